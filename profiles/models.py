@@ -1,0 +1,288 @@
+"""The typed form of every profile: what an operator declares, and nothing that was computed.
+
+Owns the shape of suites, clusters, watch lists, organisations and boards. Reads no file (`load.py` does) and
+knows nothing of the warehouse: what is declared here reaches SQL as rows.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+# A repository id on the Hub: `name` or `organization/name`. Nothing else ever becomes part of a path or a request.
+MODEL_ID_PATTERN = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+
+ModelId = Annotated[str, Field(pattern=MODEL_ID_PATTERN)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+def _parse_bound(value: object) -> object:
+    """Accept a fraction such as `1/3`, so that a bound is exact in the file and nearest in binary."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Bound = Annotated[float, BeforeValidator(_parse_bound), Field(ge=0, lt=1)]
+
+
+class Profile(BaseModel):
+    """Base of all profile models: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Precision(StrEnum):
+    """Number format the weights are loaded in. `auto` is the format the weights are stored in."""
+
+    auto = "auto"
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class ChatTemplate(StrEnum):
+    """Whether prompts go through the tokenizer's chat template. `auto`: exactly when the tokenizer has one."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+# --------------------------------------------------------------------------------------------------------- suites
+
+
+class TaskSpec(Profile):
+    """One lm-eval leaf task of a benchmark."""
+
+    samples: int = Field(gt=0, description="documents that lm-eval scores in a full run")
+    choices: int = Field(default=0, ge=0, description="answers to choose from; 0 where text is generated")
+    lower_bound: Bound = Field(default=0.0, description="score of random guessing, a fraction 0..1")
+    config: str | None = Field(default=None, description="configuration (subset) of the data set that the task loads")
+
+
+class DatasetSpec(Profile):
+    """The data set a benchmark is made of."""
+
+    id: ModelId
+    sha: Sha | None = Field(default=None, description="commit to use; left out: the head, pinned in the store on first use")
+
+
+class Benchmark(Profile):
+    """A column of the leaderboard: an lm-eval group (or task), and how its tasks become one score."""
+
+    title: str
+    group: str = Field(description="lm-eval group or task that is called; the unit of a call and of resuming")
+    dataset: DatasetSpec
+    shots: int = Field(ge=0)
+    metrics: tuple[str, ...] = Field(min_length=1, description="lm-eval metrics whose mean is a task's score")
+    filter: str = "none"
+    aggregate: Literal["mean", "pooled"] = Field(description="mean: unweighted over tasks; pooled: weighted by samples")
+    normalize: Literal["task", "benchmark"] = Field(description="where the baseline is subtracted: per task, or once")
+    lower_bound: Bound = Field(default=0.0, description="baseline of the whole benchmark, used with normalize: benchmark")
+    max_new_tokens: int | None = Field(default=None, gt=0, description="longest generated answer; none: nothing is generated")
+    harness_data: tuple[str, ...] = Field(default=(), description="nltk resources that the task needs, such as punkt_tab")
+    tasks: dict[str, TaskSpec] = Field(min_length=1)
+
+
+class Era(Profile):
+    """Rows of a suite that may be ranked together: the same versions of the same tasks.
+
+    A task that is not listed may have any version. A doc_set_hash that is not listed is the one of the era's
+    first evaluation in the store.
+    """
+
+    name: Name
+    is_current: bool = False
+    since: str | None = Field(default=None, description="when the leaderboard moved to it, ISO date")
+    task_versions: dict[str, str] = Field(default_factory=dict)
+    shots: dict[str, int] = Field(default_factory=dict)
+    doc_set_hashes: dict[str, str] = Field(default_factory=dict)
+
+
+class Harness(Profile):
+    """The lm-eval that runs the suite."""
+
+    version: str
+    task_folders: tuple[str, ...] = Field(
+        default=(), description="folders under lm_eval/tasks to index (fast); empty: all of them (about 11 s)"
+    )
+
+
+class Suite(Profile):
+    """A named set of benchmarks with everything that decides a score. `extends:` is already applied."""
+
+    suite: Name
+    title: str
+    extends: Name | None = None
+    harness: Harness
+    seed: int = 1234
+    limit: int | None = Field(default=None, gt=0, description="score only the first N documents of a task")
+    benchmarks: dict[Name, Benchmark] = Field(min_length=1)
+    eras: tuple[Era, ...] = ()
+
+    def expected_samples(self, task: TaskSpec) -> int:
+        """Documents that a complete evaluation scores in `task`."""
+        return task.samples if self.limit is None else min(task.samples, self.limit)
+
+    @model_validator(mode="after")
+    def _check_eras(self) -> Suite:
+        if self.eras and sum(era.is_current for era in self.eras) != 1:
+            raise ValueError("exactly one era must have is_current: true")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------------- clusters
+
+
+class Tier(Profile):
+    """What a job of models up to a size gets. Tiers are tried in order; the first that fits is taken."""
+
+    name: Name
+    up_to_params_b: float = Field(gt=0)
+    gpus: int = Field(default=0, ge=0)
+    nodes: int = Field(default=1, gt=0)
+    cpus: int | None = Field(default=None, gt=0)
+    mem_gb: float | None = Field(default=None, gt=0)
+    time_min: int = Field(default=600, gt=0, description="longest a job of this tier may run")
+    backend: Literal["hf"] = "hf"
+    device: str | None = Field(default=None, description="torch device; left out: cuda with GPUs, else cpu")
+    batch_size: int | Literal["auto"] = 1
+    share_job_below_min: float = Field(
+        default=0, ge=0, description="evaluations estimated shorter than this share a job, one after the other"
+    )
+
+
+class SlurmOptions(Profile):
+    """Passed to sbatch by submitit."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+
+
+class Retries(Profile):
+    """Attempts an evaluation may have, by how the last one ended."""
+
+    failed: int = Field(default=2, gt=0, description="attempts that ended with an error of the job's own")
+    interrupted: int = Field(default=5, gt=0, description="attempts that were killed or lost; they resume")
+    fetch: int = Field(default=3, gt=0, description="attempts whose model or data could not be fetched")
+
+
+class Cluster(Profile):
+    """Where evaluations run and how many at once."""
+
+    cluster: Name
+    executor: Literal["local", "slurm", "dry"] = Field(description="dry writes everything and starts nothing")
+    max_jobs: int = Field(default=1, gt=0, description="jobs open at once over all flows on one store")
+    poll_interval_s: float = Field(default=10, gt=0)
+    fetch_parallelism: int = Field(default=4, gt=0, description="downloads at once")
+    tiers: tuple[Tier, ...] = Field(min_length=1)
+    slurm: SlurmOptions | None = None
+    retries: Retries = Retries()
+
+    @model_validator(mode="after")
+    def _check_tiers(self) -> Cluster:
+        sizes = [tier.up_to_params_b for tier in self.tiers]
+        if sizes != sorted(sizes):
+            raise ValueError("tiers must be ordered by up_to_params_b, smallest first")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------- watch lists
+
+
+class ModelSettings(Profile):
+    """How a model is run. A setting that is left out is taken from the next wider place."""
+
+    precision: Precision | None = None
+    chat_template: ChatTemplate | None = None
+    fewshot_as_multiturn: bool | None = None
+    trust_remote_code: bool | None = None
+    suites: tuple[Name, ...] | None = Field(default=None, description="run only these of the board's suites")
+
+
+class WatchedModel(ModelSettings):
+    """One explicit model. Without revisions and branches its main branch is followed."""
+
+    id: ModelId
+    revisions: tuple[str, ...] = Field(default=(), description="commits, tags or branches by name")
+    branches: tuple[str, ...] = Field(default=(), description="patterns of branch names, such as step-*")
+
+
+class WatchRule(ModelSettings):
+    """Settings for all models whose id matches a pattern; a later rule wins over an earlier one."""
+
+    match: str
+
+
+def _expand_model(value: object) -> object:
+    return {"id": value} if isinstance(value, str) else value
+
+
+class WatchList(Profile):
+    """Which models are followed and how they are run."""
+
+    watchlist: Name
+    organizations: tuple[ModelId, ...] = ()
+    models: tuple[Annotated[WatchedModel, BeforeValidator(_expand_model)], ...] = ()
+    include: tuple[str, ...] = Field(default=("*",), description="patterns of ids to take from the organisations")
+    exclude: tuple[str, ...] = Field(default=(), description="patterns of ids to leave out, explicit models included")
+    max_params_b: float | None = Field(default=None, gt=0)
+    precision: Precision = Precision.auto
+    chat_template: ChatTemplate = ChatTemplate.auto
+    fewshot_as_multiturn: bool = True
+    trust_remote_code: bool = False
+    rules: tuple[WatchRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_not_empty(self) -> WatchList:
+        if not self.organizations and not self.models:
+            raise ValueError("a watch list needs organizations or models")
+        return self
+
+
+# ------------------------------------------------------------------------------------------- organisations, boards
+
+
+class Organization(Profile):
+    """An organisation on the Hub, as readers should see it."""
+
+    display_name: str
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = Field(default=None, description="ISO 3166-1 alpha-2")
+
+
+class Organizations(Profile):
+    """Display names and countries by organisation id."""
+
+    organizations: dict[ModelId, Organization]
+
+
+class Schedule(Profile):
+    """When the nightly flow runs."""
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+
+class Board(Profile):
+    """What an operator runs: watch list + suites + cluster + store + schedule."""
+
+    board: Name
+    title: str
+    watch: Name
+    suites: tuple[Name, ...] = Field(min_length=1)
+    cluster: Name
+    store: str = Field(description="folder; a relative one starts at the board file, or at the working folder for shipped boards")
+    organizations: Name = "organizations"
+    hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
+    schedule: Schedule = Schedule()

@@ -1,0 +1,227 @@
+"""What crosses from one step, process or night to another: every record that is written to the store as JSON.
+
+All models are versioned and refuse unknown keys, so that an old file is recognised instead of misread.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nightboard.profiles.models import Suite
+
+RECORD_VERSION = 1
+
+
+class RecordError(Exception):
+    """A record in the store cannot be read; the message names the file."""
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record, or raise RecordError that names the file and what is wrong in it."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError, json.JSONDecodeError) as error:
+            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({error}).") from error
+
+
+# ------------------------------------------------------------------------------------------------------- planning
+
+
+class Commit(Record):
+    """A row of the lake's `commits` table (see warehouse/schema.py for the meaning of each column)."""
+
+    model_id: str
+    organization: str
+    revision: str
+    ref: str
+    committed_at: datetime | None
+    discovered_at: datetime
+    state: Literal["ok", "rejected"]
+    reason: str | None = None
+    fingerprint: str | None = None
+    weights_hash: str | None = None
+    params_b: float | None = None
+    size_gb: float | None = None
+    stored_precision: str | None = None
+    architecture: str | None = None
+    has_chat_template: bool = False
+    needs_remote_code: bool = False
+    is_gated: bool = False
+    license: str | None = None
+    model_type: str | None = None
+    base_model: str | None = None
+    files: tuple[str, ...] = ()
+
+
+class ResolvedSuite(Record):
+    """A suite whose data sets are all pinned; `version` is the hash over everything that decides a score."""
+
+    suite: Suite
+    version: str
+
+
+class Evaluation(Record):
+    """The unit that is done once."""
+
+    evaluation_id: str
+    suite: str
+    suite_version: str
+    model_id: str
+    revision: str
+    fingerprint: str
+    precision: str
+    chat_template: bool
+    fewshot_as_multiturn: bool
+    trust_remote_code: bool = False
+    backend: str = "hf"
+    replicate: int = 0
+    harness_version: str
+    params_b: float | None = None
+
+
+class Shard(Record):
+    """A part of an evaluation that one array task runs; `all` is the whole."""
+
+    evaluation_id: str
+    shard: str = "all"
+    benchmarks: tuple[str, ...]
+    estimate_s: float
+
+
+class Job(Record):
+    """One array task: shards that run one after the other on the same resources."""
+
+    tier: str
+    shards: tuple[Shard, ...]
+    gpus: int
+    time_min: int
+
+    @property
+    def estimate_s(self) -> float:
+        return sum(shard.estimate_s for shard in self.shards)
+
+
+class Skip(Record):
+    """Something watched that will not run, and why."""
+
+    model_id: str
+    revision: str
+    suite: str | None = None
+    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "not_wanted", "gave_up", "superseded"]
+    reason: str
+
+
+class Plan(Record):
+    """What a night will do. Frozen: what is shown is what is done."""
+
+    board: str
+    created_at: datetime
+    evaluations: tuple[Evaluation, ...]
+    jobs: tuple[Job, ...]
+    skipped: tuple[Skip, ...]
+    gpu_hours: float
+    estimate_s: float = Field(description="computing time over all jobs")
+
+
+# --------------------------------------------------------------------------------------------- launch and evaluate
+
+
+class ProcessId(Record):
+    """A process that can be recognised later: a pid alone is reused."""
+
+    host: str
+    boot_id: str
+    pid: int
+    started_ticks: int = Field(description="start time in clock ticks since boot (proc(5), field 22)")
+
+
+class ShardSpec(Record):
+    """Everything a node needs to run one attempt at a shard; written before the job exists."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    array_task: int
+    attempt: int
+    evaluation: Evaluation
+    suite: ResolvedSuite
+    shard: Shard
+    device: str
+    batch_size: int | Literal["auto"]
+    gpus: int
+    created_at: datetime
+
+
+class AttemptOwner(Record):
+    """Who holds an attempt. The first to create the file has it: the job that runs it, or a flow that gave it up."""
+
+    record_version: Literal[1] = 1
+    kind: Literal["job", "abandoned"]
+    process: ProcessId
+    job_id: str | None = None
+    at: datetime
+
+
+class Outcome(Record):
+    """How an attempt ended, written by the node (or by the flow that found it dead)."""
+
+    record_version: Literal[1] = 1
+    state: Literal["completed", "failed", "invalid", "interrupted", "fetch_failed", "not_started"]
+    reason: str | None = None
+    job_id: str | None = None
+    node: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime
+    log_tail: tuple[str, ...] = ()
+
+
+class BenchmarkManifest(Record):
+    """Marks a finished benchmark: `manifest.json` in its folder, with the size and SHA-256 of every file beside it."""
+
+    record_version: Literal[1] = 1
+    benchmark: str
+    files: dict[str, tuple[int, str]]
+    elapsed_s: float
+    started_at: datetime
+    finished_at: datetime
+
+
+class Launch(Record):
+    """An array of jobs: on disk before anything is submitted."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    board: str
+    cluster: str
+    executor: str
+    created_at: datetime
+    launcher: ProcessId
+    jobs: tuple[Job, ...]
+    attempts: dict[str, int] = Field(description="`evaluation_id/shard` -> attempt number")
+
+
+class Submission(Record):
+    """The job ids of a launch, in the order of its jobs: on disk right after submission."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    submitted_at: datetime
+    job_ids: tuple[str, ...]
+
+
+def as_row(record: Record) -> dict[str, Any]:
+    """A record as a row for Parquet."""
+    return record.model_dump()

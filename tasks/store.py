@@ -1,0 +1,178 @@
+"""Where everything lies in a store, and the two ways anything gets there: an atomic rename, or a link that must be new.
+
+Owns paths and atomic writes on the store's file system. Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightboard.warehouse.schema import Table
+
+
+class StoreError(Exception):
+    """The store cannot be read or written; the message says what to do."""
+
+
+def escape_id(repo_id: str) -> str:
+    """Turn a Hub id into one path component; `--` is not legal inside an id, so no two ids collide."""
+    return repo_id.replace("/", "--")
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 over the canonical JSON of `value` (sorted keys, no spaces), as 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store's folders. All paths of the program come from here."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def launches(self) -> Path:
+        return self.root / "launches"
+
+    @property
+    def lake(self) -> Path:
+        return self.root / "lake"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins"
+
+    def shard_dir(self, evaluation_id: str, shard: str) -> Path:
+        return self.runs / evaluation_id / shard
+
+    def work_dir(self, evaluation_id: str, shard: str) -> Path:
+        """Answers and finished benchmarks; outlives the attempts."""
+        return self.shard_dir(evaluation_id, shard) / "work"
+
+    def attempt_dir(self, evaluation_id: str, shard: str, attempt: int) -> Path:
+        return self.shard_dir(evaluation_id, shard) / str(attempt)
+
+    def model_dir(self, fingerprint: str) -> Path:
+        """The files of a model; the fingerprint names their content."""
+        return self.cache / "models" / fingerprint
+
+    def dataset_dir(self, dataset_id: str, sha: str) -> Path:
+        """A `datasets` cache that holds exactly one revision of one data set."""
+        return self.cache / "datasets" / escape_id(dataset_id) / sha
+
+    @property
+    def nltk_dir(self) -> Path:
+        return self.cache / "nltk_data"
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is written into records, so that a store can be moved."""
+        return str(path.relative_to(self.root))
+
+
+@contextlib.contextmanager
+def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Write `path` whole or not at all: the name changes only after the bytes are on disk.
+
+    Raises StoreError with the path when the disk is full; the half-written file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _explain(error, path) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `path` whole or not at all."""
+    with replace_atomically(path) as file:
+        file.write(data)
+
+
+def write_parquet(path: Path, table: Table, rows: list[dict[str, Any]] | pa.Table) -> None:
+    """Write rows of a lake table to `path`, whole or not at all. Column order and types come from the schema."""
+    data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=table.arrow)
+    with replace_atomically(path) as file:
+        pq.write_table(data.select(table.arrow.names).cast(table.arrow), file, compression="zstd")
+
+
+def claim_file(path: Path, data: bytes) -> bool:
+    """Create `path` with `data`, complete from its first moment; False when somebody else already has.
+
+    A hard link is the one creation that is atomic, with content, on NFS too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _explain(error, path) from error
+    finally:
+        os.unlink(temporary)
+    return True
+
+
+def claim_dir(path: Path, files: dict[str, bytes]) -> bool:
+    """Create folder `path` with `files`, complete from its first moment; False when it already exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        temporary.chmod(0o755)
+        # Renaming a folder onto one that is not empty fails, so the first one wins.
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise _explain(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def _explain(error: OSError, path: Path) -> OSError | StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"{path}: no space left on the disk. Free some space and run the same command again; nothing is lost.")
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return StoreError(f"{path}: cannot write here ({error.strerror}). Choose another store or change its permissions.")
+    return error

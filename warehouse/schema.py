@@ -1,0 +1,243 @@
+"""The lake's tables: one declaration is the source of the Parquet type and of the column's description.
+
+Owns names, types and meaning of every stored column. Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type and what it means (unit included)."""
+
+    name: str
+    type: pa.DataType
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the lake. `grain` says what a row is; `key` names the columns that are unique together."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Parquet schema of a file of this table."""
+        return pa.schema([pa.field(c.name, c.type) for c in self.columns])
+
+
+_STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+MODELS = Table(
+    "models",
+    "one row per observed change of a model's state",
+    ("model_id", "observed_at"),
+    (
+        Column("model_id", _STRING, "repository id on the Hub"),
+        Column("organization", _STRING, "part of the id before the slash"),
+        Column("state", _STRING, "available, gated, private, disabled or deleted"),
+        Column("observed_at", UTC_TIMESTAMP, "when discover saw it"),
+    ),
+)
+
+COMMITS = Table(
+    "commits",
+    "one row per model, revision and observation; the newest observation counts",
+    ("model_id", "revision", "discovered_at"),
+    (
+        Column("model_id", _STRING, "repository id on the Hub"),
+        Column("organization", _STRING, "part of the id before the slash"),
+        Column("revision", _STRING, "full commit sha"),
+        Column("ref", _STRING, "branch or tag it was found at"),
+        Column("committed_at", UTC_TIMESTAMP, "when the repository was last changed, as the Hub says"),
+        Column("discovered_at", UTC_TIMESTAMP, "when discover first saw it"),
+        Column("state", _STRING, "ok, or rejected when it cannot be evaluated"),
+        Column("reason", _STRING, "why it is rejected, in words; null when ok"),
+        Column("fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null when rejected"),
+        Column("weights_hash", _STRING, "hash over the blob ids of the weight files alone; null when rejected"),
+        Column("params_b", _DOUBLE, "parameters in billions, from safetensors metadata"),
+        Column("size_gb", _DOUBLE, "size of the files to fetch, in 10^9 bytes"),
+        Column("stored_precision", _STRING, "number format of most parameters: float32, float16, bfloat16 ..."),
+        Column("architecture", _STRING, "first architecture that the configuration names"),
+        Column("has_chat_template", _BOOL, "whether the tokenizer has a chat template"),
+        Column("needs_remote_code", _BOOL, "whether the configuration loads code from the repository"),
+        Column("is_gated", _BOOL, "whether the Hub asks for accepted terms"),
+        Column("license", _STRING, "licence as the model card says"),
+        Column("model_type", _STRING, "pretrained, fine-tuned, chat or merge"),
+        Column("base_model", _STRING, "model it was made from, as the card says"),
+        Column("files", pa.list_(_STRING), "files that the fingerprint covers, sorted; what is fetched"),
+    ),
+)
+
+SUITES = Table(
+    "suites",
+    "one row per suite version and task: what the suite's profile declared",
+    ("suite", "suite_version", "benchmark", "task"),
+    (
+        Column("suite", _STRING, "name of the suite"),
+        Column("suite_version", _STRING, "hash over everything that decides a score"),
+        Column("suite_title", _STRING, "title for readers"),
+        Column("declared_at", UTC_TIMESTAMP, "when this version was first used in the store"),
+        Column("benchmark", _STRING, "key of the benchmark"),
+        Column("benchmark_title", _STRING, "title for readers"),
+        Column("benchmark_position", _INT, "order of the column, from 1"),
+        Column("task", _STRING, "lm-eval leaf task"),
+        Column("metrics", pa.list_(_STRING), "metrics whose mean is the task's score"),
+        Column("filter", _STRING, "lm-eval filter the metrics are taken from"),
+        Column("n_shot", _INT, "few-shot examples"),
+        Column("n_samples", _INT, "documents a complete evaluation scores"),
+        Column("aggregate", _STRING, "mean: unweighted over tasks; pooled: weighted by samples"),
+        Column("normalize", _STRING, "where the baseline is subtracted: task or benchmark"),
+        Column("task_lower_bound", _DOUBLE, "score of random guessing at the task, 0..1"),
+        Column("benchmark_lower_bound", _DOUBLE, "score of random guessing at the benchmark, 0..1"),
+    ),
+)
+
+ERAS = Table(
+    "eras",
+    "one row per suite version, era and task that the era's declaration names (one with task null if it names none)",
+    ("suite", "suite_version", "era", "task"),
+    (
+        Column("suite", _STRING, "name of the suite"),
+        Column("suite_version", _STRING, "hash over everything that decides a score"),
+        Column("era", _STRING, "name of the era"),
+        Column("position", _INT, "order in the profile, from 1"),
+        Column("is_current", _BOOL, "whether rank shows it unless asked"),
+        Column("task", _STRING, "lm-eval leaf task; null for an era that restricts nothing"),
+        Column("task_version", _STRING, "version it must have; null: any"),
+        Column("n_shot", _INT, "few-shot examples it must have; null: any"),
+        Column("doc_set_hash", _STRING, "documents it must have; null: those of the era's first evaluation"),
+    ),
+)
+
+ORGANIZATIONS = Table(
+    "organizations",
+    "one row per organisation and declaration; the newest declaration counts",
+    ("organization", "declared_at"),
+    (
+        Column("organization", _STRING, "id on the Hub"),
+        Column("display_name", _STRING, "name for readers"),
+        Column("country", _STRING, "ISO 3166-1 alpha-2 code"),
+        Column("declared_at", UTC_TIMESTAMP, "when this declaration was first used in the store"),
+    ),
+)
+
+EVALUATIONS = Table(
+    "evaluations",
+    "one row per evaluation that was ever planned to run",
+    ("evaluation_id",),
+    (
+        Column("evaluation_id", _STRING, "hash of exactly what can change the score"),
+        Column("suite", _STRING, "name of the suite"),
+        Column("suite_version", _STRING, "hash over everything that decides a score"),
+        Column("model_id", _STRING, "model that is run"),
+        Column("revision", _STRING, "commit that is run"),
+        Column("fingerprint", _STRING, "fingerprint of that commit"),
+        Column("precision", _STRING, "number format the weights are loaded in"),
+        Column("chat_template", _BOOL, "whether prompts go through the chat template"),
+        Column("fewshot_as_multiturn", _BOOL, "whether few-shot examples become turns of a conversation"),
+        Column("backend", _STRING, "lm-eval model back end"),
+        Column("replicate", _INT, "0; a forced re-run takes the next"),
+        Column("harness_version", _STRING, "lm-eval version the suite asks for"),
+        Column("planned_at", UTC_TIMESTAMP, "when it was first launched"),
+    ),
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    "one row per attempt that has ended",
+    ("evaluation_id", "shard", "attempt"),
+    (
+        Column("evaluation_id", _STRING, "evaluation"),
+        Column("shard", _STRING, "part of the evaluation"),
+        Column("attempt", _INT, "number of the try, from 1"),
+        Column("launch_id", _STRING, "launch it belonged to"),
+        Column("job_id", _STRING, "job that ran it; null when no job was started"),
+        Column("array_task", _INT, "index within the launch's array"),
+        Column("node", _STRING, "host name"),
+        Column("state", _STRING, "completed, failed, invalid, interrupted, fetch_failed or not_started"),
+        Column("reason", _STRING, "why it did not complete, in words; null when completed"),
+        Column("log", _STRING, "path of the log, relative to the store"),
+        Column("started_at", UTC_TIMESTAMP, "when the node began"),
+        Column("ended_at", UTC_TIMESTAMP, "when it ended or was found dead"),
+        Column("elapsed_s", _DOUBLE, "seconds from start to end"),
+        Column("gpus", _INT, "GPUs of the job"),
+    ),
+)
+
+OUTCOMES = Table(
+    "outcomes",
+    "one row per evaluation that is done; written last, so its presence means that all its rows are there",
+    ("evaluation_id",),
+    (
+        Column("evaluation_id", _STRING, "evaluation"),
+        Column("finished_at", UTC_TIMESTAMP, "when the last shard ended"),
+        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        Column("source", _STRING, "run, or import:<name>"),
+    ),
+)
+
+TASK_SCORES = Table(
+    "task_scores",
+    "one row per evaluation, task, metric and filter",
+    ("evaluation_id", "task", "metric", "filter"),
+    (
+        Column("evaluation_id", _STRING, "evaluation"),
+        Column("benchmark", _STRING, "key of the benchmark"),
+        Column("task", _STRING, "lm-eval leaf task"),
+        Column("metric", _STRING, "lm-eval metric"),
+        Column("filter", _STRING, "lm-eval filter"),
+        Column("value", _DOUBLE, "score as lm-eval reports it (a fraction 0..1 for accuracies)"),
+        Column("stderr", _DOUBLE, "standard error as lm-eval reports it; null where it gives none"),
+        Column("n_samples", _INT, "documents scored"),
+        Column("n_shot", _INT, "few-shot examples"),
+        Column("task_version", _STRING, "version in the task's metadata"),
+        Column("doc_set_hash", _STRING, "hash over the ordered documents and targets"),
+        Column("task_hash", _STRING, "lm-eval's own hash over documents, prompts and targets: provenance, not a key"),
+        Column("dataset_id", _STRING, "data set on the Hub"),
+        Column("dataset_sha", _STRING, "commit of the data set"),
+        Column("chat_template_hash", _STRING, "hash of the chat template text that was applied; null for none"),
+        Column("batch_size", _STRING, "batch size as asked for"),
+        Column("harness_version", _STRING, "lm-eval version that ran"),
+        Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ..."),
+        Column("node", _STRING, "host name"),
+        Column("device", _STRING, "GPU name, or cpu"),
+    ),
+)
+
+SAMPLES = Table(
+    "samples",
+    "one row per evaluation, task, document, filter and metric",
+    ("evaluation_id", "task", "doc_id", "filter", "metric"),
+    (
+        Column("evaluation_id", _STRING, "evaluation"),
+        Column("benchmark", _STRING, "key of the benchmark"),
+        Column("task", _STRING, "lm-eval leaf task"),
+        Column("doc_id", _INT, "position of the document in the task"),
+        Column("doc_hash", _STRING, "lm-eval's hash of the document"),
+        Column("filter", _STRING, "lm-eval filter"),
+        Column("metric", _STRING, "lm-eval metric"),
+        Column("value", _DOUBLE, "the document's score: the mean over its parts"),
+        Column("weight", _DOUBLE, "number of parts, 1 but for lists such as IFEval's instructions"),
+        Column("target", _STRING, "right answer"),
+        Column("response", _STRING, "what the model answered: text, or JSON of log-likelihoods"),
+    ),
+)
+
+LAKE_TABLES = {
+    table.name: table
+    for table in (
+        MODELS, COMMITS, SUITES, ERAS, ORGANIZATIONS, EVALUATIONS, ATTEMPTS, OUTCOMES, TASK_SCORES, SAMPLES,
+    )
+}
