@@ -1,0 +1,57 @@
+"""Recognises a process later, from this or another process: by host, boot, pid and start time.
+
+Owns reading /proc (Linux). Starts, signals and ends nothing.
+
+What it cannot see: a process on another host (the answer is None, ask the cluster), and a process in another pid
+namespace that shares the host name and the kernel: that one counts as gone. A flow and its local jobs must
+therefore run in one container, or outside of any.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from nightboard.tasks.records import ProcessId
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Fields of /proc/<pid>/stat count from 1; what follows the name in parentheses begins with field 3.
+_STATE, _START_TIME = 3 - 3, 22 - 3
+
+
+def current_process() -> ProcessId:
+    """This process, as others can recognise it."""
+    found = process_of(os.getpid())
+    assert found is not None, "this process is not in /proc"
+    return found
+
+
+def process_of(pid: int) -> ProcessId | None:
+    """The living process with this pid on this host; None when there is none."""
+    started = _read_start_ticks(pid)
+    if started is None:
+        return None
+    return ProcessId(host=socket.gethostname(), boot_id=_read_boot_id(), pid=pid, started_ticks=started)
+
+
+def is_alive(process: ProcessId) -> bool | None:
+    """Whether the process still runs; None when it is on another host and nobody here can tell."""
+    if process.host != socket.gethostname():
+        return None
+    return process.boot_id == _read_boot_id() and process.started_ticks == _read_start_ticks(process.pid)
+
+
+def _read_boot_id() -> str:
+    return _BOOT_ID.read_text().strip()
+
+
+def _read_start_ticks(pid: int) -> int | None:
+    """Start time in clock ticks since boot; None for a process that is gone, or dead and not yet waited for."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name may itself hold spaces and parentheses, so the last one counts.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[_STATE] in "ZX" else int(fields[_START_TIME])
