@@ -35,7 +35,10 @@ Bound = Annotated[float, BeforeValidator(_parse_bound), Field(ge=0, lt=1)]
 
 
 class Profile(BaseModel):
-    """Base of all profile models: immutable, and an unknown key is an error."""
+    """Base of all profile models: immutable, and an unknown key is an error.
+
+    The text of a ValueError raised by a validator of a whole model reads `key: what is wrong (got ...). what to do.`
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +67,11 @@ class TaskSpec(Profile):
     """One lm-eval leaf task of a benchmark."""
 
     samples: int = Field(gt=0, description="documents that lm-eval scores in a full run")
-    choices: int = Field(default=0, ge=0, description="answers to choose from; 0 where text is generated")
+    choices: int = Field(
+        default=0,
+        ge=0,
+        description="answers to choose from; 0 where text is generated or the number differs by question",
+    )
     lower_bound: Bound = Field(default=0.0, description="score of random guessing, a fraction 0..1")
     config: str | None = Field(default=None, description="configuration (subset) of the data set that the task loads")
 
@@ -73,7 +80,9 @@ class DatasetSpec(Profile):
     """The data set a benchmark is made of."""
 
     id: ModelId
-    sha: Sha | None = Field(default=None, description="commit to use; left out: the head, pinned in the store on first use")
+    sha: Sha | None = Field(
+        default=None, description="commit to use; left out: the head, pinned in the store on first use"
+    )
 
 
 class Benchmark(Profile):
@@ -87,9 +96,15 @@ class Benchmark(Profile):
     filter: str = "none"
     aggregate: Literal["mean", "pooled"] = Field(description="mean: unweighted over tasks; pooled: weighted by samples")
     normalize: Literal["task", "benchmark"] = Field(description="where the baseline is subtracted: per task, or once")
-    lower_bound: Bound = Field(default=0.0, description="baseline of the whole benchmark, used with normalize: benchmark")
-    max_new_tokens: int | None = Field(default=None, gt=0, description="longest generated answer; none: nothing is generated")
-    harness_data: tuple[str, ...] = Field(default=(), description="nltk resources that the task needs, such as punkt_tab")
+    lower_bound: Bound = Field(
+        default=0.0, description="baseline of the whole benchmark, used with normalize: benchmark"
+    )
+    max_new_tokens: int | None = Field(
+        default=None, gt=0, description="longest generated answer; none: nothing is generated"
+    )
+    harness_data: tuple[str, ...] = Field(
+        default=(), description="nltk resources that the task needs, such as punkt_tab"
+    )
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
@@ -136,7 +151,7 @@ class Suite(Profile):
     @model_validator(mode="after")
     def _check_eras(self) -> Suite:
         if self.eras and sum(era.is_current for era in self.eras) != 1:
-            raise ValueError("exactly one era must have is_current: true")
+            raise ValueError("eras: exactly one must be current (got another number). Set is_current: true on one era.")
         return self
 
 
@@ -155,7 +170,7 @@ class Tier(Profile):
     time_min: int = Field(default=600, gt=0, description="longest a job of this tier may run")
     backend: Literal["hf"] = "hf"
     device: str | None = Field(default=None, description="torch device; left out: cuda with GPUs, else cpu")
-    batch_size: int | Literal["auto"] = 1
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
     share_job_below_min: float = Field(
         default=0, ge=0, description="evaluations estimated shorter than this share a job, one after the other"
     )
@@ -194,7 +209,7 @@ class Cluster(Profile):
     def _check_tiers(self) -> Cluster:
         sizes = [tier.up_to_params_b for tier in self.tiers]
         if sizes != sorted(sizes):
-            raise ValueError("tiers must be ordered by up_to_params_b, smallest first")
+            raise ValueError(f"tiers: must grow in up_to_params_b (got {sizes}). Put the smallest first.")
         return self
 
 
@@ -247,7 +262,7 @@ class WatchList(Profile):
     @model_validator(mode="after")
     def _check_not_empty(self) -> WatchList:
         if not self.organizations and not self.models:
-            raise ValueError("a watch list needs organizations or models")
+            raise ValueError("watchlist: watches nothing (got neither organizations nor models). List some.")
         return self
 
 
@@ -282,7 +297,9 @@ class Board(Profile):
     watch: Name
     suites: tuple[Name, ...] = Field(min_length=1)
     cluster: Name
-    store: str = Field(description="folder; a relative one starts at the board file, or at the working folder for shipped boards")
+    store: str = Field(
+        description="folder; a relative one starts at the board file, or at the working folder for shipped boards"
+    )
     organizations: Name = "organizations"
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
