@@ -67,6 +67,15 @@ class Commit(Record):
     files: tuple[str, ...] = ()
 
 
+class ModelState(Record):
+    """A row of the lake's `models` table: a model's state has changed since it was last seen."""
+
+    model_id: str
+    organization: str
+    state: Literal["available", "gated", "private", "disabled", "deleted"]
+    observed_at: datetime
+
+
 class ResolvedSuite(Record):
     """A suite whose data sets are all pinned; `version` is the hash over everything that decides a score."""
 
@@ -94,10 +103,15 @@ class Evaluation(Record):
 
 
 class Shard(Record):
-    """A part of an evaluation that one array task runs; `all` is the whole."""
+    """A part of an evaluation that one array task runs; `all` is the whole.
+
+    `attempt` is the number the try will have. It is fixed when planning: a flow that planned on older knowledge finds
+    the number taken and leaves the shard to the other.
+    """
 
     evaluation_id: str
     shard: str = "all"
+    attempt: int = 1
     benchmarks: tuple[str, ...]
     estimate_s: float
 
@@ -121,7 +135,7 @@ class Skip(Record):
     model_id: str
     revision: str
     suite: str | None = None
-    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "not_wanted", "gave_up", "superseded"]
+    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up"]
     reason: str
 
 
@@ -155,7 +169,6 @@ class ShardSpec(Record):
     record_version: Literal[1] = 1
     launch_id: str
     array_task: int
-    attempt: int
     evaluation: Evaluation
     suite: ResolvedSuite
     shard: Shard
@@ -210,7 +223,6 @@ class Launch(Record):
     created_at: datetime
     launcher: ProcessId
     jobs: tuple[Job, ...]
-    attempts: dict[str, int] = Field(description="`evaluation_id/shard` -> attempt number")
 
 
 class Submission(Record):
@@ -220,6 +232,7 @@ class Submission(Record):
     launch_id: str
     submitted_at: datetime
     job_ids: tuple[str, ...]
+    processes: tuple[ProcessId | None, ...] = Field(description="the local controller of each job; none on SLURM")
 
 
 def as_row(record: Record) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -30,12 +28,6 @@ class StoreError(Exception):
 def escape_id(repo_id: str) -> str:
     """Turn a Hub id into one path component; `--` is not legal inside an id, so no two ids collide."""
     return repo_id.replace("/", "--")
-
-
-def hash_json(value: Any) -> str:
-    """SHA-256 over the canonical JSON of `value` (sorted keys, no spaces), as 64 hex digits."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

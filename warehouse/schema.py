@@ -105,8 +105,8 @@ SUITES = Table(
 
 ERAS = Table(
     "eras",
-    "one row per suite version, era and task that the era's declaration names (one with task null if it names none)",
-    ("suite", "suite_version", "era", "task"),
+    "one row per declaration, suite version, era and task that the era names (one with task null if it names none)",
+    ("suite", "suite_version", "era", "task", "declared_at"),
     (
         Column("suite", _STRING, "name of the suite"),
         Column("suite_version", _STRING, "hash over everything that decides a score"),
@@ -117,6 +117,7 @@ ERAS = Table(
         Column("task_version", _STRING, "version it must have; null: any"),
         Column("n_shot", _INT, "few-shot examples it must have; null: any"),
         Column("doc_set_hash", _STRING, "documents it must have; null: those of the era's first evaluation"),
+        Column("declared_at", UTC_TIMESTAMP, "when this declaration was first used; the newest of a suite version counts"),
     ),
 )
 

@@ -1,0 +1,118 @@
+"""What an operator sees while a command runs: plain sentences, and bars where a terminal can show them.
+
+Owns how things look, never what happens. Every text that came from outside is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nightboard.tasks.records import Plan, Skip
+
+
+def make_console() -> Console:
+    """A console that does not fold lines at 80 columns when its output goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=160)
+
+
+@dataclass
+class Terminal:
+    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line."""
+
+    console: Console = field(default_factory=make_console)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line."""
+        self.console.print(escape(text), style=style or None)
+
+    def step(self, text: str) -> None:
+        """Print the heading of a step."""
+        self.console.print(f"[bold]{escape(text)}[/bold]")
+
+    def warn(self, text: str) -> None:
+        """Print something that an operator should look at."""
+        self.console.print(f"[yellow]! {escape(text)}[/yellow]")
+
+    def progress(self) -> Progress:
+        """Bars for long work; use as a context manager."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def show_plan(self, plan: Plan) -> None:
+        """The plan as a person reads it: what runs, what does not and why."""
+        if plan.evaluations:
+            self.console.print(_evaluations_table(plan))
+        if rows := [skip for skip in plan.skipped if skip.kind != "done"]:
+            self.console.print(_skips_table(rows))
+        done = sum(skip.kind == "done" for skip in plan.skipped)
+        self.say(
+            f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
+            f"{duration(plan.estimate_s)} of computing ({plan.gpu_hours:.1f} GPU-hours); "
+            f"{done} scored already, {len(rows)} left out."
+        )
+
+
+def _evaluations_table(plan: Plan) -> Table:
+    jobs = {shard.evaluation_id: (number, job, shard) for number, job in enumerate(plan.jobs, 1) for shard in job.shards}
+    table = _table("Would run", "job", "model", "revision", "suite", "precision", "chat template", "tier", "estimate")
+    for each in sorted(plan.evaluations, key=lambda e: jobs[e.evaluation_id][0]):
+        number, job, shard = jobs[each.evaluation_id]
+        chat = "yes" if each.chat_template else "no"
+        cells = (str(number), each.model_id, each.revision[:7], each.suite, each.precision, chat, job.tier)
+        table.add_row(*map(escape, cells), duration(shard.estimate_s))
+    return table
+
+
+def _skips_table(skips: Iterable[Skip]) -> Table:
+    table = _table("Left out", "model", "revision", "suite", "why")
+    for skip in skips:
+        table.add_row(*map(escape, (skip.model_id, skip.revision[:7], skip.suite or "", skip.reason)))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def cells_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
+    """A plain table of texts; columns named in `right` are right-aligned."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    numeric = set(right)
+    for column in columns:
+        table.add_column(escape(column), justify="right" if column in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def count(number: int, noun: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says it: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    span = timedelta(seconds=seconds)
+    return f"{span.total_seconds() / 3600:.1f} h"

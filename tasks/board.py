@@ -1,0 +1,142 @@
+"""An opened board: its profiles, its store, its Hub and its cluster, and the steps of a night over them.
+
+Each method is one step of the nightly flow and may be run again at any time. Owns no order: the flow does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from nightboard.profiles.load import BoardBundle, load_board
+from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.tasks.declare import declare
+from nightboard.tasks.discover import Discovery, Known, discover
+from nightboard.tasks.executor import Executor, open_executor
+from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
+from nightboard.tasks.history import read_commits, read_history, read_table
+from nightboard.tasks.hub import Hub
+from nightboard.tasks.launch import Launcher
+from nightboard.tasks.plan import PlanInputs, make_plan
+from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
+from nightboard.tasks.settle import Settled, settle
+from nightboard.tasks.store import Store, write_parquet
+from nightboard.warehouse.build import BuildResult, build, is_current
+from nightboard.warehouse.schema import COMMITS, MODELS, Table
+
+
+@dataclass(frozen=True)
+class OpenBoard:
+    """A board and everything it talks to."""
+
+    bundle: BoardBundle
+    store: Store
+    hub: Hub
+    executor: Executor
+
+    @classmethod
+    def open(cls, board: str, store: str | None = None) -> Self:
+        """Read a board's profiles. Raises ProfileError with every mistake in them."""
+        bundle = load_board(board)
+        root = Path(store).absolute() if store else bundle.store
+        hub = Hub(os.environ.get("HF_ENDPOINT") or bundle.board.hub, token=os.environ.get("HF_TOKEN"))
+        return cls(bundle, Store(root), hub, open_executor(bundle.cluster))
+
+    def settle(self, now: datetime) -> Settled:
+        """Collect what has ended, whoever launched it."""
+        return settle(self.store, self.executor, now)
+
+    def discover(self, now: datetime) -> Discovery:
+        """Ask the Hub for heads and for what is new among them. Writes nothing."""
+        known = Known(commits=read_commits(self.store), models=_last_states(self.store))
+        return discover(self.hub, self.bundle.watch, known, now)
+
+    def record_discovery(self, discovery: Discovery) -> None:
+        """Keep what the Hub showed: new commits and changed states of models."""
+        _append(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
+        _append(self.store, MODELS, [as_row(state) for state in discovery.model_states])
+
+    def resolve_suites(self, *, dry_run: bool = False) -> list[ResolvedSuite]:
+        """The board's suites with every data set pinned; a dry run pins nothing in the store."""
+        suites = list(self.bundle.suites.values())
+        pins = pin_datasets(self.hub, None if dry_run else self.store, suites)
+        resolved = [resolve_suite(suite, pins) for suite in suites]
+        return [ResolvedSuite(suite=suite, version=version) for suite, version in resolved]
+
+    def plan(
+        self, discovery: Discovery, suites: Sequence[ResolvedSuite], in_flight: frozenset[str], now: datetime
+    ) -> Plan:
+        """Decide what runs, from what is watched now and what the store knows."""
+        commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
+        return make_plan(
+            PlanInputs(
+                board=self.bundle.board.board,
+                watch=self.bundle.watch,
+                suites=suites,
+                cluster=self.bundle.cluster,
+                commits=_watched(discovery, commits),
+                history=read_history(self.store, in_flight),
+                now=now,
+            )
+        )
+
+    def fetch_datasets(self, suite: ResolvedSuite) -> None:
+        """Put a suite's data sets and the harness's own data into the store's cache. Raises FetchError."""
+        configs: dict[tuple[str, str], dict[str | None, None]] = {}
+        for benchmark in suite.suite.benchmarks.values():
+            dataset = benchmark.dataset
+            wanted = configs.setdefault((dataset.id, str(dataset.sha)), {})
+            wanted.update(dict.fromkeys(task.config for task in benchmark.tasks.values()))
+        for (dataset_id, sha), names in configs.items():
+            fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names))
+        fetch_nltk(self.store, sorted({each for b in suite.suite.benchmarks.values() for each in b.harness_data}))
+
+    def fetch_model(self, evaluation: Evaluation) -> None:
+        """Put the files of an evaluation's model into the store's cache. Raises FetchError."""
+        commit = read_commits(self.store).get((evaluation.model_id, evaluation.revision))
+        if commit is None:
+            raise FetchError(f"{evaluation.model_id}@{evaluation.revision[:7]} is not recorded in the store.")
+        fetch_model(self.hub, self.store, commit)
+
+    def launcher(self, plan: Plan, suites: Iterable[ResolvedSuite]) -> Launcher:
+        """What submits the jobs of `plan`."""
+        return Launcher(
+            store=self.store,
+            board=plan.board,
+            cluster=self.bundle.cluster,
+            executor=self.executor,
+            evaluations={each.evaluation_id: each for each in plan.evaluations},
+            suites={each.version: each for each in suites},
+        )
+
+    def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
+        """Record what the profiles declare."""
+        declare(self.store, suites, self.bundle.organizations, now)
+
+    def rebuild(self, now: datetime) -> BuildResult | None:
+        """Build the warehouse from the lake; None when the current build has read the same files."""
+        if is_current(self.store.lake, self.store.warehouse):
+            return None
+        return build(self.store.lake, self.store.warehouse, now)
+
+
+def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:
+    """The commits behind the watched heads, each once, in the order of the watch list."""
+    keys = dict.fromkeys((head.model_id, head.revision) for head in discovery.heads)
+    return [commits[key] for key in keys if key in commits]
+
+
+def _last_states(store: Store) -> dict[str, str]:
+    rows = read_table(store, MODELS).sort_by([("observed_at", "ascending")]).to_pylist()
+    return {row["model_id"]: row["state"] for row in rows}
+
+
+def _append(store: Store, table: Table, rows: list[dict[str, object]]) -> None:
+    """Add rows as one file named by its content."""
+    if rows:
+        name = hash_json([{key: str(value) for key, value in row.items()} for row in rows])[:32]
+        write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)

@@ -1,0 +1,42 @@
+"""Writes what the profiles declare into the lake as rows, so that the warehouse can be rebuilt from the store alone.
+
+A declaration that is the newest already is not written again; one that changed is added, and the newest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from nightboard.profiles.models import Organizations
+from nightboard.profiles.resolve import era_rows, hash_json, organization_rows, suite_rows
+from nightboard.tasks.history import read_table
+from nightboard.tasks.records import ResolvedSuite
+from nightboard.tasks.store import Store, write_parquet
+from nightboard.warehouse.schema import ERAS, ORGANIZATIONS, SUITES, Table
+
+
+def declare(store: Store, suites: Iterable[ResolvedSuite], organizations: Organizations, now: datetime) -> None:
+    """Record the suites, their eras and the organisations that a night works with."""
+    for each in suites:
+        _declare(store, SUITES, suite_rows(each.suite, each.version, now), each.version, now)
+        _declare(store, ERAS, era_rows(each.suite, each.version, now), each.version, now)
+    _declare(store, ORGANIZATIONS, organization_rows(organizations, now), None, now)
+
+
+def _declare(store: Store, table: Table, rows: list[dict[str, Any]], version: str | None, now: datetime) -> None:
+    if rows and _content(rows) != _content(_newest(store, table, version)):
+        name = hash_json([table.name, version, _content(rows), now.isoformat()])[:32]
+        write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)
+
+
+def _newest(store: Store, table: Table, version: str | None) -> list[dict[str, Any]]:
+    rows = [row for row in read_table(store, table).to_pylist() if row.get("suite_version") == version]
+    newest = max((row["declared_at"] for row in rows), default=None)
+    return [row for row in rows if row["declared_at"] == newest]
+
+
+def _content(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    content = [{key: value for key, value in row.items() if key != "declared_at"} for row in rows]
+    return sorted(content, key=hash_json)
