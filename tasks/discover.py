@@ -1,0 +1,298 @@
+"""Finds what is new on the Hub among the watched models.
+
+Owns which requests a night costs: pages of heads, one call for the refs of a model whose branches or tags are followed, and
+for a commit that the lake does not know its tree and small files. Writes nothing, plans nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from nightboard.profiles.models import MODEL_ID_PATTERN, WatchedModel, WatchList
+from nightboard.profiles.resolve import is_watched, settings_for
+from nightboard.tasks.examine import DISABLED_REASON, GATED_REASON, Subject, examine, organization_of
+from nightboard.tasks.hub import Hub, HubError, HubUnavailable, ModelHead, RepoDisabled, RepoGone, RevisionGone
+from nightboard.tasks.records import Commit, ModelState
+
+CALLS_AT_ONCE = 8
+NO_SUCH_REVISION = "no such revision"
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the lake knows already: the newest row of each commit, and the last state of each model."""
+
+    commits: Mapping[tuple[str, str], Commit] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WatchedHead:
+    """A commit that the watch list follows now, and the branch, tag or commit by which it does."""
+
+    model_id: str
+    ref: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something watched that cannot be followed, and why."""
+
+    subject: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a night found. `heads`: in the watch list's order, each commit once. `commits` and `model_states`: new rows."""
+
+    heads: tuple[WatchedHead, ...] = ()
+    commits: tuple[Commit, ...] = ()
+    model_states: tuple[ModelState, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Heads of watched models by id, those that the Hub has no more (with the state they are in now), and problems."""
+
+    heads: Mapping[str, ModelHead]
+    missing: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+
+def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discovery:
+    """Compare the Hub with what is known. Raises HubUnavailable when the Hub is down; nothing has been written then."""
+    listing = _list_models(hub, watch, known)
+    followed = _spread(lambda head: _follow(hub, watch, head), listing.heads.values())
+    subjects = _once(subject for subjects, _ in followed for subject in subjects)
+    new = [subject for subject in subjects if _is_worth_a_look(subject, known)]
+    looked = _spread(lambda subject: _look(hub, subject, now), new)
+    lost = {(s.model_id, s.revision) for s, seen in zip(new, looked, strict=True) if isinstance(seen, Problem)}
+    problems = [problem for _, problems in followed for problem in problems]
+    return Discovery(
+        heads=tuple(
+            WatchedHead(s.model_id, s.ref, s.revision) for s in subjects if (s.model_id, s.revision) not in lost
+        ),
+        commits=tuple(seen for seen in looked if isinstance(seen, Commit) and _is_news(seen, known)),
+        model_states=_changed_states(listing, known, now),
+        problems=(*listing.problems, *problems, *(seen for seen in looked if isinstance(seen, Problem))),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- which models
+
+
+def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
+    """One listing an author; a single call only for a watched model that is not in it."""
+    explicit = [model.id for model in watch.models if is_watched(watch, model.id)]
+    authors = list(dict.fromkeys([*watch.organizations, *filter(None, map(organization_of, explicit))]))
+    found: dict[str, ModelHead] = {}
+    problems: list[Problem] = []
+    failed: set[str] = set()
+    for author in authors:
+        wanted = {model_id for model_id in explicit if organization_of(model_id) == author}
+        try:
+            found |= _list_author(hub, watch, author, None if author in watch.organizations else wanted, problems)
+        except HubUnavailable:
+            raise
+        except HubError as error:
+            failed.add(author)
+            problems.append(Problem(author, str(error)))
+    vanished = [m for m in sorted(known.models) if known.models[m] != "deleted" and is_watched(watch, m)]
+    asked = [m for m in dict.fromkeys([*explicit, *vanished]) if m not in found and organization_of(m) not in failed]
+    missing: dict[str, str] = {}
+    for model_id, answer in zip(asked, _spread(lambda model_id: _ask(hub, model_id), asked), strict=True):
+        if isinstance(answer, ModelHead):
+            found[model_id] = answer
+        else:
+            missing[model_id], reason = answer
+            problems.append(Problem(model_id, reason))
+    order = [*explicit, *sorted(found.keys() - set(explicit))]
+    return _Listing({m: found[m] for m in order if m in found}, missing, tuple(problems))
+
+
+def _list_author(
+    hub: Hub, watch: WatchList, author: str, wanted: set[str] | None, problems: list[Problem]
+) -> dict[str, ModelHead]:
+    """The watched models of an author. With `wanted`, no page is asked for after the last of them was found."""
+    found: dict[str, ModelHead] = {}
+    is_empty = True
+    for head in hub.list_heads(author):
+        is_empty = False
+        if not re.fullmatch(MODEL_ID_PATTERN, head.model_id) or not _SHA.fullmatch(head.sha):
+            problems.append(Problem(repr(head.model_id), "the Hub lists it without a usable name and commit"))
+        elif is_watched(watch, head.model_id) if wanted is None else head.model_id in wanted:
+            found[head.model_id] = head
+        if wanted is not None and wanted <= found.keys():
+            break
+    if is_empty and wanted is None:
+        problems.append(Problem(author, "the Hub lists no models of this organisation; is the name right?"))
+    return found
+
+
+def _ask(hub: Hub, model_id: str) -> ModelHead | tuple[str, str]:
+    """A model that its author's listing does not show: its head after all, or its state and the reason in words."""
+    try:
+        head = hub.model_head(model_id)
+    except RepoGone:
+        return "deleted", "it does not exist on the Hub, or is private"
+    except RepoDisabled:
+        return "disabled", "it is disabled on the Hub"
+    except HubUnavailable:
+        raise
+    except HubError as error:
+        return "unknown", str(error)
+    if head.model_id != model_id:
+        return "deleted", f"it is called {head.model_id} on the Hub; write that name in the watch list"
+    return head if _SHA.fullmatch(head.sha) else ("unknown", "the Hub names no commit of it")
+
+
+def _changed_states(listing: _Listing, known: Known, now: datetime) -> tuple[ModelState, ...]:
+    """Rows for models whose state is not the last known one. A model that was never seen is not said to be deleted."""
+    states = {model_id: _state_of(head) for model_id, head in listing.heads.items()}
+    states |= {m: state for m, state in listing.missing.items() if m in known.models and state != "unknown"}
+    return tuple(
+        ModelState.model_validate(
+            {"model_id": m, "organization": organization_of(m), "state": state, "observed_at": now}
+        )
+        for m, state in states.items()
+        if known.models.get(m) != state
+    )
+
+
+def _state_of(head: ModelHead) -> str:
+    if head.is_disabled:
+        return "disabled"
+    if head.is_private:
+        return "private"
+    return "gated" if head.is_gated else "available"
+
+
+# ---------------------------------------------------------------------------------------------------- which commits
+
+
+def _follow(hub: Hub, watch: WatchList, head: ModelHead) -> tuple[list[Subject], list[Problem]]:
+    """The commits of a model that the watch list follows now: its main branch, or the revisions and branches it names."""
+    model = next((model for model in watch.models if model.id == head.model_id), WatchedModel(id=head.model_id))
+    is_code_allowed = bool(settings_for(watch, head.model_id).trust_remote_code)
+    if not model.revisions and not model.branches:
+        return [Subject(head, "main", head.sha, is_code_allowed)], []
+    try:
+        refs, problems = _find_refs(hub, model)
+    except HubUnavailable:
+        raise
+    except HubError as error:
+        return [], [Problem(model.id, str(error))]
+    return [Subject(head, ref, sha, is_code_allowed) for ref, sha in refs], problems
+
+
+def _find_refs(hub: Hub, model: WatchedModel) -> tuple[list[tuple[str, str]], list[Problem]]:
+    """(name, commit) of every revision and matching branch, in the watch list's order."""
+    named = [revision for revision in model.revisions if not _SHA.fullmatch(revision)]
+    refs = hub.refs(model.id) if named or model.branches else None
+    branches = dict(refs.branches) if refs else {}
+    names = {**(refs.tags if refs else {}), **branches}
+    found: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for revision in model.revisions:
+        sha = revision if _SHA.fullmatch(revision) else names.get(revision) or _resolve(hub, model.id, revision)
+        if sha:
+            found.append((revision, sha))
+        else:
+            problems.append(Problem(f"{model.id}@{revision}", NO_SUCH_REVISION))
+    for pattern in model.branches:
+        matching = [(name, sha) for name, sha in sorted(branches.items()) if fnmatchcase(name, pattern)]
+        found += matching
+        if not matching:
+            problems.append(Problem(model.id, f"no branch matches {pattern}"))
+    return found, problems
+
+
+def _resolve(hub: Hub, model_id: str, revision: str) -> str | None:
+    """A name that is neither branch nor tag: a short commit id, or a ref such as refs/pr/1."""
+    try:
+        return hub.model_head(model_id, revision).sha
+    except RevisionGone:
+        return None
+
+
+def _is_worth_a_look(subject: Subject, known: Known) -> bool:
+    """Whether the commit is new, or something outside its content has changed that decides about it."""
+    commit = known.commits.get((subject.model_id, subject.revision))
+    if commit is None:
+        return True
+    if commit.reason == GATED_REASON:
+        return True  # access may have been granted
+    if commit.reason == DISABLED_REASON:
+        return not subject.head.is_disabled
+    has_code = any(path.endswith(".py") for path in commit.files)
+    return commit.state == "ok" and commit.needs_remote_code and has_code != subject.is_code_allowed
+
+
+def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
+    """Examine a commit; a problem when it went away meanwhile, which is asked again the next night."""
+    try:
+        if subject.revision != subject.head.sha:
+            # The listing's date is the head's.
+            subject = replace(subject, committed_at=hub.commit_date(subject.model_id, subject.revision))
+        else:
+            subject = replace(subject, committed_at=subject.head.last_modified)
+        return examine(hub, subject, now)
+    except HubUnavailable:
+        raise
+    except RevisionGone as error:
+        is_asked_by_sha = subject.ref == subject.revision
+        return _reject_revision(subject, now) if is_asked_by_sha else Problem(subject.model_id, str(error))
+    except HubError as error:
+        return Problem(f"{subject.model_id}@{subject.ref}", str(error))
+
+
+def _reject_revision(subject: Subject, now: datetime) -> Commit:
+    return Commit(
+        model_id=subject.model_id,
+        organization=organization_of(subject.model_id),
+        revision=subject.revision,
+        ref=subject.ref,
+        committed_at=None,
+        discovered_at=now,
+        state="rejected",
+        reason=NO_SUCH_REVISION,
+    )
+
+
+def _is_news(commit: Commit, known: Known) -> bool:
+    """Whether a second look at a known commit found anything else than the first."""
+    before = known.commits.get((commit.model_id, commit.revision))
+    return before is None or commit != before.model_copy(update={"discovered_at": commit.discovered_at})
+
+
+def _once(subjects: Iterable[Subject]) -> list[Subject]:
+    """Each commit once, under the first name by which it is followed."""
+    return list({(s.model_id, s.revision): s for s in reversed(list(subjects))}.values())[::-1]
+
+
+def _spread(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Apply to all items, a few at once; results in the items' order. The first error ends it and is raised."""
+    work: Sequence[T] = list(items)
+    with ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="discover") as pool:
+        futures = [pool.submit(function, item) for item in work]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,201 @@
+"""What one commit of a model is: its facts from the Hub, or the reason why it cannot be evaluated.
+
+Owns reading a commit's configuration, tokenizer, card and parameter counts. Asks the Hub only about this one
+commit; odd metadata makes a rejected commit, never an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nightboard.tasks.fingerprint import ADAPTER_CONFIG, INDEX_FILE, ScoredFiles, Unusable, choose_files
+from nightboard.tasks.hub import FileGone, GatedNoAccess, Hub, ModelHead, RepoDisabled, TreeFile
+from nightboard.tasks.records import Commit
+
+DISABLED_REASON = "disabled on the Hub"
+GATED_REASON = "gated without access: accept the terms on the model's page with the account of HF_TOKEN"
+
+PRECISION_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_BYTES_PER_PARAMETER = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
+_CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel", "WithLMHead")
+# Models that also see or hear, but generate text: causal when the Hub files them under text generation.
+_PERHAPS_CAUSAL_ENDINGS = ("ForConditionalGeneration",)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The commit to look at. `head` is its model's head, whose facts about content hold only for that head's sha."""
+
+    head: ModelHead
+    ref: str
+    revision: str
+    is_code_allowed: bool = False
+    committed_at: datetime | None = None
+
+    @property
+    def model_id(self) -> str:
+        return self.head.model_id
+
+
+def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
+    """Look at a commit. Raises HubError only where nothing lasting can be said (gone meanwhile, Hub down)."""
+    head = subject.head
+    found: dict[str, Any] = {
+        "model_id": head.model_id,
+        "organization": organization_of(head.model_id),
+        "revision": subject.revision,
+        "ref": subject.ref,
+        "committed_at": subject.committed_at,
+        "discovered_at": now,
+        "is_gated": head.is_gated,
+        "license": read_license(head),
+        "base_model": read_base_model(head.card),
+    }
+    try:
+        _examine_content(hub, subject, found)
+        return Commit(**found, state="ok")
+    except GatedNoAccess:
+        return Commit(**found, state="rejected", reason=GATED_REASON)
+    except RepoDisabled:
+        return Commit(**found, state="rejected", reason=DISABLED_REASON)
+    except Unusable as reason:
+        return Commit(**found, state="rejected", reason=str(reason))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return Commit(**found, state="rejected", reason=f"its metadata cannot be read ({type(error).__name__}: {error})")
+
+
+def organization_of(model_id: str) -> str:
+    """The part of an id before the slash; empty for the few old ids without one."""
+    return model_id.rpartition("/")[0]
+
+
+def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
+    """Fill `found` as far as the commit's files allow, then raise Unusable if something is missing."""
+    model_id, revision = subject.model_id, subject.revision
+    if subject.head.is_disabled:
+        raise Unusable(DISABLED_REASON)
+    # First: it tells whether a gated repository opens for us, which its tree does not.
+    config = _read_json(hub, model_id, revision, "config.json")
+    tree = hub.tree(model_id, revision)
+    paths = {file.path for file in tree}
+    tokenizer = _read_json(hub, model_id, revision, "tokenizer_config.json") if "tokenizer_config.json" in paths else {}
+    code = _auto_map(config) | _auto_map(tokenizer)
+    found["needs_remote_code"] = bool(code)
+    found["architecture"] = next(iter(_architectures(config)), None)
+    found["has_chat_template"] = bool((tokenizer or {}).get("chat_template")) or any(
+        path in ("chat_template.jinja", "chat_template.json") or path.startswith("additional_chat_templates/")
+        for path in paths
+    )
+    found["model_type"] = classify(subject.head, found["has_chat_template"])
+    files = choose_files(
+        tree,
+        lambda: hub.read_small_file(model_id, revision, INDEX_FILE),
+        has_allowed_code=subject.is_code_allowed and bool(code),
+    )
+    _check_usable(config, subject, files, code)
+    found |= _measure(hub, subject, files, tree, config or {})
+    found |= {"fingerprint": files.fingerprint, "weights_hash": files.weights_hash, "files": files.files}
+
+
+def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: ScoredFiles, code: Mapping[str, str]) -> None:
+    if ADAPTER_CONFIG in files.files:
+        # transformers would put it on top of the base model that it names, merged weights or not.
+        raise Unusable(f"adapter: {ADAPTER_CONFIG} is there, and adapters are not evaluated yet")
+    if config is None:
+        raise Unusable("no config.json")
+    if not is_causal(config, subject.head.pipeline_tag):
+        names = ", ".join(_architectures(config)) or "none named"
+        pipeline = subject.head.pipeline_tag or "none"
+        raise Unusable(f"not a causal language model (architecture: {names}; pipeline: {pipeline})")
+    outside = sorted({value.partition("--")[0] for value in code.values() if "--" in value})
+    if outside and subject.is_code_allowed:
+        raise Unusable(f"it loads code from another repository ({', '.join(outside)}), which is not evaluated yet")
+
+
+def is_causal(config: Mapping[str, Any], pipeline_tag: str | None) -> bool:
+    """Whether transformers would load it as a causal language model, as far as its configuration tells."""
+    architectures = _architectures(config)
+    if config.get("is_encoder_decoder") is True:
+        return False
+    if "AutoModelForCausalLM" in _auto_map(config) or any(a.endswith(_CAUSAL_ENDINGS) for a in architectures):
+        return True
+    is_text_generation = pipeline_tag == "text-generation"
+    return is_text_generation and all(a.endswith(_PERHAPS_CAUSAL_ENDINGS) for a in architectures)
+
+
+def classify(head: ModelHead, has_chat_template: bool) -> str:
+    """merge, chat, fine-tuned or pretrained: what the card says of its origin, then whether it is made to chat."""
+    relation = head.card.get("base_model_relation")
+    if relation == "merge" or {"merge", "mergekit"} & set(head.tags):
+        return "merge"
+    if has_chat_template:
+        return "chat"
+    return "fine-tuned" if read_base_model(head.card) else "pretrained"
+
+
+def read_base_model(card: Mapping[str, Any]) -> str | None:
+    """The model it was made from, or several with commas."""
+    return _join(card.get("base_model"))
+
+
+def read_license(head: ModelHead) -> str | None:
+    """The licence of the card, else of the tags; `other` gives way to the name that comes with it."""
+    tagged = next((tag.partition(":")[2] for tag in head.tags if tag.startswith("license:")), None)
+    name = _join(head.card.get("license")) or tagged
+    return (_join(head.card.get("license_name")) or name) if name == "other" else name
+
+
+def _measure(
+    hub: Hub, subject: Subject, files: ScoredFiles, tree: Iterable[TreeFile], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Parameters, number format and size: from the listing, else the weights' own headers, else from their size."""
+    sizes = {file.path: file.size for file in tree}
+    head = subject.head
+    counts = dict(head.parameters) if head.sha == subject.revision else {}
+    counts = counts or hub.parameter_counts(subject.model_id, subject.revision, files.weights)
+    if counts:
+        largest = max(sorted(counts), key=lambda name: counts[name])
+        precision, parameters = PRECISION_NAMES.get(largest, largest.lower()), float(sum(counts.values()))
+    else:
+        declared = str(config.get("dtype") or config.get("torch_dtype") or "float16").removeprefix("torch.")
+        weights_bytes = sum(sizes[path] for path in files.weights)
+        precision, parameters = declared, weights_bytes / _BYTES_PER_PARAMETER.get(declared, 2)
+    size_gb = sum(sizes[path] for path in files.files) / 1e9
+    return {"params_b": parameters / 1e9, "stored_precision": precision, "size_gb": size_gb}
+
+
+def _read_json(hub: Hub, model_id: str, revision: str, path: str) -> dict[str, Any] | None:
+    """A JSON object of a commit; None when the file is not there."""
+    try:
+        value = json.loads(hub.read_small_file(model_id, revision, path))
+    except FileGone:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"{path} is not valid JSON ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise Unusable(f"{path} holds no JSON object")
+    return value
+
+
+def _architectures(config: Mapping[str, Any] | None) -> list[str]:
+    value = (config or {}).get("architectures")
+    named = value if isinstance(value, list) else [value]
+    return [name for name in named if isinstance(name, str)]
+
+
+def _auto_map(config: Mapping[str, Any] | None) -> dict[str, str]:
+    """Classes that are loaded from code in a repository, by auto class."""
+    value = (config or {}).get("auto_map")
+    if not isinstance(value, dict):
+        return {}
+    # A tokenizer names two classes, the slow and the fast one.
+    return {key: str(next((v for v in item if v), "")) if isinstance(item, list) else str(item) for key, item in value.items()}
+
+
+def _join(value: Any) -> str | None:
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str) and text]
+    return ", ".join(texts) or None

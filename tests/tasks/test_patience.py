@@ -1,0 +1,101 @@
+"""Requests to the Hub are tried again, for how long and how often."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from nightboard.tasks.hub import Hub, HubUnavailable
+from nightboard.tasks.patience import Patience, read_retry_after
+
+
+def test_back_off_grows_with_jitter_up_to_a_limit() -> None:
+    patience = Patience(base_s=1, longest_wait_s=10)
+
+    for failed_tries, longest in [(1, 1), (2, 2), (3, 4), (5, 10), (9, 10)]:
+        waits = {patience.wait_s(failed_tries, None) for _ in range(20)}
+        assert longest / 2 <= min(waits) < max(waits) <= longest
+
+
+def test_retry_after_is_obeyed_up_to_a_limit() -> None:
+    patience = Patience(longest_retry_after_s=300)
+
+    assert patience.wait_s(1, 17) == 17
+    assert patience.wait_s(1, 86_400) == 300
+
+
+def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_rate_limit() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+
+    assert read_retry_after({"retry-after": "7"}) == 7
+    assert read_retry_after({"retry-after": soon}) == pytest.approx(90, abs=3)
+    assert read_retry_after({"ratelimit": '"api";r=0;t=55'}) == 55
+    assert read_retry_after({"ratelimit": '"api";r=12;t=55'}) is None
+    assert read_retry_after({"retry-after": "soon"}) is None
+    assert read_retry_after({}) is None
+
+
+def test_a_limited_call_waits_as_asked_and_succeeds(served_hub: Any, model_files: Any) -> None:
+    served_hub.add("a/m", model_files())
+    served_hub.loopback.fail_next(1, 429, retry_after=12)
+
+    assert [head.model_id for head in served_hub.client().list_heads("a")] == ["a/m"]
+    assert served_hub.waits == [12]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_every_call_is_tried_again(served_hub: Any, model_files: Any, status: int, tmp_path: Any) -> None:
+    sha = served_hub.add("a/m", model_files())
+    hub = served_hub.client()
+    calls = [
+        lambda: list(hub.list_heads("a")),
+        lambda: hub.model_head("a/m"),
+        lambda: hub.refs("a/m"),
+        lambda: hub.tree("a/m", sha),
+        lambda: hub.commit_date("a/m", sha),
+        lambda: hub.read_small_file("a/m", sha, "config.json"),
+        lambda: hub.parameter_counts("a/m", sha, ["model.safetensors"]),
+        lambda: hub.download_files("a/m", sha, ["config.json"], tmp_path),
+    ]
+    for call in calls:
+        served_hub.loopback.fail_next(2, status)
+        call()
+    assert len(served_hub.waits) == 2 * len(calls)
+
+
+def test_a_hub_that_stays_busy_is_unavailable_after_the_last_try(served_hub: Any) -> None:
+    served_hub.loopback.fail_next(100, 503)
+
+    with pytest.raises(HubUnavailable, match=r"it answers 503, after 4 tries.*Try again later"):
+        list(served_hub.client(tries=4).list_heads("a"))
+    assert len(served_hub.loopback.requests) == 4
+    assert len(served_hub.waits) == 3
+
+
+def test_a_hub_that_is_down_is_unavailable_with_one_sentence() -> None:
+    waits: list[float] = []
+    hub = Hub("http://127.0.0.1:9", token="hf_secret", patience=Patience(tries=3, sleep=waits.append))
+
+    with pytest.raises(HubUnavailable, match=r"^The Hub at http://127.0.0.1:9 is not available \(the connection fails"):
+        hub.model_head("a/m")
+    assert len(waits) == 2
+
+
+def test_a_hub_that_never_answers_is_given_up(served_hub: Any) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        patience = Patience(tries=2, read_timeout_s=0.1, sleep=lambda _: None)
+        hub = Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=patience)
+        with pytest.raises(HubUnavailable, match="no answer in time, after 2 tries"):
+            list(hub.list_heads("a"))
+
+
+def test_an_address_that_is_no_hub_is_unavailable(served_hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nightboard.profiles.boards.demo.server import HubHandler
+
+    monkeypatch.setattr(HubHandler, "_route", lambda self, path: self._send(200, b"<html>Log in to the hotel", {}))
+    with pytest.raises(HubUnavailable, match="does not answer like a Hub"):
+        served_hub.client().model_head("a/m")
