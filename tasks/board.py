@@ -23,7 +23,7 @@ from nightboard.tasks.hub import Hub
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
-from nightboard.tasks.settle import Settled, settle
+from nightboard.tasks.settle import Settled, in_flight, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.schema import COMMITS, MODELS, Table
@@ -83,6 +83,10 @@ class OpenBoard:
                 now=now,
             )
         )
+
+    def preview(self, discovery: Discovery, now: datetime) -> Plan:
+        """The plan that a night would make now. Writes nothing: what other runs left is looked at, not collected."""
+        return self.plan(discovery, self.resolve_suites(dry_run=True), in_flight(self.store, self.executor, now), now)
 
     def fetch_datasets(self, suite: ResolvedSuite) -> None:
         """Put a suite's data sets and the harness's own data into the store's cache. Raises FetchError."""

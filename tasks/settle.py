@@ -6,6 +6,7 @@ remembered between calls: the store says it all, so any flow on any night can do
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,6 +97,23 @@ def _settle_launch(
     return still_open, collected, not still_open and not is_launching
 
 
+def in_flight(store: Store, executor: Executor, now: datetime) -> frozenset[str]:
+    """Evaluations that run, or have ended and wait to be collected. Changes nothing and passes over damaged records."""
+    found = set()
+    for folder in _open_launches(store):
+        with contextlib.suppress(RecordError):
+            launch, submission = _read_launch(folder)
+            found |= {
+                spec.evaluation.evaluation_id
+                for each, spec in _attempts(store, launch)
+                if not is_collected(store, spec)
+                and (
+                    _is_running(each, launch, submission, executor, now) or (each.folder / "outcome.json").exists()
+                )
+            }
+    return frozenset(found)
+
+
 class _Closed(Record):
     """Marks a launch with nothing under way, so that it is not looked at again."""
 
@@ -130,15 +148,13 @@ def _has_ended(
 ) -> bool:
     """Whether the attempt has an outcome; gives it one when its process is gone."""
     # Life is asked for before the outcome: a job that ends in between has written its outcome by then.
-    job = launch.jobs[each.job_index]
-    deadline = launch.created_at + timedelta(minutes=job.time_min) + LAUNCHING_LIMIT
-    may_live = _may_live(each, launch, submission, executor, now)
+    is_running = _is_running(each, launch, submission, executor, now)
     if (each.folder / "outcome.json").exists():
         return True
-    if may_live:
+    if is_running:
         return False
     owner = _owner_after_giving_up(each.folder, now)
-    if owner.kind == "job" and _may_be_alive(owner.process, deadline, now):
+    if owner.kind == "job" and _may_be_alive(owner.process, _deadline(each, launch), now):
         return False
     if owner.kind == "job":
         state, reason = "interrupted", f"the process ended without an outcome (killed?) on {owner.process.host}"
@@ -160,12 +176,22 @@ def _has_ended(
     return True
 
 
-def _may_live(
+def _is_running(
     each: OpenShard, launch: Launch, submission: Submission | None, executor: Executor, now: datetime
 ) -> bool:
+    """Whether the job may still start, or its process runs. Changes nothing."""
     if submission is None:
-        return _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
-    return executor.is_job_alive(submission, each.job_index)
+        may_start = _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
+    else:
+        may_start = executor.is_job_alive(submission, each.job_index)
+    if may_start or not (each.folder / "owner.json").exists():
+        return may_start
+    owner = AttemptOwner.read(each.folder / "owner.json")
+    return owner.kind == "job" and _may_be_alive(owner.process, _deadline(each, launch), now)
+
+
+def _deadline(each: OpenShard, launch: Launch) -> datetime:
+    return launch.created_at + timedelta(minutes=launch.jobs[each.job_index].time_min) + LAUNCHING_LIMIT
 
 
 def _may_be_alive(process: ProcessId, deadline: datetime, now: datetime) -> bool:

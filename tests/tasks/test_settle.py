@@ -254,7 +254,8 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(launch_module, "run_job", sleep_job)
-    make_launcher(store, LocalExecutor()).launch([make_job("a")], NOW)
+    executor = LocalExecutor()
+    make_launcher(store, executor).launch([make_job("a")], NOW)
     submission = Submission.read(next(store.launches.glob("*/submission.json")))
     deadline = time.monotonic() + 60
     while not (store.root / "ran").exists() and time.monotonic() < deadline:
@@ -275,3 +276,4 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
     os.kill(int((store.root / "ran").read_text()), signal.SIGKILL)
     os.kill(int(submission.job_ids[0]), signal.SIGKILL)
     assert in_flight() == "[]"
+    assert not executor.is_job_alive(submission, 0)

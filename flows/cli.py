@@ -1,0 +1,238 @@
+"""The command line `nightboard`: names, options, exit codes. Everything else is called.
+
+Exit 0: all well (jobs still running included); 1: a failure, said in one message; 2: wrong usage; 3: some evaluations or
+files failed, and they are listed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightboard.flows.show import Format, print_result
+from nightboard.flows.terminal import Terminal, count, duration
+from nightboard.profiles.load import ProfileError, load_board, validate_paths
+from nightboard.tasks.executor import ExecutorError
+from nightboard.tasks.patience import HubError
+from nightboard.tasks.records import RecordError
+from nightboard.tasks.settle import utc_now
+from nightboard.tasks.store import Store, StoreError
+from nightboard.warehouse.build import BuildError, build
+from nightboard.warehouse.query import NoBuildError, QueryError, connect, rank, run_sql
+
+KNOWN_ERRORS = (ProfileError, HubError, StoreError, ExecutorError, RecordError, BuildError, NoBuildError, QueryError)
+
+app = typer.Typer(
+    help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")]
+DataBoardOption = Annotated[
+    str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
+]
+
+
+def main() -> None:
+    """Run a command; a known failure is one message and exit code 1, never a traceback."""
+    try:
+        app()
+    except KNOWN_ERRORS as error:
+        typer.echo(f"nightboard: {error}", err=True)
+        sys.exit(1)
+
+
+def example(text: str) -> str:
+    """An epilog that shows how a command is called."""
+    return f"Example:\n\n    {text}"
+
+
+@app.command(epilog=example("nightboard nightly --board quickstart --wait 8h"))
+def nightly(
+    board: BoardOption,
+    store: StoreOption = None,
+    wait: Annotated[
+        str | None, typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0); left out: until all are done.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")] = False,
+) -> None:
+    """Find new commits, evaluate them, rebuild the leaderboard."""
+    if dry_run:
+        show_plan(board, store)
+        return
+    wait_min = parse_minutes(wait)
+    # The board is read before a server is started: a mistake in it is told at once.
+    root = Path(store).absolute() if store else load_board(board).store
+    quiet_prefect()
+    from nightboard.flows.server import prefect_server
+
+    with prefect_server(root / "prefect"):
+        from nightboard.flows.nightly import nightly as flow
+
+        report = flow(board, str(root), wait_min)
+    ui = Terminal()
+    for suite in load_board(board).suites:
+        show_ranking(root, suite, ui)
+    if report.in_flight or report.not_started:
+        ui.say(
+            f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
+            "the next run goes on from here."
+        )
+    ui.say(
+        f"Night over: {count(len(report.evaluated), 'evaluation')} done, {len(report.failed)} failed, "
+        f"in {duration((report.ended_at - report.started_at).total_seconds())}."
+    )
+    if report.has_failures:
+        raise typer.Exit(3)
+
+
+@app.command(epilog=example("nightboard plan --board quickstart"))
+def plan(board: BoardOption, store: StoreOption = None) -> None:
+    """Show what the next night would run, what not, and why. Changes nothing."""
+    show_plan(board, store)
+
+
+@app.command(epilog=example("nightboard collect --board quickstart"))
+def collect(board: BoardOption, store: StoreOption = None) -> None:
+    """Collect evaluations that have ended since the last run, and rebuild the warehouse."""
+    from nightboard.tasks.board import OpenBoard
+
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    settled = opened.settle(utc_now())
+    for each in settled.collected:
+        ui.say(f"{each.state:12} {each.model_id}@{each.revision[:7]} {each.suite} {each.reason or ''}")
+    for problem in settled.problems:
+        ui.warn(problem)
+    opened.rebuild(utc_now())
+    ui.say(f"{count(len(settled.collected), 'evaluation')} collected, {len(settled.in_flight)} still under way.")
+    if settled.problems or any(each.state != "completed" for each in settled.collected):
+        raise typer.Exit(3)
+
+
+@app.command(epilog=example("nightboard rebuild --store nightboard-store"))
+def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
+    """Build the warehouse anew from the files in the store; readers keep the old one until it is ready."""
+    root = find_store(board, store)
+    result = build(root.lake, root.warehouse, utc_now())
+    Terminal().say(f"{result.path} built in {duration(result.elapsed_s)}.")
+
+
+@app.command("rank", epilog=example("nightboard rank --board quickstart --top 10 --format markdown"))
+def rank_command(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    suite: Annotated[str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")] = None,
+    era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first N models.")] = None,
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Print a leaderboard: rank, model, revision, average, the benchmarks, size, licence."""
+    root = find_store(board, store)
+    if suite is None and board is not None:
+        suite = next(iter(load_board(board).suites))
+    with connect(root.warehouse) as connection:
+        print_rows(rank(connection, suite=suite, era=era, limit=top), form, output)
+
+
+@app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL statement.")],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Run a query on the warehouse, read-only."""
+    with connect(find_store(board, store).warehouse) as connection:
+        print_rows(run_sql(connection, query), form, output)
+
+
+@app.command(epilog=example("nightboard validate boards/mine.yaml"))
+def validate(
+    paths: Annotated[list[str], typer.Argument(help="Profile files of any kind, or names of shipped boards.")],
+) -> None:
+    """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
+    mistakes = validate_paths(paths)
+    for mistake in mistakes:
+        typer.echo(mistake, err=True)
+    if mistakes:
+        typer.echo(f"{count(len(mistakes), 'mistake')}.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{count(len(paths), 'profile')}: no mistakes.")
+
+
+@app.command(epilog=example("nightboard demo"))
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's Hub and store are made anew.")] = Path(".demo"),
+) -> None:
+    """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
+    quiet_prefect()
+    from nightboard.flows.demo import run_demo
+
+    run_demo(folder)
+
+
+def show_plan(board: str, store: Path | None) -> None:
+    """Plan without writing anything, and show it."""
+    from nightboard.tasks.board import OpenBoard
+
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    discovery = opened.discover(utc_now())
+    for problem in discovery.problems:
+        ui.warn(str(problem))
+    ui.show_plan(opened.preview(discovery, utc_now()))
+
+
+def show_ranking(root: Path, suite: str, ui: Terminal) -> None:
+    """A suite's leaderboard on the terminal, when there is one."""
+    with connect(Store(root).warehouse) as connection:
+        result = rank(connection, suite=suite)
+    ui.step(f"\nLeaderboard of {suite}" if result.rows else f"\n{suite}: nothing complete to rank yet.")
+    if result.rows:
+        print_result(result, Format.table)
+
+
+def print_rows(result: object, form: Format, output: Path | None) -> None:
+    """Print rows; what cannot be shown as asked is wrong usage."""
+    try:
+        print_result(result, form, output)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--format") from error
+
+
+def find_store(board: str | None, store: Path | None) -> Store:
+    """The store that --store or --board names."""
+    if store is not None:
+        return Store(store.absolute())
+    if board is not None:
+        return Store(load_board(board).store)
+    raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
+
+
+def parse_minutes(text: str | None) -> float | None:
+    """`90s`, `30m`, `8h`, `1d` or `0` as minutes; None stays None."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None or (not match[2] and float(match[1])):
+        raise typer.BadParameter(f"write a number and s, m, h or d, such as 30m or 8h (got {text})", param_hint="--wait")
+    return float(match[1]) * {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "": 1}[match[2]]
+
+
+def quiet_prefect() -> None:
+    """Keep Prefect's own log lines off the terminal unless somebody has asked for them; its server keeps them all."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -1,0 +1,133 @@
+"""Shows rows: as a table on a terminal, and in the formats that machines read.
+
+Owns formats and rounding. Asks the warehouse; decides nothing about scores.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightboard.flows.terminal import cells_table, make_console
+from nightboard.tasks.store import Store
+from nightboard.warehouse.query import NoBuildError, Result, connect, rank
+
+# Columns of a ranking that a reader needs first; the warehouse has the rest.
+RANK_TITLES = {
+    "rank": "#",
+    "model_id": "model",
+    "revision": "revision",
+    "average": "average",
+    "params_b": "params (B)",
+    "license": "licence",
+    "identical_to": "identical to",
+}
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+    parquet = "parquet"
+
+
+def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
+    """A suite's ranking with scores rounded to 2 decimals, as a Prefect table artifact wants it; empty without one."""
+    try:
+        with connect(store.warehouse) as connection:
+            result = rank(connection, suite=suite)
+    except NoBuildError:
+        return []
+    return [
+        {column: to_text(column, value) for column, value in zip(result.columns, row, strict=True)}
+        for row in result.rows
+    ]
+
+
+def print_result(result: Result, form: Format, output: Path | None = None) -> None:
+    """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
+    if form is Format.table and output is None:
+        numeric = [c for i, c in enumerate(result.columns) if _is_numeric(row[i] for row in result.rows)]
+        titles = {column: RANK_TITLES.get(column, column) for column in result.columns}
+        texts = [
+            [to_text(column, value) for column, value in zip(result.columns, row, strict=True)] for row in result.rows
+        ]
+        make_console().print(
+            cells_table([titles[c] for c in result.columns], texts, right=[titles[c] for c in numeric])
+        )
+        return
+    data = to_bytes(result, form)
+    if output is not None:
+        output.write_bytes(data)
+    elif form is Format.parquet and sys.stdout.isatty():
+        raise ValueError("Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output.")
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+
+def to_bytes(result: Result, form: Format) -> bytes:
+    """Rows in a machine's format, at full precision."""
+    if form is Format.json:
+        records = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        return (json.dumps(records, indent=1, default=_plain, ensure_ascii=False) + "\n").encode()
+    if form is Format.parquet:
+        buffer = io.BytesIO()
+        pq.write_table(_to_arrow(result), buffer, compression="zstd")
+        return buffer.getvalue()
+    text = io.StringIO()
+    if form is Format.csv:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(result.columns)
+        writer.writerows(result.rows)
+    else:
+        text.write(_markdown(result))
+    return text.getvalue().encode()
+
+
+def _to_arrow(result: Result) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(result.columns, row, strict=True)) for row in result.rows])
+
+
+def _markdown(result: Result) -> str:
+    lines = [list(result.columns), ["---"] * len(result.columns)]
+    lines += [[to_text(c, v).replace("|", "\\|") for c, v in zip(result.columns, row, strict=True)] for row in result.rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_text(column: str, value: object) -> str:
+    """A cell for people: numbers with 2 decimals, short revisions, nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, float | Decimal):
+        return f"{value:.3g}" if column == "params_b" else f"{value:.2f}"
+    if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:
+        return value[:7]
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return str(value)
+
+
+def _is_numeric(values: Iterable[object]) -> bool:
+    present = [value for value in values if value is not None]
+    return bool(present) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in present)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else str(value)
