@@ -1,0 +1,205 @@
+"""Runs one attempt of a job: takes it, gathers all that is printed meanwhile, and writes how it ended.
+
+Owns owner.json, log.txt, progress.json and outcome.json of an attempt's folder. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from nightboard.tasks.process import current_process
+from nightboard.tasks.records import AttemptOwner, Outcome, Record, RecordError
+from nightboard.tasks.store import StoreError, claim_file
+from nightboard.tasks.validate import OutputError
+
+LOG = "log.txt"
+_TAIL_BYTES, _TAIL_LINES = 64_000, 20
+_LONGEST_REASON = 2000
+_COPY_INTERVAL_S = 1.0
+# Nothing on a node needs a token, so none should ever appear; this is the second lock on that door.
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
+# An error that an operator meets often is said in words before its own text.
+_KNOWN_ERRORS = {
+    "no space left on the disk": ("no space left on device", "disk quota exceeded"),
+    "out of GPU memory": ("cuda out of memory", "hip out of memory", "outofmemoryerror"),
+    "out of host memory": ("memoryerror", "can't allocate memory", "cannot allocate memory"),
+}
+
+_log = logging.getLogger(__name__)
+State = Literal["completed", "failed", "invalid"]
+
+
+class ShardError(Exception):
+    """A shard cannot run; the message says all that an operator needs."""
+
+
+class Progress(Record):
+    """How far an attempt is: progress.json in its folder, replaced at each start and end of a benchmark."""
+
+    record_version: Literal[1] = 1
+    benchmark: str | None = Field(description="the one that runs now; none when all are finished")
+    finished: tuple[str, ...]
+    total: int
+    at: datetime
+
+
+def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
+    """Run the shard if the attempt is ours to run; returns the outcome's state, or `left` when it is somebody else's.
+
+    Raises StoreError or OSError only when no outcome could be written.
+    """
+    if not folder.is_dir():
+        raise StoreError("the attempt's folder does not exist. Was the store moved?")
+    if not _take_attempt(folder):
+        print(f"{folder}: another job has this attempt, or a flow gave it up; it is left alone", flush=True)
+        return "left"
+    started_at = datetime.now(UTC)
+    with record_log(folder / LOG):
+        state, reason = _try_shard(run_shard)
+    outcome = Outcome(
+        state=state,
+        reason=reason,
+        job_id=_read_job_id(),
+        node=socket.gethostname(),
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        log_tail=() if state == "completed" else read_log_tail(folder / LOG),
+    )
+    if not claim_file(folder / "outcome.json", outcome.to_bytes()):
+        print(f"{folder}: somebody else has written an outcome already; that one counts", flush=True)
+    return state
+
+
+def _take_attempt(folder: Path) -> bool:
+    """Claim the attempt; False when another job runs it or a flow has given it up."""
+    owner = AttemptOwner(kind="job", process=current_process(), job_id=_read_job_id(), at=datetime.now(UTC))
+    return claim_file(folder / "owner.json", owner.to_bytes())
+
+
+def _read_job_id() -> str | None:
+    """The cluster's name for this job, as the launch recorded it; None outside of a job."""
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '0')}"
+    return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID")
+
+
+def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
+    """How the shard ended and, unless it completed, why: in words and in one line."""
+    try:
+        run_shard()
+    except OutputError as error:
+        _log.error("the output is not what the suite declares:\n%s", "\n".join(error.reasons))
+        return "invalid", _shorten(str(error))
+    except (ShardError, StoreError, RecordError) as error:
+        _log.error("%s", error)
+        return "failed", _shorten(str(error))
+    except Exception as error:
+        _log.exception("the shard failed")
+        return "failed", describe_error(error)
+    return "completed", None
+
+
+def describe_error(error: BaseException) -> str:
+    """An unexpected error in one line; a full disk or memory is said in words first."""
+    text = f"{type(error).__name__}: {error}"
+    words = [cause for cause, signs in _KNOWN_ERRORS.items() if any(sign in text.lower() for sign in signs)]
+    return _shorten(": ".join([*words[:1], text]))
+
+
+def _shorten(text: str) -> str:
+    return _TOKEN.sub("hf_***", " ".join(text.split()))[:_LONGEST_REASON]
+
+
+# ------------------------------------------------------------------------------------------------------------ the log
+
+
+def read_log_tail(path: Path) -> tuple[str, ...]:
+    """The last 20 lines of a log, each as a terminal would show it once a progress bar has overwritten itself."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return tuple(_TOKEN.sub("hf_***", line) for line in lines if line)[-_TAIL_LINES:]
+
+
+@contextlib.contextmanager
+def record_log(path: Path) -> Iterator[None]:
+    """Send all that this process prints to `path`, and copy it to where it went before.
+
+    The file has everything up to a kill -9. The copy follows a second behind: it is for whoever watches the job.
+    """
+    with path.open("ab", buffering=0) as file, _copied(path, file.tell()), _output_turned_to(file.fileno()):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _output_turned_to(target: int) -> Iterator[None]:
+    """Turn the file descriptors of stdout and stderr, so that libraries in C and child processes are heard too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    streams, saved = (sys.stdout, sys.stderr), (os.dup(1), os.dup(2))
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    stream = os.fdopen(os.dup(target), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    sys.stdout = sys.stderr = stream
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        with contextlib.suppress(OSError):  # a full disk: what could not be written is lost, its reason is not
+            stream.close()
+        for descriptor, before in enumerate(saved, start=1):
+            os.dup2(before, descriptor)
+            os.close(before)
+
+
+@contextlib.contextmanager
+def _copied(path: Path, start: int) -> Iterator[None]:
+    """While open, what is added to the file after `start` also goes to where stdout goes now."""
+    target, done = os.dup(1), threading.Event()
+    copier = threading.Thread(target=_copy_until, args=(path, start, target, done), daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        done.set()
+        copier.join()
+        os.close(target)
+
+
+def _copy_until(path: Path, start: int, target: int, done: threading.Event) -> None:
+    with path.open("rb") as log:
+        log.seek(start)
+        is_last = False
+        while not is_last:
+            is_last = done.wait(_COPY_INTERVAL_S)
+            for block in iter(lambda: log.read(65536), b""):
+                # A job whose own output cannot be written any more still has its log.
+                with contextlib.suppress(OSError):
+                    os.write(target, block)

@@ -1,0 +1,316 @@
+"""Runs the shards of a job on a node: the only file that imports lm_eval, torch and datasets' settings, and only
+inside functions, so that nothing of Hugging Face is read before the process is offline.
+
+Owns how lm-eval is called. What it wrote is judged by validate.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nightboard.profiles.models import Benchmark
+from nightboard.tasks.attempt import Progress, ShardError, run_attempt
+from nightboard.tasks.declared import DeclaredTasks
+from nightboard.tasks.outputs import Provenance, finish_benchmark
+from nightboard.tasks.records import ShardSpec
+from nightboard.tasks.resume import answers_path, find_unfinished, fresh_folder, link_dataset, publish_folder
+from nightboard.tasks.store import Store, StoreError, write_bytes
+from nightboard.tasks.validate import RESULTS, samples_file
+
+_log = logging.getLogger(__name__)
+
+# A mean's standard error is exact at any number; resampling is for metrics that no suite here declares. lm-eval's own
+# default of 100,000 would only cost time.
+_BOOTSTRAP_ITERS = 1000
+_LIBRARIES = (
+    "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy",
+)  # fmt: skip
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # lm-eval would fork a process that holds a GPU.
+    "DISABLE_MULTIPROC": "1",
+    # A bar that is redrawn ten times a second makes a log of megabytes.
+    "TQDM_MININTERVAL": "10",
+}
+# Tokens are not needed offline; the rest would lead past HF_HOME.
+_UNWANTED = (
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE",
+    "HF_MODULES_CACHE", "TRANSFORMERS_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a shard, on this node."""
+
+    store: Store
+    spec: ShardSpec
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        return self.store.work_dir(self.spec.evaluation.evaluation_id, self.spec.shard.shard)
+
+    def benchmark(self, name: str) -> Benchmark:
+        return self.spec.suite.suite.benchmarks[name]
+
+
+# ------------------------------------------------------------------------------------------------------------- jobs
+
+
+def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
+    """Run the attempts of a job, one after the other; called by submitit in the job's process.
+
+    Returns how each ended: an outcome's state, or `left` when it belongs to somebody else. A shard that fails does not
+    stop the next. Raises only when an outcome could not be written, so that the job itself counts as failed.
+    """
+    store = Store(Path(store_root).absolute())
+    states: list[str] = []
+    lost: list[str] = []
+    for folder in (store.root / each for each in attempt_dirs):
+        _go_offline(store, folder)
+        try:
+            states.append(run_attempt(folder, partial(_run_shard, store, folder)))
+        except (StoreError, OSError) as error:
+            lost.append(f"{folder}: no outcome could be written: {error}")
+        _free_memory()
+    if lost:
+        raise StoreError("\n".join(lost))
+    return states
+
+
+def _go_offline(store: Store, folder: Path) -> None:
+    """Settings that Hugging Face libraries read when they are imported: no network, nothing of the user's, no token."""
+    for name in _UNWANTED:
+        os.environ.pop(name, None)
+    os.environ.update(_OFFLINE, HF_HOME=str(folder.parent / "work" / ".hf"), NLTK_DATA=str(store.nltk_dir))
+
+
+def _free_memory() -> None:
+    """Let go of the shard's model before the next one is loaded."""
+    gc.collect()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+# ----------------------------------------------------------------------------------------------------------- shards
+
+
+def _run_shard(store: Store, folder: Path) -> None:
+    """Run what is unfinished of the shard; each benchmark appears in the work folder when it is complete."""
+    run = Run(store, ShardSpec.read(folder / "spec.json"), folder)
+    wanted = run.spec.shard.benchmarks
+    _check_harness(run.spec.suite.suite.harness.version)
+    todo = find_unfinished(run.work, run.spec.suite.suite, wanted)
+    _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
+    if todo:
+        model = _load_model(run)
+        index = _index_tasks(run.spec.suite.suite.harness.task_folders)
+        for name in todo:
+            _write_progress(run, name, todo)
+            _run_benchmark(run, name, model, index)
+            todo = todo[1:]
+    _write_progress(run, None, todo)
+
+
+def _write_progress(run: Run, benchmark: str | None, todo: list[str]) -> None:
+    wanted = run.spec.shard.benchmarks
+    finished = tuple(each for each in wanted if each not in todo)
+    progress = Progress(benchmark=benchmark, finished=finished, total=len(wanted), at=datetime.now(UTC))
+    write_bytes(run.folder / "progress.json", progress.to_bytes())
+
+
+def _check_harness(wanted: str) -> None:
+    try:
+        found = metadata.version("lm_eval")
+    except metadata.PackageNotFoundError:
+        raise ShardError("lm-eval is not installed on this node. Install nightboard[harness] there.") from None
+    if found != wanted:
+        raise ShardError(
+            f"the suite is declared for lm-eval {wanted}, this node has {found}. "
+            f"Install lm_eval=={wanted} there, or change harness.version in the suite (that makes a new version of it)."
+        )
+
+
+def _load_model(run: Run) -> Any:
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    evaluation, folder = run.spec.evaluation, run.store.model_dir(run.spec.evaluation.fingerprint)
+    if not (folder / "config.json").is_file():
+        raise ShardError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
+    if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ShardError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
+    return HFLM(
+        pretrained=str(folder),
+        revision=evaluation.revision,
+        dtype=evaluation.precision,
+        device=run.spec.device,
+        batch_size=run.spec.batch_size,
+        parallelize=run.spec.gpus > 1,
+        trust_remote_code=evaluation.trust_remote_code,
+        use_safetensors=True,
+    )
+
+
+@lru_cache(maxsize=2)
+def _index_tasks(folders: tuple[str, ...]) -> Any:
+    """lm-eval's index of its tasks; of all of them (11 s) when no folders are named."""
+    import lm_eval.tasks
+
+    if not folders:
+        return lm_eval.tasks.TaskManager()
+    paths = [Path(lm_eval.tasks.__file__).parent / folder for folder in folders]
+    missing = [folder for folder, path in zip(folders, paths, strict=True) if not path.is_dir()]
+    if missing:
+        raise ShardError(f"harness.task_folders: lm-eval has no folder {', '.join(missing)} under lm_eval/tasks.")
+    return lm_eval.tasks.TaskManager(include_defaults=False, include_path=list(paths))
+
+
+# ------------------------------------------------------------------------------------------------------- benchmarks
+
+
+def _run_benchmark(run: Run, name: str, model: Any, index: Any) -> None:
+    """Run one benchmark group and leave its folder finished, or leave no folder and raise."""
+    started_at = datetime.now(UTC)
+    with fresh_folder(run.work, name, "partial") as folder:
+        with fresh_folder(run.work, name, "datasets") as datasets:
+            results, tracker = _call_harness(run, name, model, index, datasets, folder)
+        _save_outputs(results, tracker, folder)
+        finish_benchmark(folder, run.spec, name, _provenance(run), started_at, datetime.now(UTC))
+        publish_folder(folder, run.work / name)
+
+
+def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, folder: Path) -> tuple[Any, Any]:
+    """One call of lm-eval for one group, as `lm-eval run` would make it."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+
+    evaluation, suite, benchmark = run.spec.evaluation, run.spec.suite.suite, run.benchmark(name)
+    _use_datasets(run.store, benchmark, datasets)
+    tracker = EvaluationTracker(output_path=str(folder / RESULTS))
+    try:
+        results = simple_evaluate(
+            model=model,
+            model_args={
+                "pretrained": evaluation.model_id, "revision": evaluation.revision, "dtype": evaluation.precision,
+            },
+            tasks=[benchmark.group],
+            task_manager=DeclaredTasks(index, benchmark),
+            batch_size=run.spec.batch_size,
+            device=run.spec.device,
+            use_cache=str(answers_path(run.work, name)),
+            limit=suite.limit,
+            log_samples=True,
+            bootstrap_iters=_BOOTSTRAP_ITERS,
+            apply_chat_template=evaluation.chat_template,
+            fewshot_as_multiturn=evaluation.chat_template and evaluation.fewshot_as_multiturn,
+            evaluation_tracker=tracker,
+            numpy_random_seed=suite.seed,
+            torch_random_seed=suite.seed,
+            fewshot_random_seed=suite.seed,
+        )  # fmt: skip
+    finally:
+        _close_answers(model)
+    return results, tracker
+
+
+def _use_datasets(store: Store, benchmark: Benchmark, folder: Path) -> None:
+    """Let `datasets` see the pinned revision, and no other."""
+    import datasets
+
+    if not datasets.config.HF_HUB_OFFLINE:
+        raise ShardError("a Hugging Face library was imported before this process went offline; run it in a fresh one.")
+    dataset = benchmark.dataset
+    if dataset.sha is None:
+        raise ShardError(f"data set {dataset.id}: no commit is pinned.")
+    link_dataset(store.dataset_dir(dataset.id, dataset.sha), dataset.sha, folder)
+    datasets.logging.set_verbosity_error()  # it warns of being offline at each load
+    datasets.config.HF_DATASETS_CACHE = folder
+    # Within the run what a task makes of its documents must be read back; see link_dataset.
+    datasets.enable_caching()
+
+
+def _close_answers(model: Any) -> None:
+    """Write out the answers and end the thread that holds them."""
+    answers = getattr(model.cache_hook, "dbdict", None)
+    if answers is not None:
+        answers.close()
+
+
+def _save_outputs(results: Any, tracker: Any, folder: Path) -> None:
+    """Let lm-eval write its own files, and name them without a date. When it cannot it only warns; here it is an error."""
+    samples = results.pop("samples")
+    with _complaints_of("lm_eval.loggers.evaluation_tracker") as complaints:
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task in results["configs"]:
+            tracker.save_results_samples(task_name=task, samples=samples[task])
+    if complaints:
+        raise ShardError(f"lm-eval could not save its output: {'; '.join(complaints)}")
+    os.rename(folder / f"results_{tracker.date_id}.json", folder / RESULTS)
+    for task in results["configs"]:
+        os.rename(folder / f"samples_{task}_{tracker.date_id}.jsonl", folder / samples_file(task))
+
+
+@contextmanager
+def _complaints_of(logger_name: str) -> Iterator[list[str]]:
+    """Collect a logger's warnings, and the details it gives after them at a lower level."""
+    complaints: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING or complaints:
+                complaints.append(record.getMessage())
+
+    logger, handler = logging.getLogger(logger_name), Collector()
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _provenance(run: Run) -> Provenance:
+    import torch
+
+    is_gpu = run.spec.device.startswith("cuda")
+    versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    versions |= {name: _version_of(name) for name in _LIBRARIES}
+    return Provenance(
+        harness_version=metadata.version("lm_eval"),
+        library_versions=json.dumps(versions),
+        node=socket.gethostname(),
+        device=torch.cuda.get_device_name(0) if is_gpu else run.spec.device,
+    )
+
+
+def _version_of(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,104 @@
+"""What an attempt finds in a shard's work folder: finished benchmarks, answers, and what a killed one left behind.
+
+Owns the work folder's names. Deletes only what is half-made or can be made again; what is damaged is set aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import pickle
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from nightboard.profiles.models import Suite
+from nightboard.tasks.outputs import check_finished, set_aside
+
+_log = logging.getLogger(__name__)
+
+
+def find_unfinished(work: Path, suite: Suite, benchmarks: tuple[str, ...]) -> list[str]:
+    """Benchmarks that are still to be run. A finished one that is damaged is set aside and counts as unfinished."""
+    todo = []
+    for benchmark in benchmarks:
+        folder = work / benchmark
+        reasons = check_finished(folder, suite, benchmark) if folder.exists() else None
+        if reasons:
+            _log.warning("%s was finished but is damaged, it is done again: %s", benchmark, "; ".join(reasons))
+            set_aside(folder)
+        if reasons is None or reasons:
+            todo.append(benchmark)
+    return todo
+
+
+@contextlib.contextmanager
+def fresh_folder(work: Path, benchmark: str, purpose: str) -> Iterator[Path]:
+    """An empty folder for half-made things, gone at the end; what a killed attempt left in it is removed first.
+
+    Its name begins with a dot, so it is never taken for a finished benchmark.
+    """
+    folder = work / f".{benchmark}.{purpose}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(folder: Path, target: Path) -> None:
+    """Make a complete benchmark folder visible by one rename. If another attempt was faster, its folder stays."""
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _log.warning("%s was finished by another attempt at the same moment; that one is kept", target.name)
+
+
+def answers_path(work: Path, benchmark: str) -> Path:
+    """lm-eval's `use_cache` for a benchmark, with all answers so far readable. A broken file is set aside."""
+    path = work / "answers" / benchmark
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f"{path.name}_rank0.db")  # the name that lm-eval makes of it
+    if file.exists() and not _is_readable(file):
+        kept = set_aside(file)
+        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
+        _log.warning("the answers so far of %s cannot be read, the benchmark starts anew (kept as %s)", benchmark, kept)
+    return path
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            if database.execute("pragma quick_check").fetchone() != ("ok",):
+                return False
+            if database.execute("select 1 from sqlite_master where name = 'unnamed'").fetchone():
+                for (value,) in database.execute("select value from unnamed"):
+                    pickle.loads(bytes(value))  # noqa: S301 - lm-eval's own file, which it unpickles itself
+    except Exception:  # unpickling damaged bytes can raise anything
+        return False
+    return True
+
+
+def link_dataset(shared: Path, sha: str, private: Path) -> None:
+    """Make `private` a `datasets` cache with the one revision `sha` of `shared`, by links.
+
+    lm-eval's tasks write what they make of the documents beside them (GPQA: shuffled by the global random state) and
+    read it back within the run. Beside the shared files it would decide the documents of every later run.
+    """
+    found = sorted(shared.glob(f"*/*/*/{sha}/dataset_info.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{shared}: the data set is not in the store's cache. It is fetched again the next night."
+        )
+    for info in found:
+        target = private / info.parent.relative_to(shared)
+        target.mkdir(parents=True)
+        for file in info.parent.iterdir():
+            if file.is_file() and not file.name.startswith("cache-"):
+                (target / file.name).symlink_to(file.absolute())
