@@ -1,7 +1,7 @@
 """Finds what is new on the Hub among the watched models.
 
-Owns which requests a night costs: pages of heads, one call for the refs of a model whose branches or tags are followed, and
-for a commit that the lake does not know its tree and small files. Writes nothing, plans nothing.
+Owns which requests a night costs: pages of heads, one call for the refs of a model whose branches or tags are
+followed, and for a commit that the lake does not know its tree and small files. Writes nothing, plans nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from nightboard.profiles.models import MODEL_ID_PATTERN, WatchedModel, WatchList
-from nightboard.profiles.resolve import is_watched, settings_for
+from nightboard.profiles.resolve import find_explicit, is_watched, settings_for
 from nightboard.tasks.examine import DISABLED_REASON, GATED_REASON, Subject, examine, organization_of
 from nightboard.tasks.hub import Hub, HubError, HubUnavailable, ModelHead, RepoDisabled, RepoGone, RevisionGone
 from nightboard.tasks.records import Commit, ModelState
@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a night found. `heads`: in the watch list's order, each commit once. `commits` and `model_states`: new rows."""
+    """What a night found. `heads`: in the watch list's order, each commit once; `commits`, `model_states`: new rows."""
 
     heads: tuple[WatchedHead, ...] = ()
     commits: tuple[Commit, ...] = ()
@@ -187,8 +187,8 @@ def _state_of(head: ModelHead) -> str:
 
 
 def _follow(hub: Hub, watch: WatchList, head: ModelHead) -> tuple[list[Subject], list[Problem]]:
-    """The commits of a model that the watch list follows now: its main branch, or the revisions and branches it names."""
-    model = next((model for model in watch.models if model.id == head.model_id), WatchedModel(id=head.model_id))
+    """The commits of a model that the watch list follows now: main, or the revisions and branches that it names."""
+    model = find_explicit(watch, head.model_id) or WatchedModel(id=head.model_id)
     is_code_allowed = bool(settings_for(watch, head.model_id).trust_remote_code)
     if not model.revisions and not model.branches:
         return [Subject(head, "main", head.sha, is_code_allowed)], []
@@ -283,7 +283,10 @@ def _is_news(commit: Commit, known: Known) -> bool:
 
 def _once(subjects: Iterable[Subject]) -> list[Subject]:
     """Each commit once, under the first name by which it is followed."""
-    return list({(s.model_id, s.revision): s for s in reversed(list(subjects))}.values())[::-1]
+    first: dict[tuple[str, str], Subject] = {}
+    for subject in subjects:
+        first.setdefault((subject.model_id, subject.revision), subject)
+    return list(first.values())
 
 
 def _spread(function: Callable[[T], R], items: Iterable[T]) -> list[R]:

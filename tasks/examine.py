@@ -62,10 +62,11 @@ def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
         return Commit(**found, state="rejected", reason=GATED_REASON)
     except RepoDisabled:
         return Commit(**found, state="rejected", reason=DISABLED_REASON)
-    except Unusable as reason:
-        return Commit(**found, state="rejected", reason=str(reason))
+    except Unusable as unusable:
+        return Commit(**found, state="rejected", reason=str(unusable))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        return Commit(**found, state="rejected", reason=f"its metadata cannot be read ({type(error).__name__}: {error})")
+        reason = f"its metadata cannot be read ({type(error).__name__}: {error})"
+        return Commit(**found, state="rejected", reason=reason)
 
 
 def organization_of(model_id: str) -> str:
@@ -83,7 +84,7 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     tree = hub.tree(model_id, revision)
     paths = {file.path for file in tree}
     tokenizer = _read_json(hub, model_id, revision, "tokenizer_config.json") if "tokenizer_config.json" in paths else {}
-    code = _auto_map(config) | _auto_map(tokenizer)
+    code = {name for names in (*_auto_map(config).values(), *_auto_map(tokenizer).values()) for name in names}
     found["needs_remote_code"] = bool(code)
     found["architecture"] = next(iter(_architectures(config)), None)
     found["has_chat_template"] = bool((tokenizer or {}).get("chat_template")) or any(
@@ -101,7 +102,7 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     found |= {"fingerprint": files.fingerprint, "weights_hash": files.weights_hash, "files": files.files}
 
 
-def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: ScoredFiles, code: Mapping[str, str]) -> None:
+def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: ScoredFiles, code: Iterable[str]) -> None:
     if ADAPTER_CONFIG in files.files:
         # transformers would put it on top of the base model that it names, merged weights or not.
         raise Unusable(f"adapter: {ADAPTER_CONFIG} is there, and adapters are not evaluated yet")
@@ -111,7 +112,7 @@ def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: Sco
         names = ", ".join(_architectures(config)) or "none named"
         pipeline = subject.head.pipeline_tag or "none"
         raise Unusable(f"not a causal language model (architecture: {names}; pipeline: {pipeline})")
-    outside = sorted({value.partition("--")[0] for value in code.values() if "--" in value})
+    outside = sorted({name.partition("--")[0] for name in code if "--" in name})
     if outside and subject.is_code_allowed:
         raise Unusable(f"it loads code from another repository ({', '.join(outside)}), which is not evaluated yet")
 
@@ -187,13 +188,11 @@ def _architectures(config: Mapping[str, Any] | None) -> list[str]:
     return [name for name in named if isinstance(name, str)]
 
 
-def _auto_map(config: Mapping[str, Any] | None) -> dict[str, str]:
-    """Classes that are loaded from code in a repository, by auto class."""
+def _auto_map(config: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
+    """Classes that are loaded from code in a repository, by auto class (of a tokenizer: the slow and the fast one)."""
     value = (config or {}).get("auto_map")
-    if not isinstance(value, dict):
-        return {}
-    # A tokenizer names two classes, the slow and the fast one.
-    return {key: str(next((v for v in item if v), "")) if isinstance(item, list) else str(item) for key, item in value.items()}
+    items = value.items() if isinstance(value, dict) else ()
+    return {key: tuple(str(c) for c in (item if isinstance(item, list) else [item]) if c) for key, item in items}
 
 
 def _join(value: Any) -> str | None:

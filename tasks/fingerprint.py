@@ -109,7 +109,7 @@ def choose_files(
 
 
 def choose_weights(versions: Mapping[str, str], read_index: Callable[[], bytes]) -> tuple[str, ...]:
-    """The safetensors files that transformers would load, sorted: the single file first, else the shards of the index."""
+    """The safetensors files that transformers would load, sorted: the single file, else the shards of the index."""
     if SINGLE_FILE in versions:
         return (SINGLE_FILE,)
     if INDEX_FILE in versions:
@@ -141,7 +141,7 @@ def describe_other_weights(paths: Iterable[str]) -> str:
 def _read_shards(index: bytes, versions: Mapping[str, str]) -> tuple[str, ...]:
     try:
         shards = sorted(set(json.loads(index)["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unusable(f"{INDEX_FILE} cannot be read ({type(error).__name__})") from error
     for shard in shards:
         if not isinstance(shard, str) or not shard.endswith(".safetensors"):

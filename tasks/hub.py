@@ -1,4 +1,4 @@
-"""The only door to the Hugging Face Hub: the calls that nightboard makes, their answers as small records, their errors as sentences.
+"""The only door to the Hugging Face Hub: nightboard's calls, the answers as small records, the errors as sentences.
 
 Owns the client library huggingface_hub: its settings, its errors, its tokens. What an answer means for a leaderboard is
 not decided here. Nothing is cached in the user's own folders; a token is sent, and appears nowhere else.
@@ -28,7 +28,6 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported at
     paginate,
 )
 from huggingface_hub.utils import logging as client_logging
-
 from nightboard.tasks.patience import HubError, HubUnavailable, Patience, PatientClient, patient
 
 __all__ = [
@@ -99,7 +98,7 @@ class ModelHead:
 
 @dataclass(frozen=True)
 class TreeFile:
-    """A file of a commit. `blob_id` is git's id of it; `lfs_sha256` is set when the content lies in large-file storage."""
+    """A file of a commit. `blob_id` is git's; `lfs_sha256` is set when the content lies in large-file storage."""
 
     path: str
     size: int
@@ -140,7 +139,7 @@ class Hub:
     def list_heads(self, organization: str) -> Iterator[ModelHead]:
         """Every model of an organisation or user, in pages: one request a page, none a model."""
         url = f"{self.endpoint}/api/models"
-        # Not `HfApi.list_models`: its typed records fail on a model with odd metadata, and with it all models that follow.
+        # Not `HfApi.list_models`: its records fail on a model with odd metadata, and so do all models that follow.
         items = iter(paginate(url, params={"author": organization, "expand": _HEAD_FIELDS}, headers=self._headers))
         while True:
             with self._asking(f"The list of models of {organization}"):
@@ -238,7 +237,7 @@ class Hub:
         except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
             raise self._explain(what, error) from None
         except httpx2.HTTPError as error:
-            raise HubUnavailable(f"{what}: the connection to {self.endpoint} failed ({type(error).__name__}).") from None
+            raise HubUnavailable(f"{what}: the connection failed ({type(error).__name__}).") from None
         except json.JSONDecodeError:
             raise HubUnavailable(f"{what}: {self.endpoint} does not answer like a Hub (no JSON).") from None
         except errors.HFValidationError:
@@ -272,7 +271,7 @@ _installed = False
 
 
 def install_patient_client() -> None:
-    """Let every request of the client library in this process be tried again as `patience.py` says, and keep it quiet."""
+    """Put our HTTP client under the library's calls, once a process, and keep the library quiet."""
     global _installed
     with _INSTALLING:
         if not _installed:

@@ -103,7 +103,7 @@ def test_renamed_weights_keep_their_weights_hash() -> None:
     assert after.fingerprint != before.fingerprint
 
 
-@given(st.dictionaries(st.sampled_from([*BASE, "vocab.json", "x.gguf", "notes.txt"]), st.text(max_size=3)), st.randoms())
+@given(st.dictionaries(st.sampled_from([*BASE, "vocab.json", "x.gguf"]), st.text(max_size=3)), st.randoms())
 def test_the_order_of_the_tree_does_not_matter(files: dict[str, str], random: object) -> None:
     items = list((BASE | files).items())
     random.shuffle(items)  # type: ignore[attr-defined]
@@ -119,6 +119,7 @@ def test_the_order_of_the_tree_does_not_matter(files: dict[str, str], random: ob
         (_index("pytorch_model.bin"), "not a safetensors file"),
         (b"{", "cannot be read"),
         (b"[]", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
         (b'{"weight_map": []}', "cannot be read"),
         (b'{"weight_map": {"a": ["x"]}}', "cannot be read"),
         (b'{"weight_map": {}}', "names no weights"),

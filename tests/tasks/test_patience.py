@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from pathlib import Path
 
 import pytest
+from nightboard.profiles.boards.demo.server import HubHandler
 from nightboard.tasks.hub import Hub, HubUnavailable
 from nightboard.tasks.patience import Patience, read_retry_after
+from served_hub import ServedHub, make_model, serve_hub
+
+
+@pytest.fixture
+def served_hub() -> Iterator[ServedHub]:
+    with serve_hub() as served:
+        yield served
 
 
 def test_back_off_grows_with_jitter_up_to_a_limit() -> None:
@@ -37,8 +47,8 @@ def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_rate_limit() -> N
     assert read_retry_after({}) is None
 
 
-def test_a_limited_call_waits_as_asked_and_succeeds(served_hub: Any, model_files: Any) -> None:
-    served_hub.add("a/m", model_files())
+def test_a_limited_call_waits_as_asked_and_succeeds(served_hub: ServedHub) -> None:
+    served_hub.add("a/m", make_model())
     served_hub.loopback.fail_next(1, 429, retry_after=12)
 
     assert [head.model_id for head in served_hub.client().list_heads("a")] == ["a/m"]
@@ -46,8 +56,8 @@ def test_a_limited_call_waits_as_asked_and_succeeds(served_hub: Any, model_files
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_every_call_is_tried_again(served_hub: Any, model_files: Any, status: int, tmp_path: Any) -> None:
-    sha = served_hub.add("a/m", model_files())
+def test_every_call_is_tried_again(served_hub: ServedHub, status: int, tmp_path: Path) -> None:
+    sha = served_hub.add("a/m", make_model())
     hub = served_hub.client()
     calls = [
         lambda: list(hub.list_heads("a")),
@@ -65,7 +75,7 @@ def test_every_call_is_tried_again(served_hub: Any, model_files: Any, status: in
     assert len(served_hub.waits) == 2 * len(calls)
 
 
-def test_a_hub_that_stays_busy_is_unavailable_after_the_last_try(served_hub: Any) -> None:
+def test_a_hub_that_stays_busy_is_unavailable_after_the_last_try(served_hub: ServedHub) -> None:
     served_hub.loopback.fail_next(100, 503)
 
     with pytest.raises(HubUnavailable, match=r"it answers 503, after 4 tries.*Try again later"):
@@ -83,9 +93,7 @@ def test_a_hub_that_is_down_is_unavailable_with_one_sentence() -> None:
     assert len(waits) == 2
 
 
-def test_a_hub_that_never_answers_is_given_up(served_hub: Any) -> None:
-    import socket
-
+def test_a_hub_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         patience = Patience(tries=2, read_timeout_s=0.1, sleep=lambda _: None)
         hub = Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=patience)
@@ -93,9 +101,7 @@ def test_a_hub_that_never_answers_is_given_up(served_hub: Any) -> None:
             list(hub.list_heads("a"))
 
 
-def test_an_address_that_is_no_hub_is_unavailable(served_hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nightboard.profiles.boards.demo.server import HubHandler
-
+def test_an_address_that_is_no_hub_is_unavailable(served_hub: ServedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HubHandler, "_route", lambda self, path: self._send(200, b"<html>Log in to the hotel", {}))
     with pytest.raises(HubUnavailable, match="does not answer like a Hub"):
         served_hub.client().model_head("a/m")
