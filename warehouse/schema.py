@@ -63,7 +63,9 @@ COMMITS = Table(
         Column("discovered_at", UTC_TIMESTAMP, "when discover first saw it"),
         Column("state", _STRING, "ok, or rejected when it cannot be evaluated"),
         Column("reason", _STRING, "why it is rejected, in words; null when ok"),
-        Column("fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null when rejected"),
+        Column(
+            "fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null when rejected"
+        ),
         Column("weights_hash", _STRING, "hash over the blob ids of the weight files alone; null when rejected"),
         Column("params_b", _DOUBLE, "parameters in billions, from safetensors metadata"),
         Column("size_gb", _DOUBLE, "size of the files to fetch, in 10^9 bytes"),
@@ -117,7 +119,9 @@ ERAS = Table(
         Column("task_version", _STRING, "version it must have; null: any"),
         Column("n_shot", _INT, "few-shot examples it must have; null: any"),
         Column("doc_set_hash", _STRING, "documents it must have; null: those of the era's first evaluation"),
-        Column("declared_at", UTC_TIMESTAMP, "when this declaration was first used; the newest of a suite version counts"),
+        Column(
+            "declared_at", UTC_TIMESTAMP, "when this declaration was first used; the newest of a suite version counts"
+        ),
     ),
 )
 
@@ -239,6 +243,15 @@ SAMPLES = Table(
 LAKE_TABLES = {
     table.name: table
     for table in (
-        MODELS, COMMITS, SUITES, ERAS, ORGANIZATIONS, EVALUATIONS, ATTEMPTS, OUTCOMES, TASK_SCORES, SAMPLES,
+        MODELS,
+        COMMITS,
+        SUITES,
+        ERAS,
+        ORGANIZATIONS,
+        EVALUATIONS,
+        ATTEMPTS,
+        OUTCOMES,
+        TASK_SCORES,
+        SAMPLES,
     )
 }

@@ -1,0 +1,157 @@
+"""Make a warehouse from the lake: a new DuckDB file, filled by the SQL models, checked, and only then the current one.
+
+Owns the sequence of a build. What is computed stands in the SQL files, what columns mean in the schemas, and what
+becomes of the file in `builds.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+from nightboard.warehouse import ddl, marts_schema, models
+from nightboard.warehouse.builds import (
+    NoBuildError,
+    current_build,
+    lock_builds,
+    name_build,
+    publish_build,
+    temporary_build,
+)
+from nightboard.warehouse.schema import LAKE_TABLES, SAMPLES, Table
+from nightboard.warehouse.wide import create_wide_tables
+
+Files = Mapping[str, tuple[str, ...]]
+
+
+class BuildError(Exception):
+    """A build failed, the last good one is still current; the message names the model, or the check and first rows."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build: its file, lake files read by lake table, rows by table of `main`, and how long it took."""
+
+    path: Path
+    build_id: str
+    files: dict[str, int]
+    rows: dict[str, int]
+    elapsed_s: float
+
+
+def build(lake: Path, warehouse: Path, now: datetime) -> BuildResult:
+    """Build a warehouse from all files of the lake and make it the current one.
+
+    Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
+    """
+    started = time.monotonic()
+    with lock_builds(warehouse):
+        files, build_id = list_files(lake), name_build(now)
+        with temporary_build(warehouse, build_id) as temporary:
+            try:
+                rows = _fill(temporary, lake, files, build_id, now)
+                path = publish_build(temporary, warehouse, build_id)
+            except (duckdb.Error, models.ModelError, OSError) as error:
+                raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {error}") from error
+    return BuildResult(
+        path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
+    )
+
+
+def is_current(lake: Path, warehouse: Path) -> bool:
+    """Whether the current build has read exactly the files that the lake has now, by the models of this version."""
+    try:
+        path = current_build(warehouse)
+    except NoBuildError:
+        return False
+    files = list_files(lake)
+    with duckdb.connect(str(path), read_only=True, config=ddl.OFFLINE) as con:
+        info = con.execute("select lake, recipe from main.build_info").fetchall()
+        found = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
+    recipe = models.hash_recipe(models.SQL_FOLDER)
+    return info == [(str(lake.resolve()), recipe)] and found == {*chain(*files.values())}
+
+
+def list_files(lake: Path) -> Files:
+    """Paths of all Parquet files by lake table, relative to the lake.
+
+    Outcomes are listed first: they are written last, so every other file of an outcome that is seen is seen too.
+    """
+    order = sorted(LAKE_TABLES, key=lambda name: name != "outcomes")
+    return {name: tuple(sorted(_find_parquet(lake, name))) for name in order}
+
+
+def _find_parquet(lake: Path, table: str) -> Iterator[str]:
+    for path in (lake / table).rglob("*.parquet"):
+        if not path.name.startswith("."):
+            yield str(path.relative_to(lake))
+
+
+def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime) -> dict[str, int]:
+    """Make everything that a build holds in the new file `path`; rows by table of main."""
+    with duckdb.connect(str(path), config=ddl.OFFLINE) as con:
+        con.execute("set TimeZone = 'UTC'")
+        _attach_lake(con, lake.resolve(), files)
+        tables = [*_run_models(con), *create_wide_tables(con)]
+        tables += [ddl.create_samples_view(con, lake.resolve(), files["samples"])]
+        tables += _record_build(con, lake.resolve(), files, build_id, now)
+        for table in tables:
+            ddl.match_schema(con, table)
+            ddl.comment_on(con, table)
+        _run_checks(con, [table for table in tables if table is not SAMPLES])
+        return {table.name: ddl.count_rows(con, table) for table in tables}
+
+
+def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
+    """Make lake.<table> a view of its files. Lake and staging live in memory: nothing of them stays in the new file."""
+    con.execute("attach ':memory:' as lake")
+    con.execute("attach ':memory:' as staging")
+    for name, table in LAKE_TABLES.items():
+        ddl.create_lake_view(con, table, lake, files[name])
+
+
+def _run_models(con: duckdb.DuckDBPyConnection) -> list[Table]:
+    """Run all SQL models in order; the tables of main that came out."""
+    made = []
+    for model in models.load_models(models.SQL_FOLDER):
+        table = marts_schema.MODEL_TABLES.get(model.name) if model.schema == "main" else None
+        if model.schema == "main" and table is None:
+            raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
+        try:
+            ddl.create_table(con, model.schema, model.name, model.sql, table)
+        except duckdb.Error as error:
+            raise models.ModelError(f"model {model.key}: {error}") from error
+        made += [table] if table else []
+    return made
+
+
+def _record_build(
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime
+) -> tuple[Table, Table]:
+    tables = (marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
+    for table in tables:
+        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table)
+    names = [table for table, paths in files.items() for _ in paths]
+    con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
+    con.execute(
+        "insert into main.build_info values (?, ?, ?, ?, ?)",
+        [build_id, now, str(lake), models.hash_recipe(models.SQL_FOLDER), duckdb.__version__],
+    )
+    return tables
+
+
+def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
+    """Run every check and the unique key of every table. Raises BuildError for the first that returns rows."""
+    checks = models.load_checks(models.SQL_FOLDER)
+    checks |= {f"{table.name}_key_is_unique": ddl.key_check(table) for table in tables}
+    for name, sql in checks.items():
+        cursor = con.execute(sql)
+        if rows := cursor.fetchmany(3):
+            columns = [column[0] for column in cursor.description or []]
+            shown = "; ".join(", ".join(f"{c}={v}" for c, v in zip(columns, row, strict=True)) for row in rows)
+            raise BuildError(f"check {name} failed, the last good warehouse stays. First rows: {shown}")

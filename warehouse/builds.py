@@ -1,0 +1,100 @@
+"""The folder of builds: their names, the pointer to the current one, the lock, and what is kept.
+
+A build is one immutable file. Owns everything about such files but what is in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+POINTER = "current.duckdb"
+KEPT_BUILDS = 3
+
+
+class NoBuildError(Exception):
+    """The store has no warehouse yet; the message says how to get one."""
+
+
+def current_build(warehouse: Path) -> Path:
+    """Real path of the current build.
+
+    Never open the pointer itself: a second connection of one process to one path sees the build it saw first.
+    Raises NoBuildError when nothing was ever built.
+    """
+    try:
+        return (warehouse / POINTER).resolve(strict=True)
+    except FileNotFoundError:
+        raise NoBuildError(
+            f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first."
+        ) from None
+
+
+def name_build(now: datetime) -> str:
+    """A name that sorts by time and that no other build has."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+@contextlib.contextmanager
+def lock_builds(warehouse: Path) -> Iterator[None]:
+    """Let one build at a time look at the lake and replace the pointer, so that a later one has never read less."""
+    warehouse.mkdir(parents=True, exist_ok=True)
+    with open(warehouse / ".build.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def temporary_build(warehouse: Path, build_id: str) -> Iterator[Path]:
+    """Path for a build that is not finished. Whatever lies there at the end goes, and so do leftovers of killed builds.
+
+    Call it under the lock: a leftover is told from a build that is being made by nothing else.
+    """
+    _remove_temporaries(warehouse)
+    try:
+        yield warehouse / f".nightboard-{build_id}.tmp"
+    finally:
+        _remove_temporaries(warehouse)
+
+
+def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
+    """Give a finished build its name and point to it; readers see the old one until the last moment."""
+    path = warehouse / f"nightboard-{build_id}.duckdb"
+    _sync(temporary)
+    os.replace(temporary, path)
+    pointer = warehouse / f".nightboard-{build_id}.tmp-pointer"
+    os.symlink(path.name, pointer)
+    os.replace(pointer, warehouse / POINTER)
+    _sync(warehouse)
+    _remove_old(warehouse, path)
+    return path
+
+
+def _remove_old(warehouse: Path, current: Path) -> None:
+    # A reader that still holds a removed file keeps reading it.
+    others = [path for path in warehouse.glob("nightboard-*.duckdb") if path.name != current.name]
+    others.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    for path in others[KEPT_BUILDS - 1 :]:
+        path.unlink()
+
+
+def _remove_temporaries(warehouse: Path) -> None:
+    for path in warehouse.glob(".nightboard-*.tmp*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,41 @@
+-- Ranked rows without a done evaluation, or with another number of benchmark scores than their suite version declares.
+with
+leaderboard as (
+    select distinct
+        suite,
+        model_id,
+        evaluation_id
+    from main.leaderboard
+),
+
+evaluations as (
+    select * from main.evaluations
+),
+
+found as (
+    select
+        evaluation_id,
+        count(*) as n_benchmarks
+    from main.benchmark_scores
+    group by evaluation_id
+),
+
+declared as (
+    select
+        suite,
+        suite_version,
+        count(distinct benchmark) as n_benchmarks
+    from main.suites
+    group by suite, suite_version
+),
+
+incomplete as (
+    select leaderboard.*
+    from leaderboard
+    left join evaluations on leaderboard.evaluation_id = evaluations.evaluation_id and evaluations.state = 'done'
+    left join found on leaderboard.evaluation_id = found.evaluation_id
+    left join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version
+    where coalesce(found.n_benchmarks != declared.n_benchmarks, true)
+)
+
+select * from incomplete

@@ -1,0 +1,122 @@
+"""SQL that is made from a schema: views over the lake, tables for models, comments, keys.
+
+The only place where SQL is put together from parts (DuckDB binds no names), but for `wide.py`. Every name goes through
+`quote`, every value through `literal`.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from nightboard.warehouse.models import ModelError
+from nightboard.warehouse.schema import SAMPLES, UTC_TIMESTAMP, Table
+
+# Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.float64(): "DOUBLE",
+    pa.int64(): "BIGINT",
+    pa.bool_(): "BOOLEAN",
+    UTC_TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+    pa.list_(pa.string()): "VARCHAR[]",
+}
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def empty_select(table: Table) -> str:
+    """A SELECT without rows that has the table's columns and types."""
+    columns = ", ".join(f"cast(null as {_TYPES[column.type]}) as {quote(column.name)}" for column in table.columns)
+    return f"select {columns} where false"
+
+
+def read_files(lake: Path, paths: Iterable[str]) -> str:
+    """A relation over exactly these Parquet files of the lake."""
+    files = ", ".join(literal(escape_glob(lake / path)) for path in paths)
+    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+
+
+def escape_glob(path: Path) -> str:
+    """A path that DuckDB takes as it stands."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
+
+
+def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, paths: tuple[str, ...]) -> None:
+    """Make lake.<table> a view of these files, with every column of the schema even where no file has it."""
+    parts = [empty_select(table)]
+    if paths:
+        parts.append(f"select * from {read_files(lake, paths)}")
+    con.execute(
+        f"create view lake.{quote(table.name)} as select {_columns(table)} from ({' union all by name '.join(parts)})"
+    )
+
+
+def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:
+    """Make a table of what one SELECT gives; with a description: its columns in their order, rows ordered by key."""
+    columns = _columns(table) if table else "*"
+    order = f"order by {', '.join(quote(key) for key in table.key)}" if table else ""
+    con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) {order}")
+
+
+def key_check(table: Table) -> str:
+    """A check that returns the keys that are not unique."""
+    key = ", ".join(quote(name) for name in table.key)
+    return f"select {key}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
+
+
+def count_rows(con: duckdb.DuckDBPyConnection, table: Table) -> int:
+    """Number of rows of a table or view of main."""
+    row = con.execute(f"select count(*) from main.{quote(table.name)}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(quote(column.name) for column in table.columns)
+
+
+def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> Table:
+    """Make main.samples: samples stay in the lake's Parquet files, and only those of done evaluations show."""
+    source = f"select {_columns(SAMPLES)} from {read_files(lake, paths)}" if paths else empty_select(SAMPLES)
+    done = "select evaluation_id from main.evaluations where state = 'done'"
+    con.execute(f"create view main.samples as select * from ({source}) where evaluation_id in ({done})")
+    return SAMPLES
+
+
+def match_schema(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Raise ModelError when a table of main has other columns or types than its description."""
+    described = [(column.name, _TYPES[column.type]) for column in table.columns]
+    found = con.execute(
+        "select column_name, data_type from duckdb_columns()"
+        " where database_name = current_database() and schema_name = 'main' and table_name = ? order by column_index",
+        [table.name],
+    ).fetchall()
+    if found != described:
+        difference = sorted({f"{name} {kind}" for name, kind in set(found) ^ set(described)})
+        raise ModelError(f"main.{table.name} is not as described: {', '.join(difference) or 'order of columns'}.")
+
+
+def comment_on(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Write the table's grain and its columns' descriptions into the database."""
+    kind = "view" if table is SAMPLES else "table"
+    con.execute(f"comment on {kind} main.{quote(table.name)} is {literal(table.grain)}")
+    for column in table.columns:
+        con.execute(f"comment on column main.{quote(table.name)}.{quote(column.name)} is {literal(column.description)}")

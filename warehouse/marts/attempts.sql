@@ -1,0 +1,7 @@
+-- One row per attempt that has ended.
+with
+attempts as (
+    select * from staging.attempts
+)
+
+select * from attempts

@@ -1,0 +1,31 @@
+-- One row per done evaluation and benchmark whose every declared task is complete. Nothing partial has a score.
+with
+benchmark_values as (
+    select * from staging.benchmark_values
+),
+
+evaluations as (
+    select * from main.evaluations
+),
+
+scores as (
+    select
+        evaluations.suite,
+        evaluations.suite_version,
+        evaluations.evaluation_id,
+        evaluations.model_id,
+        evaluations.revision,
+        evaluations.precision,
+        evaluations.chat_template,
+        benchmark_values.benchmark,
+        benchmark_values.raw,
+        benchmark_values.normalized,
+        cast(null as double) as stderr,
+        benchmark_values.expected_samples as n_samples,
+        evaluations.source
+    from benchmark_values
+    inner join evaluations on benchmark_values.evaluation_id = evaluations.evaluation_id
+    where benchmark_values.problem is null
+)
+
+select * from scores

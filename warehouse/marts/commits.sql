@@ -1,0 +1,7 @@
+-- One row per model and revision.
+with
+commits as (
+    select * from staging.commits
+)
+
+select * from commits

@@ -1,0 +1,46 @@
+-- One row per evaluation and benchmark of its suite version: what a complete run has and what was found.
+with
+evaluations as (
+    select * from main.evaluations
+),
+
+declared as (
+    select
+        suite,
+        suite_version,
+        benchmark,
+        count(*) as expected_tasks,
+        sum(n_samples)::bigint as expected_samples
+    from staging.suites
+    group by suite, suite_version, benchmark
+),
+
+benchmark_values as (
+    select * from staging.benchmark_values
+),
+
+coverage as (
+    select
+        evaluations.evaluation_id,
+        evaluations.suite,
+        evaluations.model_id,
+        evaluations.revision,
+        declared.benchmark,
+        declared.expected_tasks,
+        coalesce(benchmark_values.found_tasks, 0) as found_tasks,
+        declared.expected_samples,
+        coalesce(benchmark_values.found_samples, 0) as found_samples,
+        benchmark_values.evaluation_id is not null and benchmark_values.problem is null as is_complete,
+        case
+            when benchmark_values.evaluation_id is null then 'evaluation is ' || evaluations.state
+            else benchmark_values.problem
+        end as problem
+    from evaluations
+    inner join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version
+    left join benchmark_values
+        on
+            evaluations.evaluation_id = benchmark_values.evaluation_id
+            and declared.benchmark = benchmark_values.benchmark
+)
+
+select * from coverage

@@ -1,0 +1,31 @@
+-- One row per evaluation that is not done and has an ended attempt: how the last one went and where its log is.
+with
+evaluations as (
+    select * from main.evaluations
+),
+
+last_attempts as (
+    select * from staging.last_attempts
+),
+
+failures as (
+    select
+        evaluations.evaluation_id,
+        evaluations.suite,
+        evaluations.model_id,
+        evaluations.revision,
+        evaluations.state,
+        evaluations.attempts,
+        last_attempts.shard,
+        last_attempts.state as attempt_state,
+        last_attempts.reason,
+        last_attempts.log,
+        last_attempts.job_id,
+        last_attempts.node,
+        last_attempts.ended_at
+    from evaluations
+    inner join last_attempts on evaluations.evaluation_id = last_attempts.evaluation_id
+    where evaluations.state != 'done'
+)
+
+select * from failures

@@ -1,0 +1,7 @@
+-- One row per suite version, benchmark and task, as declared.
+with
+suites as (
+    select * from staging.suites
+)
+
+select * from suites

@@ -1,0 +1,226 @@
+"""The warehouse's tables and views in schema `main`: the public contract, with the description that becomes a comment.
+
+Owns the order, type and meaning of every column that analysts see. Columns that are stored in the lake are taken from
+its schema; holds no SQL.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from nightboard.warehouse import schema
+from nightboard.warehouse.schema import UTC_TIMESTAMP, Column, Table
+
+_STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+
+def _take(table: Table, *names: str) -> tuple[Column, ...]:
+    columns = {column.name: column for column in table.columns}
+    return tuple(columns[name] for name in names)
+
+
+_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy used, in kWh; null: not measured yet")
+_CO2_KG = Column("co2_kg", _DOUBLE, "CO2 emitted, in kg; null: not measured yet")
+_ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
+_STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
+_BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
+_ERA = Column(
+    "era", _STRING, "rows of one suite and era are comparable; a name the suite does not declare is generated"
+)
+_AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
+_NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0..100, full precision")
+
+MODELS = Table(
+    "models",
+    "one row per model that was discovered, with its newest commit",
+    ("model_id",),
+    (
+        *_take(schema.MODELS, "model_id", "organization"),
+        Column("state", _STRING, "available, gated, private, disabled or deleted, when it was last observed"),
+        Column("observed_at", UTC_TIMESTAMP, "when discover last saw the state change"),
+        Column("revision", _STRING, "newest commit, full sha"),
+        *_take(
+            schema.COMMITS,
+            "fingerprint", "weights_hash", "params_b", "license", "model_type", "base_model", "committed_at",
+        ),
+    ),
+)  # fmt: skip
+
+ORGANIZATIONS = Table(
+    "organizations",
+    "one row per organization that was declared or owns a model",
+    ("organization",),
+    (
+        *_take(schema.ORGANIZATIONS, "organization"),
+        Column("display_name", _STRING, "name for readers; the id where none is declared"),
+        *_take(schema.ORGANIZATIONS, "country"),
+    ),
+)
+
+EVALUATIONS = Table(
+    "evaluations",
+    "one row per evaluation that was ever planned to run",
+    schema.EVALUATIONS.key,
+    (
+        *schema.EVALUATIONS.columns,
+        _STATE,
+        Column("reason", _STRING, "why the last attempt did not complete; null when done or not tried"),
+        *_take(schema.OUTCOMES, "source"),
+        _ATTEMPTS,
+        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        _ENERGY_KWH,
+        _CO2_KG,
+        *_take(schema.OUTCOMES, "finished_at"),
+    ),
+)
+
+BENCHMARK_SCORES = Table(
+    "benchmark_scores",
+    "one row per done evaluation and benchmark that is complete: every declared task, sample count and number of shots",
+    ("evaluation_id", "benchmark"),
+    (
+        *_take(schema.EVALUATIONS, "suite", "suite_version", "evaluation_id"),
+        *_take(schema.EVALUATIONS, "model_id", "revision", "precision", "chat_template"),
+        _BENCHMARK,
+        Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1, aggregated as declared"),
+        _NORMALIZED,
+        Column("stderr", _DOUBLE, "standard error of raw; null: not computed yet"),
+        Column("n_samples", _INT, "documents scored, over all tasks"),
+        *_take(schema.OUTCOMES, "source"),
+    ),
+)
+
+LEADERBOARD = Table(
+    "leaderboard",
+    "one row per suite, era, model, precision and chat template: the newest complete revision",
+    ("suite", "era", "model_id", "precision", "chat_template"),
+    (
+        *_take(schema.EVALUATIONS, "suite"),
+        _ERA,
+        Column(
+            "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
+        ),
+        Column("rank", _INT, "place within suite and era; ties: fewer parameters, then model id, first"),
+        Column("rank_low", _INT, "best place that is not excluded by noise; null: not computed yet"),
+        Column("rank_high", _INT, "worst place that is not excluded by noise; null: not computed yet"),
+        *_take(schema.COMMITS, "model_id", "organization"),
+        *_take(schema.ORGANIZATIONS, "country"),
+        Column(
+            "revision",
+            _STRING,
+            "newest complete commit of the model, full sha; it may share the scores of its fingerprint",
+        ),
+        *_take(schema.EVALUATIONS, "precision", "chat_template"),
+        *_take(schema.COMMITS, "params_b", "model_type", "license"),
+        _AVERAGE,
+        Column("average_stderr", _DOUBLE, "standard error of average; null: not computed yet"),
+        Column(
+            "identical_to", _STRING, "model that was run, where this one has the same files; null: this model was run"
+        ),
+        *_take(schema.OUTCOMES, "source"),
+        Column("evaluation_id", _STRING, "evaluation the scores come from"),
+        *_take(schema.COMMITS, "committed_at"),
+        *_take(schema.OUTCOMES, "finished_at"),
+        Column("model_state", _STRING, "state of the model on the Hub; a deleted model keeps its row"),
+    ),
+)
+
+HISTORY = Table(
+    "history",
+    "one row per suite, era, model, revision, precision, chat template and benchmark: scores of complete commits",
+    ("suite", "era", "model_id", "revision", "precision", "chat_template", "benchmark"),
+    (
+        *_take(schema.EVALUATIONS, "suite"),
+        _ERA,
+        *_take(schema.COMMITS, "model_id", "revision", "committed_at"),
+        *_take(schema.EVALUATIONS, "precision", "chat_template"),
+        _BENCHMARK,
+        _NORMALIZED,
+        _AVERAGE,
+        Column("evaluation_id", _STRING, "evaluation the scores come from"),
+    ),
+)
+
+COVERAGE = Table(
+    "coverage",
+    "one row per evaluation and benchmark: what a complete run has and what was found",
+    ("evaluation_id", "benchmark"),
+    (
+        *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
+        _BENCHMARK,
+        Column("expected_tasks", _INT, "tasks that the suite declares"),
+        Column("found_tasks", _INT, "tasks that are complete"),
+        Column("expected_samples", _INT, "documents that the suite declares, over all tasks"),
+        Column("found_samples", _INT, "documents that were scored, over all tasks"),
+        Column("is_complete", _BOOL, "whether the benchmark has a score"),
+        Column("problem", _STRING, "first thing that is missing, in words; null when complete"),
+    ),
+)
+
+FAILURES = Table(
+    "failures",
+    "one row per evaluation that is not done and has an ended attempt",
+    ("evaluation_id",),
+    (
+        *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
+        _STATE,
+        _ATTEMPTS,
+        Column("shard", _STRING, "part of the evaluation that the last attempt was at"),
+        Column("attempt_state", _STRING, "how the last attempt ended"),
+        Column("reason", _STRING, "why the last attempt did not complete, in words"),
+        Column("log", _STRING, "log of the last attempt, relative to the store"),
+        *_take(schema.ATTEMPTS, "job_id", "node", "ended_at"),
+    ),
+)
+
+COSTS = Table(
+    "costs",
+    "one row per evaluation: what it has cost so far",
+    ("evaluation_id",),
+    (
+        *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
+        *_take(schema.COMMITS, "params_b"),
+        *_take(schema.EVALUATIONS, "precision", "backend"),
+        _ATTEMPTS,
+        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        _ENERGY_KWH,
+        _CO2_KG,
+    ),
+)
+
+COMMITS = Table(
+    "commits", "one row per model and revision, as last observed", ("model_id", "revision"), schema.COMMITS.columns
+)
+
+BUILD_FILES = Table(
+    "build_files",
+    "one row per Parquet file of the lake that this build read",
+    ("lake_table", "path"),
+    (
+        Column("lake_table", _STRING, "table of the lake"),
+        Column("path", _STRING, "path of the file, relative to the lake"),
+    ),
+)
+
+BUILD_INFO = Table(
+    "build_info",
+    "one row: which build this is",
+    ("build_id",),
+    (
+        Column("build_id", _STRING, "name of the build; its first part is the time it began"),
+        Column("built_at", UTC_TIMESTAMP, "time it began"),
+        Column("lake", _STRING, "folder of the lake, absolute; after a store is moved, rebuild"),
+        Column("recipe", _STRING, "hash over the SQL models and the code that made it"),
+        Column("duckdb_version", _STRING, "DuckDB that made it"),
+    ),
+)
+
+# Tables that a file of marts/ makes, each with the name of its file.
+MODEL_TABLES = {
+    table.name: table
+    for table in (
+        MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, schema.TASK_SCORES,
+        BENCHMARK_SCORES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
+    )
+}  # fmt: skip

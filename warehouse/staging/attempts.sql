@@ -1,0 +1,13 @@
+-- One row per attempt that has ended.
+with
+observed as (
+    select * from lake.attempts
+),
+
+first_record as (
+    select *
+    from observed
+    qualify row_number() over (partition by evaluation_id, shard, attempt order by ended_at, observed::varchar) = 1
+)
+
+select * from first_record

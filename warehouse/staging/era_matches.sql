@@ -1,0 +1,59 @@
+-- One row per complete evaluation and declared era of its suite whose task versions and shots it has.
+-- open_docs stands for the documents of the tasks whose documents the era leaves open.
+with
+evaluation_tasks as (
+    select * from staging.evaluation_tasks
+),
+
+eras as (
+    select * from staging.eras
+),
+
+declared_eras as (
+    select
+        suite,
+        era,
+        min(position) as position,
+        count(task) as n_declared_tasks
+    from eras
+    group by suite, era
+),
+
+compared as (
+    select
+        evaluation_tasks.evaluation_id,
+        declared_eras.suite,
+        declared_eras.era,
+        declared_eras.position,
+        evaluation_tasks.finished_at,
+        count(eras.task) = declared_eras.n_declared_tasks as has_declared_tasks,
+        bool_and(coalesce(evaluation_tasks.task_version = eras.task_version, eras.task_version is null)) as has_versions,
+        bool_and(coalesce(evaluation_tasks.n_shot = eras.n_shot, eras.n_shot is null)) as has_shots,
+        bool_and(coalesce(evaluation_tasks.doc_set_hash = eras.doc_set_hash, eras.doc_set_hash is null)) as has_declared_docs,
+        to_json(
+            list([evaluation_tasks.task, evaluation_tasks.doc_set_hash] order by evaluation_tasks.task)
+            filter (where eras.doc_set_hash is null)
+        )::varchar as open_docs
+    from evaluation_tasks
+    inner join declared_eras on evaluation_tasks.suite = declared_eras.suite
+    left join eras
+        on
+            declared_eras.suite = eras.suite
+            and declared_eras.era = eras.era
+            and evaluation_tasks.task = eras.task
+    group by
+        evaluation_tasks.evaluation_id,
+        declared_eras.suite,
+        declared_eras.era,
+        declared_eras.position,
+        declared_eras.n_declared_tasks,
+        evaluation_tasks.finished_at
+),
+
+matches as (
+    select * exclude (has_declared_tasks, has_versions, has_shots)
+    from compared
+    where has_declared_tasks and has_versions and has_shots
+)
+
+select * from matches

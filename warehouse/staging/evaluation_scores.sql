@@ -1,0 +1,35 @@
+-- One row per complete evaluation: all benchmarks of its suite version have a score. Nothing else is ever ranked.
+with
+benchmark_values as (
+    select * from staging.benchmark_values
+),
+
+evaluations as (
+    select * from staging.evaluations
+),
+
+outcomes as (
+    select * from staging.outcomes
+),
+
+averages as (
+    select
+        evaluation_id,
+        avg(normalized order by benchmark_position, benchmark) as average
+    from benchmark_values
+    group by evaluation_id
+    having count(*) = count(*) filter (where problem is null)
+),
+
+complete as (
+    select
+        evaluations.*,
+        averages.average,
+        outcomes.finished_at,
+        outcomes.source
+    from evaluations
+    inner join averages on evaluations.evaluation_id = averages.evaluation_id
+    inner join outcomes on evaluations.evaluation_id = outcomes.evaluation_id
+)
+
+select * from complete

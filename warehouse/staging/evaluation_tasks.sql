@@ -1,0 +1,24 @@
+-- One row per complete evaluation and task: what decides which other evaluations it may be compared with.
+with
+task_values as (
+    select * from staging.task_values
+),
+
+complete as (
+    select evaluation_id from staging.evaluation_scores
+),
+
+compared as (
+    select distinct
+        task_values.evaluation_id,
+        task_values.suite,
+        task_values.finished_at,
+        task_values.task,
+        task_values.task_version,
+        task_values.n_shot,
+        task_values.doc_set_hash
+    from task_values
+    semi join complete on task_values.evaluation_id = complete.evaluation_id
+)
+
+select * from compared

@@ -1,0 +1,30 @@
+-- One row per evaluation with an ended attempt: the last attempt of the shard that matters most. A shard that broke comes
+-- before one that was interrupted and will go on, and that before one that completed.
+with
+attempts as (
+    select * from staging.attempts
+),
+
+last_of_shards as (
+    select *
+    from attempts
+    qualify row_number() over (partition by evaluation_id, shard order by attempt desc) = 1
+),
+
+weighed as (
+    select
+        *,
+        state in ('failed', 'invalid', 'fetch_failed') as is_broken
+    from last_of_shards
+),
+
+last_attempts as (
+    select *
+    from weighed
+    qualify row_number() over (
+        partition by evaluation_id
+        order by is_broken desc, state = 'completed', ended_at desc, shard
+    ) = 1
+)
+
+select * from last_attempts

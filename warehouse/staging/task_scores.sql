@@ -1,0 +1,23 @@
+-- One row per done evaluation, task, metric and filter. Rows of an evaluation without an outcome are not all there yet.
+with
+reported as (
+    select * from lake.task_scores
+),
+
+done as (
+    select evaluation_id from staging.outcomes
+),
+
+of_done as (
+    select reported.*
+    from reported
+    semi join done on reported.evaluation_id = done.evaluation_id
+),
+
+unique_rows as (
+    select *
+    from of_done
+    qualify row_number() over (partition by evaluation_id, task, metric, filter order by of_done::varchar) = 1
+)
+
+select * from unique_rows

@@ -1,0 +1,62 @@
+-- One row per done evaluation and declared task: the mean of its declared metrics, and what is wrong with it (null: nothing).
+with
+evaluations as (
+    select * from staging.evaluations
+),
+
+outcomes as (
+    select * from staging.outcomes
+),
+
+suites as (
+    select
+        * exclude (metrics),
+        unnest(metrics) as metric
+    from staging.suites
+),
+
+task_scores as (
+    select * from staging.task_scores
+),
+
+metric_values as (
+    select
+        evaluations.evaluation_id,
+        outcomes.finished_at,
+        suites.*,
+        task_scores.value,
+        task_scores.n_samples as found_samples,
+        task_scores.task_version,
+        task_scores.doc_set_hash,
+        case
+            when task_scores.value is null then 'no value of ' || suites.metric
+            when not isfinite(task_scores.value) then suites.metric || ' is not a finite number'
+            when task_scores.value not between 0 and 1 then suites.metric || ' is not a fraction between 0 and 1'
+            when coalesce(task_scores.n_samples != suites.n_samples, true)
+                then coalesce(task_scores.n_samples, 0) || ' samples instead of ' || suites.n_samples
+            when coalesce(task_scores.n_shot != suites.n_shot, true) then 'other number of shots than ' || suites.n_shot
+        end as metric_problem
+    from evaluations
+    inner join outcomes on evaluations.evaluation_id = outcomes.evaluation_id
+    inner join suites on evaluations.suite = suites.suite and evaluations.suite_version = suites.suite_version
+    left join task_scores
+        on
+            evaluations.evaluation_id = task_scores.evaluation_id
+            and suites.task = task_scores.task
+            and suites.metric = task_scores.metric
+            and suites.filter = task_scores.filter
+),
+
+task_values as (
+    select
+        * exclude (metric, value, found_samples, task_version, doc_set_hash, metric_problem),
+        avg(value order by metric) as value,
+        coalesce(min(found_samples), 0) as found_samples,
+        min(task_version) as task_version,
+        min(doc_set_hash) as doc_set_hash,
+        min(metric_problem) as problem
+    from metric_values
+    group by all
+)
+
+select * from task_values

@@ -1,0 +1,76 @@
+"""One wide table a suite: the leaderboard's columns and one column per benchmark.
+
+Owns the names of these tables and columns. They are made here because which suites and benchmarks there are is data.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+from nightboard.warehouse.ddl import create_table, literal, quote
+from nightboard.warehouse.marts_schema import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
+from nightboard.warehouse.schema import SAMPLES, Column, Table
+
+# Newest version first, so that its order and titles win; benchmarks that only older versions have come last.
+_BENCHMARKS = """
+select suites.suite, suites.benchmark, arg_max(suites.benchmark_title, (versions.is_newest, versions.declared_at))
+from staging.suites as suites
+inner join staging.suite_versions as versions
+    on suites.suite = versions.suite and suites.suite_version = versions.suite_version
+group by suites.suite, suites.benchmark
+order by suites.suite, bool_or(versions.is_newest) desc,
+    arg_max(suites.benchmark_position, (versions.is_newest, versions.declared_at)), suites.benchmark
+"""
+
+
+def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
+    """Make one table per declared suite in main, rows as in the leaderboard; their descriptions."""
+    suites: dict[str, list[tuple[str, str]]] = {}
+    for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
+        suites.setdefault(suite, []).append((benchmark, title))
+    taken = {*MODEL_TABLES, SAMPLES.name, BUILD_FILES.name, BUILD_INFO.name}
+    names = identifiers(suites, taken)
+    return [_create_wide_table(con, names[suite], suite, benchmarks) for suite, benchmarks in suites.items()]
+
+
+def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
+    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a name that is taken gets a number."""
+    given: dict[str, str] = {}
+    for name in sorted(names):
+        base = candidate = name.replace("-", "_").replace(".", "_")
+        number = 2
+        while candidate in taken or candidate in given.values():
+            candidate, number = f"{base}_{number}", number + 1
+        given[name] = candidate
+    return given
+
+
+def _create_wide_table(
+    con: duckdb.DuckDBPyConnection, name: str, suite: str, benchmarks: list[tuple[str, str]]
+) -> Table:
+    columns = identifiers([benchmark for benchmark, _ in benchmarks], {column.name for column in LEADERBOARD.columns})
+    scores = ", ".join(
+        f"max(scores.normalized) filter (where scores.benchmark = {literal(benchmark)}) as {quote(columns[benchmark])}"
+        for benchmark, _ in benchmarks
+    )
+    sql = (
+        f"select leaderboard.*, {scores} from main.leaderboard as leaderboard"
+        " inner join main.benchmark_scores as scores on leaderboard.evaluation_id = scores.evaluation_id"
+        f" where leaderboard.suite = {literal(suite)} group by all"
+    )
+    described = tuple(
+        Column(columns[benchmark], pa.float64(), f"normalized score of {title}, 0..100, full precision")
+        for benchmark, title in benchmarks
+    )
+    table = Table(
+        name,
+        f"{LEADERBOARD.grain}, of suite {suite}, with one column per benchmark",
+        LEADERBOARD.key,
+        (*LEADERBOARD.columns, *described),
+    )
+    create_table(con, "main", name, sql, table)
+    return table
