@@ -37,7 +37,7 @@ samples as (
         target,
         case
             when json_extract_string(first_response, '$[1]') in ('True', 'False') and json_array_length(first_response) = 2
-                then to_json([try_cast(request[1] as double) for request in cast(filtered_resps as varchar[][])])
+                then cast(to_json([try_cast(request[1] as double) for request in cast(filtered_resps as varchar[][])]) as varchar)
             when json_type(first_response) = 'ARRAY' then json_extract_string(first_response, '$[0]')
             else json_extract_string(first_response, '$')
         end as response
