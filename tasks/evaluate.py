@@ -261,7 +261,7 @@ def _close_answers(model: Any) -> None:
 
 
 def _save_outputs(results: Any, tracker: Any, folder: Path) -> None:
-    """Let lm-eval write its own files, and name them without a date. When it cannot it only warns; here it is an error."""
+    """Let lm-eval write its own files, named without a date. When it cannot it only warns; here that is an error."""
     samples = results.pop("samples")
     with _complaints_of("lm_eval.loggers.evaluation_tracker") as complaints:
         tracker.save_results_aggregated(results=results, samples=samples)
