@@ -1,7 +1,7 @@
 """A YAML file as plain data, with the line of every key.
 
 Owns reading and YAML's own rules (1.2: country NO stays text; a key that is there twice is a mistake). Knows nothing
-of what the keys mean. Dates stay text, because profiles hold them as text.
+of what the keys mean. Dates stay text, because profiles hold them as text; lists come out as tuples, as profiles are.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Builder:
         try:
             if isinstance(node, MappingNode):
                 return {name: self.build(value, (*key, name)) for name, value in self._walk_keys(node, key)}
-            return [self.build(value, (*key, index)) for index, value in enumerate(node.value)]
+            return tuple(self.build(value, (*key, index)) for index, value in enumerate(node.value))
         finally:
             self.open_nodes.pop()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -47,6 +48,9 @@ def explain(document: Document, model: type[BaseModel], error: ValidationError) 
     found: dict[KeyPath, list[_Finding]] = {}
     for details in error.errors(include_url=False):
         finding = _locate(model, details)
+        if finding.kind == "too_short" and len(finding.value) >= finding.context["min_length"]:
+            # Entries are missing only because they have mistakes of their own, which are told.
+            continue
         found.setdefault(finding.key, []).append(finding)
     mistakes = [_to_mistake(document, key, findings) for key, findings in found.items()]
     return sorted(mistakes, key=lambda mistake: mistake.line)
@@ -130,7 +134,10 @@ def _word_unknown(finding: _Finding) -> tuple[str, str]:
 
 
 def _word_choice(finding: _Finding) -> tuple[str, str]:
-    legal = re.findall(r"'([^']*)'", finding.context["expected"])
+    """Legal values stand in the message of a literal, and in the type of an enumeration."""
+    kinds = [kind for kind in _options(_enter_all(finding)) if isinstance(kind, type) and issubclass(kind, Enum)]
+    legal = [str(member.value) for kind in kinds for member in kind]
+    legal = legal or re.findall(r"'([^']*)'", finding.context.get("expected", ""))
     word = finding.value if isinstance(finding.value, str) else ""
     return f"must be {' or '.join(legal)}", suggest(word, legal, "values")
 
@@ -142,7 +149,7 @@ def _word_pattern(finding: _Finding) -> tuple[str, str]:
 
 
 def _word_limit(words: str, name: str) -> Callable[[_Finding], tuple[str, str]]:
-    return lambda finding: (f"must be {words} {finding.context[name]}", "Change the number.")
+    return lambda finding: (f"must be {words} {finding.context[name]:g}", "Change the number.")
 
 
 def _word_text(finding: _Finding) -> tuple[str, str]:
@@ -164,6 +171,12 @@ def _word_mapping(finding: _Finding) -> tuple[str, str]:
     )
 
 
+def _word_own(finding: _Finding) -> tuple[str, str]:
+    """Our own validators say `what is wrong. what to do`."""
+    wrong, _, advice = finding.message.removeprefix("Value error, ").partition(". ")
+    return wrong, f"{advice or 'Correct the value'}."
+
+
 def _enter_all(finding: _Finding) -> Any:
     return _enter(finding.around, finding.key[-1]) if finding.key else finding.around
 
@@ -180,6 +193,7 @@ _WORDS: dict[str, Callable[[_Finding], tuple[str, str]]] = {
     "extra_forbidden": _word_unknown,
     "literal_error": _word_choice,
     "enum": _word_choice,
+    "is_instance_of": _word_choice,
     "string_pattern_mismatch": _word_pattern,
     "string_too_long": lambda finding: (
         f"must have at most {finding.context['max_length']} characters",
@@ -200,5 +214,5 @@ _WORDS: dict[str, Callable[[_Finding], tuple[str, str]]] = {
     "dict": _word_mapping,
     "tuple": _always("must be a list", "Write it as [a, b], or one `- a` a line."),
     "list": _always("must be a list", "Write it as [a, b], or one `- a` a line."),
-    "value_error": lambda finding: (finding.message.removeprefix("Value error, "), "Correct the value."),
+    "value_error": _word_own,
 }

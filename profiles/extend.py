@@ -6,12 +6,13 @@ Only names, counts and pins may change, so that a smaller suite asks the same qu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pydantic import Field
 
 from nightboard.profiles.document import Document
 from nightboard.profiles.mistakes import KeyPath, Mistake, suggest
-from nightboard.profiles.models import Benchmark, Era, Name, Profile, Sha, Suite, TaskSpec
+from nightboard.profiles.models import Benchmark, Era, Name, Profile, Sha, Suite, TaskSpec, Text
 
 
 class TaskOverride(Profile):
@@ -38,7 +39,7 @@ class SmallerSuite(Profile):
     """A suite with `extends:` as it stands in its file. What is left out is as in the suite that it extends."""
 
     suite: Name
-    title: str
+    title: Text
     extends: Name
     limit: int | None = Field(default=None, gt=0, description="score only the first N documents of a task")
     seed: int | None = None
@@ -46,18 +47,24 @@ class SmallerSuite(Profile):
     benchmarks: dict[Name, BenchmarkOverride] = Field(default_factory=dict)
 
 
-def check_extension(document: Document, child: SmallerSuite, parent: Suite) -> Iterator[Mistake]:
-    """Benchmarks and tasks that `child` names and `parent` does not have."""
-    for index, name in enumerate(child.only or ()):
+def check_extension(document: Document, parent: Suite) -> Iterator[Mistake]:
+    """Benchmarks and tasks that the file names and `parent` does not have; works on a file with other mistakes too."""
+    only, overrides = document.data.get("only"), _mapping(document.data.get("benchmarks"))
+    kept = [name for name in only if isinstance(name, str)] if isinstance(only, tuple) else list(parent.benchmarks)
+    for index, name in enumerate(kept):
         yield from _check_known(document, ("only", index), name, parent.benchmarks, "benchmarks")
-    for name, override in child.benchmarks.items():
+    for name, override in overrides.items():
         key = ("benchmarks", name)
-        if name in parent.benchmarks:
-            for task in override.tasks:
-                yield from _check_known(document, (*key, "tasks", task), task, parent.benchmarks[name].tasks, "tasks")
         yield from _check_known(document, key, name, parent.benchmarks, "benchmarks")
-        if child.only is not None and name in parent.benchmarks and name not in child.only:
+        if name in parent.benchmarks and name not in kept:
             yield document.mistake(key, f"is left out by only (got {name!r}). Add it to only, or remove it here.")
+        if name in parent.benchmarks:
+            for task in _mapping(_mapping(override).get("tasks")):
+                yield from _check_known(document, (*key, "tasks", task), task, parent.benchmarks[name].tasks, "tasks")
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _check_known(

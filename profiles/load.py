@@ -6,14 +6,14 @@ what a person wrote. Touches neither the network nor a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nightboard.profiles.checks import check_watched_suites
-from nightboard.profiles.document import read_document
-from nightboard.profiles.mistakes import Mistake, ProfileError, suggest
+from nightboard.profiles.document import Document, read_document
+from nightboard.profiles.mistakes import Mistake, ProfileError, sort_mistakes, suggest
 from nightboard.profiles.models import Board, Cluster, Organizations, Profile, Suite, WatchList
 from nightboard.profiles.read import (
     BOARD,
@@ -51,7 +51,7 @@ def load_board(name_or_path: str | Path) -> BoardBundle:
     reader = Reader(_roots(path))
     bundle = _read_bundle(reader, path)
     if bundle is None or reader.mistakes:
-        raise _gather(reader.mistakes)
+        raise ProfileError(sort_mistakes(reader.mistakes))
     return bundle
 
 
@@ -82,18 +82,14 @@ def list_profiles() -> dict[str, tuple[str, ...]]:
 
 def validate_paths(paths: Sequence[str | Path]) -> list[str]:
     """Check files of any kind, folders of them or shipped names. One line a mistake; empty when all is well."""
-    mistakes: dict[Mistake, None] = {}
+    mistakes: list[Mistake] = []
     for given in paths:
         try:
             for path in _expand(given):
-                mistakes |= dict.fromkeys(_find_mistakes(path))
+                mistakes += _find_mistakes(path)
         except ProfileError as error:
-            mistakes |= dict.fromkeys(error.mistakes)
-    return [str(mistake) for mistake in mistakes]
-
-
-def _gather(mistakes: Iterable[Mistake]) -> ProfileError:
-    return ProfileError(dict.fromkeys(mistakes))
+            mistakes += error.mistakes
+    return [str(mistake) for mistake in sort_mistakes(mistakes)]
 
 
 def _load(kind: Kind[_P], name_or_path: str | Path) -> _P:
@@ -101,40 +97,43 @@ def _load(kind: Kind[_P], name_or_path: str | Path) -> _P:
     reader = Reader(_roots(path))
     loaded = reader.read(kind, path)
     if loaded is None or reader.mistakes:
-        raise _gather(reader.mistakes)
+        raise ProfileError(sort_mistakes(reader.mistakes))
     return loaded.profile
 
 
 def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
     """Read a board and what it refers to; every mistake goes to the reader. None when a part cannot be used."""
-    loaded = reader.read(BOARD, path)
-    if loaded is None:
+    document = reader.open_board(path)
+    if document is None:
         return None
-    document, board = loaded.document, loaded.profile
-    watch = reader.read_named(WATCHLIST, board.watch, document, ("watch",))
-    suites = _read_suites(reader, loaded)
-    cluster = reader.read_named(CLUSTER, board.cluster, document, ("cluster",))
-    organizations = reader.read_named(ORGANIZATIONS, board.organizations, document, ("organizations",))
+    loaded, names = reader.read(BOARD, path), document.data
+    watch = reader.read_named(WATCHLIST, names.get("watch"), document, ("watch",))
+    suites = _read_suites(reader, document)
+    cluster = reader.read_named(CLUSTER, names.get("cluster"), document, ("cluster",))
+    file_name = names.get("organizations", Board.model_fields["organizations"].default)
+    organizations = reader.read_named(ORGANIZATIONS, file_name, document, ("organizations",))
     if watch:
-        reader.mistakes += check_watched_suites(watch.document, watch.profile, board.suites)
-    if not watch or not cluster or not organizations or suites is None:
+        reader.mistakes += check_watched_suites(watch.document, watch.profile, suites)
+    if not loaded or not watch or not cluster or not organizations:
         return None
     return BoardBundle(
-        board=board,
+        board=loaded.profile,
         path=None if _is_shipped(path) else path,
         watch=watch.profile,
-        suites=suites,
+        suites={name: suite.profile for name, suite in suites.items() if suite},
         cluster=cluster.profile,
         organizations=organizations.profile,
-        store=_resolve_store(board, path),
+        store=_resolve_store(loaded.profile, path),
     )
 
 
-def _read_suites(reader: Reader, board: Loaded[Board]) -> dict[str, Suite] | None:
-    names = board.profile.suites
-    loaded = [reader.read_named(SUITE, name, board.document, ("suites", i)) for i, name in enumerate(names)]
-    found = {name: suite.profile for name, suite in zip(names, loaded, strict=True) if suite}
-    return found if len(found) == len(set(names)) else None
+def _read_suites(reader: Reader, board: Document) -> dict[str, Loaded[Suite] | None]:
+    """The suites that a board names, each None where it cannot be used."""
+    given = board.data.get("suites")
+    names = [(index, name) for index, name in enumerate(given if isinstance(given, tuple) else ()) if name]
+    return {
+        name: reader.read_named(SUITE, name, board, ("suites", index)) for index, name in names if isinstance(name, str)
+    }
 
 
 def _resolve_store(board: Board, path: Path) -> Path:
@@ -202,7 +201,11 @@ def _explain_unknown(name: str) -> Path:
 
 
 def _find_mistakes(path: Path) -> Iterator[Mistake]:
-    document = read_document(path)
+    try:
+        document = read_document(path)
+    except ProfileError as error:
+        yield from error.mistakes
+        return
     kind = KINDS.get(document.first_key)
     if kind is None:
         legal = suggest(document.first_key, KINDS, "first keys")

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+# Legal words that still fit into a message.
+_MANY = 20
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -35,6 +38,13 @@ class ProfileError(Exception):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
+def sort_mistakes(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """Each mistake once, file by file as they were read, each file from top to bottom."""
+    unique = list(dict.fromkeys(mistakes))
+    files = {mistake.file: position for position, mistake in reversed(list(enumerate(unique)))}
+    return sorted(unique, key=lambda mistake: (files[mistake.file], mistake.line))
+
+
 def join_key(key: KeyPath) -> str:
     """Write a key path as an operator would point at it: `benchmarks.bbh.tasks`, `models[2].id`."""
     text = ""
@@ -58,7 +68,7 @@ def describe_value(value: Any) -> str:
 
 
 def suggest(word: str, legal: Iterable[str], what: str) -> str:
-    """Name the nearest legal word, if one is near, and then all of them.
+    """Name the nearest legal word, if one is near, and then all of them, or the nearest ten of very many.
 
     `what` names the words in the plural, such as `keys`.
     """
@@ -66,4 +76,7 @@ def suggest(word: str, legal: Iterable[str], what: str) -> str:
     lower = {name.lower(): name for name in words}
     near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
     hint = f"Did you mean {lower[near[0]]}? " if near else ""
+    if len(words) > _MANY:
+        nearest = difflib.get_close_matches(word.lower(), lower, n=10, cutoff=0)
+        return f"{hint}Legal {what}: {', '.join(lower[name] for name in nearest)} and {len(words) - 10} more."
     return f"{hint}Legal {what}: {', '.join(words) if words else 'none'}."

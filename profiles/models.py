@@ -6,11 +6,14 @@ knows nothing of the warehouse: what is declared here reaches SQL as rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nightboard.profiles.schedule import find_cron_problem, find_timezone_problem
 
 # A repository id on the Hub: `name` or `organization/name`. Nothing else ever becomes part of a path or a request.
 MODEL_ID_PATTERN = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
@@ -30,6 +33,31 @@ def _parse_bound(value: object) -> object:
             return value
     return value
 
+
+def _refuse(find_problem: Callable[[str], str | None]) -> AfterValidator:
+    """Refuse a text in which `find_problem` finds `what is wrong. what to do`."""
+
+    def check(value: str) -> str:
+        problem = find_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _find_blank(text: str) -> str | None:
+    return None if text.strip() else "must not be empty. Write some text"
+
+
+def _find_slash(text: str) -> str | None:
+    return "must be an organization, not a model. Write the part before the slash" if "/" in text else None
+
+
+Text = Annotated[str, _refuse(_find_blank)]
+OrganizationId = Annotated[ModelId, _refuse(_find_slash)]
+Cron = Annotated[str, _refuse(find_cron_problem)]
+TimeZone = Annotated[str, _refuse(find_timezone_problem)]
 
 Bound = Annotated[float, BeforeValidator(_parse_bound), Field(ge=0, lt=1)]
 
@@ -60,6 +88,15 @@ class ChatTemplate(StrEnum):
     never = "never"
 
 
+def _read_member(kind: type[StrEnum]) -> BeforeValidator:
+    """Let a member be written as text even where types are strict, as they are for files."""
+    return BeforeValidator(lambda value: kind(value) if isinstance(value, str) and value in list(kind) else value)
+
+
+PrecisionName = Annotated[Precision, _read_member(Precision)]
+ChatTemplateName = Annotated[ChatTemplate, _read_member(ChatTemplate)]
+
+
 # --------------------------------------------------------------------------------------------------------- suites
 
 
@@ -88,7 +125,7 @@ class DatasetSpec(Profile):
 class Benchmark(Profile):
     """A column of the leaderboard: an lm-eval group (or task), and how its tasks become one score."""
 
-    title: str
+    title: Text
     group: str = Field(description="lm-eval group or task that is called; the unit of a call and of resuming")
     dataset: DatasetSpec
     shots: int = Field(ge=0)
@@ -136,7 +173,7 @@ class Suite(Profile):
     """A named set of benchmarks with everything that decides a score. `extends:` is already applied."""
 
     suite: Name
-    title: str
+    title: Text
     extends: Name | None = None
     harness: Harness
     seed: int = 1234
@@ -219,8 +256,8 @@ class Cluster(Profile):
 class ModelSettings(Profile):
     """How a model is run. A setting that is left out is taken from the next wider place."""
 
-    precision: Precision | None = None
-    chat_template: ChatTemplate | None = None
+    precision: PrecisionName | None = None
+    chat_template: ChatTemplateName | None = None
     fewshot_as_multiturn: bool | None = None
     trust_remote_code: bool | None = None
     suites: tuple[Name, ...] | None = Field(default=None, description="run only these of the board's suites")
@@ -230,14 +267,14 @@ class WatchedModel(ModelSettings):
     """One explicit model. Without revisions and branches its main branch is followed."""
 
     id: ModelId
-    revisions: tuple[str, ...] = Field(default=(), description="commits, tags or branches by name")
-    branches: tuple[str, ...] = Field(default=(), description="patterns of branch names, such as step-*")
+    revisions: tuple[Text, ...] = Field(default=(), description="commits, tags or branches by name")
+    branches: tuple[Text, ...] = Field(default=(), description="patterns of branch names, such as step-*")
 
 
 class WatchRule(ModelSettings):
     """Settings for all models whose id matches a pattern; a later rule wins over an earlier one."""
 
-    match: str
+    match: Text
 
 
 def _expand_model(value: object) -> object:
@@ -248,13 +285,13 @@ class WatchList(Profile):
     """Which models are followed and how they are run."""
 
     watchlist: Name
-    organizations: tuple[ModelId, ...] = ()
+    organizations: tuple[OrganizationId, ...] = ()
     models: tuple[Annotated[WatchedModel, BeforeValidator(_expand_model)], ...] = ()
-    include: tuple[str, ...] = Field(default=("*",), description="patterns of ids to take from the organisations")
-    exclude: tuple[str, ...] = Field(default=(), description="patterns of ids to leave out, explicit models included")
+    include: tuple[Text, ...] = Field(default=("*",), description="patterns of ids to take from the organisations")
+    exclude: tuple[Text, ...] = Field(default=(), description="patterns of ids to leave out, explicit models included")
     max_params_b: float | None = Field(default=None, gt=0)
-    precision: Precision = Precision.auto
-    chat_template: ChatTemplate = ChatTemplate.auto
+    precision: PrecisionName = Precision.auto
+    chat_template: ChatTemplateName = ChatTemplate.auto
     fewshot_as_multiturn: bool = True
     trust_remote_code: bool = False
     rules: tuple[WatchRule, ...] = ()
@@ -272,32 +309,32 @@ class WatchList(Profile):
 class Organization(Profile):
     """An organisation on the Hub, as readers should see it."""
 
-    display_name: str
+    display_name: Text
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = Field(default=None, description="ISO 3166-1 alpha-2")
 
 
 class Organizations(Profile):
     """Display names and countries by organisation id."""
 
-    organizations: dict[ModelId, Organization]
+    organizations: dict[OrganizationId, Organization]
 
 
 class Schedule(Profile):
     """When the nightly flow runs."""
 
-    cron: str = "0 2 * * *"
-    timezone: str = "UTC"
+    cron: Cron = "0 2 * * *"
+    timezone: TimeZone = "UTC"
 
 
 class Board(Profile):
     """What an operator runs: watch list + suites + cluster + store + schedule."""
 
     board: Name
-    title: str
+    title: Text
     watch: Name
     suites: tuple[Name, ...] = Field(min_length=1)
     cluster: Name
-    store: str = Field(
+    store: Text = Field(
         description="folder; a relative one starts at the board file, or at the working folder for shipped boards"
     )
     organizations: Name = "organizations"

@@ -6,7 +6,6 @@ are told at once. What a loaded board is, load.py says.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -101,8 +100,15 @@ class Reader:
         self.mistakes += kind.check(document, profile)
         return Loaded(document, profile)
 
-    def read_named(self, kind: Kind[_P], name: str, source: Document, key: KeyPath) -> Loaded[_P] | None:
-        """Read the profile that `source` names at `key`."""
+    def open_board(self, path: Path) -> Document | None:
+        """The file of a board, whether its keys are right or not: what it refers to is read in both cases."""
+        document = self._open(path)
+        return document if document and self._is_of_kind(document, BOARD) else None
+
+    def read_named(self, kind: Kind[_P], name: Any, source: Document, key: KeyPath) -> Loaded[_P] | None:
+        """Read the profile that `source` names at `key`. None without a mistake for what is no name at all."""
+        if not isinstance(name, str):
+            return None
         path = self._follow(kind, name, source, key)
         loaded = self.read(kind, path) if path else None
         return self._check_name(kind, name, loaded)
@@ -134,7 +140,8 @@ class Reader:
 
     def _follow(self, kind: Kind[Any], name: str, source: Document, key: KeyPath) -> Path | None:
         path = self.find(kind, name)
-        if path is None:
+        if path is None and re.fullmatch(NAME_PATTERN, name):
+            # What is not even a name has been told as a mistake of type.
             legal = suggest(name, self.names(kind), "names")
             self.mistakes.append(source.mistake(key, f"there is no {kind.title} of that name (got {name!r}). {legal}"))
         return path
@@ -166,8 +173,8 @@ class Reader:
 
     def _parse(self, document: Document, model: type[_P]) -> _P | None:
         try:
-            # Through JSON, because only there pydantic is strict about types and takes lists for tuples.
-            return model.model_validate_json(json.dumps(document.data), strict=True)
+            # Strict: `gpus: true` and `samples: "3"` are slips of the pen, not numbers.
+            return model.model_validate(document.data, strict=True)
         except ValidationError as error:
             self.mistakes += explain(document, model, error)
             return None
@@ -183,8 +190,8 @@ class Reader:
             self.mistakes.append(document.mistake(("extends",), text))
             return None
         parent = self.read(SUITE, path, trail)
-        if child is None or parent is None:
+        if parent is None:
             return None
-        wrong = list(check_extension(document, child, parent.profile))
+        wrong = list(check_extension(document, parent.profile))
         self.mistakes += wrong
-        return None if wrong else Loaded(document, extend_suite(child, parent.profile))
+        return None if wrong or child is None else Loaded(document, extend_suite(child, parent.profile))

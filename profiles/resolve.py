@@ -1,7 +1,7 @@
 """What follows from profiles alone: a suite's version, the rows that declare it, the settings of one watched model.
 
 Pure: the pins and the time are arguments. Column names are those of the lake's tables, which this room does not import.
-Patterns are those of a shell, tell capitals apart and match the whole id with its organisation; `*` matches a slash too.
+Patterns are those of a shell, tell capitals apart and match the whole id; `*` matches a slash too.
 """
 
 from __future__ import annotations
