@@ -1,6 +1,6 @@
 """The Prefect server that a run reports to: the configured one, or a real server as a child of this process.
 
-Owns the child's life, where its history lies and the settings that point this process at it. Knows nothing of the flows.
+Owns the child's life, where its history lies and the settings that point this process at it. Knows nothing of flows.
 Enter `prefect_server` before anything imports prefect: importing it makes a folder in the user's home, sets up logging
 and, on a terminal, announces its telemetry. It works afterwards too, but these have happened then.
 
@@ -76,8 +76,9 @@ def _keep_prefect_quiet(state_dir: Path) -> None:
     for key, value in QUIET_SETTINGS.items():
         os.environ.setdefault(key, value)
     # Prefect makes its folder whenever it reads its settings. Where there is none yet, there is no profile to miss.
-    if not (Path.home() / ".prefect").exists():
-        os.environ.setdefault("PREFECT_HOME", str(state_dir))
+    if "PREFECT_HOME" not in os.environ and not (Path.home() / ".prefect").exists():
+        state_dir.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_HOME"] = str(state_dir)
     _reload_settings()
 
 
@@ -125,7 +126,7 @@ def _reload_settings() -> None:
 
 
 def _send_what_is_left() -> None:
-    """Wait for the threads that send logs and events: cut off, they complain, and task runs stay unfinished for ever."""
+    """Wait for the threads that send logs and events: cut off, they complain, and the history lacks the last states."""
     if "prefect.main" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
@@ -141,7 +142,8 @@ def _send_what_is_left() -> None:
 def _own_home(state_dir: Path) -> Iterator[tuple[Path, int]]:
     """The folder for the server's database, held by a lock: two servers on one SQLite file would lose runs.
 
-    Yields the folder and the lock's file descriptor. The server inherits it, so that the lock ends with the later of both.
+    Yields the folder and the lock's file descriptor. The server inherits it, so that a lock outlives a killed run until
+    its server has ended too.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -187,10 +189,10 @@ def _running_server(home: Path, log: Path, lock: int) -> Iterator[str]:
 
 
 def _start_server(home: Path, log: Path, lock: int) -> tuple[subprocess.Popen[bytes], str]:
-    """Start until it answers. A port that is free now may be taken a moment later, so there is more than one try."""
+    """Start until it answers. A port that is free now may be taken a moment later: then the next one is tried."""
     deadline = time.monotonic() + STARTUP_TIMEOUT_S
     for _ in range(START_ATTEMPTS):
-        port = _find_free_port()
+        port, log_size = _find_free_port(), log.stat().st_size if log.exists() else 0
         process = _spawn(home, log, lock, port)
         try:
             if _wait_until_healthy(process, port, deadline):
@@ -199,9 +201,10 @@ def _start_server(home: Path, log: Path, lock: int) -> tuple[subprocess.Popen[by
             _stop(process)
             raise
         _stop(process)
-        if time.monotonic() >= deadline:
+        said = log.read_bytes()[log_size:].decode(errors="replace")
+        if "already in use" not in said:
             break
-    raise ServerError(_describe_failure(log))
+    raise ServerError(_describe_failure(log, said))
 
 
 def _spawn(home: Path, log: Path, lock: int, port: int) -> subprocess.Popen[bytes]:
@@ -253,9 +256,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _describe_failure(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+def _describe_failure(log: Path, said: str) -> str:
+    lines = "".join(f"\n  {line}" for line in said.splitlines()[-20:])
     return (
-        f"{log}: the Prefect server did not come up within {STARTUP_TIMEOUT_S:.0f} s. Read the lines below, or start a "
-        "server by hand (prefect server start) and set PREFECT_API_URL.\n" + "\n".join(f"  {line}" for line in lines)
+        f"{log}: the Prefect server did not come up within {STARTUP_TIMEOUT_S:.0f} s. Its last lines are below. A "
+        f"server that was started by hand (prefect server start) is used when PREFECT_API_URL names it.{lines}"
     )

@@ -1,7 +1,7 @@
 """The process `prefect server start` runs in: it ends with the process that started it, even when that one is killed.
 
-Started by server.py as `python -m nightboard.flows.server_process ARGUMENTS`, with a pipe as its standard input. Imports
-nothing of nightboard.
+Started by server.py as `python -m nightboard.flows.server_process ARGUMENTS`, with a pipe as its standard input.
+Imports nothing of nightboard.
 """
 
 from __future__ import annotations
