@@ -55,6 +55,13 @@ class Patience:
 
 # The client is one for the process, but each Hub has its own patience.
 _PATIENCE: ContextVar[Patience | None] = ContextVar("patience", default=None)
+_everywhere: Patience | None = None
+
+
+def be_patient_everywhere() -> None:
+    """From now on every request of this process is tried again: for a process that does nothing else than download."""
+    global _everywhere
+    _everywhere = Patience()
 
 
 @contextmanager
@@ -71,7 +78,7 @@ class PatientClient(httpx2.Client):
     """An HTTP client whose every request inside `patient` is tried again, then ends in HubUnavailable."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        patience = _PATIENCE.get()
+        patience = _PATIENCE.get() or _everywhere
         if patience is None:  # not a request of ours
             return super().send(request, **options)
         _limit_time(request, patience)

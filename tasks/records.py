@@ -76,6 +76,23 @@ class ModelState(Record):
     observed_at: datetime
 
 
+class DatasetPin(Record):
+    """The commit of a data set that a suite left open, as it was on first use; the same for every later night."""
+
+    record_version: Literal[1] = 1
+    dataset_id: str
+    sha: str
+
+
+class FetchedDataset(Record):
+    """Marks a data set's cache folder: the configurations that are complete in it."""
+
+    record_version: Literal[1] = 1
+    dataset_id: str
+    sha: str
+    configs: tuple[str | None, ...]
+
+
 class ResolvedSuite(Record):
     """A suite whose data sets are all pinned; `version` is the hash over everything that decides a score."""
 
@@ -130,11 +147,11 @@ class Job(Record):
 
 
 class Skip(Record):
-    """Something watched that will not run, and why."""
+    """A watched commit that a suite will not run, and why."""
 
     model_id: str
     revision: str
-    suite: str | None = None
+    suite: str
     kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up"]
     reason: str
 

@@ -1,0 +1,276 @@
+"""Puts what the nodes need into the store's cache, by commit: model files, data sets, nltk's data.
+
+Owns `cache/` and `pins/` of the store. Everything appears under its final name whole and checked, by a rename; two
+fetches of one thing at once do it once. Decides nothing about what is evaluated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from nightboard.profiles.models import Suite
+from nightboard.profiles.resolve import open_datasets
+from nightboard.tasks.download import REASON_MARK
+from nightboard.tasks.fingerprint import hash_files
+from nightboard.tasks.hub import Hub, HubError, HubUnavailable, TreeFile
+from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
+from nightboard.tasks.store import Store, claim_file, escape_id, write_bytes
+
+COMPLETE = "complete.json"
+NLTK_TIMEOUT_S = 300
+# Settings that would lead a download to the user's own caches or keep it from the Hub.
+_FOREIGN_SETTINGS = (
+    "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HF_MODULES_CACHE",
+    "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
+    "HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN",
+)  # fmt: skip
+
+
+class FetchError(Exception):
+    """Something could not be fetched; the message says what and why, in words."""
+
+
+# ----------------------------------------------------------------------------------------------------------- models
+
+
+def fetch_model(hub: Hub, store: Store, commit: Commit) -> Path:
+    """The folder with exactly the files of the commit's fingerprint, downloaded and verified if it is not there yet."""
+    name = f"{commit.model_id}@{commit.revision[:7]}"
+    if commit.fingerprint is None:
+        raise FetchError(f"{name}: there is nothing to fetch, the commit is rejected ({commit.reason}).")
+    folder = store.model_dir(commit.fingerprint)
+    if _has_files(folder, commit.files):
+        return folder
+    with _explaining(name), _alone(folder) as part:
+        if not _has_files(folder, commit.files):
+            _download_model(hub, commit, part, name)
+            _put_in_place(part, folder, commit.files)
+    return folder
+
+
+def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
+    tree = {file.path: file for file in hub.tree(commit.model_id, commit.revision)}
+    if any(path not in tree for path in commit.files):
+        raise FetchError(f"{name}: the Hub no longer shows all of its files.")
+    expected = {path: tree[path] for path in commit.files}
+    if hash_files({path: file.content_id for path, file in expected.items()}) != commit.fingerprint:
+        raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
+    hub.download_files(commit.model_id, commit.revision, commit.files, part)
+    for path, file in expected.items():
+        if not is_intact(part / path, file):
+            shutil.rmtree(part)
+            raise FetchError(f"{name}: {path} arrived damaged (its hash is not the one that the Hub names).")
+    # What the client notes for itself.
+    shutil.rmtree(part / ".cache", ignore_errors=True)
+
+
+def is_intact(path: Path, file: TreeFile) -> bool:
+    """Whether a downloaded file has the size and hash that the Hub names: git's blob id, or SHA-256 for large files."""
+    size = path.stat().st_size
+    if size != file.size:
+        return False
+    digest = hashlib.sha256() if file.lfs_sha256 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest() == file.content_id
+
+
+# --------------------------------------------------------------------------------------------------------- data sets
+
+
+def pin_datasets(hub: Hub, store: Store | None, suites: Iterable[Suite], *, dry_run: bool = False) -> dict[str, str]:
+    """Commits, by id, of the data sets that suites leave open: the pinned one, else the head, which is pinned now.
+
+    The first to pin wins; everybody uses what is on disk. With `dry_run`, or without a store, nothing is written.
+    Raises HubUnavailable when the Hub is down, FetchError when it does not give a data set.
+    """
+    pins: dict[str, str] = {}
+    for dataset_id in dict.fromkeys(each for suite in suites for each in open_datasets(suite)):
+        path = store.pins / f"{escape_id(dataset_id)}.json" if store else None
+        with _explaining(f"data set {dataset_id}", passing=HubUnavailable):
+            pins[dataset_id] = _read_pin(path) or _pin(hub, path, dataset_id, dry_run=dry_run)
+    return pins
+
+
+def _read_pin(path: Path | None) -> str | None:
+    return DatasetPin.read(path).sha if path and path.exists() else None
+
+
+def _pin(hub: Hub, path: Path | None, dataset_id: str, *, dry_run: bool) -> str:
+    sha = hub.dataset_sha(dataset_id)
+    if path is None or dry_run or claim_file(path, DatasetPin(dataset_id=dataset_id, sha=sha).to_bytes()):
+        return sha
+    return DatasetPin.read(path).sha
+
+
+def fetch_dataset(
+    store: Store, endpoint: str, token: str | None, dataset_id: str, sha: str, configs: Sequence[str | None]
+) -> Path:
+    """A folder to use as HF_DATASETS_CACHE in which `load_dataset(id, config)` gives this commit offline.
+
+    `configs` are added to those that are complete already.
+    """
+    name = f"data set {dataset_id}@{sha[:7]}"
+    folder = store.dataset_dir(dataset_id, sha)
+    with _explaining(name):
+        if set(configs) <= set(_complete_configs(folder)):
+            return folder
+        with _alone(folder) as part:
+            there = _complete_configs(folder)
+            missing = [config for config in dict.fromkeys(configs) if config not in there]
+            if missing:
+                built = part / "datasets"
+                # The client's own cache beside it stays, so that what a killed download has fetched is not lost.
+                shutil.rmtree(built, ignore_errors=True)
+                arguments = ["dataset", dataset_id, sha, str(built), json.dumps(missing)]
+                _run_download(name, arguments, _environment(endpoint, token, part))
+                _take_over(built, folder, sha, name)
+                done = FetchedDataset(dataset_id=dataset_id, sha=sha, configs=(*there, *missing))
+                write_bytes(folder / COMPLETE, done.to_bytes())
+                shutil.rmtree(part)
+    return folder
+
+
+def _complete_configs(folder: Path) -> tuple[str | None, ...]:
+    marker = folder / COMPLETE
+    return FetchedDataset.read(marker).configs if marker.exists() else ()
+
+
+def _take_over(built: Path, folder: Path, sha: str, name: str) -> None:
+    """Move each built configuration into the cache, whole. Offline, `datasets` takes any folder for a complete one."""
+    found = [path.parent for path in built.glob(f"*/*/*/{sha}/dataset_info.json")]
+    if not found:
+        raise FetchError(f"{name}: `datasets` has built no cache of this commit.")
+    for version in found:
+        config = version.parents[1]
+        target = folder / config.relative_to(built)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            os.rename(config, target)
+
+
+def _environment(endpoint: str, token: str | None, part: Path) -> dict[str, str]:
+    """The surroundings of a download: its own caches, our Hub. The token travels here alone, never as an argument."""
+    own = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(part / "home"),
+        "HF_DATASETS_CACHE": str(part / "datasets"),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    }
+    kept = {key: value for key, value in os.environ.items() if key not in _FOREIGN_SETTINGS}
+    return kept | own | ({"HF_TOKEN": token} if token else {})
+
+
+# -------------------------------------------------------------------------------------------------------------- nltk
+
+
+def fetch_nltk(store: Store, resources: Iterable[str]) -> Path:
+    """The folder with nltk's data, such as punkt_tab, downloaded where it is not there yet."""
+    for resource in resources:
+        if not _has_nltk(store.nltk_dir, resource):
+            with _explaining(f"nltk's {resource}"), _alone(store.nltk_dir / resource) as part:
+                _fetch_nltk(store.nltk_dir, resource, part)
+    return store.nltk_dir
+
+
+def _fetch_nltk(folder: Path, resource: str, part: Path) -> None:
+    if _has_nltk(folder, resource):
+        return
+    try:
+        _run_download(f"nltk's {resource}", ["nltk", resource, str(part)], dict(os.environ), NLTK_TIMEOUT_S)
+    except FetchError as error:
+        by_hand = f"unpack {resource}.zip of nltk_data so that {folder}/tokenizers/{resource}/ exists"
+        raise FetchError(f"{error} To put it there by hand, {by_hand}.") from None
+    for path in part.glob(f"*/{resource}"):
+        target = folder / path.relative_to(part)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(path, target)
+    shutil.rmtree(part)
+
+
+def _has_nltk(folder: Path, resource: str) -> bool:
+    return any(folder.glob(f"[!.]*/{resource}"))
+
+
+# ------------------------------------------------------------------------------------------------------------ common
+
+
+def _run_download(
+    name: str, arguments: Sequence[str], environment: Mapping[str, str], timeout_s: float | None = None
+) -> None:
+    """Run `download.py` in a process of its own; FetchError with its reason when it fails."""
+    command = [sys.executable, "-m", "nightboard.tasks.download", *arguments]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchError(f"{name}: nothing came within {timeout_s:.0f} s.") from None
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        reason = lines[-1].removeprefix(REASON_MARK) if lines else f"the download ended with {done.returncode}"
+        token = environment.get("HF_TOKEN")
+        raise FetchError(f"{name}: {reason.replace(token, '***') if token else reason}")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to build it in, held by one process at a time; what a killed one left there is found."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.part")
+    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            # A file system without locks: each builds apart, and the rename still lets one win.
+            part = folder.with_name(f"{part.name}.{uuid4().hex}")
+        part.mkdir(exist_ok=True)
+        yield part
+        with contextlib.suppress(OSError):
+            part.rmdir()
+
+
+def _has_files(folder: Path, files: Iterable[str]) -> bool:
+    return all((folder / path).is_file() for path in files)
+
+
+def _put_in_place(part: Path, folder: Path, files: Iterable[str]) -> None:
+    """Rename the finished folder. One that somebody else has finished meanwhile stays; one that lacks files goes."""
+    if folder.exists() and not _has_files(folder, files):
+        shutil.rmtree(folder)
+    try:
+        os.rename(part, folder)
+    except OSError:
+        if not _has_files(folder, files):
+            raise
+        shutil.rmtree(part)
+
+
+@contextlib.contextmanager
+def _explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what goes wrong into a FetchError, but for the errors `passing`."""
+    try:
+        yield
+    except passing:
+        raise
+    except HubError as error:
+        raise FetchError(str(error)) from error
+    except RecordError as error:
+        raise FetchError(f"{error} Remove the file and fetch again.") from error
+    except OSError as error:
+        raise FetchError(f"{name}: {error.strerror or error} ({error.filename or 'while writing'}).") from error
