@@ -28,15 +28,15 @@ def _only_mistake(path: Path) -> str:
         (
             CLUSTER + "max_job: 2\n",
             (
-                "5: max_job: is not a known key (got 2). Did you mean max_jobs? Legal keys: cluster, executor, max_jobs, "
-                "poll_interval_s, fetch_parallelism, tiers, slurm, retries."
+                "5: max_job: is not a known key (got 2). Did you mean max_jobs? Legal keys: cluster, executor, "
+                "max_jobs, poll_interval_s, fetch_parallelism, tiers, slurm, retries."
             ),
         ),
         (
             CLUSTER + "max_jobs: many\n",
             (
-                "5: max_jobs: must be a whole number (got 'many'). Write digits without quotes, or leave the key out where "
-                "that is allowed."
+                "5: max_jobs: must be a whole number (got 'many'). Write digits without quotes, or leave the key out "
+                "where that is allowed."
             ),
         ),
         (CLUSTER + "max_jobs: true\n", "5: max_jobs: must be a whole number (got true)."),
@@ -51,8 +51,8 @@ def _only_mistake(path: Path) -> str:
         (
             "cluster: c\nexecutor: slrum\ntiers: [{name: a, up_to_params_b: 1}]\n",
             (
-                "2: executor: must be local or slurm or dry (got 'slrum'). Did you mean slurm? Legal values: local, slurm, "
-                "dry."
+                "2: executor: must be local or slurm or dry (got 'slrum'). Did you mean slurm? Legal values: local, "
+                "slurm, dry."
             ),
         ),
         (
