@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -143,8 +144,11 @@ def fetch_dataset(
 
 
 def _complete_configs(folder: Path) -> tuple[str | None, ...]:
+    """The configurations that the marker names, but for those that somebody has removed since."""
     marker = folder / COMPLETE
-    return FetchedDataset.read(marker).configs if marker.exists() else ()
+    named = FetchedDataset.read(marker).configs if marker.exists() else ()
+    patterns = {config: "*" if config is None else glob.escape(config) for config in named}
+    return tuple(c for c in named if any(folder.glob(f"*/{patterns[c]}/*/{folder.name}/dataset_info.json")))
 
 
 def _take_over(built: Path, folder: Path, sha: str, name: str) -> None:
@@ -156,8 +160,7 @@ def _take_over(built: Path, folder: Path, sha: str, name: str) -> None:
         config = version.parents[1]
         target = folder / config.relative_to(built)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            os.rename(config, target)
+        _put_in_place(config, target, [str(version.relative_to(config) / "dataset_info.json")])
 
 
 def _environment(endpoint: str, token: str | None, part: Path) -> dict[str, str]:

@@ -168,7 +168,7 @@ class Hub:
         """When a commit was made: the first entry of the first page of the history that ends there."""
         url = f"{self.endpoint}/api/models/{model_id}/commits/{quote(revision, safe='')}"
         with self._asking(_name("model", model_id, revision)):
-            newest = next(iter(paginate(url, params={"limit": 1}, headers=self._headers)), None)
+            newest = next(iter(paginate(url, params={}, headers=self._headers)), None)
         return _time(_mapping(newest).get("date"))
 
     def tree(self, model_id: str, sha: str) -> tuple[TreeFile, ...]:

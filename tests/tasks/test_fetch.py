@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -355,6 +356,17 @@ def test_configurations_are_added_to_a_cache_and_fetched_once(hub: ServedHub, st
     # Nothing of the download is left beside the cache, and nothing in it is half-built.
     assert [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")] == []
     assert list(folder.rglob("*.incomplete")) == []
+
+
+@pytest.mark.real
+def test_a_configuration_that_was_removed_is_fetched_again(hub: ServedHub, store: Store, tmp_path: Path) -> None:
+    sha = _commit_questions(hub, "a")
+    folder = fetch_dataset(store, hub.url, None, DATASET, sha, ["x", "y"])
+    shutil.rmtree(folder / "org___questions.v2" / "y" / "0.0.0" / sha)
+
+    fetch_dataset(store, hub.url, None, DATASET, sha, ["x", "y"])
+
+    assert _load_offline(tmp_path / "home", [(folder, "x"), (folder, "y")]) == [["ax"], ["ay"]]
 
 
 @pytest.mark.real
