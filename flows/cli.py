@@ -6,7 +6,6 @@ files failed, and they are listed.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from nightboard.flows.server import ServerError, prefect_server
 from nightboard.flows.show import Format, print_result
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import ProfileError, load_board, validate_paths
@@ -23,9 +23,9 @@ from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
 from nightboard.tasks.store import Store, StoreError
 from nightboard.warehouse.build import BuildError, build
-from nightboard.warehouse.query import NoBuildError, QueryError, connect, rank, run_sql
+from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, rank, run_sql
 
-KNOWN_ERRORS = (ProfileError, HubError, StoreError, ExecutorError, RecordError, BuildError, NoBuildError, QueryError)
+KNOWN_ERRORS = (ProfileError, HubError, StoreError, ExecutorError, RecordError, BuildError, NoBuildError, QueryError, ServerError)
 
 app = typer.Typer(
     help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
@@ -75,10 +75,8 @@ def nightly(
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is told at once.
     root = Path(store).absolute() if store else load_board(board).store
-    quiet_prefect()
-    from nightboard.flows.server import prefect_server
-
     with prefect_server(root / "prefect"):
+        # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import nightly as flow
 
         report = flow(board, str(root), wait_min)
@@ -179,7 +177,6 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's Hub and store are made anew.")] = Path(".demo"),
 ) -> None:
     """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
-    quiet_prefect()
     from nightboard.flows.demo import run_demo
 
     run_demo(folder)
@@ -200,15 +197,15 @@ def show_ranking(root: Path, suite: str, ui: Terminal) -> None:
     """A suite's leaderboard on the terminal, when there is one."""
     with connect(Store(root).warehouse) as connection:
         result = rank(connection, suite=suite)
-    ui.step(f"\nLeaderboard of {suite}" if result.rows else f"\n{suite}: nothing complete to rank yet.")
-    if result.rows:
+    ui.step(f"\nLeaderboard of {suite}" if result[1] else f"\n{suite}: nothing complete to rank yet.")
+    if result[1]:
         print_result(result, Format.table)
 
 
-def print_rows(result: object, form: Format, output: Path | None) -> None:
+def print_rows(result: Result, form: Format, output: Path | None) -> None:
     """Print rows; what cannot be shown as asked is wrong usage."""
     try:
-        print_result(result, form, output)  # type: ignore[arg-type]
+        print_result(result, form, output)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from error
 
@@ -230,9 +227,3 @@ def parse_minutes(text: str | None) -> float | None:
     if match is None or (not match[2] and float(match[1])):
         raise typer.BadParameter(f"write a number and s, m, h or d, such as 30m or 8h (got {text})", param_hint="--wait")
     return float(match[1]) * {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "": 1}[match[2]]
-
-
-def quiet_prefect() -> None:
-    """Keep Prefect's own log lines off the terminal unless somebody has asked for them; its server keeps them all."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -18,6 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
 
 from nightboard.flows.terminal import cells_table, make_console
 from nightboard.tasks.store import Store
@@ -49,26 +51,16 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     """A suite's ranking with scores rounded to 2 decimals, as a Prefect table artifact wants it; empty without one."""
     try:
         with connect(store.warehouse) as connection:
-            result = rank(connection, suite=suite)
+            columns, rows = rank(connection, suite=suite)
     except NoBuildError:
         return []
-    return [
-        {column: to_text(column, value) for column, value in zip(result.columns, row, strict=True)}
-        for row in result.rows
-    ]
+    return [dict(zip(columns, (to_text(*cell) for cell in zip(columns, row, strict=True)), strict=True)) for row in rows]
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        numeric = [c for i, c in enumerate(result.columns) if _is_numeric(row[i] for row in result.rows)]
-        titles = {column: RANK_TITLES.get(column, column) for column in result.columns}
-        texts = [
-            [to_text(column, value) for column, value in zip(result.columns, row, strict=True)] for row in result.rows
-        ]
-        make_console().print(
-            cells_table([titles[c] for c in result.columns], texts, right=[titles[c] for c in numeric])
-        )
+        make_console().print(_table(result))
         return
     data = to_bytes(result, form)
     if output is not None:
@@ -80,32 +72,46 @@ def print_result(result: Result, form: Format, output: Path | None = None) -> No
         sys.stdout.flush()
 
 
+def _table(result: Result) -> Table:
+    columns, rows = result
+    titles = [RANK_TITLES.get(column, column) for column in columns]
+    numeric = [title for index, title in enumerate(titles) if _is_numeric(row[index] for row in rows)]
+    texts = [[to_text(*cell) for cell in zip(columns, row, strict=True)] for row in rows]
+    return cells_table(titles, texts, right=numeric)
+
+
 def to_bytes(result: Result, form: Format) -> bytes:
-    """Rows in a machine's format, at full precision."""
-    if form is Format.json:
-        records = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        return (json.dumps(records, indent=1, default=_plain, ensure_ascii=False) + "\n").encode()
-    if form is Format.parquet:
-        buffer = io.BytesIO()
-        pq.write_table(_to_arrow(result), buffer, compression="zstd")
-        return buffer.getvalue()
+    """Rows in a machine's format, at full precision; a table or Markdown rounds to 2 decimals."""
+    columns, rows = result
     text = io.StringIO()
-    if form is Format.csv:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(result.columns)
-        writer.writerows(result.rows)
-    else:
-        text.write(_markdown(result))
+    match form:
+        case Format.json:
+            json.dump(_records(result), text, indent=1, default=_plain, ensure_ascii=False)
+            text.write("\n")
+        case Format.csv:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        case Format.parquet:
+            buffer = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(_records(result)), buffer, compression="zstd")
+            return buffer.getvalue()
+        case Format.markdown:
+            text.write(_markdown(result))
+        case Format.table:
+            Console(file=text, width=200, highlight=False).print(_table(result))
     return text.getvalue().encode()
 
 
-def _to_arrow(result: Result) -> pa.Table:
-    return pa.Table.from_pylist([dict(zip(result.columns, row, strict=True)) for row in result.rows])
+def _records(result: Result) -> list[dict[str, Any]]:
+    columns, rows = result
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _markdown(result: Result) -> str:
-    lines = [list(result.columns), ["---"] * len(result.columns)]
-    lines += [[to_text(c, v).replace("|", "\\|") for c, v in zip(result.columns, row, strict=True)] for row in result.rows]
+    columns, rows = result
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[to_text(*cell).replace("|", "\\|") for cell in zip(columns, row, strict=True)] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

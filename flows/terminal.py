@@ -79,9 +79,13 @@ def _evaluations_table(plan: Plan) -> Table:
 
 
 def _skips_table(skips: Iterable[Skip]) -> Table:
-    table = _table("Left out", "model", "revision", "suite", "why")
+    """One row a commit and reason, with all the suites that it holds for."""
+    suites: dict[tuple[str, str, str], list[str]] = {}
     for skip in skips:
-        table.add_row(*map(escape, (skip.model_id, skip.revision[:7], skip.suite or "", skip.reason)))
+        suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(skip.suite)
+    table = _table("Left out", "model", "revision", "suites", "why")
+    for (model, revision, reason), names in suites.items():
+        table.add_row(*map(escape, (model, revision, ", ".join(names), reason)))
     return table
 
 

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.progress import TaskID
 
 from nightboard.flows.terminal import Terminal
-from nightboard.tasks.records import Evaluation, Plan
+from nightboard.tasks.attempt import Progress
+from nightboard.tasks.records import Evaluation, Plan, RecordError
 from nightboard.tasks.settle import OpenShard, Settled
 from nightboard.tasks.store import Store
 
@@ -49,9 +50,10 @@ class Watch:
         self._publish(100.0 * done / self._total if self._total else 100.0)
 
     def _show(self, each: OpenShard) -> None:
-        progress = read_progress(each.folder)
-        if progress is None:
-            return
+        try:
+            progress = Progress.read(each.folder / "progress.json")
+        except RecordError:
+            return  # it has not begun yet
         key = each.shard.evaluation_id
         evaluation = self._evaluations.get(key)
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key

