@@ -100,9 +100,11 @@ def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime) ->
         tables = [*_run_models(con), *create_wide_tables(con)]
         tables += [ddl.create_samples_view(con, lake.resolve(), files["samples"])]
         tables += _record_build(con, lake.resolve(), files, build_id, now)
+        con.execute("begin")  # hundreds of comments, one write to the disk
         for table in tables:
             ddl.match_schema(con, table)
             ddl.comment_on(con, table)
+        con.execute("commit")
         _run_checks(con, [table for table in tables if table is not SAMPLES])
         return {table.name: ddl.count_rows(con, table) for table in tables}
 

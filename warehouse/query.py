@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 from nightboard.warehouse.builds import NoBuildError, current_build
-from nightboard.warehouse.ddl import OFFLINE
+from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
 
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze\b)?\s", re.IGNORECASE)
@@ -42,7 +42,9 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     # Connections of one process to one file share the settings, and these can be set once.
     if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
         con.execute("set TimeZone = 'UTC'")
-        con.execute("set allowed_paths = ?", [_sample_files(con)])
+        files = _sample_files(con)
+        # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
+        con.execute("set allowed_paths = ?", [[*files, *(escape_glob(Path(file)) for file in files)]])
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")
     return con
