@@ -1,11 +1,12 @@
 # nightboard: everything a user or a contributor runs, in a virtual environment of its own (.venv).
 # Works with GNU make on Linux and macOS. Another interpreter: make demo PYTHON=python3.12
 # Without a GPU on Linux, PyPI's torch brings gigabytes of CUDA libraries that nothing uses; the small build of the same
-# version is taken with: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+# version is taken when PIP_EXTRA_INDEX_URL names PyTorch's own index of CPU builds.
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
 PYTEST_ARGS ?=
+ONLY ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -45,8 +46,8 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, sql
 	step sqlfluff $(BIN)/sqlfluff lint --nocolor --disable-progress-bar warehouse; \
 	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi
 
-bench: .venv/.installed-dev ## measure; prints one row per measurement
-	@$(BIN)/python tests/bench/run.py
+bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan for one
+	@$(BIN)/python tests/bench/run.py $(ONLY)
 
 lock: .venv/bin/python ## resolve all extras anew (TORCH=x.y.z keeps the build that pip finds everywhere) into requirements.lock
 	@echo "Resolving every extra in a fresh environment ..."

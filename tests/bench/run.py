@@ -1,0 +1,221 @@
+"""Benchmarks: every row is a ratio against a peer or a limit that is measured in the same run. Asserts no time.
+
+Run with `make bench`, or one of them with `make bench ONLY=plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from builders import make_commit, make_suite
+from served_hub import make_model, serve_hub
+
+from nightboard.flows.server import prefect_server
+from nightboard.flows.terminal import cells_table, make_console
+from nightboard.profiles.models import Cluster, Tier, WatchList
+from nightboard.profiles.resolve import hash_json
+from nightboard.tasks.history import History
+from nightboard.tasks.plan import PlanInputs, make_plan
+
+N_EVALUATIONS = 1000
+N_COMMITS = 100_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement beside what it is measured against; `ratio` is ours / theirs."""
+
+    what: str
+    ours: str
+    against: str
+    theirs: str
+    ratio: float
+
+
+@contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    start, seconds = time.perf_counter(), [0.0]
+    yield seconds
+    seconds[0] = time.perf_counter() - start
+
+
+def bench_plan() -> Iterator[Row]:
+    """Planning 100,000 new commits against only hashing their identities, which no planner can leave out."""
+    commits = [
+        make_commit(f"lab-{index % 997}/m{index}", f"{index % 10}", fingerprint=f"f{index}") for index in range(N_COMMITS)
+    ]
+    inputs = PlanInputs(
+        board="bench",
+        watch=WatchList(watchlist="bench", organizations=("lab",)),
+        suites=[make_suite()],
+        cluster=Cluster(cluster="bench", executor="dry", max_jobs=300, tiers=(Tier(name="all", up_to_params_b=100),)),
+        commits=commits,
+        history=History(),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    with stopwatch() as ours:
+        plan = make_plan(inputs)
+    with stopwatch() as theirs:
+        for evaluation in plan.evaluations:
+            hash_json(evaluation.model_dump())
+    yield Row(
+        f"plan {N_COMMITS:,} commits", f"{ours[0]:.1f} s", "hash the same identities", f"{theirs[0]:.1f} s",
+        ours[0] / theirs[0],
+    )  # fmt: skip
+
+
+BOARD = """
+board: bench
+title: Bench
+watch: bench
+suites: [demo]
+cluster: bench
+store: store
+hub: {endpoint}
+"""
+WATCHLIST = "watchlist: bench\norganizations: [lab]\n"
+CLUSTER = """
+cluster: bench
+executor: dry
+max_jobs: 1000
+fetch_parallelism: 8
+tiers: [{name: cpu, up_to_params_b: 100}]
+"""
+
+
+def bench_launch() -> Iterator[Row]:
+    """From the flow's start to 1,000 submitted jobs, against only listing and downloading the same models."""
+    from nightboard.profiles.boards.demo.questions import make_datasets
+
+    with tempfile.TemporaryDirectory() as name, serve_hub(page_size=1000) as hub:
+        folder = Path(name)
+        for repo_id, files in make_datasets().items():
+            hub.loopback.create_repo(repo_id, "dataset")
+            hub.loopback.commit(repo_id, files, "Add the questions", kind="dataset")
+        for index in range(N_EVALUATIONS):
+            files = make_model() | {"config.json": b'{"architectures": ["LlamaForCausalLM"], "n": %d}' % index}
+            hub.add(f"lab/m{index}", files)
+        for kind, text in {
+            "board": BOARD.format(endpoint=hub.url), "watchlists/bench": WATCHLIST, "clusters/bench": CLUSTER,
+        }.items():  # fmt: skip
+            path = folder / f"{kind}.yaml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        _give_punkt(folder / "store")
+        ours = _time_night(folder)
+        with stopwatch() as theirs:
+            _download_all(hub.url, folder / "plain")
+    yield Row(
+        f"flow start to {N_EVALUATIONS:,} jobs submitted", f"{ours:.0f} s", "list and snapshot_download the models",
+        f"{theirs[0]:.0f} s", ours / theirs[0],
+    )  # fmt: skip
+
+
+def _give_punkt(store: Path) -> None:
+    from nightboard.profiles.boards.demo.scenes import write_punkt
+    from nightboard.tasks.store import Store
+
+    write_punkt(Store(store).nltk_dir)
+
+
+def _time_night(folder: Path) -> float:
+    """Seconds from the start of the flow to the last job handed over, the Prefect server's own start left out."""
+    with prefect_server(folder / "prefect"):
+        from nightboard.flows.nightly import nightly
+        from nightboard.tasks.records import Submission
+
+        started = datetime.now(UTC)
+        report = nightly(str(folder / "board.yaml"), None, 0)
+        files = list((folder / "store/launches").glob("*/submission.json"))
+        submitted = sum(len([job for job in Submission.read(file).job_ids if job]) for file in files)
+        assert submitted == N_EVALUATIONS == len(report.plan.evaluations), submitted
+        return max(file.stat().st_mtime for file in files) - started.timestamp()
+
+
+def _download_all(endpoint: str, folder: Path) -> None:
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint)
+    models = list(api.list_models(author="lab", expand=["sha"]))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda m: api.snapshot_download(m.id, revision=m.sha, local_dir=folder / m.id), models))
+
+
+def bench_overhead() -> Iterator[Row]:
+    """One evaluation from submission to rows in the lake, against `lm-eval run` on the same model and tasks."""
+    from world import make_models, open_world
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with open_world(folder, make_models(folder / "models")) as world:
+            world.hub.delete_repo("lab/weak")
+            (folder / "suites/small.yaml").write_text("suite: small\ntitle: Small\nextends: demo\nonly: [bbh, musr]\n")
+            with prefect_server(folder / "prefect"):
+                report = world.night()
+            assert len(report.evaluated) == 1, report
+            ours = _elapsed(world.store.root)
+            with stopwatch() as theirs:
+                _run_lm_eval(folder)
+    yield Row(
+        "one evaluation, submitted to collected", f"{ours:.0f} s", "`lm-eval run`, same model and tasks",
+        f"{theirs[0]:.0f} s", ours / theirs[0],
+    )  # fmt: skip
+
+
+def _elapsed(store: Path) -> float:
+    """Seconds from the launch record to the evaluation's outcome in the lake."""
+    launch = next(store.glob("launches/*/launch.json")).stat().st_mtime
+    return next(store.glob("lake/outcomes/*")).stat().st_mtime - launch
+
+
+def _run_lm_eval(folder: Path) -> None:
+    """The same groups, batch size and precision through the harness's own command, from the same caches."""
+    store = folder / "store"
+    cache = folder / "lm-eval-datasets"
+    cache.mkdir()
+    for built in store.glob("cache/datasets/*/*/*"):
+        if built.is_dir() and not (cache / built.name).exists():
+            (cache / built.name).symlink_to(built)
+    model = next((store / "cache/models").iterdir())
+    command = [
+        sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args",
+        f"pretrained={model},dtype=float32", "--tasks", "leaderboard_bbh,leaderboard_musr", "--batch_size", "8",
+        "--device", "cpu", "--output_path", str(folder / "plain"), "--log_samples",
+    ]  # fmt: skip
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(cache), "HF_HOME": str(folder)}
+    done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list((folder / "plain").rglob("results_*.json"))
+
+
+BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
+    "plan": bench_plan,
+    "launch": bench_launch,
+    "overhead": bench_overhead,
+}
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(BENCHES)
+    console, rows = make_console(), []
+    for name in chosen:
+        console.print(f"{name} ...")
+        rows += BENCHES[name]()
+    cells = [(row.what, row.ours, row.against, row.theirs, f"{row.ratio:.2f}") for row in rows]
+    console.print(cells_table(["what", "nightboard", "against", "theirs", "ratio"], cells, right=["nightboard", "theirs", "ratio"]))
+
+
+if __name__ == "__main__":
+    main()
