@@ -218,13 +218,15 @@ watch = WatchList(watchlist="w", models=["org/m"])
 (commit,) = discover(hub, watch, Known(), datetime.now(UTC)).commits
 fetch_model(hub, Store(Path({str(store.root)!r})), commit)
 """
-    own = {"HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "home" / "hf")}
+    own = {"HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "home" / "hf"), "HF_ENDPOINT": hub.url}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True, check=False
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "home").exists()
+    # Nor does the client ask for anything of its own.
+    assert all("org" in path for _, path in hub.loopback.requests)
 
 
 # ------------------------------------------------------------------------------------------------------------- pins

@@ -40,6 +40,7 @@ def _choose(files: dict[str, str], index: bytes = b"", *, code: bool = False) ->
         {"onnx/model.onnx": "o"},
         {"original/consolidated.safetensors": "o"},
         {"original/tokenizer.model": "o"},
+        {"original/x.tiktoken": "o"},
         {INDEX: "an index beside the single file is not read"},
         {"run.py": "new"},
         {".gitattributes": "new"},
