@@ -227,10 +227,12 @@ def fetch_models(night: Night, launcher: Launcher, jobs: list[Job]) -> list[Job]
 
 
 def fetch_model(night: Night, evaluation: Evaluation) -> str | None:
-    """Why the model cannot be fetched; None when it is in the cache."""
+    """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
     try:
         night.board.fetch_model(evaluation)
     except FetchError as error:
+        if isinstance(error.__cause__, HubUnavailable):
+            raise error.__cause__ from error
         return str(error)
     return None
 

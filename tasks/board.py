@@ -19,7 +19,7 @@ from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
 from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.history import read_commits, read_history, read_table
-from nightboard.tasks.hub import Hub
+from nightboard.tasks.hub import Hub, find_token
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
@@ -43,7 +43,7 @@ class OpenBoard:
         """Read a board's profiles. Raises ProfileError with every mistake in them."""
         bundle = load_board(board)
         root = Path(store).absolute() if store else bundle.store
-        hub = Hub(os.environ.get("HF_ENDPOINT") or bundle.board.hub, token=os.environ.get("HF_TOKEN"))
+        hub = Hub(os.environ.get("HF_ENDPOINT") or bundle.board.hub, token=find_token())
         return cls(bundle, Store(root), hub, open_executor(bundle.cluster))
 
     def settle(self, now: datetime) -> Settled:
