@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from nightboard.tasks.process import current_process
 from nightboard.tasks.records import AttemptOwner, Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
 from nightboard.tasks.validate import OutputError
+from pydantic import Field
 
 LOG = "log.txt"
 _TAIL_BYTES, _TAIL_LINES = 64_000, 20

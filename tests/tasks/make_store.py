@@ -103,7 +103,6 @@ def commit_dataset(hub: Any, dataset: str) -> str:
 
 def fetch(root: Path, shas: dict[str, str]) -> None:
     import datasets
-
     from nightboard.tasks.store import Store
 
     for dataset, configs in DATASETS.items():
@@ -114,10 +113,9 @@ def fetch(root: Path, shas: dict[str, str]) -> None:
 
 def make_model(root: Path) -> None:
     import torch
+    from nightboard.tasks.store import Store
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from nightboard.tasks.store import Store
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {token: number for number, token in enumerate(["<s>", "</s>", *alphabet])}
@@ -129,7 +127,7 @@ def make_model(root: Path) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=4096, bos_token_id=0, eos_token_id=1,
+        max_position_embeddings=1024, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     folder = Store(root).model_dir("tiny")
     LlamaForCausalLM(config).save_pretrained(folder)

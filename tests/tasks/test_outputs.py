@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from builders import NOW
-
 from nightboard.profiles.models import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks import store as store_module
 from nightboard.tasks.outputs import Provenance, check_finished, finish_benchmark, set_aside
@@ -221,7 +220,9 @@ def test_a_sample_whose_metric_is_no_finite_number_is_named_with_its_line(folder
 
 def test_a_declared_metric_that_is_missing_is_refused(folder):
     edit_results(folder, lambda r: r["results"]["one"].update({"acc_norm,none": r["results"]["one"].pop("acc,none")}))
-    assert "results.one.acc,none: the declared metric is missing (got acc_stderr,none, acc_norm" in reasons_for(folder)[0]
+    assert (
+        "results.one.acc,none: the declared metric is missing (got acc_stderr,none, acc_norm" in reasons_for(folder)[0]
+    )
 
 
 def test_a_document_that_comes_twice_is_refused(folder):
