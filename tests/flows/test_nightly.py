@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -260,17 +261,16 @@ def _wait_for_first_benchmark(world: World) -> Path:
 
 
 def test_the_command_line_says_how_a_night_ended(world: World, server: str) -> None:
-    command = ["nightboard", "nightly", "--board", world.board, "--wait", "0"]
-    started = subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("nightboard")), *arguments, "--board", world.board]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    started = run("nightly", "--wait", "0")
     assert started.returncode == 0, started.stdout + started.stderr
     assert "2 evaluations still running" in started.stdout
     world.wait_for_outcomes(2)
-    collected = subprocess.run(
-        ["nightboard", "collect", "--board", world.board], capture_output=True, text=True, check=False
-    )
+    collected = run("collect")
     assert collected.returncode == 0, collected.stdout + collected.stderr
-    ranked = subprocess.run(
-        ["nightboard", "rank", "--board", world.board, "--format", "json"], capture_output=True, text=True, check=True
-    )
+    ranked = run("rank", "--format", "json")
     assert [row["model_id"] for row in json.loads(ranked.stdout)] == ["lab/strong", "lab/weak"]
     assert "Traceback" not in started.stdout + started.stderr

@@ -1,0 +1,96 @@
+"""The command line: help, exit codes, formats, and one message for what a user got wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from nightboard.flows.cli import app, parse_minutes
+from nightboard.flows.show import Format, to_bytes, to_text
+from nightboard.warehouse.query import Result
+
+COMMAND = str(Path(sys.executable).with_name("nightboard"))
+runner = CliRunner()
+COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+RESULT = Result(
+    ["rank", "model_id", "average", "license"], [(1, "lab/a|b", 42.123456789012345, None), (2, "lab/c", 1.0, "mit")]
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_commands_are_those_of_the_contract() -> None:
+    assert set(COMMANDS) >= {"demo", "nightly", "plan", "collect", "rebuild", "rank", "sql", "validate"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"nightboard {command}" in result.output
+
+
+def test_a_mistake_in_a_board_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
+    board = tmp_path / "mine.yaml"
+    board.write_text("board: mine\ntitle: Mine\nwatch: quickstart\nsuits: [quickstart]\ncluster: lokal\nstore: 7\n")
+    result = run("plan", "--board", str(board))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "mine.yaml:4: suits" in result.stderr
+    assert "suites" in result.stderr
+    assert "mine.yaml:5: cluster" in result.stderr
+    assert "local" in result.stderr
+
+
+def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
+    result = run("rank", "--store", str(tmp_path))
+    assert result.returncode == 1
+    assert "nightboard nightly" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rank"], ["rank", "--store", ".", "--top", "0"], ["nightly", "-b", "demo", "--wait", "soon"], ["no"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    assert runner.invoke(app, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [(None, None), ("0", 0), ("90s", 1.5), ("30m", 30), ("8h", 480), ("1.5d", 2160)]
+)
+def test_waiting_times_are_read_in_the_usual_units(text: str | None, minutes: float | None) -> None:
+    assert parse_minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["8", "h", "-1h", "1w", ""])
+def test_a_waiting_time_without_a_unit_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_minutes(text)
+
+
+def test_machines_get_full_precision_and_people_two_decimals() -> None:
+    records = json.loads(to_bytes(RESULT, Format.json))
+    assert records[0] == {"rank": 1, "model_id": "lab/a|b", "average": 42.123456789012345, "license": None}
+    assert to_bytes(RESULT, Format.csv).decode().splitlines()[1] == "1,lab/a|b,42.123456789012344,"
+    assert pq.read_table(io.BytesIO(to_bytes(RESULT, Format.parquet))).to_pylist() == records
+    markdown = to_bytes(RESULT, Format.markdown).decode().splitlines()
+    assert markdown[2] == "| 1 | lab/a\\|b | 42.12 |  |"
+    assert "42.12" in to_bytes(RESULT, Format.table).decode()
+
+
+def test_a_cell_shows_short_revisions_and_small_sizes() -> None:
+    assert to_text("revision", "a" * 40) == "aaaaaaa"
+    assert to_text("params_b", 0.0012345) == "0.00123"
+    assert to_text("license", None) == ""
