@@ -1,5 +1,6 @@
 -- One row per complete evaluation and declared era of its suite whose task versions and shots it has.
--- open_docs stands for the documents of the tasks whose documents the era leaves open.
+-- open_docs is equal where the tasks whose documents the era leaves open have the same documents. It is compared within one
+-- build only, so that a fast hash in any order will do.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks
@@ -30,10 +31,8 @@ compared as (
         bool_and(coalesce(evaluation_tasks.task_version = eras.task_version, eras.task_version is null)) as has_versions,
         bool_and(coalesce(evaluation_tasks.n_shot = eras.n_shot, eras.n_shot is null)) as has_shots,
         bool_and(coalesce(evaluation_tasks.doc_set_hash = eras.doc_set_hash, eras.doc_set_hash is null)) as has_declared_docs,
-        to_json(
-            list([evaluation_tasks.task, evaluation_tasks.doc_set_hash] order by evaluation_tasks.task)
-            filter (where eras.doc_set_hash is null)
-        )::varchar as open_docs
+        bit_xor(hash(evaluation_tasks.task, evaluation_tasks.doc_set_hash))
+        filter (where eras.doc_set_hash is null) as open_docs
     from evaluation_tasks
     inner join declared_eras on evaluation_tasks.suite = declared_eras.suite
     left join eras

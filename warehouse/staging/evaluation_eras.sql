@@ -32,7 +32,7 @@ best_matches as (
     select
         matches.evaluation_id,
         matches.era,
-        (matches.has_declared_docs and coalesce(matches.open_docs, '') = coalesce(settled_docs.open_docs, '')) as has_docs
+        (matches.has_declared_docs and coalesce(matches.open_docs, 0) = coalesce(settled_docs.open_docs, 0)) as has_docs
     from matches
     left join settled_docs on matches.suite = settled_docs.suite and matches.era = settled_docs.era
     qualify row_number() over (

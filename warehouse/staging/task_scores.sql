@@ -17,7 +17,10 @@ of_done as (
 unique_rows as (
     select *
     from of_done
-    qualify row_number() over (partition by evaluation_id, task, metric, filter order by of_done::varchar) = 1
+    qualify row_number() over (
+        partition by evaluation_id, task, metric, filter
+        order by value, stderr, n_samples, n_shot, task_version, doc_set_hash, dataset_sha, node, device
+    ) = 1
 )
 
 select * from unique_rows
