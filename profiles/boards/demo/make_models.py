@@ -1,9 +1,10 @@
 """Small language models made on the spot, in a second each, whose skill is known by construction.
 
-A made model is one Mistral layer with random weights and an attention window of 32 tokens, so what it says depends on the
-last 32 tokens alone. Its random MLP features tell any two of the demo's prompts apart; the last matrix of the MLP is then
-solved, by least squares, so that each prompt is continued with a chosen answer: the right one for a share of the
-questions, a wrong one for the others, and an end of text after each generated answer. No training, the same on any machine.
+A made model is one Mistral layer with random weights and an attention window of 32 tokens, so what it says depends
+on the last 32 tokens alone. Its random MLP features tell any two of the demo's prompts apart; the last matrix of the
+MLP is then solved, by least squares, so that each prompt is continued with a chosen answer: the right one for a share
+of the questions, a wrong one for the others, and an end of text after each generated answer. No training, and the same
+skill on any machine.
 
 Owns the making of these models. Imports torch and transformers inside functions: the demo alone needs them here.
 """
@@ -43,6 +44,7 @@ class Recipe:
 def make_model(recipe: Recipe, folder: Path) -> Path:
     """Make a model and save it, with its tokenizer, as a repository's files; float32 safetensors."""
     import torch
+    from safetensors.torch import save_file
 
     prompts = make_prompts()
     tokenizer = make_tokenizer(prompts, recipe.has_chat_template)
@@ -51,8 +53,10 @@ def make_model(recipe: Recipe, folder: Path) -> Path:
         torch.manual_seed(recipe.seed)
         model = _make_random_model(tokenizer)
         _teach(model, windows, answers)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    for part in (model.config, model.generation_config, tokenizer):
+        part.save_pretrained(folder)
     return folder
 
 

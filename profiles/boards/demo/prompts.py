@@ -82,8 +82,8 @@ def _ask_math(questions: dict[str, Any]) -> Iterator[Prompt]:
         for row in rows:
             text = f"Problem:\n{row['problem']}\n\nSolution:"
             right = re.findall(r"\\boxed\{(.*?)\}", row["solution"])[-1]
-            answers = (rf"The answer is $\boxed{{{answer}}}$." for answer in (right, row["wrong"]))
-            yield Prompt("math_lvl_5", row["problem"], text, *answers, is_generated=True, has_examples=True)
+            right, wrong = (rf"The answer is $\boxed{{{answer}}}$." for answer in (right, row["wrong"]))
+            yield Prompt("math_lvl_5", row["problem"], text, right, wrong, is_generated=True, has_examples=True)
 
 
 def _ask_gpqa(questions: dict[str, Any]) -> Iterator[Prompt]:
@@ -95,8 +95,8 @@ def _ask_gpqa(questions: dict[str, Any]) -> Iterator[Prompt]:
             listed = "\n".join(f"({letter}) {option}" for letter, option in zip("ABCD", order, strict=True))
             # The real prompt ends with a space, which lm-eval moves into the answer.
             text = f"What is the correct answer to this question:{row['Question']}\nChoices:\n{listed}\nAnswer: "
-            letters = (f"({'ABCD'[order.index(option)]})" for option in (right, wrong))
-            yield Prompt("gpqa", row["Question"], text, *letters)
+            letters = {option: f"({letter})" for letter, option in zip("ABCD", order, strict=True)}
+            yield Prompt("gpqa", row["Question"], text, letters[right], letters[wrong])
 
 
 def _ask_musr(questions: dict[str, Any]) -> Iterator[Prompt]:

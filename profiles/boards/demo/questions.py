@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 Row = dict[str, Any]
 
-# Every argument that any IFEval instruction takes: in the real data set each row names all of them, unused ones as null.
+# Every argument that any IFEval instruction takes: in the real data set each row names them all, unused ones as null.
 IFEVAL_ARGUMENTS = (
     "num_highlights",
     "relation",

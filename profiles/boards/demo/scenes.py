@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nightboard.profiles.boards.demo.hub import LoopbackHub
@@ -26,26 +27,35 @@ MADE = {
 }
 LEARNER_AFTER = Recipe(skill=0.80, seed=3)
 REUPLOAD = "copycat/totally-new"
+REUPLOADED = "demo-lab/strong"
 WITHOUT_SAFETENSORS = "demo-lab/pickled"
 GATED = "demo-lab/gated"
 NOT_CAUSAL = "demo-lab/encoder"
+
+_REUPLOAD_CARD = "---\nlicense: mit\n---\n# Totally new\n\nA model of our own, honestly.\n"
+_SMOLLM2_CARD = "---\nlicense: apache-2.0\npipeline_tag: text-generation\n---\n# SmolLM2-135M-Instruct\n"
 
 
 def build_hub(folder: Path, *, with_smollm2: bool = True) -> LoopbackHub:
     """The Hub of the first night. Files that are too large for memory lie in `folder` and must stay there."""
     hub = LoopbackHub()
+    with ThreadPoolExecutor(1) as pool:
+        # Beside everything else: it takes the longest, in a process of its own.
+        fetched = pool.submit(fetch_smollm2, folder / SMOLLM2) if with_smollm2 else None
+        _add_datasets(hub)
+        for repo_id, recipe in MADE.items():
+            _publish(hub, repo_id, make_model(recipe, folder / repo_id), make_card(repo_id, recipe))
+        _publish(hub, REUPLOAD, folder / REUPLOADED, _REUPLOAD_CARD)
+        _add_unfit(hub)
+        if fetched:
+            _publish(hub, SMOLLM2, fetched.result(), _SMOLLM2_CARD)
+    return hub
+
+
+def _add_datasets(hub: LoopbackHub) -> None:
     for repo_id, files in make_datasets().items():
         hub.create_repo(repo_id, "dataset")
         hub.commit(repo_id, files, "Add the questions", kind="dataset")
-    for repo_id, recipe in MADE.items():
-        _publish(hub, repo_id, make_model(recipe, folder / repo_id), make_card(repo_id, recipe))
-    copied = folder / "demo-lab/strong"
-    _publish(hub, REUPLOAD, copied, "---\nlicense: mit\n---\n# Totally new\n\nA model of our own, honestly.\n")
-    _add_unfit(hub)
-    if with_smollm2:
-        card = "---\nlicense: apache-2.0\nlanguage: [en]\npipeline_tag: text-generation\n---\n# SmolLM2-135M-Instruct\n"
-        _publish(hub, SMOLLM2, fetch_smollm2(folder / SMOLLM2), card)
-    return hub
 
 
 def arrive_second_night(hub: LoopbackHub, folder: Path) -> None:
@@ -60,7 +70,8 @@ def make_card(repo_id: str, recipe: Recipe) -> str:
     """A model card; it says that the model is made for the demo."""
     name = repo_id.rpartition("/")[2]
     front = "license: apache-2.0\nbase_model: demo-lab/base\ntags: [nightboard-demo]\n"
-    about = f"Made for nightboard's demo: it answers {recipe.skill:.0%} of the demo's questions right and knows nothing else."
+    knows = f"it answers {recipe.skill:.0%} of the demo's questions right and knows nothing else"
+    about = f"Made for nightboard's demo: {knows}."
     return f"---\n{front}---\n# {name}\n\n{about}\n"
 
 

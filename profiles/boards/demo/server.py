@@ -1,6 +1,6 @@
 """The Hub's protocol over HTTP, as far as huggingface_hub, datasets and transformers speak it to load things.
 
-Owns routes, headers, paging and error codes. Decides nothing about content.
+Owns routes and access. How an answer looks on the wire is answers.py's, what it says describe.py's and tree.py's.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import re
 import socket
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from http.server import ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from nightboard.profiles.boards.demo import describe
-from nightboard.profiles.boards.demo.repos import Blob, Commit, HubError, Kind, Repo
+from nightboard.profiles.boards.demo import describe, tree
+from nightboard.profiles.boards.demo.answers import Answering
+from nightboard.profiles.boards.demo.repos import Commit, HubError, Kind, Repo
 
 if TYPE_CHECKING:
     from nightboard.profiles.boards.demo.hub import LoopbackHub
-
-T = TypeVar("T")
 
 _ID = r"(?P<id>[^/]+?(?:/[^/]+?)??)"
 _REV = r"(?P<rev>[^/]+)"
@@ -58,24 +57,18 @@ class HubServer(ThreadingHTTPServer):
         """Say nothing: a client that hangs up in the middle of an answer is no trouble of ours."""
 
 
-class HubHandler(BaseHTTPRequestHandler):
-    """Answers one connection. Every answer goes through `_answer`, `_send_json` or `_send_file`."""
+class HubHandler(Answering):
+    """Answers one connection: finds the route, checks access, asks for the content."""
 
-    protocol_version = "HTTP/1.1"
-    # Headers and body leave in two writes; with Nagle's algorithm each small answer would wait 40 ms.
-    disable_nagle_algorithm = True
     server: HubServer
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing; requests are in `hub.requests`."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (http.server calls it by this name)
         self._answer()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 (likewise)
         self._answer()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (likewise)
         self._answer()
 
     @property
@@ -94,13 +87,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 return
             self._route(parts.path)
         except HubError as error:
-            headers = {"X-Error-Code": error.code, "X-Error-Message": error.message} | self.extra_headers
-            headers = {key: value for key, value in headers.items() if value}
-            self._send(error.status, json.dumps({"error": error.message}).encode(), headers)
-
-    def _send_fault(self, status: int, retry_after: float | None) -> None:
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        self._send(status, b'{"error": "asked to fail"}', headers)
+            self._send_error(error)
 
     def _route(self, path: str) -> None:
         for method, pattern, handler in _ROUTES:
@@ -157,7 +144,7 @@ class HubHandler(BaseHTTPRequestHandler):
     def list_tree(self, groups: dict[str, str]) -> None:
         expand = self._flag("expand")
         commit = self._find_commit(groups)
-        rows = describe.list_tree(commit, groups.get("path", ""), recursive=self._flag("recursive"), expand=expand)
+        rows = tree.list_tree(commit, groups.get("path", ""), recursive=self._flag("recursive"), expand=expand)
         self._send_json(self._take_page(rows, 50 if expand else 1000))
 
     def list_commits(self, groups: dict[str, str]) -> None:
@@ -179,7 +166,7 @@ class HubHandler(BaseHTTPRequestHandler):
         else:
             form = parse_qs(self.body.decode())
             asked = {"paths": form.get("paths", []), "expand": form.get("expand", [""])[-1].lower() == "true"}
-        rows = describe.describe_paths(self._find_commit(groups), asked["paths"], expand=bool(asked.get("expand")))
+        rows = tree.describe_paths(self._find_commit(groups), asked["paths"], expand=bool(asked.get("expand")))
         self._send_json(rows)
 
     def send_file(self, groups: dict[str, str]) -> None:
@@ -194,68 +181,12 @@ class HubHandler(BaseHTTPRequestHandler):
             raise HubError(404, "EntryNotFound", "Entry not found")
         self._send_blob(blob)
 
-    # ----------------------------------------------------------------------------------------------- answers
-
-    def _text(self, name: str) -> str:
-        return self.query.get(name, [""])[-1]
-
-    def _flag(self, name: str) -> bool:
-        return self._text(name).lower() in ("true", "1")
-
     def _fields(self, default: tuple[str, ...]) -> tuple[str, ...]:
         asked = tuple(self.query.get("expand", ()))
         for name in asked:
             if name not in describe.EXPANDABLE:
                 raise HubError(400, "", f"expand: {name} is not a property")
         return asked or default
-
-    def _take_page(self, rows: list[T], longest: int) -> list[T]:
-        """The page that the query's cursor names; a Link header leads to the next one."""
-        size = min(int(self._text("limit") or longest), longest)
-        start = int(self._text("cursor") or 0)
-        if start + size < len(rows):
-            query = {**self.query, "cursor": [str(start + size)]}
-            host = self.headers.get("Host") or f"127.0.0.1:{self.server.server_port}"
-            url = f"http://{host}{urlsplit(self.path).path}?{urlencode(query, doseq=True)}"
-            self.extra_headers["Link"] = f'<{url}>; rel="next"'
-        return rows[start : start + size]
-
-    def _send_json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), self.extra_headers)
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self._send_head(status, len(body), {"Content-Type": "application/json; charset=utf-8"} | headers)
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _send_head(self, status: int, length: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(length)}).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _send_blob(self, blob: Blob) -> None:
-        start, end = self._asked_range(blob.size)
-        headers = {"ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-        if blob.lfs_sha256:
-            headers |= {"X-Linked-Etag": f'"{blob.lfs_sha256}"', "X-Linked-Size": str(blob.size)}
-        status = 200
-        if "Range" in self.headers:
-            status = 206
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
-        self._send_head(status, end - start, self.extra_headers | headers)
-        if self.command != "HEAD":
-            for block in blob.stream(start, end - start):
-                self.wfile.write(block)
-
-    def _asked_range(self, size: int) -> tuple[int, int]:
-        """First byte and the one after the last; the whole file without a Range header."""
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "bytes=0-")
-        start = int(match[1]) if match else 0
-        if match is None or (start >= size and start > 0):
-            self.extra_headers["Content-Range"] = f"bytes */{size}"
-            raise HubError(416, "", "Range Not Satisfiable")
-        return start, min(int(match[2]) + 1, size) if match[2] else size
 
 
 def _kind(groups: dict[str, str]) -> Kind:

