@@ -1,4 +1,4 @@
-"""What the demo's Hub holds is what the demo tells: the made models score as constructed, and the second night arrives."""
+"""The demo's Hub holds what the demo tells: made models score as constructed, and the second night arrives."""
 
 from __future__ import annotations
 
