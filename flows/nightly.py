@@ -17,6 +17,7 @@ from typing import TypeVar
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from nightboard.flows.show import rank_records
@@ -57,19 +58,23 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
 def run_step(name: str, action: Callable[[], T], *, retry: bool = False) -> T:
     """Run one step as a Prefect task run; `retry` is for steps that ask the network and change nothing on failure."""
     delays = list(NETWORK_RETRY_DELAYS_S) if retry else []
-    options = {"retries": len(delays), "retry_delay_seconds": delays, "retry_condition_fn": _is_transient} if retry else {}
 
     # A plain function without arguments: Prefect would otherwise walk through every plan it is handed.
-    @task(name=name, cache_policy=NO_CACHE, **options)  # type: ignore[arg-type]
     def step() -> T:
         return action()
 
-    return step()
+    return task(
+        name=name,
+        cache_policy=NO_CACHE,
+        retries=len(delays),
+        retry_delay_seconds=delays,
+        retry_condition_fn=_has_lost_the_hub,
+    )(step)()
 
 
-def _is_transient(_task: object, _run: object, state: object) -> bool:
-    error = getattr(getattr(state, "data", None), "exception", getattr(state, "data", None))
-    return isinstance(error, HubUnavailable)
+def _has_lost_the_hub(_task: object, _run: object, state: State[object]) -> bool:
+    """Only a Hub that is down is worth another try; anything else would fail the same way again."""
+    return isinstance(state.result(raise_on_failure=False), HubUnavailable)
 
 
 @dataclass
@@ -205,7 +210,7 @@ def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job], free: 
 
 
 def fetch_models(night: Night, launcher: Launcher, jobs: list[Job]) -> list[Job]:
-    """Fetch the models of some jobs, several at once. A model that cannot be fetched leaves its job; the reason is kept."""
+    """Fetch the models of some jobs, several at once. One that cannot be fetched leaves its job; the reason is kept."""
     shards = [shard for job in jobs for shard in job.shards]
     wanted = {launcher.evaluations[shard.evaluation_id].fingerprint: shard.evaluation_id for shard in shards}
     with ThreadPoolExecutor(night.board.bundle.cluster.fetch_parallelism) as pool:
@@ -265,5 +270,7 @@ def report(night: Night, discovery: Discovery, plan: Plan, not_started: Iterable
     for suite in night.board.bundle.suites:
         ranking = rank_records(night.board.store, suite)
         if ranking:
-            create_table_artifact(ranking, key=f"ranking-{suite.replace('_', '-').replace('.', '-')}", description=suite)
+            create_table_artifact(
+                ranking, key=f"ranking-{suite.replace('_', '-').replace('.', '-')}", description=suite
+            )
     return result

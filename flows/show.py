@@ -54,7 +54,9 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
             columns, rows = rank(connection, suite=suite)
     except NoBuildError:
         return []
-    return [dict(zip(columns, (to_text(*cell) for cell in zip(columns, row, strict=True)), strict=True)) for row in rows]
+    return [
+        dict(zip(columns, (to_text(*cell) for cell in zip(columns, row, strict=True)), strict=True)) for row in rows
+    ]
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:

@@ -68,7 +68,9 @@ class Terminal:
 
 
 def _evaluations_table(plan: Plan) -> Table:
-    jobs = {shard.evaluation_id: (number, job, shard) for number, job in enumerate(plan.jobs, 1) for shard in job.shards}
+    jobs = {
+        shard.evaluation_id: (number, job, shard) for number, job in enumerate(plan.jobs, 1) for shard in job.shards
+    }
     table = _table("Would run", "job", "model", "revision", "suite", "precision", "chat template", "tier", "estimate")
     for each in sorted(plan.evaluations, key=lambda e: jobs[e.evaluation_id][0]):
         number, job, shard = jobs[each.evaluation_id]

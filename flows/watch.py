@@ -37,7 +37,9 @@ class Watch:
         self._night = self._bars.add_task("evaluations", total=self._total)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def update(self, settled: Settled, done: int) -> None:
@@ -67,6 +69,9 @@ class Watch:
             return
         self._shown_percent = percent
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key="evaluations", description="Evaluations of tonight")
+            created = create_progress_artifact(percent, key="evaluations", description="Evaluations of tonight")
+            # Without an event loop it is the id itself; the type says both.
+            assert isinstance(created, UUID)
+            self._artifact = created
         else:
             update_progress_artifact(self._artifact, percent)

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from nightboard.tasks.process import current_process
 from nightboard.tasks.records import AttemptOwner, Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
 from nightboard.tasks.validate import OutputError
-from pydantic import Field
 
 LOG = "log.txt"
 _TAIL_BYTES, _TAIL_LINES = 64_000, 20
@@ -31,7 +32,7 @@ _COPY_INTERVAL_S = 1.0
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 # An error that an operator meets often is said in words before its own text.
 _KNOWN_ERRORS = {
-    "no space left on the disk": ("no space left on device", "disk quota exceeded"),
+    "no space left on the disk": ("no space left on device", "disk quota exceeded", "disk is full"),
     "out of GPU memory": ("cuda out of memory", "hip out of memory", "outofmemoryerror"),
     "out of host memory": ("memoryerror", "can't allocate memory", "cannot allocate memory"),
 }

@@ -81,9 +81,7 @@ class LocalExecutor:
 
     def _start(self, folder: Path, name: str, call: Call) -> Started:
         executor = submitit.LocalExecutor(folder)
-        executor.update_parameters(
-            name=name, timeout_min=call.time_min, gpus_per_node=call.gpus, stderr_to_stdout=True
-        )
+        executor.update_parameters(name=name, timeout_min=call.time_min, gpus_per_node=call.gpus, stderr_to_stdout=True)
         with _interrupts_ignored():
             job = executor.submit(call.function, *call.arguments)
         self._children.append(job)

@@ -37,7 +37,7 @@ class ScoreKey:
 
 @dataclass(frozen=True)
 class Tries:
-    """The attempts that an evaluation has had: the number of the last, how many ended in each state, the last reason."""
+    """The attempts that an evaluation has had: the last number, how many ended in each state, the last reason."""
 
     last_attempt: int
     states: Mapping[str, int]

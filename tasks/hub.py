@@ -28,6 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported at
     paginate,
 )
 from huggingface_hub.utils import logging as client_logging
+
 from nightboard.tasks.patience import HubError, HubUnavailable, Patience, PatientClient, patient
 
 __all__ = [

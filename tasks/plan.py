@@ -50,7 +50,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
     skipped: list[Skip] = []
     settings: dict[str, ModelSettings] = {}
     # Of equal fingerprints the oldest commit is the one that runs: a re-upload is younger than what it copies.
-    oldest_first = sorted(inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now))
+    oldest_first = sorted(
+        inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
+    )
     for commit in oldest_first:
         model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
         for suite in _suites_of(inputs.suites, model_settings):

@@ -55,7 +55,10 @@ def describe_night(report: NightReport) -> str:
     sections = [
         f"# {report.board}: night of {report.started_at:%Y-%m-%d %H:%M} UTC",
         _section("New commits", (f"`{c.model_id}` @ `{c.revision[:7]}`" for c in accepted)),
-        _section("New commits that cannot be evaluated", (f"`{c.model_id}` @ `{c.revision[:7]}`: {c.reason}" for c in refused)),
+        _section(
+            "New commits that cannot be evaluated",
+            (f"`{c.model_id}` @ `{c.revision[:7]}`: {c.reason}" for c in refused),
+        ),
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
         _section("Failed", (_describe_failure(e) for e in report.failed)),
         _section("Skipped", (f"`{s.model_id}` @ `{s.revision[:7]}` on {s.suite}: {s.reason}" for s in left_out)),

@@ -107,9 +107,7 @@ def in_flight(store: Store, executor: Executor, now: datetime) -> frozenset[str]
                 spec.evaluation.evaluation_id
                 for each, spec in _attempts(store, launch)
                 if not is_collected(store, spec)
-                and (
-                    _is_running(each, launch, submission, executor, now) or (each.folder / "outcome.json").exists()
-                )
+                and (_is_running(each, launch, submission, executor, now) or (each.folder / "outcome.json").exists())
             }
     return frozenset(found)
 

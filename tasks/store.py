@@ -176,7 +176,11 @@ def claim_dir(path: Path, files: dict[str, bytes]) -> bool:
 
 def _explain(error: OSError, path: Path) -> OSError | StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"{path}: no space left on the disk. Free some space and run the same command again; nothing is lost.")
+        return StoreError(
+            f"{path}: no space left on the disk. Free some space and run the same command again; nothing is lost."
+        )
     if error.errno in (errno.EACCES, errno.EROFS):
-        return StoreError(f"{path}: cannot write here ({error.strerror}). Choose another store or change its permissions.")
+        return StoreError(
+            f"{path}: cannot write here ({error.strerror}). Choose another store or change its permissions."
+        )
     return error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builders import NOW
+
 from nightboard.profiles.models import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.records import Evaluation, ResolvedSuite, Shard, ShardSpec
 from nightboard.tasks.store import Store

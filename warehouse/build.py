@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import duckdb
+
 from nightboard.warehouse import ddl, marts_schema, models
 from nightboard.warehouse.builds import (
     NoBuildError,

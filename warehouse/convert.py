@@ -14,6 +14,7 @@ from typing import IO, Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
 from nightboard.warehouse.schema import SAMPLES

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+
 from nightboard.warehouse.models import ModelError
 from nightboard.warehouse.schema import SAMPLES, UTC_TIMESTAMP, Table
 

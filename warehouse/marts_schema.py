@@ -7,6 +7,7 @@ its schema; holds no SQL.
 from __future__ import annotations
 
 import pyarrow as pa
+
 from nightboard.warehouse import schema
 from nightboard.warehouse.schema import UTC_TIMESTAMP, Column, Table
 

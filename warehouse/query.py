@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+
 from nightboard.warehouse.builds import NoBuildError, current_build
 from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import duckdb
 import pyarrow as pa
+
 from nightboard.warehouse.ddl import create_table, literal, quote
 from nightboard.warehouse.marts_schema import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
 from nightboard.warehouse.schema import SAMPLES, Column, Table

@@ -54,7 +54,8 @@ def stopwatch() -> Iterator[list[float]]:
 def bench_plan() -> Iterator[Row]:
     """Planning 100,000 new commits against only hashing their identities, which no planner can leave out."""
     commits = [
-        make_commit(f"lab-{index % 997}/m{index}", f"{index % 10}", fingerprint=f"f{index}") for index in range(N_COMMITS)
+        make_commit(f"lab-{index % 997}/m{index}", f"{index % 10}", fingerprint=f"f{index}")
+        for index in range(N_COMMITS)
     ]
     inputs = PlanInputs(
         board="bench",
@@ -194,7 +195,12 @@ def _run_lm_eval(folder: Path) -> None:
         f"pretrained={model},dtype=float32", "--tasks", "leaderboard_bbh,leaderboard_musr", "--batch_size", "8",
         "--device", "cpu", "--output_path", str(folder / "plain"), "--log_samples",
     ]  # fmt: skip
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(cache), "HF_HOME": str(folder)}
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(cache),
+        "HF_HOME": str(folder),
+    }
     done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert list((folder / "plain").rglob("results_*.json"))
@@ -214,7 +220,11 @@ def main() -> None:
         console.print(f"{name} ...")
         rows += BENCHES[name]()
     cells = [(row.what, row.ours, row.against, row.theirs, f"{row.ratio:.2f}") for row in rows]
-    console.print(cells_table(["what", "nightboard", "against", "theirs", "ratio"], cells, right=["nightboard", "theirs", "ratio"]))
+    console.print(
+        cells_table(
+            ["what", "nightboard", "against", "theirs", "ratio"], cells, right=["nightboard", "theirs", "ratio"]
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole nights with the real Prefect server, Hub client, submitit and lm-eval; and everything that can go wrong in one."""
+"""Whole nights with the real Prefect server, Hub client, submitit and lm-eval; and what can go wrong in one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.server import prefect_server
-from nightboard.tasks.patience import HubUnavailable
+from nightboard.tasks.patience import HubUnavailable, Patience
 from nightboard.tasks.store import StoreError
 
 pytestmark = pytest.mark.real
@@ -115,9 +115,7 @@ def test_a_model_that_vanishes_between_discover_and_launch_stops_itself_only(
     from nightboard.flows import nightly as module
 
     make_plan = module.make_plan
-    monkeypatch.setattr(
-        module, "make_plan", lambda *args: (make_plan(*args), world.hub.delete_repo("lab/weak"))[0]
-    )
+    monkeypatch.setattr(module, "make_plan", lambda *args: (make_plan(*args), world.hub.delete_repo("lab/weak"))[0])
     report = world.night()
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert [(each.model_id, each.state) for each in report.failed] == [("lab/weak", "fetch_failed")]
@@ -174,9 +172,7 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     from nightboard.tasks import hub
 
     monkeypatch.setattr(module, "NETWORK_RETRY_DELAYS_S", (0.0,))
-    monkeypatch.setattr(hub, "Patience", lambda: hub_patience(tries=2, sleep=lambda _: None))
-    from nightboard.tasks.patience import Patience as hub_patience
-
+    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
     world.night(wait_min=0)
     world.wait_for_outcomes(2)
     world.night()

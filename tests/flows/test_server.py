@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nightboard.flows import server
 from nightboard.flows.server import ServerError, prefect_server
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nightboard.tasks.store import Store
 from node import FilledCache, Node, small_suite
+
+from nightboard.tasks.store import Store
 
 
 @pytest.fixture(scope="session")

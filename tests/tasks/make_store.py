@@ -103,6 +103,7 @@ def commit_dataset(hub: Any, dataset: str) -> str:
 
 def fetch(root: Path, shas: dict[str, str]) -> None:
     import datasets
+
     from nightboard.tasks.store import Store
 
     for dataset, configs in DATASETS.items():
@@ -113,9 +114,10 @@ def fetch(root: Path, shas: dict[str, str]) -> None:
 
 def make_model(root: Path) -> None:
     import torch
-    from nightboard.tasks.store import Store
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from nightboard.tasks.store import Store
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {token: number for number, token in enumerate(["<s>", "</s>", *alphabet])}

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from served_hub import Files, ServedHub, make_model, make_safetensors, serve_hub
+
 from nightboard.profiles.boards.demo import describe
 from nightboard.tasks.discover import Discovery, Known
 from nightboard.tasks.examine import GATED_REASON
 from nightboard.tasks.hub import HubUnavailable
 from nightboard.tasks.records import Commit
-from served_hub import Files, ServedHub, make_model, make_safetensors, serve_hub
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from builders import NOW
+
 from nightboard.profiles.models import Benchmark, DatasetSpec, TaskSpec
 from nightboard.tasks import store as store_module
 from nightboard.tasks.attempt import ShardError, describe_error, read_log_tail, run_attempt
@@ -104,6 +105,7 @@ def test_an_error_becomes_an_outcome_with_a_reason_in_one_line_and_the_end_of_th
         (MemoryError(), "out of host memory: MemoryError"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of host memory: RuntimeError"),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk: OSError: [Errno 28]"),
+        (sqlite3.OperationalError("database or disk is full"), "no space left on the disk: OperationalError"),
         (KeyError("x"), "KeyError: 'x'"),
     ],
 )

@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from node import FilledCache, Node, small_suite
+
 from nightboard.profiles.models import Harness, TaskSpec
 from nightboard.tasks.attempt import Progress
 from nightboard.tasks.outputs import check_finished
 from nightboard.tasks.records import Outcome
-from node import FilledCache, Node, small_suite
 
 pytestmark = pytest.mark.real
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from served_hub import ServedHub, make_model, make_safetensors, serve_hub
+
 from nightboard.profiles.boards.demo.repos import Blob
 from nightboard.profiles.models import Suite
 from nightboard.tasks import fetch
@@ -21,7 +23,6 @@ from nightboard.tasks.hub import Hub, HubUnavailable
 from nightboard.tasks.patience import Patience
 from nightboard.tasks.records import Commit
 from nightboard.tasks.store import Store
-from served_hub import ServedHub, make_model, make_safetensors, serve_hub
 
 DATASET = "org/Questions.v2"
 

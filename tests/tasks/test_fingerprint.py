@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nightboard.tasks.fingerprint import ScoredFiles, Unusable, choose_files, describe_other_weights
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from builders import NOW
+
 from nightboard.profiles.models import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks import store as store_module
 from nightboard.tasks.outputs import Provenance, check_finished, finish_benchmark, set_aside

@@ -9,10 +9,11 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from served_hub import ServedHub, make_model, serve_hub
+
 from nightboard.profiles.boards.demo.server import HubHandler
 from nightboard.tasks.hub import Hub, HubUnavailable
 from nightboard.tasks.patience import Patience, read_retry_after
-from served_hub import ServedHub, make_model, serve_hub
 
 
 @pytest.fixture

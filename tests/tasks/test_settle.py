@@ -126,7 +126,9 @@ def test_a_launched_shard_is_in_flight_until_its_outcome_is_collected(store: Sto
     assert settled.open_jobs == 1
     finish(store, "a", "failed", "CUDA error")
     settled = settle(store, executor, NOW)
-    assert [(each.evaluation_id, each.state, each.reason) for each in settled.collected] == [("a", "failed", "CUDA error")]
+    assert [(each.evaluation_id, each.state, each.reason) for each in settled.collected] == [
+        ("a", "failed", "CUDA error")
+    ]
     assert settled.in_flight == {"b"}
     assert not settle(store, executor, NOW).collected, "collecting twice changes nothing"
 

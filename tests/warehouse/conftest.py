@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 from make_lake import START, Lake
+
 from nightboard.warehouse.build import build
 
 

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from make_lake import START, Lake, after
+
 from nightboard.warehouse import models
 from nightboard.warehouse.build import BuildError, build, is_current
 from nightboard.warehouse.builds import NoBuildError, current_build

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from nightboard.warehouse.convert import ConvertError, convert_samples
 from nightboard.warehouse.schema import SAMPLES
 

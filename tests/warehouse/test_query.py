@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from make_lake import START, Lake
+
 from nightboard.warehouse.build import build
 from nightboard.warehouse.query import QueryError, connect, list_suites, rank, run_sql
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from make_lake import SMALL_SUITE, START, Lake, declare_task
+
 from nightboard.profiles.load import load_suite
 from nightboard.profiles.resolve import suite_rows
 

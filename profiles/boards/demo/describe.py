@@ -11,9 +11,10 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
-from nightboard.profiles.boards.demo.repos import Blob, Commit, Repo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+
+from nightboard.profiles.boards.demo.repos import Blob, Commit, Repo
 
 Json = dict[str, Any]
 

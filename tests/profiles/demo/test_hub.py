@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
+
 from nightboard.profiles.boards.demo.hub import LoopbackHub
 
 README = b"---\nlicense: apache-2.0\nbase_model: acme/base\ntags: [tiny]\n---\n# A model\n"

@@ -9,10 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+
 from nightboard.profiles.boards.demo.prompts import choose_known, make_prompts
 from nightboard.profiles.boards.demo.questions import load_questions, make_datasets
 from nightboard.profiles.load import load_suite
-from ruamel.yaml import YAML
 
 
 @pytest.fixture(scope="module")

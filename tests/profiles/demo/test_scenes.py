@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
+
 from nightboard.profiles.boards.demo import scenes
 from nightboard.profiles.boards.demo.hub import LoopbackHub
 from nightboard.profiles.boards.demo.prompts import choose_known, make_prompts
