@@ -101,10 +101,10 @@ def test_an_era_wants_every_task_that_it_names(lake: Lake, ask: Ask) -> None:
 
 def test_the_newest_declaration_of_the_newest_suite_version_decides(lake: Lake, ask: Ask) -> None:
     lake.suite(version="v1")
-    lake.era("v1 era", version="v1")
+    lake.era("former", version="v1")
     lake.suite(version="v2", hours=1)
     lake.era("first try", version="v2", hours=1)
     lake.era("renamed", version="v2", hours=2)
     lake.done("a", "a", suite_version="v1")
     assert ask(ERAS) == [("a", "renamed", 1, True)]
-    assert ask("select era from eras order by era") == [("renamed",), ("v1 era",)]
+    assert ask("select era from eras order by era") == [("former",), ("renamed",)]

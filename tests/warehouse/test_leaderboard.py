@@ -76,7 +76,7 @@ def test_a_reupload_that_was_run_itself_is_identical_to_nobody(lake: Lake, ask: 
 def test_rejected_commits_never_show_and_deleted_models_keep_their_row(lake: Lake, ask: Ask) -> None:
     lake.suite()
     lake.commit("org/rejected", fingerprint="same")
-    lake.commit("org/rejected", fingerprint=None, state="rejected", reason="too large", discovered_at=after(9))
+    lake.commit("org/rejected", fingerprint="same", state="rejected", reason="too large", discovered_at=after(9))
     lake.commit("org/deleted", fingerprint="same")
     for hours, state in enumerate(["available", "deleted"]):
         observed = {"model_id": "org/deleted", "organization": "org", "state": state, "observed_at": after(hours)}

@@ -160,8 +160,8 @@ def test_nothing_is_written_and_no_other_file_is_read(
 
 def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
     secret = con.sql("select 1 as a").to_arrow_table()
-    with pytest.raises(QueryError, match="secret does not exist"):
-        run_sql(con, "select * from secret")
+    with pytest.raises(duckdb.CatalogException, match="secret does not exist"):
+        con.execute("select * from secret")
     assert secret.num_rows == 1
 
 
