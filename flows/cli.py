@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import Format, print_result
+from nightboard.flows.show import Format, print_ranking, print_result
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -158,7 +158,11 @@ def rank_command(
     if suite is None and board is not None:
         suite = next(iter(load_board(board).suites))
     with connect(root.warehouse) as connection:
-        print_rows(rank(connection, suite=suite, era=era, limit=top), form, output)
+        result = rank(connection, suite=suite, era=era, limit=top)
+    if form is Format.table and output is None:
+        print_ranking(result, f"Leaderboard of {suite}" if suite else "Leaderboard")
+    else:
+        print_rows(result, form, output)
 
 
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
@@ -210,12 +214,10 @@ def show_plan(board: str, store: Path | None) -> None:
 
 
 def show_ranking(root: Path, suite: str, ui: Terminal) -> None:
-    """A suite's leaderboard on the terminal, when there is one."""
+    """A suite's leaderboard on the terminal."""
     with connect(Store(root).warehouse) as connection:
-        result = rank(connection, suite=suite)
-    ui.step(f"\nLeaderboard of {suite}" if result[1] else f"\n{suite}: nothing complete to rank yet.")
-    if result[1]:
-        print_result(result, Format.table)
+        ui.say("")
+        print_ranking(rank(connection, suite=suite), f"Leaderboard of {suite}")
 
 
 def print_rows(result: Result, form: Format, output: Path | None) -> None:

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from nightboard.flows.server import prefect_server
-from nightboard.flows.show import Format, print_result
+from nightboard.flows.show import print_ranking
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
 from nightboard.profiles.load import load_board
 from nightboard.tasks.report import NightReport
 from nightboard.tasks.store import Store
-from nightboard.warehouse.query import connect, rank
+from nightboard.warehouse.query import Result, connect, rank
 
 BOARD = "demo"
 MARKER = ".nightboard-demo"
@@ -50,6 +50,7 @@ def run_demo(folder: Path) -> None:
     with hub.serve() as endpoint, prefect_server(store.root / "prefect"):
         os.environ["HF_ENDPOINT"] = endpoint
         first = _night(ui, store, "Night 1: everything is new")
+        before = _rank(store, "demo")
         arrive_second_night(hub, folder / "hub")
         ui.step("\nDuring the day two commits arrive")
         ui.say("  demo-lab/medium edits its README: nothing that can change a score.")
@@ -58,9 +59,10 @@ def run_demo(folder: Path) -> None:
     _check(first, second)
     ui.step("\nWhat this showed")
     ui.say(
-        f"Night 1 evaluated {count(len(first.evaluated), 'evaluation')}; night 2 exactly {len(second.evaluated)}: "
-        "the edited README took its fingerprint's scores."
+        f"Night 1 did {count(len(first.evaluated), 'evaluation')}; night 2 did exactly {len(second.evaluated)}, "
+        "for the new weights. The edited README took its fingerprint's scores."
     )
+    _tell_changes(ui, before, _rank(store, "demo"))
     _tell_next(ui, folder)
     ui.say(f"Demo over in {duration(time.monotonic() - started)}.", style="green")
 
@@ -72,11 +74,34 @@ def _night(ui: Terminal, store: Store, title: str) -> NightReport:
     ui.step(f"\n{title}")
     report = nightly(BOARD, str(store.root), None)
     for suite in load_board(BOARD).suites:
-        with connect(store.warehouse) as connection:
-            result = rank(connection, suite=suite)
-        ui.step(f"\nLeaderboard of {suite}")
-        print_result(result, Format.table)
+        ui.say("")
+        print_ranking(_rank(store, suite), f"Leaderboard of {suite}")
     return report
+
+
+def _rank(store: Store, suite: str) -> Result:
+    with connect(store.warehouse) as connection:
+        return rank(connection, suite=suite)
+
+
+def _tell_changes(ui: Terminal, before: Result, after: Result) -> None:
+    """What moved between two rankings of one suite."""
+    old, new = (
+        {row[r.columns.index("model_id")]: dict(zip(r.columns, row, strict=True)) for row in r.rows}
+        for r in (before, after)
+    )
+    for model, now in new.items():
+        was = old.get(model, now)
+        if was["revision"] == now["revision"]:
+            continue
+        moved = (
+            "score unchanged"
+            if was["average"] == now["average"]
+            else f"average {was['average']:.2f} -> {now['average']:.2f}"
+        )
+        ui.say(
+            f"  {model} {was['revision'][:7]} -> {now['revision'][:7]}: {moved}, rank {was['rank']} -> {now['rank']}"
+        )
 
 
 def _check(first: NightReport, second: NightReport) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nightboard.flows.terminal import cells_table, make_console
@@ -29,8 +30,7 @@ from nightboard.warehouse.query import NoBuildError, Result, connect, rank
 RANK_TITLES = {
     "rank": "#",
     "model_id": "model",
-    "revision": "revision",
-    "average": "average",
+    "chat_template": "chat",
     "params_b": "params (B)",
     "license": "licence",
     "identical_to": "identical to",
@@ -57,6 +57,18 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     return [
         dict(zip(columns, (to_text(*cell) for cell in zip(columns, row, strict=True)), strict=True)) for row in rows
     ]
+
+
+def print_ranking(result: Result, heading: str) -> None:
+    """A leaderboard for people: the columns that say something, short."""
+    columns, rows = result
+    eras = {row[columns.index("era")] for row in rows}
+    hidden = {"era"} | {c for i, c in enumerate(columns) if c == "identical_to" and not any(row[i] for row in rows)}
+    kept = [index for index, column in enumerate(columns) if column not in hidden]
+    short = Result([columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows])
+    console = make_console()
+    console.print(f"[bold]{escape(heading)}[/bold]" + (f" (era {escape(', '.join(eras))})" if rows else ""))
+    console.print(_table(short) if rows else "  nothing complete to rank yet")
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:
@@ -121,6 +133,8 @@ def to_text(column: str, value: object) -> str:
     """A cell for people: numbers with 2 decimals, short revisions, nothing for null."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float | Decimal):
         return f"{value:.3g}" if column == "params_b" else f"{value:.2f}"
     if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:

@@ -20,19 +20,20 @@ from nightboard.warehouse.schema import ERAS, ORGANIZATIONS, SUITES, Table
 def declare(store: Store, suites: Iterable[ResolvedSuite], organizations: Organizations, now: datetime) -> None:
     """Record the suites, their eras and the organisations that a night works with."""
     for each in suites:
-        _declare(store, SUITES, suite_rows(each.suite, each.version, now), each.version, now)
-        _declare(store, ERAS, era_rows(each.suite, each.version, now), each.version, now)
+        _declare(store, SUITES, suite_rows(each.suite, each.version, now), each.suite.suite, now)
+        _declare(store, ERAS, era_rows(each.suite, each.version, now), each.suite.suite, now)
     _declare(store, ORGANIZATIONS, organization_rows(organizations, now), None, now)
 
 
-def _declare(store: Store, table: Table, rows: list[dict[str, Any]], version: str | None, now: datetime) -> None:
-    if rows and _content(rows) != _content(_newest(store, table, version)):
-        name = hash_json([table.name, version, _content(rows), now.isoformat()])[:32]
+def _declare(store: Store, table: Table, rows: list[dict[str, Any]], suite: str | None, now: datetime) -> None:
+    if rows and _content(rows) != _content(_newest(store, table, suite)):
+        name = hash_json([table.name, suite, _content(rows), now.isoformat()])[:32]
         write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)
 
 
-def _newest(store: Store, table: Table, version: str | None) -> list[dict[str, Any]]:
-    rows = [row for row in read_table(store, table).to_pylist() if row.get("suite_version") == version]
+def _newest(store: Store, table: Table, suite: str | None) -> list[dict[str, Any]]:
+    """The last declaration of a suite, whichever version it was of; of all organisations for None."""
+    rows = [row for row in read_table(store, table).to_pylist() if row.get("suite") == suite]
     newest = max((row["declared_at"] for row in rows), default=None)
     return [row for row in rows if row["declared_at"] == newest]
 

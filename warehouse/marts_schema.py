@@ -101,7 +101,7 @@ LEADERBOARD = Table(
         Column(
             "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
         ),
-        Column("rank", _INT, "place within suite and era; ties: fewer parameters, then model id, first"),
+        Column("rank", _INT, "place within suite and era; ties: fewer parameters, then no copy, then model id"),
         Column("rank_low", _INT, "best place that is not excluded by noise; null: not computed yet"),
         Column("rank_high", _INT, "worst place that is not excluded by noise; null: not computed yet"),
         *_take(schema.COMMITS, "model_id", "organization"),

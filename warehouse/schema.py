@@ -89,7 +89,7 @@ SUITES = Table(
         Column("suite", _STRING, "name of the suite"),
         Column("suite_version", _STRING, "hash over everything that decides a score"),
         Column("suite_title", _STRING, "title for readers"),
-        Column("declared_at", UTC_TIMESTAMP, "when this version was first used in the store"),
+        Column("declared_at", UTC_TIMESTAMP, "when this version was last declared anew"),
         Column("benchmark", _STRING, "key of the benchmark"),
         Column("benchmark_title", _STRING, "title for readers"),
         Column("benchmark_position", _INT, "order of the column, from 1"),

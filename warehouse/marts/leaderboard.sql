@@ -1,5 +1,6 @@
 -- One row per suite, era, model, precision and chat template: its newest complete revision, ranked within suite and era.
--- Ties: higher average, then fewer parameters (unknown last), then model id, precision and chat template.
+-- Ties: higher average, then fewer parameters (unknown last), then the model that was run before its copies,
+-- then model id, precision and chat template.
 with
 revision_scores as (
     select * from staging.revision_scores
@@ -31,7 +32,7 @@ ranked as (
         *,
         row_number() over (
             partition by suite, era
-            order by average desc, params_b asc nulls last, model_id, precision, chat_template
+            order by average desc, params_b asc nulls last, identical_to is not null, model_id, precision, chat_template
         ) as rank
     from newest_revisions
 ),

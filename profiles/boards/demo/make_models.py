@@ -44,7 +44,7 @@ class Recipe:
 def make_model(recipe: Recipe, folder: Path) -> Path:
     """Make a model and save it, with its tokenizer, as a repository's files; float32 safetensors."""
     import torch
-    from safetensors.torch import save_file
+    from transformers.utils import logging
 
     prompts = make_prompts()
     tokenizer = make_tokenizer(prompts, recipe.has_chat_template)
@@ -53,10 +53,9 @@ def make_model(recipe: Recipe, folder: Path) -> Path:
         torch.manual_seed(recipe.seed)
         model = _make_random_model(tokenizer)
         _teach(model, windows, answers)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    for part in (model.config, model.generation_config, tokenizer):
-        part.save_pretrained(folder)
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

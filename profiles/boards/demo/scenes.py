@@ -9,6 +9,7 @@ import json
 import random
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from nightboard.profiles.boards.demo.hub import LoopbackHub
@@ -45,7 +46,9 @@ def build_hub(folder: Path, *, with_smollm2: bool = True) -> LoopbackHub:
         _add_datasets(hub)
         for repo_id, recipe in MADE.items():
             _publish(hub, repo_id, make_model(recipe, folder / repo_id), make_card(repo_id, recipe))
-        _publish(hub, REUPLOAD, folder / REUPLOADED, _REUPLOAD_CARD)
+        # A day later: of two models with the same weights, the older one is the one that is evaluated.
+        later = hub.repo(REUPLOADED).head.at + timedelta(days=1)
+        _publish(hub, REUPLOAD, folder / REUPLOADED, _REUPLOAD_CARD, later)
         _add_unfit(hub)
         if fetched:
             _publish(hub, SMOLLM2, fetched.result(), _SMOLLM2_CARD)
@@ -75,11 +78,13 @@ def make_card(repo_id: str, recipe: Recipe) -> str:
     return f"---\n{front}---\n# {name}\n\n{about}\n"
 
 
-def _publish(hub: LoopbackHub, repo_id: str, folder: Path, card: str) -> None:
-    """Two commits, as people do it: the card first, the model then."""
+def _publish(hub: LoopbackHub, repo_id: str, folder: Path, card: str, at: datetime | None = None) -> None:
+    """Two commits, as people do it: the card first, the model then (`at`, or an hour later)."""
     hub.create_repo(repo_id)
     hub.commit(repo_id, {"README.md": card.encode()}, "Say what this is")
-    hub.commit(repo_id, {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}, "Add the model")
+    hub.commit(
+        repo_id, {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}, "Add the model", at=at
+    )
 
 
 def _add_unfit(hub: LoopbackHub) -> None:
