@@ -90,7 +90,8 @@ class ChatTemplate(StrEnum):
 
 def _read_member(kind: type[StrEnum]) -> BeforeValidator:
     """Let a member be written as text even where types are strict, as they are for files."""
-    return BeforeValidator(lambda value: kind(value) if isinstance(value, str) and value in list(kind) else value)
+    members = {str(member): member for member in kind}
+    return BeforeValidator(lambda value: members.get(value, value) if isinstance(value, str) else value)
 
 
 PrecisionName = Annotated[Precision, _read_member(Precision)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nightboard.profiles.models import ChatTemplate, Cluster, ModelSettings, Precision, Retries, Tier, WatchList
@@ -41,7 +41,7 @@ class _Candidate:
 
     evaluation: Evaluation
     tier: Tier
-    estimate_s: float
+    estimate_s: float = 0.0
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -49,6 +49,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     chosen: dict[str, _Candidate] = {}
     skipped: list[Skip] = []
     settings: dict[str, ModelSettings] = {}
+    documents = {suite.version: count_documents(suite) for suite in inputs.suites}
     # Of equal fingerprints the oldest commit is the one that runs: a re-upload is younger than what it copies.
     oldest_first = sorted(
         inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
@@ -60,7 +61,8 @@ def make_plan(inputs: PlanInputs) -> Plan:
             if isinstance(found, Skip):
                 skipped.append(found)
             else:
-                chosen[found.evaluation.evaluation_id] = found
+                estimate_s = estimate_seconds(found.evaluation, documents[suite.version], found.tier, inputs.history)
+                chosen[found.evaluation.evaluation_id] = replace(found, estimate_s=estimate_s)
     jobs = pack_jobs(chosen.values(), inputs)
     return Plan(
         board=inputs.board,
@@ -112,7 +114,7 @@ def _judge(
         return skip("in_flight", "already running or submitted")
     if reason := gave_up(history.tries.get(evaluation.evaluation_id), inputs.cluster.retries):
         return skip("gave_up", reason)
-    return _Candidate(evaluation, tier, estimate_seconds(evaluation, suite, tier, history))
+    return _Candidate(evaluation, tier)
 
 
 def refuse(commit: Commit, settings: ModelSettings, watch: WatchList, tier: Tier | None) -> str | None:
@@ -187,12 +189,16 @@ def gave_up(tries: Tries | None, retries: Retries) -> str | None:
     return None
 
 
-def estimate_seconds(evaluation: Evaluation, suite: ResolvedSuite, tier: Tier, history: History) -> float:
+def count_documents(suite: ResolvedSuite) -> int:
+    """Documents that a complete evaluation in the suite scores."""
+    benchmarks = suite.suite.benchmarks.values()
+    return sum(suite.suite.expected_samples(task) for each in benchmarks for task in each.tasks.values())
+
+
+def estimate_seconds(evaluation: Evaluation, documents: int, tier: Tier, history: History) -> float:
     """Computing time: documents times size times the measured rate of the suite, or a first guess."""
     guess = GPU_S_PER_DOCUMENT_AND_B / tier.gpus if tier.gpus else CPU_S_PER_DOCUMENT_AND_B
     rate = history.rates.get(evaluation.suite, guess)
-    benchmarks = suite.suite.benchmarks.values()
-    documents = sum(suite.suite.expected_samples(task) for each in benchmarks for task in each.tasks.values())
     size = tier.up_to_params_b if evaluation.params_b is None else evaluation.params_b
     return START_S + documents * size * rate
 

@@ -114,9 +114,9 @@ def test_an_extended_suite_changes_only_what_it_says(write: WriteProfile) -> Non
 
 
 def test_a_suite_can_extend_an_extended_one(write: WriteProfile) -> None:
-    path = write("own.yaml", "suite: own\ntitle: Own\nextends: demo-multiple-choice\nonly: [bbh]\n")
+    path = write("own.yaml", "suite: own\ntitle: Own\nextends: quickstart\nonly: [bbh]\n")
     suite = load_suite(path)
-    assert (suite.limit, list(suite.benchmarks), suite.extends) == (2, ["bbh"], "demo-multiple-choice")
+    assert (suite.limit, list(suite.benchmarks), suite.extends) == (4, ["bbh"], "quickstart")
 
 
 PARENT = """\
