@@ -29,7 +29,7 @@ from nightboard.tasks.discover import Discovery
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.launch import Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
-from nightboard.tasks.records import Evaluation, Job, Plan, ResolvedSuite
+from nightboard.tasks.records import Commit, Job, Plan, ResolvedSuite, Shard
 from nightboard.tasks.report import NewCommit, NightReport, describe_night
 from nightboard.tasks.settle import Settled, utc_now
 
@@ -125,7 +125,8 @@ def show_outcome(each: Collected, ui: Terminal) -> None:
         ui.say(f"  done    {name}", style="green")
         return
     ui.warn(f"{each.state} {name}: {each.reason}")
-    ui.say(f"  log: {each.log}")
+    if each.has_started:
+        ui.say(f"  log: {each.log}")
     for line in each.log_tail:
         ui.say(f"    | {line}", style="dim")
 
@@ -173,7 +174,10 @@ def run_jobs(night: Night, plan: Plan, suites: list[ResolvedSuite], wait_min: fl
     """Launch the plan's jobs as places become free, collect what ends; returns the evaluations not started."""
     launcher, cluster = night.board.launcher(plan, suites), night.board.bundle.cluster
     ready = {suite.version for suite in suites}
-    queue = deque(job for job in (_keep(job, launcher, ready) for job in plan.jobs) if job.shards)
+    jobs = [
+        _keep_shards(job, lambda s: launcher.evaluations[s.evaluation_id].suite_version in ready) for job in plan.jobs
+    ]
+    queue = deque(job for job in jobs if job.shards)
     deadline = None if wait_min is None else utc_now() + timedelta(minutes=wait_min)
     with Watch(night.board.store, plan, night.ui) as watch:
         while True:
@@ -190,10 +194,8 @@ def run_jobs(night: Night, plan: Plan, suites: list[ResolvedSuite], wait_min: fl
     return [shard.evaluation_id for shard in not_started]
 
 
-def _keep(job: Job, launcher: Launcher, ready: set[str]) -> Job:
-    """A job without the evaluations whose suite cannot run."""
-    shards = [shard for shard in job.shards if launcher.evaluations[shard.evaluation_id].suite_version in ready]
-    return job.model_copy(update={"shards": tuple(shards)})
+def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
+    return job.model_copy(update={"shards": tuple(shard for shard in job.shards if is_kept(shard))})
 
 
 def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job], free: int) -> None:
@@ -211,30 +213,24 @@ def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job], free: 
 
 def fetch_models(night: Night, launcher: Launcher, jobs: list[Job]) -> list[Job]:
     """Fetch the models of some jobs, several at once. One that cannot be fetched leaves its job; the reason is kept."""
+    commits, evaluations = night.board.read_commits(), launcher.evaluations
     shards = [shard for job in jobs for shard in job.shards]
-    wanted = {launcher.evaluations[shard.evaluation_id].fingerprint: shard.evaluation_id for shard in shards}
+    wanted = {each.fingerprint: each for each in (evaluations[shard.evaluation_id] for shard in shards)}
     with ThreadPoolExecutor(night.board.bundle.cluster.fetch_parallelism) as pool:
-        fetched = pool.map(lambda key: fetch_model(night, launcher.evaluations[key]), wanted.values())
+        fetched = pool.map(lambda each: fetch_model(night, commits[each.model_id, each.revision]), wanted.values())
         reasons = {fingerprint: reason for fingerprint, reason in zip(wanted, fetched, strict=True) if reason}
     for shard in shards:
-        if reason := reasons.get(launcher.evaluations[shard.evaluation_id].fingerprint):
+        if reason := reasons.get(evaluations[shard.evaluation_id].fingerprint):
             launcher.record_fetch_failure(shard, reason, utc_now())
     return [
-        job.model_copy(
-            update={
-                "shards": tuple(
-                    s for s in job.shards if launcher.evaluations[s.evaluation_id].fingerprint not in reasons
-                )
-            }
-        )
-        for job in jobs
+        _keep_shards(job, lambda shard: evaluations[shard.evaluation_id].fingerprint not in reasons) for job in jobs
     ]
 
 
-def fetch_model(night: Night, evaluation: Evaluation) -> str | None:
+def fetch_model(night: Night, commit: Commit) -> str | None:
     """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
     try:
-        night.board.fetch_model(evaluation)
+        night.board.fetch_model(commit)
     except FetchError as error:
         if isinstance(error.__cause__, HubUnavailable):
             raise error.__cause__ from error

@@ -17,12 +17,12 @@ from nightboard.profiles.resolve import hash_json, resolve_suite
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
-from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
+from nightboard.tasks.fetch import fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.history import read_commits, read_history, read_table
 from nightboard.tasks.hub import Hub, find_token
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
+from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import Settled, in_flight, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
@@ -99,11 +99,12 @@ class OpenBoard:
             fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names))
         fetch_nltk(self.store, sorted({each for b in suite.suite.benchmarks.values() for each in b.harness_data}))
 
-    def fetch_model(self, evaluation: Evaluation) -> None:
-        """Put the files of an evaluation's model into the store's cache. Raises FetchError."""
-        commit = read_commits(self.store).get((evaluation.model_id, evaluation.revision))
-        if commit is None:
-            raise FetchError(f"{evaluation.model_id}@{evaluation.revision[:7]} is not recorded in the store.")
+    def read_commits(self) -> dict[tuple[str, str], Commit]:
+        """Every recorded commit by model and revision."""
+        return read_commits(self.store)
+
+    def fetch_model(self, commit: Commit) -> None:
+        """Put the files of a commit into the store's cache. Raises FetchError."""
         fetch_model(self.hub, self.store, commit)
 
     def launcher(self, plan: Plan, suites: Iterable[ResolvedSuite]) -> Launcher:

@@ -32,6 +32,7 @@ class Collected(Record):
     reason: str | None
     log: str
     log_tail: tuple[str, ...] = ()
+    has_started: bool
 
 
 def is_collected(store: Store, spec: ShardSpec) -> bool:
@@ -60,6 +61,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime) -> Collected:
         reason=outcome.reason,
         log=str(row["log"]),
         log_tail=outcome.log_tail,
+        has_started=outcome.started_at is not None,
     )
 
 

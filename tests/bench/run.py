@@ -5,6 +5,8 @@ Run with `make bench`, or one of them with `make bench ONLY=plan`.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -12,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ class Row:
     ratio: float
 
 
-@contextmanager
+@contextlib.contextmanager
 def stopwatch() -> Iterator[list[float]]:
     start, seconds = time.perf_counter(), [0.0]
     yield seconds
@@ -138,7 +139,9 @@ def _time_night(folder: Path) -> float:
         from nightboard.tasks.records import Submission
 
         started = datetime.now(UTC)
-        report = nightly(str(folder / "board.yaml"), None, 0)
+        # A thousand lines about jobs that were not really started would push the result off the screen.
+        with contextlib.redirect_stdout(io.StringIO()):
+            report = nightly(str(folder / "board.yaml"), None, 0)
         files = list((folder / "store/launches").glob("*/submission.json"))
         submitted = sum(len([job for job in Submission.read(file).job_ids if job]) for file in files)
         assert submitted == N_EVALUATIONS == len(report.plan.evaluations), submitted
