@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -114,15 +115,17 @@ def _check(first: NightReport, second: NightReport) -> None:
 
 def _tell_next(ui: Terminal, folder: Path) -> None:
     shown = os.path.relpath(folder)
+    program = "nightboard" if shutil.which("nightboard") else os.path.relpath(sys.argv[0])
     ui.step("\nTry next")
     for command, what in (
-        (f"nightboard rank --store {shown}/store --suite demo", "the ranking again"),
-        (f'nightboard sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
-        (f'nightboard sql --store {shown}/store "from failures"', "what failed, and why"),
-        ("nightboard validate quickstart", "check a board before it runs"),
-        ("nightboard nightly --board quickstart", "two small models from the real Hub (needs internet)"),
+        (f"rank --store {shown}/store --suite demo", "the ranking again"),
+        (f'sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
+        (f'sql --store {shown}/store "from failures"', "what failed, and why"),
+        ("validate quickstart", "check a board before it runs"),
+        ("nightly --board quickstart", "two small models from the real Hub (needs internet)"),
     ):
-        ui.say(f"  {command:74} # {what}")
+        ui.say(f"  {program} {command}")
+        ui.say(f"      # {what}", style="dim")
 
 
 def _empty(folder: Path) -> None:

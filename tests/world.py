@@ -66,11 +66,12 @@ def run_and_die(name, action, **options):
 
 module.run_step = run_and_die
 if stop_after == "launch":
-    launch = module.Launcher.launch
-    module.Launcher.launch = lambda *args: (launch(*args), os.kill(os.getpid(), signal.SIGKILL))
+    from nightboard.tasks.launch import Launcher
+    launch = Launcher.launch
+    Launcher.launch = lambda *args: (launch(*args), os.kill(os.getpid(), signal.SIGKILL))
 if stop_after == "claim":
-    from nightboard.tasks import launch
-    launch.Launcher._call = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    from nightboard.tasks.launch import Launcher
+    Launcher._call = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
 print(module.nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
