@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +20,18 @@ from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.executor import ExecutorError
+from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
 from nightboard.tasks.store import Store, StoreError
 from nightboard.warehouse.build import BuildError, build
-from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, rank, run_sql
+from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, list_suites, rank, run_sql
 
 KNOWN_ERRORS = (
     ProfileError,
     HubError,
+    FetchError,
     StoreError,
     ExecutorError,
     RecordError,
@@ -56,12 +59,31 @@ DataBoardOption = Annotated[
 ]
 
 
+def show_version(is_asked: bool) -> None:
+    """Print the version and stop."""
+    if is_asked:
+        typer.echo(metadata.version("nightboard"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster."""
+
+
 def main() -> None:
     """Run a command; a known failure is one message and exit code 1, never a traceback."""
     try:
         app()
     except KNOWN_ERRORS as error:
         typer.echo(f"nightboard: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)
+        typer.echo(f"nightboard: {error.filename}: {error.strerror}. Check the path and its permissions.", err=True)
         sys.exit(1)
 
 
@@ -93,7 +115,13 @@ def nightly(
         # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import nightly as flow
 
-        report = flow(board, str(root), wait_min)
+        try:
+            report = flow(board, str(root), wait_min)
+        except KeyboardInterrupt:
+            typer.echo(
+                "\nStopped. Jobs that were submitted go on; the next `nightly` or `collect` picks them up.", err=True
+            )
+            raise typer.Exit(130) from None
     ui = Terminal()
     for suite in load_board(board).suites:
         show_ranking(root, suite, ui)
@@ -137,6 +165,8 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
 def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
     """Build the warehouse anew from the files in the store; readers keep the old one until it is ready."""
     root = find_store(board, store)
+    if not root.lake.is_dir():
+        raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
     result = build(root.lake, root.warehouse, utc_now())
     Terminal().say(f"{result.path} built in {duration(result.elapsed_s)}.")
 
@@ -158,9 +188,10 @@ def rank_command(
     if suite is None and board is not None:
         suite = next(iter(load_board(board).suites))
     with connect(root.warehouse) as connection:
+        suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
         result = rank(connection, suite=suite, era=era, limit=top)
     if form is Format.table and output is None:
-        print_ranking(result, f"Leaderboard of {suite}" if suite else "Leaderboard")
+        print_ranking(result, f"Leaderboard of {suite}")
     else:
         print_rows(result, form, output)
 
@@ -197,9 +228,13 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's Hub and store are made anew.")] = Path(".demo"),
 ) -> None:
     """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
-    from nightboard.flows.demo import run_demo
+    from nightboard.flows.demo import DemoError, run_demo
 
-    run_demo(folder)
+    try:
+        run_demo(folder)
+    except DemoError as error:
+        typer.echo(f"nightboard: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 def show_plan(board: str, store: Path | None) -> None:
@@ -208,9 +243,10 @@ def show_plan(board: str, store: Path | None) -> None:
 
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     discovery = opened.discover(utc_now())
-    for problem in discovery.problems:
-        ui.warn(str(problem))
-    ui.show_plan(opened.preview(discovery, utc_now()))
+    suites, problems = opened.resolve_suites(dry_run=True)
+    for problem in [*map(str, discovery.problems), *problems]:
+        ui.warn(problem)
+    ui.show_plan(opened.plan(discovery, suites, utc_now()))
 
 
 def show_ranking(root: Path, suite: str, ui: Terminal) -> None:

@@ -5,10 +5,13 @@ Owns the story only. The Hub and what it holds live with the demo board; every n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from nightboard.flows.server import prefect_server
@@ -16,6 +19,8 @@ from nightboard.flows.show import print_ranking
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
 from nightboard.profiles.load import load_board
+from nightboard.tasks.process import is_alive
+from nightboard.tasks.records import AttemptOwner, Submission
 from nightboard.tasks.report import NightReport
 from nightboard.tasks.store import Store
 from nightboard.warehouse.query import Result, connect, rank
@@ -48,7 +53,7 @@ def run_demo(folder: Path) -> None:
         hub = build_hub(folder / "hub")
     store = Store(folder / "store")
     write_punkt(store.nltk_dir)
-    with hub.serve() as endpoint, prefect_server(store.root / "prefect"):
+    with _jobs_stopped(store), hub.serve() as endpoint, prefect_server(store.root / "prefect"):
         os.environ["HF_ENDPOINT"] = endpoint
         first = _night(ui, store, "Night 1: everything is new")
         before = _rank(store, "demo")
@@ -66,6 +71,25 @@ def run_demo(folder: Path) -> None:
     _tell_changes(ui, before, _rank(store, "demo"))
     _tell_next(ui, folder)
     ui.say(f"Demo over in {duration(time.monotonic() - started)}.", style="green")
+
+
+@contextlib.contextmanager
+def _jobs_stopped(store: Store) -> Iterator[None]:
+    """A demo that is stopped leaves no job behind; a real night would."""
+    try:
+        yield
+    finally:
+        _stop_jobs(store)
+
+
+def _stop_jobs(store: Store) -> None:
+    processes = [each for path in store.launches.glob("*/submission.json") for each in Submission.read(path).processes]
+    processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.json")]
+    for process in processes:
+        # A flow itself may stand there, as the one that gave an attempt up.
+        if process and process.pid != os.getpid() and is_alive(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
 
 def _night(ui: Terminal, store: Store, title: str) -> NightReport:
@@ -133,6 +157,10 @@ def _empty(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
             raise DemoError(f"{folder} holds other files. Name an empty folder with --folder.")
-        shutil.rmtree(folder)
+        _stop_jobs(Store(folder / "store"))
+        for path in folder.iterdir():
+            # The marker stays: a run that is stopped here must be able to go on.
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()

@@ -19,6 +19,7 @@ from nightboard.tasks.launch import Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
 from nightboard.tasks.records import Commit, Job, Plan, ResolvedSuite, Shard
 from nightboard.tasks.settle import utc_now
+from nightboard.tasks.store import StoreError
 
 
 def run_jobs(night: Night, plan: Plan, suites: list[ResolvedSuite], wait_min: float | None) -> list[str]:
@@ -30,14 +31,16 @@ def run_jobs(night: Night, plan: Plan, suites: list[ResolvedSuite], wait_min: fl
     ]
     queue = deque(job for job in jobs if job.shards)
     deadline = None if wait_min is None else utc_now() + timedelta(minutes=wait_min)
-    with Watch(night.board.store, plan, night.ui) as watch:
+    can_launch = True
+    with Watch(plan, night.ui) as watch:
         while True:
             night.collect(night.board.settle(utc_now()))
-            if queue and night.settled.open_jobs < cluster.max_jobs:
-                fetch_and_launch(night, launcher, queue, cluster.max_jobs - night.settled.open_jobs)
+            if can_launch and queue and night.settled.open_jobs < cluster.max_jobs:
+                can_launch = fetch_and_launch(night, launcher, queue)
                 night.collect(night.board.settle(utc_now()))
             watch.update(night.settled, night.count_done(plan))
-            if (not queue and not night.settled.open) or (deadline and utc_now() >= deadline):
+            is_idle = not night.settled.open and not (queue and can_launch)
+            if is_idle or (deadline and utc_now() >= deadline):
                 break
             time.sleep(cluster.poll_interval_s)
     not_started = [shard for job in queue for shard in job.shards]
@@ -49,10 +52,19 @@ def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
     return job.model_copy(update={"shards": tuple(shard for shard in job.shards if is_kept(shard))})
 
 
-def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job], free: int) -> None:
-    """Take as many jobs as there are free places, fetch their models, submit them as one array."""
-    batch = [queue.popleft() for _ in range(min(free, len(queue)))]
-    batch = [job for job in fetch_models(night, launcher, batch) if job.shards]
+def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job]) -> bool:
+    """Take as many jobs as there are free places, fetch their models, submit them as one array.
+
+    False when nothing can be fetched any more tonight: the rest stays in the queue, and what runs is still waited for.
+    """
+    free = night.board.bundle.cluster.max_jobs - night.settled.open_jobs
+    taken = [queue.popleft() for _ in range(min(free, len(queue)))]
+    try:
+        batch = [job for job in fetch_models(night, launcher, taken) if job.shards]
+    except (HubUnavailable, StoreError) as error:
+        queue.extendleft(reversed(taken))
+        night.report_problems([f"Nothing more is launched tonight: {error}"])
+        return False
     with launching(night.board.store):
         # Another flow may have launched while this one was fetching.
         night.collect(night.board.settle(utc_now()))
@@ -60,6 +72,7 @@ def fetch_and_launch(night: Night, launcher: Launcher, queue: deque[Job], free: 
         queue.extendleft(reversed(batch[free:]))
         if batch[:free]:
             launcher.launch(batch[:free], utc_now())
+    return True
 
 
 def fetch_models(night: Night, launcher: Launcher, jobs: list[Job]) -> list[Job]:
@@ -86,7 +99,8 @@ def fetch_model(night: Night, commit: Commit) -> str | None:
     try:
         night.board.fetch_model(commit)
     except FetchError as error:
-        if isinstance(error.__cause__, HubUnavailable):
+        # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
+        if isinstance(error.__cause__, HubUnavailable) and not night.board.hub.is_up():
             raise error.__cause__ from error
         return str(error)
     return None

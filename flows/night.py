@@ -5,6 +5,7 @@ Owns no order: the flow and jobs.py do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,10 +31,17 @@ class Night:
     collected: list[Collected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def report_problems(self, problems: Iterable[str]) -> None:
+        """Keep and show what an operator should look at, each thing once."""
+        for problem in problems:
+            if problem not in self.problems:
+                self.problems.append(problem)
+                self.ui.warn(problem)
+
     def collect(self, settled: Settled) -> None:
         """Take over what a look at the store has found; each ended evaluation is a task run of its own."""
         self.settled = settled
-        self.problems += [each for each in settled.problems if each not in self.problems]
+        self.report_problems(settled.problems)
         for each in settled.collected:
             self.collected.append(each)
             show_outcome(each, self.ui)

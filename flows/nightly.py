@@ -6,6 +6,7 @@ goes on from what is in the store.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -27,7 +28,8 @@ from nightboard.tasks.report import NewCommit, NightReport, describe_night
 from nightboard.tasks.settle import utc_now
 
 T = TypeVar("T")
-NETWORK_RETRY_DELAYS_S = (10.0, 60.0)
+# The client has tried for half a minute by then.
+NETWORK_RETRY_DELAYS_S = (5.0,)
 
 
 @flow(name="nightly", flow_run_name="nightly {board}", validate_parameters=False)
@@ -40,9 +42,9 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
     night = Night(OpenBoard.open(board, store), Terminal())
     night.collect(run_step("collect earlier runs", lambda: night.board.settle(utc_now())))
     discovery = run_step("discover", lambda: discover_commits(night), retry=True)
-    suites = run_step("pin data sets", night.board.resolve_suites, retry=True)
+    suites = run_step("pin data sets", lambda: pin_datasets(night), retry=True)
     plan = run_step("plan", lambda: make_plan(night, discovery, suites))
-    suites = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites), retry=True)
+    suites = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites))
     not_started = run_jobs(night, plan, suites, wait_min)
     run_step("rebuild", lambda: rebuild(night))
     return run_step("report", lambda: report(night, discovery, plan, not_started))
@@ -72,6 +74,7 @@ def _has_lost_the_hub(_task: object, _run: object, state: State[object]) -> bool
 
 def discover_commits(night: Night) -> Discovery:
     """Ask the Hub, then keep what is new."""
+    night.ui.say(f"Asking {night.board.hub.endpoint} ...", style="dim")
     discovery = night.board.discover(utc_now())
     night.board.record_discovery(discovery)
     fresh = [commit for commit in discovery.commits if commit.state == "ok"]
@@ -79,15 +82,20 @@ def discover_commits(night: Night) -> Discovery:
         f"Discover: {count(len(discovery.heads), 'watched head')}, {count(len(fresh), 'new commit')}, "
         f"{count(len(discovery.commits) - len(fresh), 'new one')} that cannot be evaluated."
     )
-    for problem in map(str, discovery.problems):
-        night.ui.warn(problem)
-        night.problems.append(problem)
+    night.report_problems(map(str, discovery.problems))
     return discovery
+
+
+def pin_datasets(night: Night) -> list[ResolvedSuite]:
+    """The suites that can run, each with the commits of its data sets."""
+    suites, problems = night.board.resolve_suites()
+    night.report_problems(problems)
+    return suites
 
 
 def make_plan(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
     """Decide, show and declare."""
-    plan = night.board.plan(discovery, suites, night.settled.in_flight, utc_now())
+    plan = night.board.plan(discovery, suites, utc_now())
     night.board.declare(suites, plan.created_at)
     night.ui.show_plan(plan)
     return plan
@@ -105,8 +113,7 @@ def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> lis
             night.board.fetch_datasets(suite)
             ready.append(suite)
         except FetchError as error:
-            night.problems.append(f"Suite {suite.suite.suite} cannot run: {error}")
-            night.ui.warn(night.problems[-1])
+            night.report_problems([f"Suite {suite.suite.suite} cannot run: {error}"])
     return ready
 
 
@@ -134,11 +141,10 @@ def report(night: Night, discovery: Discovery, plan: Plan, not_started: Iterable
         not_started=tuple(not_started),
         problems=tuple(night.problems),
     )
-    create_markdown_artifact(describe_night(result), key="night", description=f"What the night did on {plan.board}")
+    key = re.sub(r"[^a-z0-9]+", "-", plan.board)
+    create_markdown_artifact(describe_night(result), key=f"{key}-night", description="What the night did")
     for suite in night.board.bundle.suites:
         ranking = rank_records(night.board.store, suite)
         if ranking:
-            create_table_artifact(
-                ranking, key=f"ranking-{suite.replace('_', '-').replace('.', '-')}", description=suite
-            )
+            create_table_artifact(ranking, key=f"{key}-ranking-{re.sub('[^a-z0-9]+', '-', suite)}", description=suite)
     return result

@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -35,6 +36,8 @@ RANK_TITLES = {
     "license": "licence",
     "identical_to": "identical to",
 }
+# The first to go where a terminal is narrow.
+RANK_LESS_NEEDED = ("license", "identical_to", "params_b", "precision", "chat_template", "revision")
 
 
 class Format(StrEnum):
@@ -60,21 +63,40 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
 
 
 def print_ranking(result: Result, heading: str) -> None:
-    """A leaderboard for people: the columns that say something, short."""
+    """A leaderboard for people: the columns that say something, as many as the terminal has room for."""
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
     hidden = {"era"} | {c for i, c in enumerate(columns) if c == "identical_to" and not any(row[i] for row in rows)}
-    kept = [index for index, column in enumerate(columns) if column not in hidden]
-    short = Result([columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows])
     console = make_console()
     console.print(f"[bold]{escape(heading)}[/bold]" + (f" (era {escape(', '.join(eras))})" if rows else ""))
-    console.print(_table(short) if rows else "  nothing complete to rank yet")
+    if not rows:
+        console.print("  nothing complete to rank yet")
+        return
+    table = _table(_without(result, hidden), RANK_TITLES)
+    left_out = []
+    for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
+        if console.measure(table).maximum <= console.width:
+            break
+        left_out.append(RANK_TITLES.get(column, column))
+        table = _table(_without(result, hidden := hidden | {column}), RANK_TITLES)
+    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, no_wrap=True)
+    if left_out:
+        console.print(
+            f"[dim]Left out for want of width: {', '.join(left_out)}. A wider terminal or --format csv has them.[/dim]"
+        )
+
+
+def _without(result: Result, hidden: set[str]) -> Result:
+    kept = [index for index, column in enumerate(result.columns) if column not in hidden]
+    return Result([result.columns[i] for i in kept], [tuple(row[i] for i in kept) for row in result.rows])
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        make_console().print(_table(result))
+        table, console = _table(result, {}), make_console()
+        # What is too wide for the terminal runs over: a cut number would be a wrong number.
+        console.print(table, width=max(console.width, console.measure(table).minimum), crop=False, no_wrap=True)
         return
     data = to_bytes(result, form)
     if output is not None:
@@ -86,9 +108,9 @@ def print_result(result: Result, form: Format, output: Path | None = None) -> No
         sys.stdout.flush()
 
 
-def _table(result: Result) -> Table:
+def _table(result: Result, title_of: Mapping[str, str]) -> Table:
     columns, rows = result
-    titles = [RANK_TITLES.get(column, column) for column in columns]
+    titles = [title_of.get(column, column) for column in columns]
     numeric = [title for index, title in enumerate(titles) if _is_numeric(row[index] for row in rows)]
     texts = [[to_text(*cell) for cell in zip(columns, row, strict=True)] for row in rows]
     return cells_table(titles, texts, right=numeric)
@@ -100,7 +122,8 @@ def to_bytes(result: Result, form: Format) -> bytes:
     text = io.StringIO()
     match form:
         case Format.json:
-            json.dump(_records(result), text, indent=1, default=_plain, ensure_ascii=False)
+            records = [{key: _without_nan(value) for key, value in record.items()} for record in _records(result)]
+            json.dump(records, text, indent=1, default=_plain, ensure_ascii=False, allow_nan=False)
             text.write("\n")
         case Format.csv:
             writer = csv.writer(text, lineterminator="\n")
@@ -113,7 +136,7 @@ def to_bytes(result: Result, form: Format) -> bytes:
         case Format.markdown:
             text.write(_markdown(result))
         case Format.table:
-            Console(file=text, width=200, highlight=False).print(_table(result))
+            Console(file=text, width=200, highlight=False).print(_table(result, {}))
     return text.getvalue().encode()
 
 
@@ -125,7 +148,10 @@ def _records(result: Result) -> list[dict[str, Any]]:
 def _markdown(result: Result) -> str:
     columns, rows = result
     lines = [columns, ["---"] * len(columns)]
-    lines += [[to_text(*cell).replace("|", "\\|") for cell in zip(columns, row, strict=True)] for row in rows]
+    lines += [
+        [to_text(*cell).replace("|", "\\|").replace("\n", " ") for cell in zip(columns, row, strict=True)]
+        for row in rows
+    ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -147,6 +173,11 @@ def to_text(column: str, value: object) -> str:
 def _is_numeric(values: Iterable[object]) -> bool:
     present = [value for value in values if value is not None]
     return bool(present) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in present)
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> object:

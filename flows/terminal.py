@@ -71,7 +71,7 @@ def _evaluations_table(plan: Plan) -> Table:
     jobs = {
         shard.evaluation_id: (number, job, shard) for number, job in enumerate(plan.jobs, 1) for shard in job.shards
     }
-    table = _table("Would run", "job", "model", "revision", "suite", "precision", "chat template", "tier", "estimate")
+    table = _table("To evaluate", "job", "model", "revision", "suite", "precision", "chat template", "tier", "estimate")
     for each in sorted(plan.evaluations, key=lambda e: jobs[e.evaluation_id][0]):
         number, job, shard = jobs[each.evaluation_id]
         chat = "yes" if each.chat_template else "no"
@@ -103,7 +103,8 @@ def cells_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: It
     table = Table(header_style="bold", box=None, pad_edge=False)
     numeric = set(right)
     for column in columns:
-        table.add_column(escape(column), justify="right" if column in numeric else "left", overflow="fold")
+        is_number = column in numeric
+        table.add_column(escape(column), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     return table

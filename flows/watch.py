@@ -5,6 +5,7 @@ Reads what the nodes write; changes nothing.
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -17,14 +18,13 @@ from nightboard.flows.terminal import Terminal
 from nightboard.tasks.attempt import Progress
 from nightboard.tasks.records import Evaluation, Plan, RecordError
 from nightboard.tasks.settle import OpenShard, Settled
-from nightboard.tasks.store import Store
 
 
 class Watch:
     """A bar for the night and one for each evaluation under way."""
 
-    def __init__(self, store: Store, plan: Plan, ui: Terminal) -> None:
-        self._store = store
+    def __init__(self, plan: Plan, ui: Terminal) -> None:
+        self._key = f"{re.sub('[^a-z0-9]+', '-', plan.board)}-evaluations"
         self._evaluations: dict[str, Evaluation] = {each.evaluation_id: each for each in plan.evaluations}
         self._total = len(plan.evaluations)
         self._bars = ui.progress()
@@ -69,7 +69,7 @@ class Watch:
             return
         self._shown_percent = percent
         if self._artifact is None:
-            created = create_progress_artifact(percent, key="evaluations", description="Evaluations of tonight")
+            created = create_progress_artifact(percent, key=self._key, description="Evaluations of tonight")
             # Without an event loop it is the id itself; the type says both.
             assert isinstance(created, UUID)
             self._artifact = created

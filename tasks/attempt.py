@@ -38,7 +38,7 @@ _KNOWN_ERRORS = {
 }
 
 _log = logging.getLogger(__name__)
-State = Literal["completed", "failed", "invalid"]
+State = Literal["completed", "failed", "invalid", "interrupted"]
 
 
 class ShardError(Exception):
@@ -96,6 +96,10 @@ def _read_job_id() -> str | None:
     return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID")
 
 
+# What submitit raises in a job whose time is up. Named as text: submitit has one door, and this is not it.
+_STOPPED = ("UncompletedJobError",)
+
+
 def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
     """How the shard ended and, unless it completed, why: in words and in one line."""
     try:
@@ -107,6 +111,9 @@ def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
         _log.error("%s", error)
         return "failed", _shorten(str(error))
     except Exception as error:
+        if type(error).__name__ in _STOPPED:
+            _log.error("%s", error)
+            return "interrupted", f"the job was stopped at its time limit: {_shorten(str(error))}"
         _log.exception("the shard failed")
         return "failed", describe_error(error)
     return "completed", None

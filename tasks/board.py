@@ -17,13 +17,13 @@ from nightboard.profiles.resolve import hash_json, resolve_suite
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
-from nightboard.tasks.fetch import fetch_dataset, fetch_model, fetch_nltk, pin_datasets
+from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.history import read_commits, read_history, read_table
 from nightboard.tasks.hub import Hub, find_token
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
-from nightboard.tasks.settle import Settled, in_flight, settle
+from nightboard.tasks.settle import Settled, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.schema import COMMITS, MODELS, Table
@@ -60,17 +60,19 @@ class OpenBoard:
         _append(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
         _append(self.store, MODELS, [as_row(state) for state in discovery.model_states])
 
-    def resolve_suites(self, *, dry_run: bool = False) -> list[ResolvedSuite]:
-        """The board's suites with every data set pinned; a dry run pins nothing in the store."""
-        suites = list(self.bundle.suites.values())
-        pins = pin_datasets(self.hub, self.store, suites, dry_run=dry_run)
-        resolved = [resolve_suite(suite, pins) for suite in suites]
-        return [ResolvedSuite(suite=suite, version=version) for suite, version in resolved]
+    def resolve_suites(self, *, dry_run: bool = False) -> tuple[list[ResolvedSuite], list[str]]:
+        """The board's suites with every data set pinned, and why others cannot be; a dry run writes nothing."""
+        resolved, problems = [], []
+        for suite in self.bundle.suites.values():
+            try:
+                pinned, version = resolve_suite(suite, pin_datasets(self.hub, self.store, [suite], dry_run=dry_run))
+                resolved.append(ResolvedSuite(suite=pinned, version=version))
+            except FetchError as error:
+                problems.append(f"Suite {suite.suite} cannot run: {error}")
+        return resolved, problems
 
-    def plan(
-        self, discovery: Discovery, suites: Sequence[ResolvedSuite], in_flight: frozenset[str], now: datetime
-    ) -> Plan:
-        """Decide what runs, from what is watched now and what the store knows."""
+    def plan(self, discovery: Discovery, suites: Sequence[ResolvedSuite], now: datetime) -> Plan:
+        """Decide what runs, from what is watched now and what the store knows. Writes nothing."""
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         return make_plan(
             PlanInputs(
@@ -79,14 +81,10 @@ class OpenBoard:
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store, in_flight),
+                history=read_history(self.store),
                 now=now,
             )
         )
-
-    def preview(self, discovery: Discovery, now: datetime) -> Plan:
-        """The plan that a night would make now. Writes nothing: what other runs left is looked at, not collected."""
-        return self.plan(discovery, self.resolve_suites(dry_run=True), in_flight(self.store, self.executor, now), now)
 
     def fetch_datasets(self, suite: ResolvedSuite) -> None:
         """Put a suite's data sets and the harness's own data into the store's cache. Raises FetchError."""

@@ -6,6 +6,7 @@ the rows it vouches for, the attempt's own row last.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -35,9 +36,9 @@ class Collected(Record):
     has_started: bool
 
 
-def is_collected(store: Store, spec: ShardSpec) -> bool:
-    """Whether the attempt's row is in the lake."""
-    return _attempt_file(store, spec).exists()
+def attempt_file(store: Store, evaluation_id: str, shard: str, attempt: int) -> Path:
+    """Where an attempt's row lies in the lake; once it is there, the attempt is collected."""
+    return store.lake / ATTEMPTS.name / f"{evaluation_id}-{shard}-{attempt}.parquet"
 
 
 def collect_attempt(store: Store, folder: Path, now: datetime) -> Collected:
@@ -49,8 +50,9 @@ def collect_attempt(store: Store, folder: Path, now: datetime) -> Collected:
     row = _attempt_row(store, spec, outcome, folder)
     if outcome.state == "completed":
         _write_evaluation(store, spec, row)
-    if not is_collected(store, spec):
-        write_parquet(_attempt_file(store, spec), ATTEMPTS, [row])
+    target = _file_of(store, spec)
+    if not target.exists():
+        write_parquet(target, ATTEMPTS, [row])
     return Collected(
         evaluation_id=spec.evaluation.evaluation_id,
         attempt=spec.shard.attempt,
@@ -80,7 +82,8 @@ def _verify(store: Store, spec: ShardSpec, outcome: Outcome) -> Outcome:
         found = check_finished(work / benchmark, spec.suite.suite, benchmark)
         if found:
             reasons += [f"{benchmark}: {reason}" for reason in found]
-            if (work / benchmark).exists():
+            # Another flow that collects at the same time may have done it, or there is nothing to set aside.
+            with contextlib.suppress(FileNotFoundError):
                 set_aside(work / benchmark)
     return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
 
@@ -105,9 +108,8 @@ def _attempt_row(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) 
     }
 
 
-def _attempt_file(store: Store, spec: ShardSpec) -> Path:
-    name = f"{spec.evaluation.evaluation_id}-{spec.shard.shard}-{spec.shard.attempt}.parquet"
-    return store.lake / ATTEMPTS.name / name
+def _file_of(store: Store, spec: ShardSpec) -> Path:
+    return attempt_file(store, spec.evaluation.evaluation_id, spec.shard.shard, spec.shard.attempt)
 
 
 def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> Non
 
 def _earlier_attempts(store: Store, spec: ShardSpec) -> list[dict[str, Any]]:
     files = (store.lake / ATTEMPTS.name).glob(f"{spec.evaluation.evaluation_id}-{spec.shard.shard}-*.parquet")
-    mine = _attempt_file(store, spec)
+    mine = _file_of(store, spec)
     return [row for file in sorted(files) if file != mine for row in pq.read_table(file).to_pylist()]
 
 

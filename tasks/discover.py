@@ -253,8 +253,11 @@ def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
         else:
             subject = replace(subject, committed_at=subject.head.last_modified)
         return examine(hub, subject, now)
-    except HubUnavailable:
-        raise
+    except HubUnavailable as error:
+        # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
+        if not hub.is_up():
+            raise
+        return Problem(f"{subject.model_id}@{subject.ref}", str(error))
     except RevisionGone as error:
         is_asked_by_sha = subject.ref == subject.revision
         return _reject_revision(subject, now) if is_asked_by_sha else Problem(subject.model_id, str(error))

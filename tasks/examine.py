@@ -69,6 +69,14 @@ def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
         return Commit(**found, state="rejected", reason=reason)
 
 
+def _has_default_template(tokenizer: Mapping[str, Any]) -> bool:
+    """Whether prompts can go through a template without naming one: a text, or a list with one called default."""
+    template = tokenizer.get("chat_template")
+    if isinstance(template, list):
+        return any(isinstance(each, Mapping) and each.get("name") == "default" for each in template)
+    return isinstance(template, str) and bool(template)
+
+
 def organization_of(model_id: str) -> str:
     """The part of an id before the slash; empty for the few old ids without one."""
     return model_id.rpartition("/")[0]
@@ -87,10 +95,7 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     code = {name for names in (*_auto_map(config).values(), *_auto_map(tokenizer).values()) for name in names}
     found["needs_remote_code"] = bool(code)
     found["architecture"] = next(iter(_architectures(config)), None)
-    found["has_chat_template"] = bool((tokenizer or {}).get("chat_template")) or any(
-        path in ("chat_template.jinja", "chat_template.json") or path.startswith("additional_chat_templates/")
-        for path in paths
-    )
+    found["has_chat_template"] = "chat_template.jinja" in paths or _has_default_template(tokenizer or {})
     found["model_type"] = classify(subject.head, found["has_chat_template"])
     files = choose_files(
         tree,

@@ -44,14 +44,16 @@ class Started:
 
 
 class Executor(Protocol):
-    """What launching needs of a cluster."""
+    """What launching needs of a cluster. `name` is what a cluster profile calls it."""
+
+    name: str
 
     def submit(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started]:
         """Hand over all calls; the answer has their order."""
         ...
 
-    def is_job_alive(self, submission: Submission, index: int) -> bool:
-        """Whether the job may still start or run."""
+    def is_job_alive(self, submission: Submission, index: int) -> bool | None:
+        """Whether the job may still start or run; None when nobody here can tell."""
         ...
 
 
@@ -72,6 +74,7 @@ class LocalExecutor:
     Its own memory of what runs ends with this process, so life is judged by the controller's pid and start time.
     """
 
+    name = "local"
     # Shared by all executors of this process: a controller outlives the flow that started it, and is still our child.
     _children: ClassVar[list[submitit.Job[Any]]] = []
 
@@ -87,16 +90,18 @@ class LocalExecutor:
         self._children.append(job)
         return Started(job_id=str(job.job_id), process=process_of(int(job.job_id)))
 
-    def is_job_alive(self, submission: Submission, index: int) -> bool:
-        """True while the controller lives; a controller on another host counts as alive, nobody here can tell."""
+    def is_job_alive(self, submission: Submission, index: int) -> bool | None:
+        """True while the controller lives; None for a controller on another host."""
         # Asking each child for its state also takes the dead ones off the process table.
         self._children[:] = [job for job in self._children if job.state == "RUNNING"]
         process = submission.processes[index]
-        return process is not None and is_alive(process) is not False
+        return False if process is None else is_alive(process)
 
 
 class DryExecutor:
     """Writes what would be submitted and starts nothing: for measuring, and for looking at a launch."""
+
+    name = "dry"
 
     def submit(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started]:
         """Pickle every call as submitit would."""

@@ -7,6 +7,7 @@ fetches of one thing at once do it once. Decides nothing about what is evaluated
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -25,7 +26,7 @@ from nightboard.tasks.download import REASON_MARK
 from nightboard.tasks.fingerprint import hash_files
 from nightboard.tasks.hub import Hub, HubError, HubUnavailable, TreeFile
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
-from nightboard.tasks.store import Store, claim_file, escape_id, write_bytes
+from nightboard.tasks.store import Store, StoreError, claim_file, escape_id, write_bytes
 
 COMPLETE = "complete.json"
 NLTK_TIMEOUT_S = 300
@@ -171,6 +172,7 @@ def _environment(endpoint: str, token: str | None, part: Path) -> dict[str, str]
         "HF_DATASETS_CACHE": str(part / "datasets"),
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
@@ -276,4 +278,9 @@ def _explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterato
     except RecordError as error:
         raise FetchError(f"{error} Remove the file and fetch again.") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # No fault of this model's: nothing can be fetched before somebody makes room.
+            raise StoreError(
+                f"{name}: no space left on the disk of the store. Free some space; nothing is lost."
+            ) from error
         raise FetchError(f"{name}: {error.strerror or error} ({error.filename or 'while writing'}).") from error

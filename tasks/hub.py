@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
+
+# Files come over plain HTTP, where this project's patience and errors hold. Read when the client is imported.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+
 import huggingface_hub as client
 from huggingface_hub import errors
 from huggingface_hub.hf_api import RepoFile
@@ -204,6 +209,16 @@ class Hub:
                 for number_format, count in header.parameter_count.items():
                     counts[number_format] = counts.get(number_format, 0) + count
         return counts
+
+    def is_up(self) -> bool:
+        """Whether the Hub answers at all: tells one broken repository from an outage."""
+        try:
+            self._get_json("/api/models", "the listing of models", {"limit": 1})
+        except HubUnavailable:
+            return False
+        except HubError:
+            pass
+        return True
 
     def dataset_sha(self, dataset_id: str) -> str:
         """The commit at the head of a data set."""

@@ -10,16 +10,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import median
 
 from nightboard.profiles.models import ChatTemplate, Cluster, ModelSettings, Precision, Retries, Tier, WatchList
 from nightboard.profiles.resolve import hash_json, settings_for
-from nightboard.tasks.history import History, ScoreKey, Tries
+from nightboard.tasks.history import START_S, History, ScoreKey, Tries
 from nightboard.tasks.records import Commit, Evaluation, Job, Plan, ResolvedSuite, Shard, Skip
 
 # Before anything was measured. A 7B model takes about three GPU-hours for the 21,606 documents of leaderboard-v2.
 GPU_S_PER_DOCUMENT_AND_B = 0.07
 CPU_S_PER_DOCUMENT_AND_B = 10.0
-START_S = 30.0
+# A measured cost serves for models up to so many times smaller or larger.
+SIMILAR_SIZE = 4.0
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,15 @@ def _judge(
         return skip("rejected", refusal or "no tier")
     evaluation = make_evaluation(commit, suite, settings, tier)
     history = inputs.history
-    if scored := history.scored.get(ScoreKey.of(evaluation)):
+    key = ScoreKey.of(evaluation)
+    if scored := history.scored.get(key):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
         source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"
         return skip("done", f"scored already{source}")
     if evaluation.evaluation_id in chosen:
         first = chosen[evaluation.evaluation_id].evaluation
         return skip("same_fingerprint", f"same fingerprint as {first.model_id}@{first.revision[:7]}, evaluated once")
-    if evaluation.evaluation_id in history.in_flight:
+    if key in history.in_flight:
         return skip("in_flight", "already running or submitted")
     if reason := gave_up(history.tries.get(evaluation.evaluation_id), inputs.cluster.retries):
         return skip("gave_up", reason)
@@ -196,11 +199,15 @@ def count_documents(suite: ResolvedSuite) -> int:
 
 
 def estimate_seconds(evaluation: Evaluation, documents: int, tier: Tier, history: History) -> float:
-    """Computing time: documents times size times the measured rate of the suite, or a first guess."""
-    guess = GPU_S_PER_DOCUMENT_AND_B / tier.gpus if tier.gpus else CPU_S_PER_DOCUMENT_AND_B
-    rate = history.rates.get(evaluation.suite, guess)
+    """Computing time: documents times size times what models of similar size have taken, or a first guess."""
     size = tier.up_to_params_b if evaluation.params_b is None else evaluation.params_b
-    return START_S + documents * size * rate
+    measured = [
+        cost.rate
+        for cost in history.costs.get(evaluation.suite, ())
+        if size / SIMILAR_SIZE <= cost.params_b <= size * SIMILAR_SIZE
+    ]
+    guess = GPU_S_PER_DOCUMENT_AND_B if tier.gpus else CPU_S_PER_DOCUMENT_AND_B
+    return START_S + documents * size * (median(measured) if measured else guess) / max(1, tier.gpus)
 
 
 def pack_jobs(candidates: Iterable[_Candidate], inputs: PlanInputs) -> tuple[Job, ...]:
@@ -239,15 +246,10 @@ def _make_job(
     shards = tuple(
         Shard(
             evaluation_id=candidate.evaluation.evaluation_id,
-            attempt=1 + _last_attempt(history, candidate.evaluation.evaluation_id),
+            attempt=1 + history.last_attempts.get(candidate.evaluation.evaluation_id, 0),
             benchmarks=benchmarks[candidate.evaluation.suite_version],
             estimate_s=candidate.estimate_s,
         )
         for candidate in group
     )
     return Job(tier=tier.name, shards=shards, gpus=tier.gpus * tier.nodes, time_min=tier.time_min)
-
-
-def _last_attempt(history: History, evaluation_id: str) -> int:
-    tries = history.tries.get(evaluation_id)
-    return tries.last_attempt if tries else 0

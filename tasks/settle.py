@@ -6,13 +6,12 @@ remembered between calls: the store says it all, so any flow on any night can do
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from nightboard.tasks.collect import Collected, collect_attempt, is_collected
+from nightboard.tasks.collect import Collected, attempt_file, collect_attempt
 from nightboard.tasks.executor import Executor
 from nightboard.tasks.launch import CLOSED_FILE, LAUNCH_FILE, SUBMISSION_FILE
 from nightboard.tasks.process import current_process, is_alive
@@ -69,47 +68,44 @@ def settle(store: Store, executor: Executor, now: datetime) -> Settled:
     problems: list[str] = []
     for folder in _open_launches(store):
         try:
-            mine, ended, is_over = _settle_launch(store, folder, executor, now)
+            launch, submission = _read_launch(folder)
         except RecordError as error:
-            problems.append(f"{error} Its evaluations are left alone; move {folder} away to have them planned again.")
+            problems.append(_advise(error, folder))
             continue
-        still_open += mine
-        collected += ended
+        # Asked before the attempts are looked at: a launcher that lives may claim more of them.
+        is_over = submission is not None or not _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
+        for each in _claimed(store, launch):
+            try:
+                found = _settle_attempt(store, each, launch, submission, executor, now)
+            except RecordError as error:
+                problems.append(_advise(error, each.folder))
+                found = each
+            if isinstance(found, OpenShard):
+                still_open.append(found)
+                is_over = False
+            elif found is not None:
+                collected.append(found)
         if is_over:
             write_bytes(folder / CLOSED_FILE, _Closed(closed_at=now).to_bytes())
     return Settled(tuple(still_open), tuple(collected), tuple(problems))
 
 
-def _settle_launch(
-    store: Store, folder: Path, executor: Executor, now: datetime
-) -> tuple[list[OpenShard], list[Collected], bool]:
-    launch, submission = _read_launch(folder)
-    # Asked before the attempts are looked at: a launcher that lives may claim more of them.
-    is_launching = submission is None and _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
-    still_open, collected = [], []
-    for each, spec in _attempts(store, launch):
-        if is_collected(store, spec):
-            continue
-        if _has_ended(each, launch, submission, executor, now):
-            collected.append(collect_attempt(store, each.folder, now))
-        else:
-            still_open.append(each)
-    return still_open, collected, not still_open and not is_launching
+def _advise(error: RecordError, folder: Path) -> str:
+    return (
+        f"{error} What it stands for is left alone. When no job of it runs any more, move {folder} away; "
+        "then it is planned again."
+    )
 
 
-def in_flight(store: Store, executor: Executor, now: datetime) -> frozenset[str]:
-    """Evaluations that run, or have ended and wait to be collected. Changes nothing and passes over damaged records."""
-    found = set()
-    for folder in _open_launches(store):
-        with contextlib.suppress(RecordError):
-            launch, submission = _read_launch(folder)
-            found |= {
-                spec.evaluation.evaluation_id
-                for each, spec in _attempts(store, launch)
-                if not is_collected(store, spec)
-                and (_is_running(each, launch, submission, executor, now) or (each.folder / "outcome.json").exists())
-            }
-    return frozenset(found)
+def _settle_attempt(
+    store: Store, each: OpenShard, launch: Launch, submission: Submission | None, executor: Executor, now: datetime
+) -> Collected | OpenShard | None:
+    """Collected when it has ended, the shard itself while it is under way, None when it is not this launch's."""
+    if ShardSpec.read(each.folder / "spec.json").launch_id != launch.launch_id:
+        return None
+    if _has_ended(each, launch, submission, executor, now):
+        return collect_attempt(store, each.folder, now)
+    return each
 
 
 class _Closed(Record):
@@ -129,16 +125,14 @@ def _read_launch(folder: Path) -> tuple[Launch, Submission | None]:
     return Launch.read(folder / LAUNCH_FILE), Submission.read(submission) if submission.exists() else None
 
 
-def _attempts(store: Store, launch: Launch) -> Iterator[tuple[OpenShard, ShardSpec]]:
-    """The attempts that this launch claimed; a shard that another launch claimed first is not ours."""
+def _claimed(store: Store, launch: Launch) -> Iterator[OpenShard]:
+    """The launch's shards whose attempt somebody has claimed and nobody has collected."""
     for index, job in enumerate(launch.jobs):
         for shard in job.shards:
             folder = store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
-            if not (folder / "spec.json").exists():
-                continue
-            spec = ShardSpec.read(folder / "spec.json")
-            if spec.launch_id == launch.launch_id:
-                yield OpenShard(launch.launch_id, index, shard, folder), spec
+            is_claimed = (folder / "spec.json").exists()
+            if is_claimed and not attempt_file(store, shard.evaluation_id, shard.shard, shard.attempt).exists():
+                yield OpenShard(launch.launch_id, index, shard, folder)
 
 
 def _has_ended(
@@ -152,7 +146,7 @@ def _has_ended(
     if is_running:
         return False
     owner = _owner_after_giving_up(each.folder, now)
-    if owner.kind == "job" and _may_be_alive(owner.process, _deadline(each, launch), now):
+    if owner.kind == "job" and _may_be_alive(owner.process, _deadline(owner.at, each, launch), now):
         return False
     if owner.kind == "job":
         state, reason = "interrupted", f"the process ended without an outcome (killed?) on {owner.process.host}"
@@ -178,18 +172,22 @@ def _is_running(
     each: OpenShard, launch: Launch, submission: Submission | None, executor: Executor, now: datetime
 ) -> bool:
     """Whether the job may still start, or its process runs. Changes nothing."""
+    if launch.executor != executor.name:
+        return True  # this executor knows nothing of that one's jobs; a board of that kind will look
     if submission is None:
         may_start = _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
     else:
-        may_start = executor.is_job_alive(submission, each.job_index)
+        alive = executor.is_job_alive(submission, each.job_index)
+        may_start = now < _deadline(launch.created_at, each, launch) if alive is None else alive
     if may_start or not (each.folder / "owner.json").exists():
         return may_start
     owner = AttemptOwner.read(each.folder / "owner.json")
-    return owner.kind == "job" and _may_be_alive(owner.process, _deadline(each, launch), now)
+    return owner.kind == "job" and _may_be_alive(owner.process, _deadline(owner.at, each, launch), now)
 
 
-def _deadline(each: OpenShard, launch: Launch) -> datetime:
-    return launch.created_at + timedelta(minutes=launch.jobs[each.job_index].time_min) + LAUNCHING_LIMIT
+def _deadline(start: datetime, each: OpenShard, launch: Launch) -> datetime:
+    """When what began at `start` is over at the latest, by the job's time limit."""
+    return start + timedelta(minutes=launch.jobs[each.job_index].time_min) + LAUNCHING_LIMIT
 
 
 def _may_be_alive(process: ProcessId, deadline: datetime, now: datetime) -> bool:

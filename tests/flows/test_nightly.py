@@ -83,9 +83,9 @@ def test_nights_evaluate_what_is_new_and_nothing_else(world: World) -> None:
     assert world.ranking() == [("lab/strong", 1), ("lab/twin", 2), ("lab/weak", 3)]
     assert world.query("select identical_to from leaderboard where model_id = 'lab/twin'") == [("lab/strong",)]
     artifacts = read_artifacts()
-    assert "lab/strong" in artifacts["ranking-small"]
-    assert "## Evaluated (2)" in artifacts["night"]
-    assert float(artifacts["evaluations"]) == 100
+    assert "lab/strong" in artifacts["world-ranking-small"]
+    assert "## Evaluated (2)" in artifacts["world-night"]
+    assert float(artifacts["world-evaluations"]) == 100
 
     world.hub.commit("lab/weak", {"README.md": b"# Better words"}, "Edit the card")
     readme = world.night()
@@ -185,6 +185,16 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     world.hub.fail_next(0, 503)
 
 
+def test_one_repository_with_lasting_errors_stops_nobody_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nightboard.tasks import hub
+
+    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
+    world.hub.fail_next(1000, 500, path_contains="lab/weak/tree")
+    report = world.night()
+    assert [each.model_id for each in report.evaluated] == ["lab/strong"]
+    assert "lab/weak" in report.problems[0]
+
+
 def test_a_broken_model_fails_alone_and_is_given_up(world: World) -> None:
     weights = (world.models / "lab/weak" / "model.safetensors").read_bytes()
     world.add_model("lab/broken", source="lab/weak", **{"model.safetensors": weights[:-4000]})
@@ -239,8 +249,10 @@ def test_a_job_killed_half_way_is_resumed_without_redoing_a_finished_benchmark(w
     report = world.night()
     assert len(report.evaluated) == 1
     states = [state for (state,) in world.query("select state from attempts order by attempt")]
-    assert states in (["interrupted", "completed"], ["completed"])
+    assert states == ["interrupted", "completed"]
     assert manifest.stat().st_mtime_ns == before
+    second = next(world.store.runs.glob("*/all/2/log.txt")).read_text()
+    assert "1 of 2 benchmarks to run" in second, "the finished benchmark is not asked again"
     completed_once(world, 1)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from builders import NOW, make_commit, make_suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightboard.profiles.models import ChatTemplate, Cluster, Tier, WatchedModel, WatchList
-from nightboard.tasks.history import History, ScoreKey, Tries
+from nightboard.tasks.history import Cost, History, ScoreKey, Tries
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan
 
@@ -64,10 +65,11 @@ def test_plan_evaluates_a_re_upload_once() -> None:
 
 def test_plan_leaves_out_what_runs_already() -> None:
     inputs = make_inputs(make_commit("lab/a"))
-    running = frozenset(each.evaluation_id for each in make_plan(inputs).evaluations)
-    plan = make_plan(replace(inputs, history=History(in_flight=running)))
-    assert not plan.evaluations
-    assert plan.skipped[0].kind == "in_flight"
+    running = frozenset(ScoreKey.of(each) for each in make_plan(inputs).evaluations)
+    for suite in (make_suite(), make_suite(version="v2")):
+        plan = make_plan(replace(inputs, suites=[suite], history=History(in_flight=running)))
+        assert not plan.evaluations, "also at a newer version of the suite"
+        assert plan.skipped[0].kind == "in_flight"
 
 
 def test_plan_does_not_re_run_everything_for_a_new_suite_version() -> None:
@@ -126,8 +128,9 @@ def test_plan_gives_up_by_cause_and_counts_the_next_attempt() -> None:
     evaluation_id = make_plan(inputs).evaluations[0].evaluation_id
 
     def plan_after(last: int, **states: int) -> Plan:
-        tries = Tries(last_attempt=last, states=states, last_reason="CUDA error")
-        return make_plan(replace(inputs, history=History(tries={evaluation_id: tries})))
+        tries = Tries(states=states, last_reason="CUDA error")
+        history = History(tries={evaluation_id: tries}, last_attempts={evaluation_id: last})
+        return make_plan(replace(inputs, history=history))
 
     assert plan_after(1, failed=1).jobs[0].shards[0].attempt == 2
     assert plan_after(4, interrupted=4).jobs[0].shards[0].attempt == 5
@@ -136,6 +139,7 @@ def test_plan_gives_up_by_cause_and_counts_the_next_attempt() -> None:
         ("gave_up", "gave up after 2 failed attempts: CUDA error"),
     ]
     assert plan_after(5, interrupted=5).skipped[0].kind == "gave_up"
+    assert plan_after(3, fetch_failed=3).skipped[0].kind == "gave_up"
 
 
 def test_short_evaluations_share_the_jobs_that_may_run_at_once() -> None:
@@ -153,10 +157,36 @@ def test_short_evaluations_share_the_jobs_that_may_run_at_once() -> None:
     assert len(estimates) == 5
 
 
-def test_measured_cost_replaces_the_first_guess() -> None:
+def test_measured_cost_of_similar_models_replaces_the_first_guess() -> None:
     inputs = make_inputs(make_commit("lab/a"))
-    slow = make_plan(replace(inputs, history=History(rates={"small": 100.0})))
+    slow = make_plan(replace(inputs, history=History(costs={"small": [Cost(params_b=0.5, rate=100.0)]})))
     assert slow.estimate_s > 100 * make_plan(inputs).estimate_s
+    other = make_plan(replace(inputs, history=History(costs={"small": [Cost(params_b=0.1, rate=100.0)]})))
+    assert other.estimate_s == make_plan(inputs).estimate_s, "ten times smaller tells nothing"
+
+
+def test_of_equal_fingerprints_the_oldest_commit_runs() -> None:
+    young = make_commit("copycat/a", "1", "same", committed_at=NOW + timedelta(days=1))
+    plan = make_plan(make_inputs(young, make_commit("lab/a", "2", "same")))
+    assert [each.model_id for each in plan.evaluations] == ["lab/a"]
+
+
+def test_everything_that_can_change_a_score_changes_the_evaluation_id() -> None:
+    commit = make_commit("lab/a", has_chat_template=True)
+    watch = WatchList(watchlist="all", organizations=("lab",))
+    single = watch.model_copy(update={"fewshot_as_multiturn": False})
+    inputs = make_inputs(commit, watch=watch)
+    others = [
+        inputs,
+        replace(inputs, watch=single),
+        replace(inputs, suites=[make_suite(version="v2")]),
+        replace(inputs, suites=[make_suite("other")]),
+        replace(inputs, commits=[make_commit("lab/a", fingerprint="else", has_chat_template=True)]),
+    ]
+    ids = [make_plan(each).evaluations[0].evaluation_id for each in others]
+    assert len(set(ids)) == len(others)
+    keys = {ScoreKey.of(make_plan(each).evaluations[0]) for each in others}
+    assert len(keys) == len(others) - 1, "a new version of a suite asks for nothing"
 
 
 commits_strategy = st.lists(
@@ -186,5 +216,6 @@ def test_planning_is_idempotent(commits: list[Commit]) -> None:
     again = make_plan(replace(inputs, history=pretend_done(plan, History())))
     assert not again.evaluations
     assert not again.jobs
-    retried = make_plan(replace(inputs, history=History(in_flight=frozenset(planned))))
+    flying = frozenset(ScoreKey.of(each) for each in plan.evaluations)
+    retried = make_plan(replace(inputs, history=History(in_flight=flying)))
     assert not retried.evaluations

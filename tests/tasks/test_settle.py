@@ -36,11 +36,13 @@ from nightboard.tasks.store import Store, claim_file
 
 
 class FakeExecutor:
-    """Records what is submitted; `alive` says which jobs live."""
+    """Records what is submitted; `alive` says whether its jobs live."""
+
+    name = "local"
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.alive = True
+        self.alive: bool | None = True
         self.dies_in_submit = False
 
     def submit(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started]:
@@ -49,7 +51,7 @@ class FakeExecutor:
         self.calls += calls
         return [Started(job_id=f"{name}_{index}", process=None) for index in range(len(calls))]
 
-    def is_job_alive(self, submission: Submission, index: int) -> bool:
+    def is_job_alive(self, submission: Submission, index: int) -> bool | None:
         return self.alive
 
 
@@ -68,9 +70,9 @@ def make_evaluation(name: str) -> Evaluation:
     )
 
 
-def make_job(*names: str, attempt: int = 1) -> Job:
+def make_job(*names: str, attempt: int = 1, time_min: int = 600) -> Job:
     shards = tuple(Shard(evaluation_id=n, attempt=attempt, benchmarks=("bbh",), estimate_s=1) for n in names)
-    return Job(tier="cpu", shards=shards, gpus=0, time_min=60)
+    return Job(tier="cpu", shards=shards, gpus=0, time_min=time_min)
 
 
 def make_launcher(store: Store, executor: FakeExecutor | LocalExecutor, suite: ResolvedSuite | None = None) -> Launcher:
@@ -110,7 +112,7 @@ def finish(store: Store, name: str, state: str, reason: str | None = None) -> No
 
 
 def states(store: Store) -> dict[str, dict[str, int]]:
-    return {key: dict(tries.states) for key, tries in read_history(store, frozenset()).tries.items()}
+    return {key: dict(tries.states) for key, tries in read_history(store).tries.items()}
 
 
 def pretend_launcher_died(store: Store) -> None:
@@ -139,7 +141,9 @@ def test_two_flows_launch_a_shard_once(store: Store, executor: FakeExecutor) -> 
     assert not make_launcher(store, executor).launch([make_job("c")], NOW)
     submitted = [Path(folder).parts[-3] for call in executor.calls for folder in call.arguments[1]]
     assert submitted == ["a", "b", "c"]
-    assert settle(store, executor, NOW).in_flight == {"a", "b", "c"}
+    settled = settle(store, executor, NOW)
+    assert settled.in_flight == {"a", "b", "c"}
+    assert (settled.open_jobs, len(settled.open)) == (2, 3), "each shard belongs to the launch that claimed it"
 
 
 def test_a_flow_that_planned_on_old_knowledge_does_not_run_a_finished_shard_again(
@@ -173,8 +177,47 @@ def test_a_process_on_another_host_is_given_its_time_limit(store: Store, executo
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "elsewhere"}))
     executor.alive = False
-    assert settle(store, executor, NOW + timedelta(minutes=59)).in_flight == {"a"}
-    assert settle(store, executor, NOW + timedelta(hours=3)).collected[0].state == "interrupted"
+    assert settle(store, executor, NOW + timedelta(hours=9)).in_flight == {"a"}
+    assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "interrupted"
+
+
+def test_a_job_on_a_host_that_is_gone_does_not_live_for_ever(store: Store, executor: FakeExecutor) -> None:
+    make_launcher(store, executor).launch([make_job("a")], NOW)
+    executor.alive = None
+    assert settle(store, executor, NOW + timedelta(hours=9)).open_jobs == 1
+    assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "not_started"
+
+
+def test_another_kind_of_cluster_leaves_the_jobs_alone(store: Store, executor: FakeExecutor) -> None:
+    make_launcher(store, executor).launch([make_job("a")], NOW)
+    executor.name, executor.alive = "dry", False
+    assert settle(store, executor, NOW).in_flight == {"a"}
+
+
+def test_planning_knows_what_is_claimed_and_not_collected(store: Store, executor: FakeExecutor) -> None:
+    launch = make_launcher(store, executor).launch([make_job("a", "b")], NOW)
+    assert launch
+    finish(store, "a", "failed", "no")
+    history = read_history(store)
+    assert history.last_attempts == {"a": 1, "b": 1}
+    assert {key.fingerprint for key in history.in_flight} == {"a", "b"}, "ended, but not collected yet"
+    settle(store, executor, NOW)
+    assert {key.fingerprint for key in read_history(store).in_flight} == {"b"}
+    (store.launches / launch.launch_id).rename(store.root / "moved away")
+    lost = read_history(store)
+    assert not lost.in_flight
+    assert lost.last_attempts["b"] == 1, "the number stays taken"
+
+
+def test_one_damaged_attempt_hides_no_other(store: Store, executor: FakeExecutor) -> None:
+    make_launcher(store, executor).launch([make_job("a"), make_job("b"), make_job("c")], NOW)
+    damaged = store.attempt_dir("a", "all", 1) / "spec.json"
+    damaged.write_bytes(b"")
+    finish(store, "b", "failed", "no")
+    settled = settle(store, executor, NOW)
+    assert [each.evaluation_id for each in settled.collected] == ["b"]
+    assert settled.in_flight == {"a", "c"}
+    assert str(damaged) in settled.problems[0]
 
 
 def test_a_flow_killed_before_it_submitted_leaves_attempts_that_are_given_up(
