@@ -75,15 +75,21 @@ def print_ranking(result: Result, heading: str) -> None:
     table = _table(_without(result, hidden), RANK_TITLES)
     left_out = []
     for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
-        if console.measure(table).maximum <= console.width:
+        if _measure(console, table) <= console.width:
             break
         left_out.append(RANK_TITLES.get(column, column))
         table = _table(_without(result, hidden := hidden | {column}), RANK_TITLES)
-    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, no_wrap=True)
     if left_out:
-        console.print(
-            f"[dim]Left out for want of width: {', '.join(left_out)}. A wider terminal or --format csv has them.[/dim]"
-        )
+        names = ", ".join(left_out)
+        console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
+    # What is still too wide runs over: a cut number would be a wrong number.
+    console.width = max(console.width, _measure(console, table))
+    console.print(table)
+
+
+def _measure(console: Console, table: Table) -> int:
+    """Columns of text that the table takes when nothing is folded."""
+    return console.measure(table, options=console.options.update(max_width=100_000)).maximum
 
 
 def _without(result: Result, hidden: set[str]) -> Result:
@@ -96,7 +102,9 @@ def print_result(result: Result, form: Format, output: Path | None = None) -> No
     if form is Format.table and output is None:
         table, console = _table(result, {}), make_console()
         # What is too wide for the terminal runs over: a cut number would be a wrong number.
-        console.print(table, width=max(console.width, console.measure(table).minimum), crop=False, no_wrap=True)
+        narrowest = console.measure(table, options=console.options.update(max_width=100_000)).minimum
+        console.width = max(console.width, narrowest)
+        console.print(table)
         return
     data = to_bytes(result, form)
     if output is not None:
