@@ -213,7 +213,9 @@ class Hub:
     def is_up(self) -> bool:
         """Whether the Hub answers at all: tells one broken repository from an outage."""
         try:
-            self._get_json("/api/models", "the listing of models", {"limit": 1})
+            with self._asking("the listing of models"):
+                address = f"{self.endpoint}/api/models"
+                hf_raise_for_status(client.get_session().get(address, headers=self._headers, params={"limit": 1}))
         except HubUnavailable:
             return False
         except HubError:

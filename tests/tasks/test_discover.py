@@ -138,6 +138,37 @@ def test_model_type_follows_from_card_and_template(hub: ServedHub, card: str, ex
     assert _only_commit(hub.discover(organizations=["org"])).model_type == model_type
 
 
+@pytest.mark.parametrize(
+    ("files", "has_template"),
+    [
+        ({"chat_template.jinja": b"{{ messages }}"}, True),
+        ({"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, True),
+        ({"tokenizer_config.json": b'{"chat_template": [{"name": "default", "template": "x"}]}'}, True),
+        # Transformers applies none of these unless it is asked for by name.
+        ({"tokenizer_config.json": b'{"chat_template": [{"name": "rag", "template": "x"}]}'}, False),
+        ({"additional_chat_templates/rag.jinja": b"x"}, False),
+        ({"chat_template.json": b'{"chat_template": "x"}'}, False),
+    ],
+)
+def test_only_a_template_that_is_applied_without_a_name_counts(
+    hub: ServedHub, files: Files, has_template: bool
+) -> None:
+    hub.add("org/m", make_model() | files)
+
+    assert _only_commit(hub.discover(organizations=["org"])).has_chat_template is has_template
+
+
+def test_one_repository_that_answers_with_errors_for_ever_is_its_own_problem(hub: ServedHub) -> None:
+    hub.add("org/a", make_model())
+    hub.add("org/b", make_model(fill=2))
+    hub.loopback.fail_next(1000, 500, path_contains="org/b/tree")
+
+    night = hub.discover(organizations=["org"])
+
+    assert [commit.model_id for commit in night.commits] == ["org/a"]
+    assert "org/b" in str(night.problems[0])
+
+
 def test_a_readme_edit_keeps_the_fingerprint_and_new_weights_change_it(hub: ServedHub) -> None:
     hub.add("org/m", make_model())
     first = hub.discover(organizations=["org"])
@@ -433,7 +464,7 @@ def test_a_revision_that_does_not_exist_is_a_problem_and_as_a_commit_a_rejected_
 
 def test_a_hub_that_is_down_ends_discovery_with_one_message(hub: ServedHub) -> None:
     hub.add("org/m", GOOD)
-    hub.loopback.fail_next(10_000, 503, path_contains="/tree/")
+    hub.loopback.fail_next(10_000, 503)
 
     with pytest.raises(HubUnavailable, match="is not available"):
         hub.discover(organizations=["org"])

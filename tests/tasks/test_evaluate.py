@@ -98,6 +98,13 @@ def test_an_error_becomes_an_outcome_with_a_reason_in_one_line_and_the_end_of_th
     assert len(outcome.log_tail) <= 20
 
 
+def test_a_job_whose_time_is_up_is_interrupted_not_failed(tmp_path):
+    from submitit.core.utils import UncompletedJobError
+
+    assert run_attempt(tmp_path, raise_it(UncompletedJobError("timed-out and not checkpointable"))) == "interrupted"
+    assert "time limit" in str(Outcome.read(tmp_path / "outcome.json").reason)
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
