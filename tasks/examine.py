@@ -14,6 +14,7 @@ from typing import Any
 
 from nightboard.tasks.fingerprint import ADAPTER_CONFIG, INDEX_FILE, ScoredFiles, Unusable, choose_files
 from nightboard.tasks.hub import FileGone, GatedNoAccess, Hub, ModelHead, RepoDisabled, TreeFile
+from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
 
 DISABLED_REASON = "disabled on the Hub"
@@ -92,7 +93,9 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     tree = hub.tree(model_id, revision)
     paths = {file.path for file in tree}
     tokenizer = _read_json(hub, model_id, revision, "tokenizer_config.json") if "tokenizer_config.json" in paths else {}
-    code = {name for names in (*_auto_map(config).values(), *_auto_map(tokenizer).values()) for name in names}
+    # Code that transformers has itself is not loaded from the repository, unless a board trusts that.
+    config_code = () if is_native(config or {}) else _auto_map(config).values()
+    code = {name for names in (*config_code, *_auto_map(tokenizer).values()) for name in names}
     found["needs_remote_code"] = bool(code)
     found["architecture"] = next(iter(_architectures(config)), None)
     found["has_chat_template"] = "chat_template.jinja" in paths or _has_default_template(tokenizer or {})

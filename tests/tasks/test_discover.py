@@ -16,6 +16,7 @@ from nightboard.profiles.boards.demo import describe
 from nightboard.tasks.discover import Discovery, Known
 from nightboard.tasks.examine import GATED_REASON
 from nightboard.tasks.hub import HubUnavailable
+from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
 
 
@@ -156,6 +157,24 @@ def test_only_a_template_that_is_applied_without_a_name_counts(
     hub.add("org/m", make_model() | files)
 
     assert _only_commit(hub.discover(organizations=["org"])).has_chat_template is has_template
+
+
+@pytest.mark.parametrize(("architecture", "needs_code"), [("Phi3ForCausalLM", False), ("OwnPhi3ForCausalLM", True)])
+def test_code_that_transformers_has_itself_is_not_remote(hub: ServedHub, architecture: str, needs_code: bool) -> None:
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}, "model_type": "phi3"}
+    hub.add("org/m", make_model(architectures=[architecture], **code))
+
+    assert _only_commit(hub.discover(organizations=["org"])).needs_remote_code is needs_code
+
+
+@pytest.mark.real
+def test_the_native_models_are_those_of_the_installed_transformers() -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
+
+    for model_type, classes in NAMES.items():
+        first = classes if isinstance(classes, str) else classes[0]
+        assert is_native({"model_type": model_type, "architectures": [first]}), model_type
+    assert not is_native({"model_type": "llama", "architectures": ["OwnForCausalLM"]})
 
 
 def test_one_repository_that_answers_with_errors_for_ever_is_its_own_problem(hub: ServedHub) -> None:
