@@ -22,7 +22,7 @@ from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch
 from nightboard.tasks.hub import Hub, HubUnavailable
 from nightboard.tasks.patience import Patience
 from nightboard.tasks.records import Commit
-from nightboard.tasks.store import Store
+from nightboard.tasks.store import Store, StoreError
 
 DATASET = "org/Questions.v2"
 
@@ -191,7 +191,7 @@ def test_a_rejected_commit_is_not_fetched(hub: ServedHub, store: Store) -> None:
         fetch_model(hub.client(), store, _discover_one(hub))
 
 
-def test_a_full_disk_is_a_plain_reason(hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_the_model(hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill(*args: object) -> None:
         raise OSError(28, "No space left on device", "model.safetensors")
 
@@ -199,7 +199,8 @@ def test_a_full_disk_is_a_plain_reason(hub: ServedHub, store: Store, monkeypatch
     commit = _discover_one(hub)
     monkeypatch.setattr(Hub, "download_files", fill)
 
-    with pytest.raises(FetchError, match=r"org/m@.*No space left on device \(model.safetensors\)"):
+    # Not a FetchError: that would spend one of the model's attempts.
+    with pytest.raises(StoreError, match=r"org/m@.*no space left on the disk of the store"):
         fetch_model(hub.client(), store, commit)
 
 
@@ -213,7 +214,7 @@ from nightboard.profiles.models import WatchList
 from nightboard.tasks.discover import Known, discover
 from nightboard.tasks.fetch import fetch_model
 from nightboard.tasks.hub import Hub
-from nightboard.tasks.store import Store
+from nightboard.tasks.store import Store, StoreError
 hub = Hub({hub.url!r})
 watch = WatchList(watchlist="w", models=["org/m"])
 (commit,) = discover(hub, watch, Known(), datetime.now(UTC)).commits
