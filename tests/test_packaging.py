@@ -159,7 +159,7 @@ def test_no_tracked_file_names_a_path_or_a_registry_of_one_machine() -> None:
     folders = "|".join(
         ("home/" + r"\w", "root" + "/", "work" + "/", "opt" + "/py", "opt" + "/wheels", "Users" + r"/\w")
     )
-    pattern = re.compile(rf"(?<![\w.$}}/~-])/({folders})|--(extra-)?index" + r"-url[= ]|file:/" + r"//\w")
+    pattern = re.compile(rf"(?<![\w.$}}>/~-])/({folders})|--(extra-)?index" + r"-url[= ]|file:/" + r"//\w")
     found = []
     for name in list_tracked_files():
         for number, line in enumerate((ROOT / name).read_text(errors="replace").splitlines(), 1):
