@@ -143,6 +143,11 @@ class Benchmark(Profile):
     harness_data: tuple[str, ...] = Field(
         default=(), description="nltk resources that the task needs, such as punkt_tab"
     )
+    cut_documents: int | None = Field(
+        default=None,
+        gt=0,
+        description="long evaluations may be cut every so many documents; none: never. Only for fixed or first_n shots",
+    )
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
@@ -196,39 +201,104 @@ class Suite(Profile):
 # ------------------------------------------------------------------------------------------------------- clusters
 
 
-class Tier(Profile):
-    """What a job of models up to a size gets. Tiers are tried in order; the first that fits is taken."""
-
-    name: Name
-    up_to_params_b: float = Field(gt=0)
-    gpus: int = Field(default=0, ge=0)
-    nodes: int = Field(default=1, gt=0)
-    cpus: int | None = Field(default=None, gt=0)
-    mem_gb: float | None = Field(default=None, gt=0)
-    time_min: int = Field(default=600, gt=0, description="longest a job of this tier may run")
-    backend: Literal["hf"] = "hf"
-    device: str | None = Field(default=None, description="torch device; left out: cuda with GPUs, else cpu")
-    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
-    share_job_below_min: float = Field(
-        default=0, ge=0, description="evaluations estimated shorter than this share a job, one after the other"
-    )
-
-
 class SlurmOptions(Profile):
-    """Passed to sbatch by submitit."""
+    """What submitit passes to sbatch, under submitit's names. What a tier says itself is not repeated here."""
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    exclude: str | None = None
+    nodelist: str | None = None
+    gres: str | None = None
+    exclusive: bool | Literal["user", "mcs"] | None = None
+    cpus_per_gpu: int | None = Field(default=None, gt=0)
+    gpus_per_task: int | None = Field(default=None, gt=0)
+    mem_per_gpu: str | None = None
+    mem_per_cpu: str | None = None
+    dependency: str | None = None
+    comment: str | None = None
+    mail_type: str | None = None
+    mail_user: str | None = None
+    wckey: str | None = None
+    setup: tuple[str, ...] | None = Field(default=None, description="shell lines that run on the node before Python")
+    teardown: tuple[str, ...] | None = Field(default=None, description="shell lines that run on the node after it")
+    srun_args: tuple[str, ...] | None = None
+    use_srun: bool | None = None
+    signal_delay_s: int | None = Field(
+        default=None, gt=0, description="seconds before the time limit at which a job is told to stop"
+    )
+    additional_parameters: dict[str, str | int | float | bool] | None = Field(
+        default=None, description="sbatch options that submitit has no name for"
+    )
+    python: str | None = Field(
+        default=None,
+        description="command that starts the node's Python, such as `apptainer exec --nv lm.sif python`; "
+        "left out: the one that submits",
+    )
 
 
-class Retries(Profile):
-    """Attempts an evaluation may have, by how the last one ended."""
+# The words for how an attempt ended: SLURM's states in small letters, and nightboard's own.
+Ending = Literal[
+    "timeout", "deadline", "preempted", "node_fail", "boot_fail", "revoked", "interrupted", "not_started",
+    "out_of_memory", "failed", "invalid", "fetch_failed", "cancelled",
+]  # fmt: skip
 
-    failed: int = Field(default=2, gt=0, description="attempts that ended with an error of the job's own")
-    interrupted: int = Field(default=5, gt=0, description="attempts that were killed or lost; they resume")
-    fetch: int = Field(default=3, gt=0, description="attempts whose model or data could not be fetched")
+
+class Retry(Profile):
+    """What follows when an attempt ended in one way."""
+
+    attempts: int = Field(gt=0, description="attempts in all that may end so; after that the evaluation stops")
+    next: Literal["resume", "shrink"] = Field(
+        default="resume",
+        description="resume: go on from what is finished; shrink: with half the batch, the time after in the next tier",
+    )
+    tonight: bool = Field(default=True, description="try again in the same run; false: in the next one")
+
+
+RETRIES: dict[Ending, Retry] = {
+    "timeout": Retry(attempts=5),
+    "deadline": Retry(attempts=5),
+    "preempted": Retry(attempts=10),
+    "node_fail": Retry(attempts=5),
+    "boot_fail": Retry(attempts=5),
+    "revoked": Retry(attempts=5),
+    "interrupted": Retry(attempts=5),
+    "not_started": Retry(attempts=20),
+    "out_of_memory": Retry(attempts=4, next="shrink"),
+    "failed": Retry(attempts=2, tonight=False),
+    "invalid": Retry(attempts=2, tonight=False),
+    "fetch_failed": Retry(attempts=3, tonight=False),
+    "cancelled": Retry(attempts=1, tonight=False),
+}
+
+
+class Tier(Profile):
+    """What a job of models up to a size gets. Tiers are tried in order; the first that fits is taken."""
+
+    name: Name
+    up_to_params_b: float = Field(gt=0)
+    bytes_per_param: float = Field(
+        default=2, gt=0, description="bytes a parameter that up_to_params_b counts on; float32 weights take 4"
+    )
+    gpus: int = Field(default=0, ge=0, description="a node")
+    nodes: int = Field(default=1, gt=0)
+    cpus: int | None = Field(default=None, gt=0)
+    mem_gb: float | None = Field(default=None, gt=0)
+    time_min: int = Field(default=600, gt=0, description="longest a job of this tier may run")
+    backend: Literal["hf", "vllm"] = "hf"
+    model_args: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="more arguments for lm-eval's model, such as max_model_len"
+    )
+    device: str | None = Field(default=None, description="torch device; left out: cuda with GPUs, else cpu")
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
+    share_job_below_min: float = Field(
+        default=0, ge=0, description="evaluations estimated shorter than this share a job, one after the other"
+    )
+    shard_above_min: float | None = Field(
+        default=None, gt=0, description="evaluations estimated longer than this are split; left out: never"
+    )
+    slurm: SlurmOptions = Field(default=SlurmOptions(), description="for this tier, over the cluster's own")
 
 
 class Cluster(Profile):
@@ -237,17 +307,30 @@ class Cluster(Profile):
     cluster: Name
     executor: Literal["local", "slurm", "dry"] = Field(description="dry writes everything and starts nothing")
     max_jobs: int = Field(default=1, gt=0, description="jobs open at once over all flows on one store")
+    max_gpus: int | None = Field(default=None, gt=0, description="GPUs in use at once over all arrays of the store")
+    max_array_size: int | None = Field(
+        default=None, gt=0, description="jobs an array; left out: what the cluster allows"
+    )
     poll_interval_s: float = Field(default=10, gt=0)
+    time_headroom: float = Field(
+        default=3, ge=1, description="a job's time limit is its estimate so many times, up to the tier's"
+    )
     fetch_parallelism: int = Field(default=4, gt=0, description="downloads at once")
+    cache_gb: float | None = Field(default=None, gt=0, description="most that models may take in the store's cache")
+    keep_models: bool = Field(default=False, description="leave a model in the cache when its evaluations are over")
     tiers: tuple[Tier, ...] = Field(min_length=1)
-    slurm: SlurmOptions | None = None
-    retries: Retries = Retries()
+    slurm: SlurmOptions = SlurmOptions()
+    retries: dict[Ending, Retry] = Field(default_factory=dict)
+
+    def retry(self, ending: Ending) -> Retry:
+        """What follows an ending: as declared, else as shipped."""
+        return self.retries.get(ending, RETRIES[ending])
 
     @model_validator(mode="after")
     def _check_tiers(self) -> Cluster:
-        sizes = [tier.up_to_params_b for tier in self.tiers]
+        sizes = [tier.up_to_params_b * tier.bytes_per_param for tier in self.tiers]
         if sizes != sorted(sizes):
-            raise ValueError(f"tiers: must grow in up_to_params_b (got {sizes}). Put the smallest first.")
+            raise ValueError(f"tiers: must grow in size (got {sizes} GB of weights). Put the smallest first.")
         return self
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nightboard.profiles.models import Suite
+from nightboard.profiles.models import Ending, Suite
 
 RECORD_VERSION = 1
 
@@ -119,18 +119,46 @@ class Evaluation(Record):
     params_b: float | None = None
 
 
+class Part(Record):
+    """What a shard covers: benchmarks, or a range of documents of one benchmark; `all` is the whole evaluation."""
+
+    name: str = "all"
+    benchmarks: tuple[str, ...]
+    documents: dict[str, tuple[int, int]] | None = Field(
+        default=None, description="by task: first document and the one after the last; none: all of them"
+    )
+
+
+class Parts(Record):
+    """How an evaluation is split: on disk before its first attempt, and the same for every later one."""
+
+    record_version: Literal[1] = 1
+    evaluation_id: str
+    parts: tuple[Part, ...]
+
+
 class Shard(Record):
-    """A part of an evaluation that one array task runs; `all` is the whole.
+    """A part of an evaluation that one array task runs.
 
     `attempt` is the number the try will have. It is fixed when planning: a flow that planned on older knowledge finds
     the number taken and leaves the shard to the other.
     """
 
     evaluation_id: str
-    shard: str = "all"
+    part: Part
     attempt: int = 1
-    benchmarks: tuple[str, ...]
+    batch_size: int | Literal["auto"]
     estimate_s: float
+
+    @property
+    def shard(self) -> str:
+        """The part's name, which is the shard's folder."""
+        return self.part.name
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """Benchmarks that the shard runs."""
+        return self.part.benchmarks
 
 
 class Job(Record):
@@ -138,7 +166,7 @@ class Job(Record):
 
     tier: str
     shards: tuple[Shard, ...]
-    gpus: int
+    gpus: int = Field(description="over all its nodes")
     time_min: int
 
     @property
@@ -162,6 +190,7 @@ class Plan(Record):
     board: str
     created_at: datetime
     evaluations: tuple[Evaluation, ...]
+    parts: tuple[Parts, ...] = Field(default=(), description="how each of the evaluations is split")
     jobs: tuple[Job, ...]
     skipped: tuple[Skip, ...]
     gpu_hours: float
@@ -189,14 +218,20 @@ class ShardSpec(Record):
     evaluation: Evaluation
     suite: ResolvedSuite
     shard: Shard
+    tier: str
     device: str
     batch_size: int | Literal["auto"]
+    model_args: dict[str, str | int | float | bool] = {}
     gpus: int
     created_at: datetime
 
 
 class AttemptOwner(Record):
-    """Who holds an attempt. The first to create the file has it: the job that runs it, or a flow that gave it up."""
+    """Who holds an attempt: the job that runs it, or a flow that gave it up.
+
+    Owners follow one another in `owner.1.json`, `owner.2.json` ...; whoever creates the next file first has it. A job
+    that its cluster starts again takes over from its own dead run; nobody takes over from a flow that gave up.
+    """
 
     record_version: Literal[1] = 1
     kind: Literal["job", "abandoned"]
@@ -209,7 +244,7 @@ class Outcome(Record):
     """How an attempt ended, written by the node (or by the flow that found it dead)."""
 
     record_version: Literal[1] = 1
-    state: Literal["completed", "failed", "invalid", "interrupted", "fetch_failed", "not_started"]
+    state: Literal["completed"] | Ending
     reason: str | None = None
     job_id: str | None = None
     node: str | None = None
