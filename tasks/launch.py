@@ -1,8 +1,8 @@
 """Turns jobs of a plan into running jobs, so that no shard is ever started twice.
 
 The order is the guarantee: the launch is on disk, then each attempt is claimed by creating its folder (the first
-flow wins), then the jobs are submitted, then their ids are on disk. What a flow left between two of these steps is
-put right by `settle.py`.
+flow wins), then the jobs are submitted as one array that bears the launch's name, then their ids are on disk. What a
+flow left between two of these steps is put right by `settle.py`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from nightboard.profiles.models import Cluster, Tier
+from nightboard.profiles.models import Cluster, SlurmOptions, Tier
 from nightboard.tasks.evaluate import run_job
-from nightboard.tasks.executor import Call, Executor, Started
+from nightboard.tasks.executor import Call, ClusterAway, Executor, ExecutorError, Resources, Started
+from nightboard.tasks.ownership import give_up
 from nightboard.tasks.process import current_process
 from nightboard.tasks.records import (
     Evaluation,
     Job,
     Launch,
     Outcome,
+    Parallelism,
+    Parts,
     ResolvedSuite,
     Shard,
     ShardSpec,
@@ -34,11 +37,12 @@ from nightboard.tasks.store import Store, claim_dir, claim_file, write_bytes, wr
 from nightboard.warehouse.schema import EVALUATIONS
 
 LAUNCH_FILE, SUBMISSION_FILE, CLOSED_FILE = "launch.json", "submission.json", "closed.json"
+PARALLELISM_FILE = "parallelism.json"
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """What all launches of a flow share."""
+    """What all launches of a flow share. `parts` says by evaluation how it is split."""
 
     store: Store
     board: str
@@ -46,17 +50,36 @@ class Launcher:
     executor: Executor
     evaluations: Mapping[str, Evaluation]
     suites: Mapping[str, ResolvedSuite]
+    parts: Mapping[str, Parts]
 
-    def launch(self, jobs: Sequence[Job], now: datetime) -> Launch | None:
-        """Claim and submit `jobs`. Shards that another flow has claimed are left to it; None when none is left."""
+    def launch(self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None) -> Launch | None:
+        """Claim `jobs` and submit them as one array; they share a tier and a time limit.
+
+        At most `parallelism` of them run at once; None: all. Shards that another flow has claimed are left to it; the
+        answer is None when none is left. Raises ExecutorError when the cluster refuses the array, whose attempts are
+        given back then, and ClusterAway when it does not answer: what became of the array is found out by `settle`.
+        """
         launch = self._begin(jobs, now)
-        claimed = [(index, self._claim(launch, index, now)) for index in range(len(jobs))]
-        claimed = [(index, attempts) for index, attempts in claimed if attempts]
-        folder = self.store.launches / launch.launch_id
-        calls = [self._call(jobs[index], attempts) for index, attempts in claimed]
-        started = self.executor.submit(folder / "submitit", launch.launch_id, calls) if calls else []
-        self._record_submission(launch, dict(zip((index for index, _ in claimed), started, strict=True)), now)
-        return launch if calls else None
+        claimed = {index: folders for index in range(len(jobs)) if (folders := self._claim(launch, index, now))}
+        if not claimed:
+            self._record_submission(launch, {}, now)
+            return None
+        if parallelism is not None:
+            write_parallelism(self.store, launch.launch_id, parallelism)
+        calls = [make_call(self.store, folders) for folders in claimed.values()]
+        try:
+            started = self.executor.submit(
+                submit_folder(self.store, launch.launch_id), launch.launch_id, calls, self._resources(jobs), parallelism
+            )
+        except ClusterAway:
+            raise
+        except ExecutorError as error:
+            for folder in (folder for folders in claimed.values() for folder in folders):
+                release(folder, f"the cluster refused the job: {error}", now)
+            self._record_submission(launch, {}, now)
+            raise
+        self._record_submission(launch, dict(zip(claimed, started, strict=True)), now)
+        return launch
 
     def record_fetch_failure(self, shard: Shard, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
@@ -68,14 +91,9 @@ class Launcher:
         self._record_submission(launch, {}, now)
 
     def _record_submission(self, launch: Launch, started: Mapping[int, Started], now: datetime) -> None:
-        indexes = range(len(launch.jobs))
-        submission = Submission(
-            launch_id=launch.launch_id,
-            submitted_at=now,
-            job_ids=tuple(started[i].job_id if i in started else "" for i in indexes),
-            processes=tuple(started[i].process if i in started else None for i in indexes),
+        write_bytes(
+            self.store.launches / launch.launch_id / SUBMISSION_FILE, make_submission(launch, started, now).to_bytes()
         )
-        write_bytes(self.store.launches / launch.launch_id / SUBMISSION_FILE, submission.to_bytes())
 
     def _begin(self, jobs: Sequence[Job], now: datetime) -> Launch:
         launch = Launch(
@@ -94,12 +112,21 @@ class Launcher:
         """Create the attempt folders of a job; returns those that are ours."""
         folders = []
         for shard in launch.jobs[index].shards:
+            if not self._claim_parts(shard.evaluation_id):
+                continue
             spec = self._spec(launch, index, shard, now)
             folder = self.store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
             self._record_evaluation(spec.evaluation, now)
             if claim_dir(folder, {"spec.json": spec.to_bytes()}):
                 folders.append(folder)
         return folders
+
+    def _claim_parts(self, evaluation_id: str) -> bool:
+        """Fix how the evaluation is split; False when another flow has fixed another split, and so has it."""
+        path, wanted = self.store.parts_file(evaluation_id), self.parts[evaluation_id]
+        if path.exists() or not claim_file(path, wanted.to_bytes()):
+            return Parts.read(path) == wanted
+        return True
 
     def _record_evaluation(self, evaluation: Evaluation, now: datetime) -> None:
         path = self.store.lake / EVALUATIONS.name / f"{evaluation.evaluation_id}.parquet"
@@ -116,8 +143,10 @@ class Launcher:
             evaluation=evaluation,
             suite=self.suites[evaluation.suite_version],
             shard=shard,
+            tier=tier.name,
             device=tier.device or ("cuda" if tier.gpus else "cpu"),
-            batch_size=tier.batch_size,
+            batch_size=shard.batch_size,
+            model_args=tier.model_args,
             gpus=launch.jobs[index].gpus,
             created_at=now,
         )
@@ -125,9 +154,60 @@ class Launcher:
     def _tier(self, name: str) -> Tier:
         return next(tier for tier in self.cluster.tiers if tier.name == name)
 
-    def _call(self, job: Job, attempts: Iterable[Path]) -> Call:
-        arguments = (str(self.store.root), [str(path) for path in attempts])
-        return Call(function=run_job, arguments=arguments, gpus=job.gpus, time_min=job.time_min)
+    def _resources(self, jobs: Sequence[Job]) -> Resources:
+        tier = self._tier(jobs[0].tier)
+        assert {(job.tier, job.time_min) for job in jobs} == {(tier.name, jobs[0].time_min)}, "not one array"
+        options = {name: value for name, value in tier.slurm if value is not None}
+        return Resources(
+            gpus=tier.gpus,
+            nodes=tier.nodes,
+            cpus=tier.cpus,
+            mem_gb=tier.mem_gb,
+            time_min=jobs[0].time_min,
+            options=SlurmOptions(**{**dict(self.cluster.slurm), **options}),
+        )
+
+
+def make_call(store: Store, attempts: Sequence[Path]) -> Call:
+    """What a job runs: these attempts, one after the other."""
+    return Call(function=run_job, arguments=(str(store.root), [str(path) for path in attempts]))
+
+
+def make_submission(launch: Launch, started: Mapping[int, Started], now: datetime) -> Submission:
+    """The record of jobs that were handed over, by their index in the launch."""
+    indexes = range(len(launch.jobs))
+    return Submission(
+        launch_id=launch.launch_id,
+        submitted_at=now,
+        job_ids=tuple(started[i].job_id if i in started else "" for i in indexes),
+        processes=tuple(started[i].process if i in started else None for i in indexes),
+    )
+
+
+def submit_folder(store: Store, launch_id: str) -> Path:
+    """Where submitit keeps a launch's pickles and its jobs' own output."""
+    return store.launches / launch_id / "submitit"
+
+
+def release(folder: Path, reason: str, now: datetime) -> None:
+    """Give back an attempt that no job can have begun; one that somebody holds all the same is left alone."""
+    if give_up(folder, now).kind == "abandoned":
+        outcome = Outcome(state="not_started", reason=reason, ended_at=now)
+        claim_file(folder / "outcome.json", outcome.to_bytes())
+
+
+def read_parallelism(store: Store, launch_id: str) -> int | None:
+    """How many jobs of a launch may run at once; None when nobody bounds them."""
+    path = store.launches / launch_id / PARALLELISM_FILE
+    return Parallelism.read(path).parallelism if path.exists() else None
+
+
+def write_parallelism(store: Store, launch_id: str, parallelism: int) -> None:
+    """Keep what an array may use: before it may use more, after it may use less."""
+    write_bytes(
+        store.launches / launch_id / PARALLELISM_FILE,
+        Parallelism(launch_id=launch_id, parallelism=parallelism).to_bytes(),
+    )
 
 
 @contextlib.contextmanager

@@ -287,6 +287,14 @@ class Submission(Record):
     processes: tuple[ProcessId | None, ...] = Field(description="the local controller of each job; none on SLURM")
 
 
+class Parallelism(Record):
+    """How many jobs of a launch's array may run at once, over all flows."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    parallelism: int
+
+
 def as_row(record: Record) -> dict[str, Any]:
     """A record as a row for Parquet."""
     return record.model_dump()

@@ -70,6 +70,10 @@ class Store:
     def pins(self) -> Path:
         return self.root / "pins"
 
+    def parts_file(self, evaluation_id: str) -> Path:
+        """How the evaluation is split into shards; written once."""
+        return self.runs / evaluation_id / "parts.json"
+
     def shard_dir(self, evaluation_id: str, shard: str) -> Path:
         return self.runs / evaluation_id / shard
 
