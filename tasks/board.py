@@ -71,8 +71,17 @@ class OpenBoard:
                 problems.append(f"Suite {suite.suite} cannot run: {error}")
         return resolved, problems
 
-    def plan(self, discovery: Discovery, suites: Sequence[ResolvedSuite], now: datetime) -> Plan:
-        """Decide what runs, from what is watched now and what the store knows. Writes nothing."""
+    def plan(
+        self,
+        discovery: Discovery,
+        suites: Sequence[ResolvedSuite],
+        now: datetime,
+        night_started_at: datetime | None = None,
+    ) -> Plan:
+        """Decide what runs, from what is watched now and what the store knows. Writes nothing.
+
+        Within a night that began at `night_started_at` what has to wait for the next one is left out.
+        """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         return make_plan(
             PlanInputs(
@@ -83,6 +92,7 @@ class OpenBoard:
                 commits=_watched(discovery, commits),
                 history=read_history(self.store),
                 now=now,
+                night_started_at=night_started_at,
             )
         )
 
@@ -114,6 +124,7 @@ class OpenBoard:
             executor=self.executor,
             evaluations={each.evaluation_id: each for each in plan.evaluations},
             suites={each.version: each for each in suites},
+            parts={each.evaluation_id: each for each in plan.parts},
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
