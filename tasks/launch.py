@@ -38,6 +38,8 @@ from nightboard.warehouse.schema import EVALUATIONS
 
 LAUNCH_FILE, SUBMISSION_FILE, CLOSED_FILE = "launch.json", "submission.json", "closed.json"
 PARALLELISM_FILE = "parallelism.json"
+# Launches that this process is in the middle of.
+_under_way: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -59,43 +61,45 @@ class Launcher:
         answer is None when none is left. Raises ExecutorError when the cluster refuses the array, whose attempts are
         given back then, and ClusterAway when it does not answer: what became of the array is found out by `settle`.
         """
-        launch = self._begin(jobs, now)
-        claimed = {index: folders for index in range(len(jobs)) if (folders := self._claim(launch, index, now))}
-        if not claimed:
-            self._record_submission(launch, {}, now)
-            return None
-        if parallelism is not None:
-            write_parallelism(self.store, launch.launch_id, parallelism)
-        calls = [make_call(self.store, folders) for folders in claimed.values()]
+        with self._begin(jobs, now) as launch:
+            claimed = {index: folders for index in range(len(jobs)) if (folders := self._claim(launch, index, now))}
+            if parallelism is not None:
+                write_parallelism(self.store, launch.launch_id, parallelism)
+            started = self._submit(launch, list(claimed.values()), parallelism, now) if claimed else []
+            self._record_submission(launch, dict(zip(claimed, started, strict=True)), now)
+            return launch if claimed else None
+
+    def _submit(
+        self, launch: Launch, attempts: Sequence[Sequence[Path]], parallelism: int | None, now: datetime
+    ) -> list[Started]:
+        folder, calls = submit_folder(self.store, launch.launch_id), [make_call(self.store, each) for each in attempts]
         try:
-            started = self.executor.submit(
-                submit_folder(self.store, launch.launch_id), launch.launch_id, calls, self._resources(jobs), parallelism
-            )
+            return self.executor.submit(folder, launch.launch_id, calls, self._resources(launch.jobs), parallelism)
         except ClusterAway:
             raise
         except ExecutorError as error:
-            for folder in (folder for folders in claimed.values() for folder in folders):
-                release(folder, f"the cluster refused the job: {error}", now)
+            for attempt in (attempt for each in attempts for attempt in each):
+                release(attempt, f"the cluster refused the job: {error}", now)
             self._record_submission(launch, {}, now)
             raise
-        self._record_submission(launch, dict(zip(claimed, started, strict=True)), now)
-        return launch
 
     def record_fetch_failure(self, shard: Shard, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
         job = Job(tier=self.cluster.tiers[0].name, shards=(shard,), gpus=0, time_min=1)
-        launch = self._begin([job], now)
-        for folder in self._claim(launch, 0, now):
-            outcome = Outcome(state="fetch_failed", reason=reason, ended_at=now)
-            claim_file(folder / "outcome.json", outcome.to_bytes())
-        self._record_submission(launch, {}, now)
+        with self._begin([job], now) as launch:
+            for folder in self._claim(launch, 0, now):
+                outcome = Outcome(state="fetch_failed", reason=reason, ended_at=now)
+                claim_file(folder / "outcome.json", outcome.to_bytes())
+            self._record_submission(launch, {}, now)
 
     def _record_submission(self, launch: Launch, started: Mapping[int, Started], now: datetime) -> None:
         write_bytes(
             self.store.launches / launch.launch_id / SUBMISSION_FILE, make_submission(launch, started, now).to_bytes()
         )
 
-    def _begin(self, jobs: Sequence[Job], now: datetime) -> Launch:
+    @contextlib.contextmanager
+    def _begin(self, jobs: Sequence[Job], now: datetime) -> Iterator[Launch]:
+        """A launch on disk; until the end nobody takes it for one whose flow is gone."""
         launch = Launch(
             launch_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
             board=self.board,
@@ -105,8 +109,12 @@ class Launcher:
             launcher=current_process(),
             jobs=tuple(jobs),
         )
-        write_bytes(self.store.launches / launch.launch_id / LAUNCH_FILE, launch.to_bytes())
-        return launch
+        _under_way.add(launch.launch_id)
+        try:
+            write_bytes(self.store.launches / launch.launch_id / LAUNCH_FILE, launch.to_bytes())
+            yield launch
+        finally:
+            _under_way.remove(launch.launch_id)
 
     def _claim(self, launch: Launch, index: int, now: datetime) -> list[Path]:
         """Create the attempt folders of a job; returns those that are ours."""
@@ -166,6 +174,11 @@ class Launcher:
             time_min=jobs[0].time_min,
             options=SlurmOptions(**{**dict(self.cluster.slurm), **options}),
         )
+
+
+def is_under_way_here(launch: Launch) -> bool:
+    """Whether this process is in the middle of the launch."""
+    return launch.launch_id in _under_way
 
 
 def make_call(store: Store, attempts: Sequence[Path]) -> Call:

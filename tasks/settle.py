@@ -21,6 +21,7 @@ from nightboard.tasks.launch import (
     CLOSED_FILE,
     LAUNCH_FILE,
     SUBMISSION_FILE,
+    is_under_way_here,
     make_call,
     make_submission,
     submit_folder,
@@ -172,9 +173,9 @@ def _read_submission(folder: Path) -> Submission | None:
 
 
 def _is_launching(launch: Launch, now: datetime) -> bool:
-    """Whether the flow that made the launch may still be at it. This process is not: it is here."""
+    """Whether the flow that made the launch may still claim and submit."""
     if launch.launcher == current_process():
-        return False
+        return is_under_way_here(launch)
     return _may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
 
 

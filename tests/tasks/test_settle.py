@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from builders import NOW, make_suite
 
 from nightboard.profiles.models import Cluster, Tier
 from nightboard.tasks import launch as launch_module
-from nightboard.tasks.executor import Call, LocalExecutor, Started
+from nightboard.tasks.executor import Call, ClusterAway, ExecutorError, JobReport, LocalExecutor, Resources, Started
 from nightboard.tasks.history import read_history
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.process import current_process, process_of
@@ -26,6 +27,8 @@ from nightboard.tasks.records import (
     Job,
     Launch,
     Outcome,
+    Part,
+    Parts,
     ProcessId,
     ResolvedSuite,
     Shard,
@@ -36,23 +39,53 @@ from nightboard.tasks.store import Store, claim_file
 
 
 class FakeExecutor:
-    """Records what is submitted; `alive` says whether its jobs live."""
+    """Records what is submitted, and says of every job what `report` is; None: the cluster does not answer."""
 
-    name = "local"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "local") -> None:
+        self.name = name
         self.calls: list[Call] = []
-        self.alive: bool | None = True
-        self.dies_in_submit = False
+        self.resources: list[Resources] = []
+        self.report: JobReport | None = JobReport(state="RUNNING", is_over=False)
+        self.error: BaseException | None = None
+        self.by_name: dict[str, list[Started]] = {}
+        self.is_away = False
+        self.polls = 0
 
-    def submit(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started]:
-        if self.dies_in_submit:
-            raise KeyboardInterrupt
-        self.calls += calls
-        return [Started(job_id=f"{name}_{index}", process=None) for index in range(len(calls))]
+    def max_array_size(self) -> int | None:
+        return None
 
-    def is_job_alive(self, submission: Submission, index: int) -> bool | None:
-        return self.alive
+    def submit(
+        self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
+    ) -> list[Started]:
+        started = [Started(job_id=f"{len(self.by_name) + 1}_{index}", process=None) for index in range(len(calls))]
+        if not isinstance(self.error, ExecutorError) or isinstance(self.error, ClusterAway):
+            self.by_name[name] = started
+            self.calls += calls
+        self.resources.append(resources)
+        if self.error:
+            raise self.error
+        return started
+
+    def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport] | None:
+        self.polls += 1
+        if self.report is None:
+            return None
+        return {job_id: self.report for each in submissions for job_id in each.job_ids if job_id}
+
+    def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
+        if self.is_away:
+            raise ClusterAway("no answer")
+        return self.by_name.get(name)
+
+    def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
+        raise AssertionError("settling cancels nothing")
+
+    def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
+        raise AssertionError("settling throttles nothing")
+
+
+GONE = JobReport(state="UNKNOWN", is_over=True, ending="interrupted")
+NOBODY_KNOWS = JobReport(state="UNKNOWN", is_over=None)
 
 
 def make_evaluation(name: str) -> Evaluation:
@@ -70,8 +103,11 @@ def make_evaluation(name: str) -> Evaluation:
     )
 
 
+WHOLE = Part(benchmarks=("bbh",))
+
+
 def make_job(*names: str, attempt: int = 1, time_min: int = 600) -> Job:
-    shards = tuple(Shard(evaluation_id=n, attempt=attempt, benchmarks=("bbh",), estimate_s=1) for n in names)
+    shards = tuple(Shard(evaluation_id=n, part=WHOLE, attempt=attempt, batch_size=1, estimate_s=1) for n in names)
     return Job(tier="cpu", shards=shards, gpus=0, time_min=time_min)
 
 
@@ -80,10 +116,11 @@ def make_launcher(store: Store, executor: FakeExecutor | LocalExecutor, suite: R
     return Launcher(
         store=store,
         board="test",
-        cluster=Cluster(cluster="test", executor="local", tiers=(tier,)),
+        cluster=Cluster.model_validate({"cluster": "test", "executor": executor.name, "tiers": (tier,)}),
         executor=executor,
         evaluations={name: make_evaluation(name) for name in "abc"},
         suites={"v1": suite or make_suite()},
+        parts={name: Parts(evaluation_id=name, parts=(WHOLE,)) for name in "abc"},
     )
 
 
@@ -103,7 +140,7 @@ def dead_process() -> ProcessId:
 
 def take_as_job(store: Store, name: str, process: ProcessId) -> None:
     owner = AttemptOwner(kind="job", process=process, job_id="7", at=NOW)
-    assert claim_file(store.attempt_dir(name, "all", 1) / "owner.json", owner.to_bytes())
+    assert claim_file(store.attempt_dir(name, "all", 1) / "owner.1.json", owner.to_bytes())
 
 
 def finish(store: Store, name: str, state: str, reason: str | None = None) -> None:
@@ -112,13 +149,23 @@ def finish(store: Store, name: str, state: str, reason: str | None = None) -> No
 
 
 def states(store: Store) -> dict[str, dict[str, int]]:
-    return {key: dict(tries.states) for key, tries in read_history(store).tries.items()}
+    return {key: dict(tries.states) for (key, _), tries in read_history(store).tries.items()}
 
 
-def pretend_launcher_died(store: Store) -> None:
+def pretend_launcher_is(store: Store, process: ProcessId) -> None:
     for path in store.launches.glob("*/launch.json"):
         launch = Launch.read(path)
-        path.write_bytes(launch.model_copy(update={"launcher": dead_process()}).to_bytes())
+        path.write_bytes(launch.model_copy(update={"launcher": process}).to_bytes())
+
+
+@pytest.fixture
+def living_process() -> Iterator[ProcessId]:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    process = process_of(child.pid)
+    assert process
+    yield process
+    child.kill()
+    child.wait()
 
 
 def test_a_launched_shard_is_in_flight_until_its_outcome_is_collected(store: Store, executor: FakeExecutor) -> None:
@@ -160,7 +207,7 @@ def test_a_flow_that_planned_on_old_knowledge_does_not_run_a_finished_shard_agai
 def test_a_job_killed_while_it_runs_is_interrupted(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a", "b")], NOW)
     take_as_job(store, "a", dead_process())
-    executor.alive = False
+    executor.report = GONE
     collected = {each.evaluation_id: each.state for each in settle(store, executor, NOW).collected}
     assert collected == {"a": "interrupted", "b": "not_started"}
     assert states(store) == {"a": {"interrupted": 1}, "b": {"not_started": 1}}
@@ -169,28 +216,28 @@ def test_a_job_killed_while_it_runs_is_interrupted(store: Store, executor: FakeE
 def test_a_living_process_keeps_its_attempt_when_its_controller_is_gone(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process())
-    executor.alive = False
+    executor.report = GONE
     assert settle(store, executor, NOW).in_flight == {"a"}
 
 
 def test_a_process_on_another_host_is_given_its_time_limit(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "elsewhere"}))
-    executor.alive = False
+    executor.report = GONE
     assert settle(store, executor, NOW + timedelta(hours=9)).in_flight == {"a"}
     assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "interrupted"
 
 
 def test_a_job_on_a_host_that_is_gone_does_not_live_for_ever(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
-    executor.alive = None
+    executor.report = NOBODY_KNOWS
     assert settle(store, executor, NOW + timedelta(hours=9)).open_jobs == 1
     assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "not_started"
 
 
 def test_another_kind_of_cluster_leaves_the_jobs_alone(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
-    executor.name, executor.alive = "dry", False
+    executor.name, executor.report = "dry", GONE
     assert settle(store, executor, NOW).in_flight == {"a"}
 
 
@@ -199,14 +246,14 @@ def test_planning_knows_what_is_claimed_and_not_collected(store: Store, executor
     assert launch
     finish(store, "a", "failed", "no")
     history = read_history(store)
-    assert history.last_attempts == {"a": 1, "b": 1}
+    assert history.last_attempts == {("a", "all"): 1, ("b", "all"): 1}
     assert {key.fingerprint for key in history.in_flight} == {"a", "b"}, "ended, but not collected yet"
     settle(store, executor, NOW)
     assert {key.fingerprint for key in read_history(store).in_flight} == {"b"}
     (store.launches / launch.launch_id).rename(store.root / "moved away")
     lost = read_history(store)
     assert not lost.in_flight
-    assert lost.last_attempts["b"] == 1, "the number stays taken"
+    assert lost.last_attempts["b", "all"] == 1, "the number stays taken"
 
 
 def test_one_damaged_attempt_hides_no_other(store: Store, executor: FakeExecutor) -> None:
@@ -221,16 +268,18 @@ def test_one_damaged_attempt_hides_no_other(store: Store, executor: FakeExecutor
 
 
 def test_a_flow_killed_before_it_submitted_leaves_attempts_that_are_given_up(
-    store: Store, executor: FakeExecutor
+    store: Store, executor: FakeExecutor, living_process: ProcessId
 ) -> None:
-    executor.dies_in_submit = True
+    executor.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         make_launcher(store, executor).launch([make_job("a")], NOW)
+    executor.by_name.clear()
+    pretend_launcher_is(store, living_process)
     assert settle(store, executor, NOW).in_flight == {"a"}, "the launcher lives: it may still submit"
-    pretend_launcher_died(store)
+    pretend_launcher_is(store, dead_process())
     assert [each.state for each in settle(store, executor, NOW).collected] == ["not_started"]
     late = AttemptOwner(kind="job", process=current_process(), at=NOW)
-    owner_file = store.attempt_dir("a", "all", 1) / "owner.json"
+    owner_file = store.attempt_dir("a", "all", 1) / "owner.1.json"
     assert not claim_file(owner_file, late.to_bytes()), "a job that starts late finds its attempt taken"
 
 
@@ -285,6 +334,149 @@ def test_a_process_is_not_mistaken_for_another_with_its_pid() -> None:
     child.wait()
 
 
+def launch_and_die(store: Store, executor: FakeExecutor, *jobs: Job) -> None:
+    """A flow that is killed after sbatch and before the ids are on disk."""
+    executor.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        make_launcher(store, executor).launch(jobs, NOW)
+    pretend_launcher_is(store, dead_process())
+
+
+@pytest.fixture
+def slurm() -> FakeExecutor:
+    return FakeExecutor("slurm")
+
+
+def test_an_array_whose_ids_were_never_written_down_is_found_by_its_name(store: Store, slurm: FakeExecutor) -> None:
+    assert make_launcher(store, slurm).launch([make_job("c")], NOW)
+    launch_and_die(store, slurm, make_job("c"), make_job("a"), make_job("b"))
+    settled = settle(store, slurm, NOW)
+    assert {each.shard.evaluation_id: each.job_id for each in settled.open} == {"c": "1_0", "a": "2_0", "b": "2_1"}
+    slurm.by_name.clear()
+    assert settle(store, slurm, NOW).open == settled.open, "the ids are on disk now"
+
+
+def test_an_array_is_not_given_up_while_the_cluster_does_not_answer(store: Store, slurm: FakeExecutor) -> None:
+    launch_and_die(store, slurm, make_job("a"))
+    slurm.is_away = True
+    assert settle(store, slurm, NOW + timedelta(days=1)).in_flight == {"a"}
+    slurm.is_away = False
+    assert [each.job_id for each in settle(store, slurm, NOW + timedelta(days=1)).open] == ["1_0"]
+
+
+def test_an_sbatch_that_outlived_its_flow_is_given_some_seconds(store: Store, slurm: FakeExecutor) -> None:
+    launch_and_die(store, slurm, make_job("a"))
+    late = dict(slurm.by_name)
+    slurm.by_name.clear()
+    assert settle(store, slurm, NOW + timedelta(seconds=5)).in_flight == {"a"}
+    slurm.by_name.update(late)
+    assert [each.job_id for each in settle(store, slurm, NOW + timedelta(seconds=6)).open] == ["1_0"]
+
+
+def test_an_array_that_the_cluster_does_not_know_is_given_up(store: Store, slurm: FakeExecutor) -> None:
+    launch_and_die(store, slurm, make_job("a"))
+    slurm.by_name.clear()
+    collected = settle(store, slurm, NOW + timedelta(minutes=1)).collected
+    assert [(each.state, each.attempt) for each in collected] == [("not_started", 1)]
+
+
+def test_a_refused_array_gives_its_attempts_back_with_the_reason(store: Store, slurm: FakeExecutor) -> None:
+    slurm.error = ExecutorError("invalid partition specified: gpuu")
+    with pytest.raises(ExecutorError, match="gpuu"):
+        make_launcher(store, slurm).launch([make_job("a", "b")], NOW)
+    collected = settle(store, slurm, NOW).collected
+    assert {(each.state, "gpuu" in str(each.reason)) for each in collected} == {("not_started", True)}
+    assert not settle(store, slurm, NOW).open
+
+
+def test_an_answer_that_was_lost_is_no_refusal(store: Store, slurm: FakeExecutor) -> None:
+    slurm.error = ClusterAway("no answer for 10 minutes")
+    with pytest.raises(ClusterAway):
+        make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert [each.job_id for each in settle(store, slurm, NOW).open] == ["1_0"], "sbatch had been accepted"
+
+
+def test_jobs_are_waited_for_while_the_cluster_is_away(store: Store, slurm: FakeExecutor) -> None:
+    make_launcher(store, slurm).launch([make_job("a")], NOW)
+    take_as_job(store, "a", dead_process())
+    slurm.report = None
+    settled = settle(store, slurm, NOW + timedelta(days=2))
+    assert settled.in_flight == {"a"}
+    assert settled.is_cluster_away
+
+
+def test_the_cluster_is_asked_once_whatever_is_open(store: Store, slurm: FakeExecutor) -> None:
+    for name in "abc":
+        make_launcher(store, slurm).launch([make_job(name)], NOW)
+    settle(store, slurm, NOW)
+    assert slurm.polls == 1
+
+
+@pytest.mark.parametrize(
+    "ending", ["timeout", "preempted", "node_fail", "boot_fail", "out_of_memory", "failed", "cancelled", "deadline"]
+)
+def test_how_a_job_ended_is_how_the_attempt_that_it_ran_ended(store: Store, slurm: FakeExecutor, ending: str) -> None:
+    make_launcher(store, slurm).launch([make_job("a", "b")], NOW)
+    take_as_job(store, "a", dead_process())
+    (store.attempt_dir("a", "all", 1) / "log.txt").write_text("one\nlast words\n")
+    slurm.report = JobReport(ending.upper(), is_over=True, ending=ending, reason="so it was", node="gpu3")  # type: ignore[arg-type]
+    collected = {each.evaluation_id: each for each in settle(store, slurm, NOW).collected}
+    assert (collected["a"].state, collected["a"].reason) == (ending, "so it was")
+    assert collected["a"].log_tail == ("one", "last words")
+    innocent = "cancelled" if ending == "cancelled" else "not_started"
+    assert collected["b"].state == innocent, "what the job did not come to has no part in its end"
+
+
+def test_a_job_that_could_not_even_begin_spends_its_attempts(store: Store, slurm: FakeExecutor) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("srun: error: pyton: command not found\n")
+    slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 127", node="gpu1")
+    collected = settle(store, slurm, NOW).collected[0]
+    assert collected.state == "failed"
+    assert "exit code 127" in str(collected.reason)
+    assert "pyton" in collected.log_tail[0]
+
+
+def test_a_job_that_is_over_ends_an_attempt_on_a_host_that_cannot_be_asked(store: Store, slurm: FakeExecutor) -> None:
+    make_launcher(store, slurm).launch([make_job("a")], NOW)
+    take_as_job(store, "a", current_process().model_copy(update={"host": "gpu7"}))
+    assert settle(store, slurm, NOW).in_flight == {"a"}
+    slurm.report = JobReport(state="NODE_FAIL", is_over=True, ending="node_fail", reason="gpu7 failed", node="gpu7")
+    assert settle(store, slurm, NOW).collected[0].state == "node_fail"
+
+
+def test_the_last_word_of_the_cluster_is_awaited_but_not_for_ever(store: Store, slurm: FakeExecutor) -> None:
+    make_launcher(store, slurm).launch([make_job("a")], NOW)
+    finish(store, "a", "failed", "no")
+    assert settle(store, slurm, NOW + timedelta(seconds=1)).in_flight == {"a"}
+    assert settle(store, slurm, NOW + timedelta(minutes=3)).collected[0].state == "failed"
+
+
+def test_what_a_tier_says_goes_over_what_the_cluster_says(store: Store, slurm: FakeExecutor) -> None:
+    tier = Tier.model_validate(
+        {"name": "cpu", "up_to_params_b": 1, "gpus": 2, "mem_gb": 8, "cpus": 4, "slurm": {"partition": "big"}}
+    )
+    cluster = Cluster.model_validate(
+        {"cluster": "c", "executor": "slurm", "tiers": [tier], "slurm": {"partition": "small", "account": "me"}}
+    )
+    replace(make_launcher(store, slurm), cluster=cluster).launch([make_job("a", time_min=15)], NOW)
+    given = slurm.resources[0]
+    assert (given.gpus, given.nodes, given.cpus, given.mem_gb, given.time_min) == (2, 1, 4, 8, 15)
+    assert (given.options.partition, given.options.account) == ("big", "me")
+
+
+def test_an_evaluation_is_split_only_in_one_way(store: Store, slurm: FakeExecutor) -> None:
+    launcher = make_launcher(store, slurm)
+    launcher.launch([make_job("a")], NOW)
+    halves = tuple(Part(name=f"bbh.{at}-{at + 1}", benchmarks=("bbh",)) for at in (0, 1))
+    other = replace(launcher, parts={"a": Parts(evaluation_id="a", parts=halves)})
+    shard = Shard(evaluation_id="a", part=halves[0], batch_size=1, estimate_s=1)
+    assert other.launch([Job(tier="cpu", shards=(shard,), gpus=0, time_min=600)], NOW) is None
+
+
 def sleep_job(folder: str, _attempts: list[str]) -> None:
     """What the local executor runs in the test below."""
     (Path(folder) / "ran").write_text(str(os.getpid()))
@@ -321,4 +513,5 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
     os.kill(int((store.root / "ran").read_text()), signal.SIGKILL)
     os.kill(int(submission.job_ids[0]), signal.SIGKILL)
     assert in_flight() == "[]"
-    assert not executor.is_job_alive(submission, 0)
+    reports = executor.poll([submission], NOW)
+    assert [report.is_over for report in reports.values()] == [True]
