@@ -6,8 +6,11 @@ or files failed, and they are listed.
 
 from __future__ import annotations
 
+import getpass
 import re
+import socket
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +18,17 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import Format, print_ranking, print_result
+from nightboard.flows.show import Format, print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
+from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
+from nightboard.tasks.status import Status, describe_open
 from nightboard.tasks.store import Store, StoreError
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, list_suites, rank, run_sql
@@ -34,6 +39,7 @@ KNOWN_ERRORS = (
     FetchError,
     StoreError,
     ExecutorError,
+    CancelError,
     RecordError,
     BuildError,
     NoBuildError,
@@ -159,6 +165,71 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
     ui.say(f"{count(len(settled.collected), 'evaluation')} collected, {len(settled.in_flight)} still under way.")
     if settled.problems or any(each.state != "completed" for each in settled.collected):
         raise typer.Exit(3)
+
+
+@app.command(epilog=example("nightboard status --board quickstart"))
+def status(
+    board: BoardOption, store: StoreOption = None, form: FormatOption = Format.table, output: OutputOption = None
+) -> None:
+    """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
+    from nightboard.tasks.board import OpenBoard
+
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    under_way = opened.list_open(utc_now())
+    rows, problems = describe_open(under_way.open, utc_now())
+    if rows or form is not Format.table:
+        print_status(rows, form, output)
+    if form is not Format.table:
+        return
+    for problem in [*under_way.problems, *problems]:
+        ui.warn(problem)
+    if under_way.is_cluster_away:
+        ui.warn("The cluster does not answer; this is what the store knows. Ask again later.")
+    ui.say(sum_up(rows, opened.bundle.cluster.max_gpus))
+
+
+@app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
+def cancel(
+    board: BoardOption,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Evaluations (the first letters of the id do), models, model@revision, or job ids."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Cancel all that is under way.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Stop evaluations that are under way. They stay stopped; the reason stands in `failures`."""
+    from nightboard.tasks.board import OpenBoard
+
+    if bool(targets) == everything:
+        raise typer.BadParameter("name what to cancel, or say --all (not both)", param_hint="TARGETS")
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    shards = opened.list_open(utc_now()).open
+    chosen = list(shards) if everything else choose(shards, targets or [])
+    rows, _ = describe_open(chosen, utc_now())
+    done = opened.cancel(shards, chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    for row in rows:
+        ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
+    ui.say(
+        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. To evaluate again: "
+        "raise retries.cancelled.attempts in the cluster profile."
+    )
+
+
+def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
+    """All that is under way in one line."""
+    if not rows:
+        return "Nothing is under way."
+    jobs: dict[str, Status] = {}
+    for row in rows:
+        jobs.setdefault(row.job_id or row.evaluation_id, row)
+    running = [row for row in jobs.values() if row.state in ("RUNNING", "COMPLETING", "SUSPENDED")]
+    gpus = sum(row.gpus for row in running)
+    return (
+        f"{count(len({row.evaluation_id for row in rows}), 'evaluation')} under way in {count(len(jobs), 'job')}: "
+        f"{len(running)} running on {count(gpus, 'GPU')}{f' of at most {max_gpus}' if max_gpus else ''}, "
+        f"{len(jobs) - len(running)} waiting."
+    )
 
 
 @app.command(epilog=example("nightboard rebuild --store nightboard-store"))

@@ -10,7 +10,8 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -23,7 +24,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nightboard.flows.terminal import cells_table, make_console
+from nightboard.flows.terminal import cells_table, duration, make_console
+from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
 
@@ -48,6 +50,32 @@ class Format(StrEnum):
     json = "json"
     markdown = "markdown"
     parquet = "parquet"
+
+
+def print_status(rows: Sequence[Status], form: Format, output: Path | None) -> None:
+    """What is under way: a table for people, every field for machines."""
+    if form is not Format.table or output is not None:
+        names = [field.name for field in fields(Status)]
+        print_result(Result(names, [tuple(getattr(row, name) for name in names) for row in rows]), form, output)
+        return
+    titles = ["evaluation", "model", "revision", "suite", "shard", "state", "job", "node", "age", "benchmark", "left"]
+    cells = [
+        (
+            row.evaluation_id[:8], row.model_id, row.revision[:7], row.suite,
+            row.shard + (f" (try {row.attempt})" if row.attempt > 1 else ""), row.state, row.job_id or "",
+            row.node or "", duration(row.age_s), _tell_progress(row), f"~{duration(row.left_s)}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    console, table = make_console(), cells_table(titles, cells, right=["age", "left"])
+    console.width = max(console.width, _measure(console, table))
+    console.print(table)
+
+
+def _tell_progress(row: Status) -> str:
+    if row.benchmark is None:
+        return "starting" if row.state == "RUNNING" else ""
+    return f"{row.benchmark} ({row.finished + 1} of {row.total})" if row.total > 1 else row.benchmark
 
 
 def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:

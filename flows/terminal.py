@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nightboard.tasks.records import Plan, Skip
+from nightboard.tasks.records import Job, Plan, Shard, Skip
 
 
 def make_console() -> Console:
@@ -68,15 +68,24 @@ class Terminal:
 
 
 def _evaluations_table(plan: Plan) -> Table:
-    jobs = {
-        shard.evaluation_id: (number, job, shard) for number, job in enumerate(plan.jobs, 1) for shard in job.shards
-    }
-    table = _table("To evaluate", "job", "model", "revision", "suite", "precision", "chat template", "tier", "estimate")
-    for each in sorted(plan.evaluations, key=lambda e: jobs[e.evaluation_id][0]):
-        number, job, shard = jobs[each.evaluation_id]
+    """One row an evaluation, in the order in which their first jobs start."""
+    places: dict[str, list[tuple[int, Job, Shard]]] = {}
+    for number, job in enumerate(plan.jobs, 1):
+        for shard in job.shards:
+            places.setdefault(shard.evaluation_id, []).append((number, job, shard))
+    table = _table(
+        "To evaluate", "job", "model", "revision", "suite", "precision", "chat template", "tier", "shards", "estimate"
+    )
+    evaluations = {each.evaluation_id: each for each in plan.evaluations}
+    for evaluation_id, found in places.items():
+        each = evaluations[evaluation_id]
+        numbers = [number for number, _, _ in found]
+        first, last = min(numbers), max(numbers)
+        span = str(first) if first == last else f"{first}-{last}"
         chat = "yes" if each.chat_template else "no"
-        cells = (str(number), each.model_id, each.revision[:7], each.suite, each.precision, chat, job.tier)
-        table.add_row(*map(escape, cells), duration(shard.estimate_s))
+        tier = found[0][1].tier
+        cells = (span, each.model_id, each.revision[:7], each.suite, each.precision, chat, tier, str(len(found)))
+        table.add_row(*map(escape, cells), duration(sum(shard.estimate_s for _, _, shard in found)))
     return table
 
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from nightboard.profiles.load import BoardBundle, load_board
 from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
@@ -23,7 +24,7 @@ from nightboard.tasks.hub import Hub, find_token
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
-from nightboard.tasks.settle import Settled, settle
+from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.schema import COMMITS, MODELS, Table
@@ -49,6 +50,14 @@ class OpenBoard:
     def settle(self, now: datetime) -> Settled:
         """Collect what has ended, whoever launched it."""
         return settle(self.store, self.executor, now)
+
+    def list_open(self, now: datetime) -> Settled:
+        """What is under way, whoever launched it. Writes nothing."""
+        return list_open(self.store, self.executor, now)
+
+    def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
+        """Stop `chosen` of the open `shards`."""
+        return cancel(self.store, self.executor, shards, chosen, by, now)
 
     def discover(self, now: datetime) -> Discovery:
         """Ask the Hub for heads and for what is new among them. Writes nothing."""

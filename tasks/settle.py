@@ -7,7 +7,7 @@ cluster is asked once a call, whatever the number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,9 +110,7 @@ def settle(store: Store, executor: Executor, now: datetime) -> Settled:
     """Look at every open launch once: collect what ended, give dead attempts an outcome, list what still runs."""
     problems: list[str] = []
     launches = list(_read_open_launches(store, executor, now, problems))
-    mine = [each.submission for each in launches if each.submission and each.launch.executor == executor.name]
-    reports = executor.poll(mine, now) if mine else {}
-    cluster = _Cluster(executor, reports, now)
+    cluster = _ask(executor, launches, now)
     still_open: list[OpenShard] = []
     collected: list[Collected] = []
     for launch in launches:
@@ -130,7 +128,25 @@ def settle(store: Store, executor: Executor, now: datetime) -> Settled:
                 collected.append(found)
         if is_over:
             write_bytes(launch.folder / CLOSED_FILE, _Closed(closed_at=now).to_bytes())
-    return Settled(tuple(still_open), tuple(collected), tuple(problems), reports is None)
+    return Settled(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
+
+
+def list_open(store: Store, executor: Executor, now: datetime) -> Settled:
+    """What is under way, as far as the store and the cluster say it. Changes nothing."""
+    problems: list[str] = []
+    launches = list(_read_open_launches(store, None, now, problems))
+    cluster = _ask(executor, launches, now)
+    shards = [
+        each for launch in launches for each in _claimed(store, launch, cluster) if _is_of(each.folder, launch.launch)
+    ]
+    is_open = [each for each in shards if not (each.folder / "outcome.json").exists()]
+    return Settled(tuple(is_open), (), tuple(problems), cluster.reports is None)
+
+
+def _ask(executor: Executor, launches: Sequence[_OpenLaunch], now: datetime) -> _Cluster:
+    """One question to the cluster for all jobs that it may know."""
+    known = [each.submission for each in launches if each.submission and each.launch.executor == executor.name]
+    return _Cluster(executor, executor.poll(known, now) if known else {}, now)
 
 
 def _advise(error: RecordError, folder: Path) -> str:
@@ -149,7 +165,10 @@ class _Closed(Record):
 # --------------------------------------------------------------------------------------------------------- launches
 
 
-def _read_open_launches(store: Store, executor: Executor, now: datetime, problems: list[str]) -> Iterator[_OpenLaunch]:
+def _read_open_launches(
+    store: Store, executor: Executor | None, now: datetime, problems: list[str]
+) -> Iterator[_OpenLaunch]:
+    """Launches that are not closed; those without job ids are looked for with `executor`, where one is given."""
     for path in sorted(store.launches.glob(f"*/{LAUNCH_FILE}")):
         folder = path.parent
         if (folder / CLOSED_FILE).exists():
@@ -159,7 +178,7 @@ def _read_open_launches(store: Store, executor: Executor, now: datetime, problem
             # Asked before anything is looked at: a launcher that lives may claim and submit meanwhile.
             is_launching = _is_launching(launch, now)
             submission = _read_submission(folder)
-            if submission is None and not is_launching and launch.executor == executor.name:
+            if submission is None and not is_launching and executor and launch.executor == executor.name:
                 submission, is_launching = _attach(store, launch, executor, now)
         except RecordError as error:
             problems.append(_advise(error, folder))
