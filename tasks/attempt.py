@@ -1,6 +1,6 @@
 """Runs one attempt of a job: takes it, gathers all that is printed meanwhile, and writes how it ended.
 
-Owns owner.json, log.txt, progress.json and outcome.json of an attempt's folder. Knows nothing of models.
+Owns log.txt, progress.json and outcome.json of an attempt's folder. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from nightboard.tasks.process import current_process
-from nightboard.tasks.records import AttemptOwner, Outcome, Record, RecordError
+from nightboard.tasks.ownership import heartbeat, take
+from nightboard.tasks.records import Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
 from nightboard.tasks.validate import OutputError
 
@@ -31,14 +31,17 @@ _COPY_INTERVAL_S = 1.0
 # Nothing on a node needs a token, so none should ever appear; this is the second lock on that door.
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 # An error that an operator meets often is said in words before its own text.
-_KNOWN_ERRORS = {
-    "no space left on the disk": ("no space left on device", "disk quota exceeded", "disk is full"),
+_OUT_OF_MEMORY = {
     "out of GPU memory": ("cuda out of memory", "hip out of memory", "outofmemoryerror"),
     "out of host memory": ("memoryerror", "can't allocate memory", "cannot allocate memory"),
 }
+_KNOWN_ERRORS = {
+    "no space left on the disk": ("no space left on device", "disk quota exceeded", "disk is full"),
+    **_OUT_OF_MEMORY,
+}
 
 _log = logging.getLogger(__name__)
-State = Literal["completed", "failed", "invalid", "interrupted"]
+State = Literal["completed", "failed", "invalid", "out_of_memory", "timeout"]
 
 
 class ShardError(Exception):
@@ -62,17 +65,17 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
     """
     if not folder.is_dir():
         raise StoreError("the attempt's folder does not exist. Was the store moved?")
-    if not _take_attempt(folder):
-        print(f"{folder}: another job has this attempt, or a flow gave it up; it is left alone", flush=True)
+    if not take(folder, read_job_id()):
+        print(f"{folder}: another run has this attempt, it has ended, or a flow gave it up; it is left", flush=True)
         return "left"
     started_at = datetime.now(UTC)
-    with record_log(folder / LOG):
+    with record_log(folder / LOG), heartbeat(folder):
         state, reason = _try_shard(run_shard)
     outcome = Outcome(
         state=state,
         reason=reason,
-        job_id=_read_job_id(),
-        node=socket.gethostname(),
+        job_id=read_job_id(),
+        node=_read_node(),
         started_at=started_at,
         ended_at=datetime.now(UTC),
         log_tail=() if state == "completed" else read_log_tail(folder / LOG),
@@ -82,13 +85,12 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
     return state
 
 
-def _take_attempt(folder: Path) -> bool:
-    """Claim the attempt; False when another job runs it or a flow has given it up."""
-    owner = AttemptOwner(kind="job", process=current_process(), job_id=_read_job_id(), at=datetime.now(UTC))
-    return claim_file(folder / "owner.json", owner.to_bytes())
+def _read_node() -> str:
+    """The node as the cluster calls it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-def _read_job_id() -> str | None:
+def read_job_id() -> str | None:
     """The cluster's name for this job, as the launch recorded it; None outside of a job."""
     env = os.environ
     if "SLURM_ARRAY_JOB_ID" in env:
@@ -113,10 +115,15 @@ def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
     except Exception as error:
         if type(error).__name__ in _STOPPED:
             _log.error("%s", error)
-            return "interrupted", f"the job was stopped at its time limit: {_shorten(str(error))}"
+            return "timeout", f"the job was stopped at its time limit: {_shorten(str(error))}"
         _log.exception("the shard failed")
-        return "failed", describe_error(error)
+        return "out_of_memory" if _is_out_of_memory(error) else "failed", describe_error(error)
     return "completed", None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = f"{type(error).__name__}: {error}".lower()
+    return any(sign in text for signs in _OUT_OF_MEMORY.values() for sign in signs)
 
 
 def describe_error(error: BaseException) -> str:

@@ -90,7 +90,7 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
         _go_offline(store, folder)
         try:
             states.append(run_attempt(folder, partial(_run_shard, store, folder)))
-            if states[-1] == "interrupted":
+            if states[-1] == "timeout":
                 break  # the job's time is up; what it did not come to is planned again
         except (StoreError, OSError) as error:
             lost.append(f"{folder}: no outcome could be written: {error}")

@@ -9,6 +9,7 @@ therefore run in one container, or outside of any.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -40,6 +41,16 @@ def is_alive(process: ProcessId) -> bool | None:
     if process.host != socket.gethostname():
         return None
     return process.boot_id == _read_boot_id() and process.started_ticks == _read_start_ticks(process.pid)
+
+
+def list_descendants(pid: int) -> list[int]:
+    """All processes below one on this host, children before grandchildren."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *list_descendants(child)]
+    return found
 
 
 def _read_boot_id() -> str:
