@@ -6,17 +6,19 @@ Reads the lake; decides nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from nightboard.tasks.records import Commit, Evaluation, RecordError, ShardSpec
+from nightboard.tasks.outputs import MANIFEST
+from nightboard.tasks.records import Commit, Evaluation, Part, Parts, RecordError, ShardSpec
 from nightboard.tasks.store import Store
-from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, Table
+from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
 
 # Loading Python, the harness and a small model.
 START_S = 30.0
@@ -40,37 +42,56 @@ class ScoreKey:
 
 @dataclass(frozen=True)
 class Tries:
-    """The attempts of an evaluation that have ended: how many in each state, and the last reason."""
+    """The attempts at a shard that have ended: how many in each state, and how and when the last one did."""
 
     states: Mapping[str, int]
     last_reason: str | None
+    last_state: str | None = None
+    last_ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an evaluation has taken: seconds on one GPU (or on the CPU) per document and billion parameters."""
+    """What something has taken: seconds on one GPU (or on the CPU) per document and billion parameters."""
 
     params_b: float
     rate: float
 
 
+ShardKey = tuple[str, str]
+"""An evaluation's id and the name of one of its shards."""
+
+
 @dataclass(frozen=True)
 class History:
-    """What is known before planning. `last_attempts`: the highest number that anybody has claimed, by evaluation."""
+    """What is known before planning.
+
+    `in_flight`: evaluations with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the
+    highest number that anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that
+    are not scored. `parts`: how such evaluations are split. `costs`: by suite; `benchmark_costs`: by suite and
+    benchmark.
+    """
 
     scored: Mapping[ScoreKey, Evaluation] = field(default_factory=dict)
     in_flight: frozenset[ScoreKey] = frozenset()
-    last_attempts: Mapping[str, int] = field(default_factory=dict)
-    tries: Mapping[str, Tries] = field(default_factory=dict)
+    shards_in_flight: frozenset[ShardKey] = frozenset()
+    last_attempts: Mapping[ShardKey, int] = field(default_factory=dict)
+    tries: Mapping[ShardKey, Tries] = field(default_factory=dict)
+    finished: frozenset[ShardKey] = frozenset()
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     costs: Mapping[str, Sequence[Cost]] = field(default_factory=dict)
+    benchmark_costs: Mapping[tuple[str, str], Sequence[Cost]] = field(default_factory=dict)
 
 
-def read_table(store: Store, table: Table) -> pa.Table:
-    """All rows of a lake table, in the order of the file names; empty when nothing was ever written."""
+def read_table(store: Store, table: Table, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a lake table, in the order of the file names; empty when nothing was ever written.
+
+    Columns that a file was written without are null.
+    """
     files = sorted(str(path) for path in (store.lake / table.name).glob("*.parquet"))
     if not files:
-        return table.arrow.empty_table()
-    return ds.dataset(files, schema=table.arrow, format="parquet").to_table()
+        return table.arrow.empty_table().select(columns or table.arrow.names)
+    return ds.dataset(files, schema=table.arrow, format="parquet").to_table(columns)
 
 
 def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
@@ -87,29 +108,53 @@ def read_history(store: Store) -> History:
     """
     last_attempts, claimed = _read_claims(store)
     known = {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+    attempts = read_table(store, ATTEMPTS).sort_by([("attempt", "ascending")])
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
+    parts = _read_parts(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
+    costs, benchmark_costs = _measure_costs(store, known, outcomes)
     return History(
         scored={ScoreKey.of(known[key]): known[key] for key in sorted(outcomes) if key in known},
-        in_flight=frozenset(ScoreKey.of(known[key]) for key in claimed if key in known),
+        in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
+        shards_in_flight=claimed,
         last_attempts=last_attempts,
-        tries=_read_tries(store),
-        costs=_measure_costs(store, known, outcomes),
+        tries=_read_tries(attempts),
+        finished=_find_finished(store, attempts, parts),
+        parts=parts,
+        costs=costs,
+        benchmark_costs=benchmark_costs,
     )
 
 
-def _read_claims(store: Store) -> tuple[dict[str, int], set[str]]:
-    """The highest attempt of each evaluation, and the evaluations with an attempt that is not collected yet.
+def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]]:
+    """The highest attempt at each shard, and the shards with an attempt that is not collected yet.
 
     An attempt whose launch somebody has moved away is lost: its number stays taken, and it is not in flight.
     """
     attempts = [path.parent for path in store.runs.glob("*/*/*/spec.json")]
-    last: dict[str, int] = {}
+    last: dict[ShardKey, int] = {}
     for folder in attempts:
-        evaluation_id = folder.parents[1].name
-        last[evaluation_id] = max(last.get(evaluation_id, 0), int(folder.name))
+        key = (folder.parents[1].name, folder.parent.name)
+        last[key] = max(last.get(key, 0), int(folder.name))
     collected = {path.stem for path in (store.lake / ATTEMPTS.name).glob("*.parquet")}
     under_way = (f for f in attempts if f"{f.parents[1].name}-{f.parent.name}-{f.name}" not in collected)
-    return last, {folder.parents[1].name for folder in under_way if not _is_lost(store, folder)}
+    return last, frozenset((f.parents[1].name, f.parent.name) for f in under_way if not _is_lost(store, f))
+
+
+def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, tuple[Part, ...]]:
+    paths = ((key, store.parts_file(key)) for key in evaluation_ids)
+    return {key: Parts.read(path).parts for key, path in paths if path.exists()}
+
+
+def _find_finished(store: Store, attempts: pa.Table, parts: Mapping[str, tuple[Part, ...]]) -> frozenset[ShardKey]:
+    """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
+    completed = {(row["evaluation_id"], row["shard"]) for row in attempts.to_pylist() if row["state"] == "completed"}
+    return frozenset(
+        (key, part.name)
+        for key, of_evaluation in parts.items()
+        for part in of_evaluation
+        if (key, part.name) in completed
+        and all((store.work_dir(key, part.name) / name / MANIFEST).exists() for name in part.benchmarks)
+    )
 
 
 def _is_lost(store: Store, folder: Path) -> bool:
@@ -123,29 +168,54 @@ def _as_evaluation(row: dict[str, Any]) -> Evaluation:
     return Evaluation.model_validate({key: value for key, value in row.items() if key in Evaluation.model_fields})
 
 
-def _read_tries(store: Store) -> dict[str, Tries]:
-    states: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    reasons: dict[str, str | None] = {}
-    for row in read_table(store, ATTEMPTS).sort_by([("attempt", "ascending")]).to_pylist():
-        states[row["evaluation_id"]][row["state"]] += 1
-        reasons[row["evaluation_id"]] = row["reason"]
-    return {key: Tries(dict(counts), reasons[key]) for key, counts in states.items()}
+def _read_tries(attempts: pa.Table) -> dict[ShardKey, Tries]:
+    states: dict[ShardKey, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    last: dict[ShardKey, dict[str, Any]] = {}
+    for row in attempts.to_pylist():
+        key = (row["evaluation_id"], row["shard"])
+        states[key][row["state"]] += 1
+        last[key] = row
+    return {
+        key: Tries(dict(counts), last[key]["reason"], last[key]["state"], last[key]["ended_at"])
+        for key, counts in states.items()
+    }
 
 
 def _measure_costs(
     store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
-) -> dict[str, list[Cost]]:
-    """What has run, by suite. Starting takes as long for a small model as for a large one, so it is taken off first."""
-    samples: dict[str, int] = defaultdict(int)
+) -> tuple[dict[str, list[Cost]], dict[tuple[str, str], list[Cost]]]:
+    """What has run, by suite, and by suite and benchmark.
+
+    Starting takes as long for a small model as for a large one, so it is taken off first.
+    """
+    documents: dict[tuple[str, str], int] = defaultdict(int)
     for row in read_table(store, SUITES).to_pylist():
-        samples[row["suite_version"]] += row["n_samples"]
+        documents[row["suite_version"], row["benchmark"]] += row["n_samples"]
+        documents[row["suite_version"], ""] += row["n_samples"]
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
     costs: dict[str, list[Cost]] = defaultdict(list)
+    by_benchmark: dict[tuple[str, str], list[Cost]] = defaultdict(list)
+    seconds = _read_benchmark_seconds(store) if outcomes else {}
     for key, outcome in outcomes.items():
         evaluation, elapsed_s = evaluations.get(key), outcome["elapsed_s"]
         params_b = params.get(evaluation.fingerprint) if evaluation else None
-        if evaluation and params_b and samples[evaluation.suite_version] and elapsed_s > START_S:
-            gpus = max(1, round(outcome["gpu_hours"] * 3600 / elapsed_s))
-            rate = (elapsed_s - START_S) * gpus / (samples[evaluation.suite_version] * params_b)
+        if not (evaluation and params_b and elapsed_s and documents[evaluation.suite_version, ""]):
+            continue
+        gpus = max(1, round(outcome["gpu_hours"] * 3600 / elapsed_s))
+        per_b = gpus / params_b
+        if elapsed_s > START_S:
+            rate = (elapsed_s - START_S) * per_b / documents[evaluation.suite_version, ""]
             costs[evaluation.suite].append(Cost(params_b, rate))
-    return dict(costs)
+        for benchmark, taken_s in seconds.get(key, {}).items():
+            if taken_s and (count := documents[evaluation.suite_version, benchmark]):
+                by_benchmark[evaluation.suite, benchmark].append(Cost(params_b, taken_s * per_b / count))
+    return dict(costs), dict(by_benchmark)
+
+
+def _read_benchmark_seconds(store: Store) -> dict[str, dict[str, float | None]]:
+    """Seconds by evaluation and benchmark; null where a lake was written before they were kept."""
+    columns = ["evaluation_id", "benchmark", "benchmark_s"]
+    seconds: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for row in read_table(store, TASK_SCORES, columns).group_by(columns).aggregate([]).to_pylist():
+        seconds[row["evaluation_id"]][row["benchmark"]] = row["benchmark_s"]
+    return seconds

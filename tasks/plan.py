@@ -8,25 +8,43 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
+from typing import Literal
 
-from nightboard.profiles.models import ChatTemplate, Cluster, ModelSettings, Precision, Retries, Tier, WatchList
+from nightboard.profiles.models import (
+    ChatTemplate,
+    Cluster,
+    Ending,
+    ModelSettings,
+    Precision,
+    Tier,
+    WatchList,
+)
 from nightboard.profiles.resolve import hash_json, settings_for
-from nightboard.tasks.history import START_S, History, ScoreKey, Tries
-from nightboard.tasks.records import Commit, Evaluation, Job, Plan, ResolvedSuite, Shard, Skip
+from nightboard.tasks.estimate import Estimator
+from nightboard.tasks.history import START_S, History, ScoreKey, ShardKey, Tries
+from nightboard.tasks.records import Commit, Evaluation, Job, Part, Parts, Plan, ResolvedSuite, Shard, Skip
+from nightboard.tasks.split import split
 
-# Before anything was measured. A 7B model takes about three GPU-hours for the 21,606 documents of leaderboard-v2.
-GPU_S_PER_DOCUMENT_AND_B = 0.07
-CPU_S_PER_DOCUMENT_AND_B = 10.0
-# A measured cost serves for models up to so many times smaller or larger.
-SIMILAR_SIZE = 4.0
+# Bytes a parameter takes in each format; two where nothing is known.
+BYTES_PER_PARAM = {Precision.float32: 4.0, Precision.float16: 2.0, Precision.bfloat16: 2.0}
+DEFAULT_BYTES_PER_PARAM = 2.0
+# A cluster schedules jobs of a few lengths better than jobs of any length, and an array has one time limit.
+SHORTEST_LIMIT_MIN = 15
+# What a job needs beside evaluating: loading Python, the libraries and the weights from a busy file system.
+STARTING_MIN = 5.0
+# The batch to go on with where one that adapts itself ran out of memory.
+BATCH_AFTER_AUTO = 8
 
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """All that a plan depends on. `commits`: one per watched model and ref, in the order of the watch list."""
+    """All that a plan depends on. `commits`: one per watched model and ref, in the order of the watch list.
+
+    `night_started_at` is given when a night plans again: what ended since then in a way that is tried again only in the
+    next night is left out.
+    """
 
     board: str
     watch: WatchList
@@ -35,15 +53,25 @@ class PlanInputs:
     commits: Sequence[Commit]
     history: History
     now: datetime
+    night_started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A shard that is to run, and on what."""
+
+    shard: Shard
+    tier: Tier
+    timeouts: int
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A commit in a suite: what would run, or why not."""
+    """An evaluation that is to run."""
 
     evaluation: Evaluation
-    tier: Tier
-    estimate_s: float = 0.0
+    parts: Parts
+    pieces: tuple[_Piece, ...]
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -51,7 +79,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     chosen: dict[str, _Candidate] = {}
     skipped: list[Skip] = []
     settings: dict[str, ModelSettings] = {}
-    documents = {suite.version: count_documents(suite) for suite in inputs.suites}
+    estimator = Estimator(inputs.history.costs, inputs.history.benchmark_costs)
     # Of equal fingerprints the oldest commit is the one that runs: a re-upload is younger than what it copies.
     oldest_first = sorted(
         inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
@@ -59,17 +87,17 @@ def make_plan(inputs: PlanInputs) -> Plan:
     for commit in oldest_first:
         model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
         for suite in _suites_of(inputs.suites, model_settings):
-            found = _judge(commit, suite, model_settings, inputs, chosen)
+            found = _judge(commit, suite, model_settings, inputs, chosen, estimator)
             if isinstance(found, Skip):
                 skipped.append(found)
             else:
-                estimate_s = estimate_seconds(found.evaluation, documents[suite.version], found.tier, inputs.history)
-                chosen[found.evaluation.evaluation_id] = replace(found, estimate_s=estimate_s)
-    jobs = pack_jobs(chosen.values(), inputs)
+                chosen[found.evaluation.evaluation_id] = found
+    jobs = pack_jobs((piece for candidate in chosen.values() for piece in candidate.pieces), inputs.cluster)
     return Plan(
         board=inputs.board,
         created_at=inputs.now,
         evaluations=tuple(candidate.evaluation for candidate in chosen.values()),
+        parts=tuple(candidate.parts for candidate in chosen.values()),
         jobs=jobs,
         skipped=tuple(skipped),
         gpu_hours=sum(job.estimate_s * job.gpus for job in jobs) / 3600,
@@ -87,6 +115,7 @@ def _judge(
     settings: ModelSettings,
     inputs: PlanInputs,
     chosen: Mapping[str, _Candidate],
+    estimator: Estimator,
 ) -> _Candidate | Skip:
     def skip(kind: str, reason: str) -> Skip:
         return Skip.model_validate(
@@ -99,7 +128,7 @@ def _judge(
             }
         )
 
-    tier = choose_tier(inputs.cluster, commit.params_b)
+    tier = choose_tier(inputs.cluster, commit, settings)
     refusal = refuse(commit, settings, inputs.watch, tier)
     if refusal or tier is None:
         return skip("rejected", refusal or "no tier")
@@ -113,11 +142,64 @@ def _judge(
     if evaluation.evaluation_id in chosen:
         first = chosen[evaluation.evaluation_id].evaluation
         return skip("same_fingerprint", f"same fingerprint as {first.model_id}@{first.revision[:7]}, evaluated once")
-    if key in history.in_flight:
+    is_split = evaluation.evaluation_id in history.parts
+    if key in history.in_flight and not is_split:
         return skip("in_flight", "already running or submitted")
-    if reason := gave_up(history.tries.get(evaluation.evaluation_id), inputs.cluster.retries):
-        return skip("gave_up", reason)
-    return _Candidate(evaluation, tier)
+    parts = _parts_of(evaluation, suite, tier, history, estimator)
+    pieces = []
+    for part in parts:
+        piece = _find_piece(evaluation, suite, part, tier, inputs, estimator)
+        if isinstance(piece, tuple):
+            return skip(*piece)
+        pieces += [piece] if piece else []
+    if not pieces:
+        return skip("in_flight", "already running or submitted")
+    return _Candidate(evaluation, Parts(evaluation_id=evaluation.evaluation_id, parts=parts), tuple(pieces))
+
+
+def _parts_of(
+    evaluation: Evaluation, suite: ResolvedSuite, tier: Tier, history: History, estimator: Estimator
+) -> tuple[Part, ...]:
+    """How the evaluation is split: as it was before, else by what it will take."""
+    if fixed := history.parts.get(evaluation.evaluation_id):
+        return fixed
+    limit_s = None if tier.shard_above_min is None else tier.shard_above_min * 60
+    return split(suite.suite, estimator.benchmarks(suite, evaluation.params_b, tier), START_S, limit_s)
+
+
+def _find_piece(
+    evaluation: Evaluation,
+    suite: ResolvedSuite,
+    part: Part,
+    tier: Tier,
+    inputs: PlanInputs,
+    estimator: Estimator,
+) -> _Piece | tuple[str, str] | None:
+    """The shard to run; None when it is done or under way; kind and reason of a skip when it is not to run."""
+    key: ShardKey = (evaluation.evaluation_id, part.name)
+    history = inputs.history
+    if key in history.finished:
+        return None
+    tries = history.tries.get(key)
+    if reason := gave_up(tries, inputs.cluster, part):
+        return "gave_up", reason
+    if reason := _waits_for_next_night(tries, inputs):
+        return "later", reason
+    if key in history.shards_in_flight:
+        return None
+    states = tries.states if tries else {}
+    resources = shrink(inputs.cluster, tier, states.get("out_of_memory", 0))
+    if resources is None:
+        return "gave_up", f"gave up: out of memory in the largest tier too{_tell_shard(part)}: {_last_reason(tries)}"
+    tier, batch_size = resources
+    shard = Shard(
+        evaluation_id=evaluation.evaluation_id,
+        part=part,
+        attempt=1 + history.last_attempts.get(key, 0),
+        batch_size=batch_size,
+        estimate_s=estimator.part(suite, part, evaluation.params_b, tier),
+    )
+    return _Piece(shard, tier, states.get("timeout", 0))
 
 
 def refuse(commit: Commit, settings: ModelSettings, watch: WatchList, tier: Tier | None) -> str | None:
@@ -136,11 +218,22 @@ def refuse(commit: Commit, settings: ModelSettings, watch: WatchList, tier: Tier
     return None
 
 
-def choose_tier(cluster: Cluster, params_b: float | None) -> Tier | None:
-    """The first tier that a model fits; the largest for a model of unknown size."""
-    if params_b is None:
+def choose_tier(cluster: Cluster, commit: Commit, settings: ModelSettings) -> Tier | None:
+    """The first tier that the weights fit; the largest for a model of unknown size."""
+    if commit.params_b is None:
         return cluster.tiers[-1]
-    return next((tier for tier in cluster.tiers if params_b <= tier.up_to_params_b), None)
+    weights_gb = commit.params_b * _bytes_per_param(commit, settings)
+    return next((tier for tier in cluster.tiers if weights_gb <= tier.up_to_params_b * tier.bytes_per_param), None)
+
+
+def _bytes_per_param(commit: Commit, settings: ModelSettings) -> float:
+    """In the format that they are loaded in; of a format that is not known, as they are stored."""
+    precision = _resolve_precision(settings, commit)
+    if precision != "auto":
+        return BYTES_PER_PARAM[Precision(precision)]
+    if commit.size_gb and commit.params_b:
+        return commit.size_gb / commit.params_b
+    return DEFAULT_BYTES_PER_PARAM
 
 
 def make_evaluation(commit: Commit, suite: ResolvedSuite, settings: ModelSettings, tier: Tier) -> Evaluation:
@@ -177,79 +270,128 @@ def _resolve_precision(settings: ModelSettings, commit: Commit) -> str:
     return commit.stored_precision if commit.stored_precision in set(Precision) else "auto"
 
 
-def gave_up(tries: Tries | None, retries: Retries) -> str | None:
-    """Why an evaluation is not tried again; None when it may be."""
-    if tries is None:
-        return None
-    counts = {
-        "failed": tries.states.get("failed", 0) + tries.states.get("invalid", 0),
-        "interrupted": tries.states.get("interrupted", 0),
-        "fetch": tries.states.get("fetch_failed", 0),
-    }
-    for cause, count in counts.items():
-        if count >= getattr(retries, cause):
-            return f"gave up after {count} {cause} attempt{'s' if count > 1 else ''}: {tries.last_reason}"
+def gave_up(tries: Tries | None, cluster: Cluster, part: Part) -> str | None:
+    """Why a shard is not tried again, and so its evaluation is not; None when it may be."""
+    for state, count in (tries.states if tries else {}).items():
+        if state == "completed":
+            continue
+        ending: Ending = state  # type: ignore[assignment]
+        if count < cluster.retry(ending).attempts:
+            continue
+        if ending == "cancelled":
+            return f"{_last_reason(tries)}; raise retries.cancelled.attempts in the cluster profile to run it again"
+        cause = ending.replace("_", " ")
+        attempts = f"attempt{'s' if count > 1 else ''}"
+        return f"gave up after {count} {cause} {attempts}{_tell_shard(part)}: {_last_reason(tries)}"
     return None
 
 
-def count_documents(suite: ResolvedSuite) -> int:
-    """Documents that a complete evaluation in the suite scores."""
-    benchmarks = suite.suite.benchmarks.values()
-    return sum(suite.suite.expected_samples(task) for each in benchmarks for task in each.tasks.values())
+def _tell_shard(part: Part) -> str:
+    return "" if part.name == "all" else f" at {part.name}"
 
 
-def estimate_seconds(evaluation: Evaluation, documents: int, tier: Tier, history: History) -> float:
-    """Computing time: documents times size times what models of similar size have taken, or a first guess."""
-    size = tier.up_to_params_b if evaluation.params_b is None else evaluation.params_b
-    measured = [
-        cost.rate
-        for cost in history.costs.get(evaluation.suite, ())
-        if size / SIMILAR_SIZE <= cost.params_b <= size * SIMILAR_SIZE
-    ]
-    guess = GPU_S_PER_DOCUMENT_AND_B if tier.gpus else CPU_S_PER_DOCUMENT_AND_B
-    return START_S + documents * size * (median(measured) if measured else guess) / max(1, tier.gpus)
+def _last_reason(tries: Tries | None) -> str:
+    return (tries and tries.last_reason) or "no reason is known"
 
 
-def pack_jobs(candidates: Iterable[_Candidate], inputs: PlanInputs) -> tuple[Job, ...]:
-    """Turn evaluations into jobs, longest first; short ones of a tier share jobs, one after the other."""
-    benchmarks = {suite.version: tuple(suite.suite.benchmarks) for suite in inputs.suites}
+def _waits_for_next_night(tries: Tries | None, inputs: PlanInputs) -> str | None:
+    """Why a shard that may be tried again is not tried again tonight."""
+    started = inputs.night_started_at
+    if started is None or tries is None or tries.last_state in (None, "completed"):
+        return None
+    ending: Ending = tries.last_state  # type: ignore[assignment]
+    if tries.last_ended_at is None or tries.last_ended_at < started or inputs.cluster.retry(ending).tonight:
+        return None
+    return f"{ending.replace('_', ' ')} tonight, tried again in the next run: {_last_reason(tries)}"
+
+
+def shrink(cluster: Cluster, tier: Tier, times: int) -> tuple[Tier, int | Literal["auto"]] | None:
+    """Tier and batch after so many out-of-memory endings: half the batch, then the next tier, and so on.
+
+    None when there is no larger tier of the same back end.
+    """
+    batch: int | Literal["auto"] = tier.batch_size
+    is_halved = False
+    for _ in range(times):
+        if not is_halved and batch != 1:
+            batch, is_halved = BATCH_AFTER_AUTO if batch == "auto" else batch // 2, True
+            continue
+        larger = cluster.tiers[cluster.tiers.index(tier) + 1 :]
+        following = next((each for each in larger if each.backend == tier.backend), None)
+        if following is None:
+            return None
+        tier, batch, is_halved = following, following.batch_size, False
+    return tier, batch
+
+
+# -------------------------------------------------------------------------------------------------------------- jobs
+
+
+def pack_jobs(pieces: Iterable[_Piece], cluster: Cluster) -> tuple[Job, ...]:
+    """Turn shards into jobs, longest first; short ones of a tier share jobs, one after the other."""
     jobs: list[Job] = []
-    by_tier: dict[str, list[_Candidate]] = {}
-    for candidate in candidates:
-        by_tier.setdefault(candidate.tier.name, []).append(candidate)
-    for tier in inputs.cluster.tiers:
-        members = sorted(by_tier.get(tier.name, ()), key=lambda c: (-c.estimate_s, c.evaluation.evaluation_id))
+    by_tier: dict[str, list[_Piece]] = {}
+    for piece in pieces:
+        by_tier.setdefault(piece.tier.name, []).append(piece)
+    for tier in cluster.tiers:
+        members = sorted(by_tier.get(tier.name, ()), key=lambda p: (-p.shard.estimate_s, *_name(p)))
         limit_s = tier.share_job_below_min * 60
-        short = [candidate for candidate in members if candidate.estimate_s < limit_s]
-        groups = [[candidate] for candidate in members if candidate.estimate_s >= limit_s]
-        groups += _share(short, tier, inputs.cluster.max_jobs)
-        jobs += [_make_job(tier, group, benchmarks, inputs.history) for group in groups if group]
-    return tuple(sorted(jobs, key=lambda job: (-job.estimate_s, job.shards[0].evaluation_id)))
+        short = [piece for piece in members if piece.shard.estimate_s < limit_s]
+        groups = [[piece] for piece in members if piece.shard.estimate_s >= limit_s]
+        groups += _share(short, tier, cluster.max_jobs)
+        jobs += [_make_job(tier, group, cluster) for group in groups if group]
+    return tuple(sorted(jobs, key=lambda job: (-job.estimate_s, job.shards[0].evaluation_id, job.shards[0].shard)))
 
 
-def _share(short: Sequence[_Candidate], tier: Tier, max_jobs: int) -> list[list[_Candidate]]:
-    """Deal evaluations, longest first, to the job that has least so far; no job beyond half the tier's time."""
-    total_s = sum(candidate.estimate_s for candidate in short)
+def _name(piece: _Piece) -> ShardKey:
+    return piece.shard.evaluation_id, piece.shard.shard
+
+
+def _share(short: Sequence[_Piece], tier: Tier, max_jobs: int) -> list[list[_Piece]]:
+    """Deal shards, longest first, to the job that has least so far; no job beyond half the tier's time."""
+    total_s = sum(piece.shard.estimate_s for piece in short)
     count = min(len(short), max(max_jobs, math.ceil(total_s / (tier.time_min * 30))))
-    groups: list[list[_Candidate]] = [[] for _ in range(count)]
+    groups: list[list[_Piece]] = [[] for _ in range(count)]
     loads = [(0.0, index) for index in range(count)]
-    for candidate in short:
+    for piece in short:
         load, least = loads[0]
-        groups[least].append(candidate)
-        heapq.heapreplace(loads, (load + candidate.estimate_s, least))
+        groups[least].append(piece)
+        heapq.heapreplace(loads, (load + piece.shard.estimate_s, least))
     return groups
 
 
-def _make_job(
-    tier: Tier, group: Sequence[_Candidate], benchmarks: Mapping[str, tuple[str, ...]], history: History
-) -> Job:
-    shards = tuple(
-        Shard(
-            evaluation_id=candidate.evaluation.evaluation_id,
-            attempt=1 + history.last_attempts.get(candidate.evaluation.evaluation_id, 0),
-            benchmarks=benchmarks[candidate.evaluation.suite_version],
-            estimate_s=candidate.estimate_s,
-        )
-        for candidate in group
+def _make_job(tier: Tier, group: Sequence[_Piece], cluster: Cluster) -> Job:
+    shards = tuple(piece.shard for piece in group)
+    estimate_s = sum(shard.estimate_s for shard in shards)
+    timeouts = max(piece.timeouts for piece in group)
+    return Job(
+        tier=tier.name,
+        shards=shards,
+        gpus=tier.gpus * tier.nodes,
+        time_min=limit_minutes(estimate_s, timeouts, tier, cluster),
     )
-    return Job(tier=tier.name, shards=shards, gpus=tier.gpus * tier.nodes, time_min=tier.time_min)
+
+
+def limit_minutes(estimate_s: float, timeouts: int, tier: Tier, cluster: Cluster) -> int:
+    """A job's time limit: its estimate with head-room, in one of a few classes, up to the tier's.
+
+    Doubled for each time that it was too short. Only SLURM plans by it; elsewhere a job may take the tier's time.
+    """
+    if cluster.executor != "slurm":
+        return tier.time_min
+    needed = (STARTING_MIN + estimate_s / 60 * cluster.time_headroom) * 2**timeouts
+    doublings = max(0, math.ceil(math.log2(needed / SHORTEST_LIMIT_MIN)))
+    return min(SHORTEST_LIMIT_MIN * 2**doublings, tier.time_min)
+
+
+def group_arrays(jobs: Iterable[Job], max_array_size: int | None) -> list[tuple[Job, ...]]:
+    """Jobs as arrays: one a tier and time limit, in chunks of what fits into one; longest first inside and across."""
+    arrays: dict[tuple[str, int], list[Job]] = {}
+    for job in jobs:
+        arrays.setdefault((job.tier, job.time_min), []).append(job)
+    chunks = []
+    for members in arrays.values():
+        size = max_array_size or len(members)
+        longest_first = sorted(members, key=lambda job: -job.estimate_s)
+        chunks += [tuple(longest_first[start : start + size]) for start in range(0, len(longest_first), size)]
+    return sorted(chunks, key=lambda chunk: -chunk[0].estimate_s)

@@ -180,7 +180,7 @@ class Skip(Record):
     model_id: str
     revision: str
     suite: str
-    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up"]
+    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later"]
     reason: str
 
 

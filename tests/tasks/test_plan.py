@@ -129,13 +129,14 @@ def test_plan_gives_up_by_cause_and_counts_the_next_attempt() -> None:
 
     def plan_after(last: int, **states: int) -> Plan:
         tries = Tries(states=states, last_reason="CUDA error")
-        history = History(tries={evaluation_id: tries}, last_attempts={evaluation_id: last})
+        key = (evaluation_id, "all")
+        history = History(tries={key: tries}, last_attempts={key: last})
         return make_plan(replace(inputs, history=history))
 
     assert plan_after(1, failed=1).jobs[0].shards[0].attempt == 2
     assert plan_after(4, interrupted=4).jobs[0].shards[0].attempt == 5
-    assert plan_after(30, not_started=30).jobs[0].shards[0].attempt == 31
-    assert reasons(plan_after(2, failed=1, invalid=1)) == [
+    assert plan_after(2, failed=1, invalid=1).jobs[0].shards[0].attempt == 3, "each ending has its own count"
+    assert reasons(plan_after(2, failed=2)) == [
         ("gave_up", "gave up after 2 failed attempts: CUDA error"),
     ]
     assert plan_after(5, interrupted=5).skipped[0].kind == "gave_up"
