@@ -84,7 +84,7 @@ def _jobs_stopped(store: Store) -> Iterator[None]:
 
 def _stop_jobs(store: Store) -> None:
     processes = [each for path in store.launches.glob("*/submission.json") for each in Submission.read(path).processes]
-    processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.json")]
+    processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.*.json")]
     for process in processes:
         # A flow itself may stand there, as the one that gave an attempt up.
         if process and process.pid != os.getpid() and is_alive(process):

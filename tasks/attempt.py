@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nightboard.tasks.ownership import heartbeat, take
+from nightboard.tasks.ownership import OUTCOME_FILE, heartbeat, take
 from nightboard.tasks.records import Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
 from nightboard.tasks.validate import OutputError
@@ -32,16 +33,22 @@ _COPY_INTERVAL_S = 1.0
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 # An error that an operator meets often is said in words before its own text.
 _OUT_OF_MEMORY = {
-    "out of GPU memory": ("cuda out of memory", "hip out of memory", "outofmemoryerror"),
+    "out of GPU memory": (
+        "cuda out of memory", "hip out of memory", "outofmemoryerror", "cuda error: out of memory",
+        "cublas_status_alloc_failed", "less than desired gpu memory utilization", "no available memory for the cache",
+        "larger than the available kv cache memory",
+    ),
     "out of host memory": ("memoryerror", "can't allocate memory", "cannot allocate memory"),
-}
+}  # fmt: skip
 _KNOWN_ERRORS = {
     "no space left on the disk": ("no space left on device", "disk quota exceeded", "disk is full"),
     **_OUT_OF_MEMORY,
 }
+# vLLM computes in a process of its own, whose error stands in the log only.
+_ENGINE_ERRORS = ("engine core", "enginecore", "enginedead")
 
 _log = logging.getLogger(__name__)
-State = Literal["completed", "failed", "invalid", "out_of_memory", "timeout"]
+State = Literal["completed", "failed", "invalid", "out_of_memory", "timeout", "preempted"]
 
 
 class ShardError(Exception):
@@ -61,16 +68,19 @@ class Progress(Record):
 def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
     """Run the shard if the attempt is ours to run; returns the outcome's state, or `left` when it is somebody else's.
 
-    Raises StoreError or OSError only when no outcome could be written.
+    Raises StoreError or OSError only when no outcome could be written. A SystemExit goes through and leaves none: that
+    is how submitit ends a preempted job that it has put back into the queue, to go on later with the same attempt.
     """
     if not folder.is_dir():
         raise StoreError("the attempt's folder does not exist. Was the store moved?")
+    if _read_rank():
+        return "left"  # a job of several nodes starts this on each
     if not take(folder, read_job_id()):
         print(f"{folder}: another run has this attempt, it has ended, or a flow gave it up; it is left", flush=True)
         return "left"
     started_at = datetime.now(UTC)
     with record_log(folder / LOG), heartbeat(folder):
-        state, reason = _try_shard(run_shard)
+        state, reason = _try_shard(run_shard, folder / LOG)
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -80,7 +90,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         ended_at=datetime.now(UTC),
         log_tail=() if state == "completed" else read_log_tail(folder / LOG),
     )
-    if not claim_file(folder / "outcome.json", outcome.to_bytes()):
+    if not claim_file(folder / OUTCOME_FILE, outcome.to_bytes()):
         print(f"{folder}: somebody else has written an outcome already; that one counts", flush=True)
     return state
 
@@ -90,19 +100,26 @@ def _read_node() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
+def _is_local() -> bool:
+    """A local job may have been started by a flow that is itself a job of SLURM."""
+    return "SUBMITIT_LOCAL_JOB_ID" in os.environ
+
+
+def _read_rank() -> int:
+    return 0 if _is_local() else int(os.environ.get("SLURM_PROCID", "0"))
+
+
 def read_job_id() -> str | None:
     """The cluster's name for this job, as the launch recorded it; None outside of a job."""
     env = os.environ
+    if _is_local():
+        return env["SUBMITIT_LOCAL_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '0')}"
-    return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID")
+    return env.get("SLURM_JOB_ID")
 
 
-# What submitit raises in a job whose time is up. Named as text: submitit has one door, and this is not it.
-_STOPPED = ("UncompletedJobError",)
-
-
-def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
+def _try_shard(run_shard: Callable[[], None], log: Path) -> tuple[State, str | None]:
     """How the shard ended and, unless it completed, why: in words and in one line."""
     try:
         run_shard()
@@ -113,17 +130,47 @@ def _try_shard(run_shard: Callable[[], None]) -> tuple[State, str | None]:
         _log.error("%s", error)
         return "failed", _shorten(str(error))
     except Exception as error:
-        if type(error).__name__ in _STOPPED:
+        if stopped := _read_stop(error):
             _log.error("%s", error)
-            return "timeout", f"the job was stopped at its time limit: {_shorten(str(error))}"
+            return stopped
         _log.exception("the shard failed")
-        return "out_of_memory" if _is_out_of_memory(error) else "failed", describe_error(error)
+        return _judge_error(error, log)
     return "completed", None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = f"{type(error).__name__}: {error}".lower()
-    return any(sign in text for signs in _OUT_OF_MEMORY.values() for sign in signs)
+def _read_stop(error: Exception) -> tuple[State, str] | None:
+    """How the job was stopped, when submitit's answer to a signal is what ended the shard.
+
+    Named as text: submitit has one door, and this is not it. Out of time, it raises an error of its own. Preempted, it
+    asks SLURM to start the job again, which a site may forbid and a container may not have the command for.
+    """
+    if type(error).__name__ == "UncompletedJobError":
+        return "timeout", f"the job was stopped at its time limit: {_shorten(str(error))}"
+    is_refused = isinstance(error, subprocess.SubprocessError) and getattr(error, "cmd", [""])[0] == "scontrol"
+    if is_refused or (isinstance(error, FileNotFoundError) and error.filename == "scontrol"):
+        return "preempted", f"the job was preempted and could not be put back into the queue: {_shorten(str(error))}"
+    return None
+
+
+def _judge_error(error: Exception, log: Path) -> tuple[State, str]:
+    """Whether an unexpected error, what caused it, or what vLLM's own process wrote of it, is a lack of memory."""
+    causes = list(_walk_causes(error))
+    reasons = [describe_error(each) for each in causes]
+    if any(sign in reasons[0].lower() for sign in _ENGINE_ERRORS):
+        causes += [RuntimeError(line) for line in read_log_tail(log, lines=200)]
+    for cause in causes:
+        if any(describe_error(cause).startswith(words) for words in _OUT_OF_MEMORY):
+            return "out_of_memory", describe_error(cause)
+    return "failed", reasons[0]
+
+
+def _walk_causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def describe_error(error: BaseException) -> str:
@@ -140,16 +187,16 @@ def _shorten(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ the log
 
 
-def read_log_tail(path: Path) -> tuple[str, ...]:
-    """The last 20 lines of a log, each as a terminal would show it once a progress bar has overwritten itself."""
+def read_log_tail(path: Path, lines: int = _TAIL_LINES) -> tuple[str, ...]:
+    """The last lines of a log, each as a terminal would show it once a progress bar has overwritten itself."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return ()
-    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return tuple(_TOKEN.sub("hf_***", line) for line in lines if line)[-_TAIL_LINES:]
+    shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return tuple(_TOKEN.sub("hf_***", line) for line in shown if line)[-lines:]
 
 
 @contextlib.contextmanager

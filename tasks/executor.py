@@ -1,126 +1,34 @@
-"""The one door to submitit and to the commands of SLURM: starts jobs, says what became of them, stops them.
+"""The back ends of a cluster, and the one door to submitit: starts jobs, says what became of them, stops them.
 
-Owns how a launch becomes processes, and what SLURM's words mean. Knows nothing of evaluations: a job is a function and
-its arguments.
+Owns how a launch becomes processes. What SLURM says is read in slurm.py; of evaluations nothing is known here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import submitit
-from submitit.core.utils import DelayedSubmission, FailedJobError
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError, JobPaths
 
-from nightboard.profiles.models import Cluster, Ending, SlurmOptions
-from nightboard.tasks.process import is_alive, list_descendants, process_of
+from nightboard.profiles.models import Cluster
+from nightboard.tasks import slurm
+from nightboard.tasks.jobs import Call, ClusterAway, Executor, ExecutorError, JobReport, Resources, Started
+from nightboard.tasks.process import find_processes, is_alive, kill_process, list_descendants, process_of
 from nightboard.tasks.records import ProcessId, Submission
 
+__all__ = ["Call", "ClusterAway", "Executor", "ExecutorError", "JobReport", "Resources", "Started", "open_executor"]
 
-class ExecutorError(Exception):
-    """Jobs cannot be submitted or stopped; the message says why."""
-
-
-class ClusterAway(ExecutorError):
-    """The cluster does not answer for now; what was asked of it may or may not have been done."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One job to start: what it runs."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each job of an array gets. `gpus`, `cpus` and `mem_gb` are a node's."""
-
-    gpus: int
-    nodes: int
-    cpus: int | None
-    mem_gb: float | None
-    time_min: int
-    options: SlurmOptions
-
-
-@dataclass(frozen=True)
-class Started:
-    """A job that was handed over. `process` is its local controller, None where there is none."""
-
-    job_id: str
-    process: ProcessId | None
-
-
-@dataclass(frozen=True)
-class JobReport:
-    """What is known of a job.
-
-    `state` is SLURM's word, UNKNOWN where there is none. `is_over` is None when nobody here can tell. `ending` is set
-    when the job is over and did not end well; `reason` says it in words.
-    """
-
-    state: str
-    is_over: bool | None
-    ending: Ending | None = None
-    reason: str | None = None
-    node: str | None = None
-    elapsed_s: float | None = None
-    exit_code: str | None = None
-    energy_j: float | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-
-
-class Executor(Protocol):
-    """What launching needs of a cluster. `name` is what a cluster profile calls it."""
-
-    name: str
-
-    def max_array_size(self) -> int | None:
-        """Jobs that fit into one array; None where nobody bounds them."""
-        ...
-
-    def submit(
-        self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
-    ) -> list[Started]:
-        """Hand over all calls as one array called `name`; the answer has their order.
-
-        At most `parallelism` run at once; None: all. Raises ExecutorError when the array is refused, ClusterAway when
-        the cluster did not answer in time.
-        """
-        ...
-
-    def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport] | None:
-        """What became of all jobs of these submissions, by job id; None when the cluster does not answer."""
-        ...
-
-    def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
-        """The jobs of the array called `name`, in the order of its `calls`; None when the cluster knows none.
-
-        Puts right what a flow that was killed while it submitted has left half-done. Raises ClusterAway.
-        """
-        ...
-
-    def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
-        """Stop jobs of a submission. Raises ExecutorError when they cannot be."""
-        ...
-
-    def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
-        """Let so many jobs of the array that these jobs are of run at once. Raises ExecutorError."""
-        ...
+_log = logging.getLogger(__name__)
 
 
 def open_executor(cluster: Cluster) -> Executor:
@@ -157,36 +65,38 @@ class LocalExecutor:
         executor.update_parameters(
             name=name, timeout_min=resources.time_min, gpus_per_node=resources.gpus, stderr_to_stdout=True
         )
-        with _interrupts_ignored(), _environment_without_tokens():
+        with _interrupts_ignored(), _environment_without(is_secret):
             job = executor.submit(call.function, *call.arguments)
         self._children.append(job)
         return Started(job_id=str(job.job_id), process=process_of(int(job.job_id)))
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport]:
-        """A job runs while its controller lives; nobody can tell of one on another host."""
+        """A job runs while its controller lives; nobody here can tell of one on another host."""
         # Asking each child for its state also takes the dead ones off the process table.
         self._children[:] = [job for job in self._children if job.state == "RUNNING"]
-        return {
-            job_id: _report_process(process)
-            for each in submissions
-            for job_id, process in zip(each.job_ids, each.processes, strict=True)
-            if job_id
-        }
+        reports: dict[str, JobReport] = {}
+        for each in submissions:
+            for job_id, process in zip(each.job_ids, each.processes, strict=True):
+                report = _report_process(process)
+                # Job ids are pids. Of two jobs that share one, the dead waits until the other is over, too.
+                if job_id and (job_id not in reports or reports[job_id].is_over):
+                    reports[job_id] = report
+        return reports
 
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> None:
-        """Nobody: a local job is known by its process alone, which has taken its attempt if it ever began."""
+        """None: a local job is known by its process alone, which takes its attempt if it ever begins."""
         return
 
     def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
-        """Kill the controllers and all that they have started."""
-        for process in (submission.processes[index] for index in indexes):
-            if process is None or is_alive(process) is False:
-                continue
-            if is_alive(process) is None:
-                raise ExecutorError(f"the job runs on {process.host}, not on this host. Cancel it there.")
-            for pid in (process.pid, *list_descendants(process.pid)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """Kill the jobs' processes on this host. A run on another host notices by itself that it lost its attempt."""
+        for index in indexes:
+            for _ in range(10):  # a process may start another one meanwhile
+                pids = _find_job_processes(submission, index)
+                if not pids:
+                    break
+                for pid in pids:
+                    kill_process(pid)
+                time.sleep(0.05)
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
         """Nothing to throttle: all jobs run already."""
@@ -194,12 +104,23 @@ class LocalExecutor:
 
 def _report_process(process: ProcessId | None) -> JobReport:
     alive = False if process is None else is_alive(process)
-    if alive is None:
-        return JobReport("UNKNOWN", is_over=None)
     host = process.host if process else None
+    if alive is None:
+        return JobReport("UNKNOWN", is_over=None, node=host)
     if alive:
         return JobReport("RUNNING", is_over=False, node=host)
-    return JobReport("UNKNOWN", is_over=True, ending="interrupted", node=host)
+    return JobReport("UNKNOWN", is_over=True, ending="interrupted", reason="the job's process is gone", node=host)
+
+
+def _find_job_processes(submission: Submission, index: int) -> list[int]:
+    """The job's controller and all below it; also those that outlived their controller."""
+    controller, job_id = submission.processes[index], submission.job_ids[index]
+    if controller is None or is_alive(controller) is None:
+        return []
+    roots = [controller.pid] if is_alive(controller) else []
+    # submitit's names; the command holds the folder, which is the launch's own.
+    roots += find_processes({"SUBMITIT_LOCAL_JOB_ID": job_id}, {"SUBMITIT_LOCAL_COMMAND": submission.launch_id})
+    return [pid for root in roots for pid in (root, *list_descendants(root))]
 
 
 class DryExecutor:
@@ -238,54 +159,18 @@ class DryExecutor:
 
 # ------------------------------------------------------------------------------------------------------------ SLURM
 
-# What each of SLURM's words means: under way (None), or how the job ended, and that in words.
-STATES: dict[str, tuple[Ending | None, str]] = {
-    "PENDING": (None, "waits for its turn"),
-    "CONFIGURING": (None, "its nodes are being prepared"),
-    "RUNNING": (None, "runs"),
-    "SUSPENDED": (None, "is suspended"),
-    "STOPPED": (None, "is stopped and keeps its nodes"),
-    "SIGNALING": (None, "is being signalled"),
-    "RESIZING": (None, "changes its size"),
-    "STAGE_OUT": (None, "copies its files"),
-    "COMPLETING": (None, "is ending"),
-    "REQUEUED": (None, "was put back into the queue"),
-    "REQUEUE_FED": (None, "was put back into the queue of its federation"),
-    "REQUEUE_HOLD": (None, "was put back into the queue and is held; release it with scontrol release"),
-    "SPECIAL_EXIT": (None, "was put back into the queue with a special exit and is held"),
-    "RESV_DEL_HOLD": (None, "is held because its reservation was deleted"),
-    "COMPLETED": (None, "the job ended without an outcome"),
-    "FAILED": ("failed", "the job failed with exit code {exit_code}"),
-    "TIMEOUT": ("timeout", "the job reached its time limit"),
-    "DEADLINE": ("deadline", "the job reached its deadline"),
-    "PREEMPTED": ("preempted", "the job was preempted by another"),
-    "NODE_FAIL": ("node_fail", "the node failed ({node})"),
-    "BOOT_FAIL": ("boot_fail", "the node did not boot ({node})"),
-    "OUT_OF_MEMORY": ("out_of_memory", "out of host memory: the job used more than it had asked for"),
-    "CANCELLED": ("cancelled", "the job was cancelled by {by}"),
-    "REVOKED": ("revoked", "the job was taken over by another cluster of its federation"),
-}
-_ENDED = frozenset(state for state, (ending, _) in STATES.items() if ending) | {"COMPLETED"}
-# These may come back: SLURM puts the job into the queue again, and accounting learns of it when it starts.
-_MAY_RETURN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
-# A job that accounting does not know is believed in for so long; it is told of new jobs with a delay.
-UNKNOWN_LIMIT = timedelta(minutes=2)
 # A cluster that is away is waited for so long while an array is being submitted.
 PATIENCE_S = 600.0
-RETRY_S = 5.0
-COMMAND_TIMEOUT_S = 60.0
-SIGNAL_DELAY_S = 60
-_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "ElapsedRaw", "Start", "End", "ConsumedEnergyRaw")
-_AWAY = re.compile(
-    r"unable to contact slurm|connection refused|socket timed out|zero bytes|temporarily unavailable|"
-    r"unable to connect|connection timed out|communication connection failure|slurm_persist_conn|no answer within|"
-    r"slurmdbd connection|problem talking to|in standby mode",
-    re.IGNORECASE,
+# Between two tries; also the time that an sbatch whose answer was lost has to become a job.
+RETRY_S = 10.0
+# Accounting hears of new jobs with a delay: one that it does not know is believed in for so long.
+UNKNOWN_LIMIT = timedelta(minutes=2)
+SIGNAL_DELAY_S = 90
+# What a tier, a launch or this file says itself; a profile passes on everything else that submitit knows.
+OWN_PARAMETERS = frozenset(
+    {"job_name", "time", "nodes", "ntasks_per_node", "cpus_per_task", "gpus_per_node", "num_gpus", "mem"}
+    | {"array_parallelism", "stderr_to_stdout"}
 )
-_NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
-# What a login shell may hold and a job must not see.
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
-_submitting = threading.Lock()
 
 
 class SlurmExecutor:
@@ -296,265 +181,232 @@ class SlurmExecutor:
 
     name = "slurm"
 
-    def max_array_size(self) -> int | None:
-        """MaxArraySize of the cluster's configuration."""
-        return self._max_array_size
+    def __init__(self) -> None:
+        self._max_array_size: int | None = None
+        self._has_accounting = True
 
-    @cached_property
-    def _max_array_size(self) -> int | None:
-        found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-        return int(found[1]) if found else None
+    def max_array_size(self) -> int | None:
+        """As the cluster is configured; asked once."""
+        self._max_array_size = self._max_array_size or slurm.read_max_array_size()
+        return self._max_array_size
 
     def submit(
         self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
     ) -> list[Started]:
-        """One sbatch. While the cluster does not answer it is looked for by its name and tried again."""
+        """One sbatch. When its answer is lost the array is looked for by its name before it is tried again."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return self._submit_once(folder, name, calls, resources, parallelism)
-            except ClusterAway:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_S)
-            # The answer to sbatch may have been lost after it was accepted.
-            with contextlib.suppress(ClusterAway):
-                if started := self.find(folder, name, calls):
-                    return started
+                return _submit_array(folder, name, calls, resources, parallelism)
+            except ClusterAway as error:
+                _log.warning("%s; trying again for %.0f s", error, max(0.0, deadline - time.monotonic()))
+                if found := self._find_until(deadline, folder, name, calls, error):
+                    return found
+            for path in _pickles_without_job(folder):
+                path.unlink(missing_ok=True)
 
-    def _submit_once(
-        self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
-    ) -> list[Started]:
-        try:
-            executor = submitit.SlurmExecutor(folder, python=resources.options.python)
-        except RuntimeError:
-            raise ExecutorError("srun is not on this machine. Run nightboard on a login node of the cluster.") from None
-        executor.update_parameters(**_parameters(name, resources, parallelism or len(calls)))
-        with _environment_without_tokens():
-            try:
-                with executor.batch():
-                    jobs = [executor.submit(call.function, *call.arguments) for call in calls]
-            except (FailedJobError, subprocess.CalledProcessError) as error:
-                raise _refusal(str(error)) from error
-        return [Started(job_id=str(job.job_id), process=None) for job in jobs]
+    def _find_until(
+        self, deadline: float, folder: Path, name: str, calls: Sequence[Call], error: ClusterAway
+    ) -> list[Started] | None:
+        """Ask until the cluster answers; raises `error` when it has not by the deadline."""
+        while time.monotonic() < deadline:
+            time.sleep(RETRY_S)
+            with contextlib.suppress(ClusterAway):
+                return self.find(folder, name, calls)
+        raise error
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport] | None:
-        """One sacct for all; squeue is asked only about what accounting cannot know."""
-        wanted = {job_id: each.submitted_at for each in submissions for job_id in each.job_ids if job_id}
-        if not wanted:
+        """One sacct for all; one squeue more when there are jobs of which accounting cannot have the last word."""
+        jobs = {job_id: each for each in submissions for job_id in each.job_ids if job_id}
+        if not jobs:
             return {}
         try:
-            reports = self._account(wanted)
-            doubtful = [
-                job_id
-                for job_id, submitted_at in wanted.items()
-                if _is_doubtful(reports.get(job_id), now - submitted_at)
-            ]
-            queued = self._queue() if doubtful else {}
-        except ClusterAway:
+            answers = self._ask(jobs)
+            doubtful = {
+                job_id: each
+                for job_id, each in jobs.items()
+                if (not answers[job_id].is_sure if job_id in answers else now - each.submitted_at > UNKNOWN_LIMIT)
+            }
+            queued = slurm.ask_squeue(_names(doubtful)) if doubtful else {}
+        except ClusterAway as error:
+            _log.info("%s", error)
             return None
-        for job_id in wanted:
-            if job_id in queued and job_id in doubtful:
-                reports[job_id] = queued[job_id]
-            elif job_id not in reports:
-                reports[job_id] = LOST if job_id in doubtful else JobReport("UNKNOWN", is_over=False)
-        return {job_id: reports[job_id] for job_id in wanted}
+        return {
+            job_id: _conclude(answers.get(job_id), queued.get(job_id), is_doubtful=job_id in doubtful)
+            for job_id in jobs
+        }
 
-    def _account(self, job_ids: Iterable[str]) -> dict[str, JobReport]:
-        arrays = sorted({job_id.partition("_")[0] for job_id in job_ids}, key=int)
-        try:
-            # Without -S sacct would leave out what started before midnight.
-            text = _ask("sacct", "-X", "-P", "-n", "-S", "2000-01-01", "-o", ",".join(_FIELDS), "-j", ",".join(arrays))
-        except _NoAccountingError:
-            return self._queue()
-        return parse_sacct(text)
-
-    def _queue(self, name: str | None = None) -> dict[str, JobReport]:
-        """What slurmctld knows: all that waits and runs, and what ended a few minutes ago."""
-        only = ("--name", name) if name else ()
-        text = _ask("squeue", "-h", "-a", "-r", "-t", "all", *only, "-o", "%i|%T|%N|%S|%k")
-        return {job_id: report for line in text.splitlines() for job_id, report in _read_queue_line(line)}
+    def _ask(self, jobs: Mapping[str, Submission]) -> dict[str, slurm.Answer]:
+        if self._has_accounting:
+            try:
+                return slurm.ask_sacct({job_id: each.launch_id for job_id, each in jobs.items()})
+            except slurm.NoAccounting:
+                self._has_accounting = False
+        return slurm.ask_squeue(_names(jobs))
 
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
-        """Ask squeue, which knows an array from the first moment, then sacct, which never forgets."""
-        found = set(self._queue(name))
-        if not found:
-            with contextlib.suppress(_NoAccountingError):
-                text = _ask("sacct", "-X", "-P", "-n", "-S", "2000-01-01", "-o", ",".join(_FIELDS), "--name", name)
-                found = set(parse_sacct(text))
-        arrays = {job_id.partition("_")[0] for job_id in found}
+        """Ask squeue, then sacct; a job whose pickle submitit had not yet renamed gets it, if it still waits for it."""
+        written = [path.stat().st_mtime for path in folder.glob("*.pkl")]
+        since = datetime.fromtimestamp(min(written), UTC) - timedelta(days=1) if written else None
+        arrays = slurm.find_arrays(name, since)
         if not arrays:
             return None
         # Two of one name cannot be; if they are, the first is the one that could have begun.
-        array = min(arrays, key=int)
-        is_single = found == {array} and len(calls) == 1
-        job_ids = [array] if is_single else [f"{array}_{index}" for index in range(len(calls))]
-        for job_id, call in zip(job_ids, calls, strict=True):
-            _put_pickle_right(folder, job_id, call)
+        job_ids = [arrays[0]] if len(calls) == 1 else [f"{arrays[0]}_{index}" for index in range(len(calls))]
+        _name_pickles(folder, dict(zip(job_ids, calls, strict=True)))
         return [Started(job_id=job_id, process=None) for job_id in job_ids]
 
     def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
         """One scancel for all."""
-        job_ids = [submission.job_ids[index] for index in indexes if submission.job_ids[index]]
-        for start in range(0, len(job_ids), 1000):
-            _ask("scancel", *job_ids[start : start + 1000])
+        slurm.cancel_jobs([job_id for index in indexes if (job_id := submission.job_ids[index])])
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
-        """The array's own throttle."""
-        arrays = {job_id.partition("_")[0] for job_id in job_ids if "_" in job_id}
-        for array in sorted(arrays):
-            try:
-                _ask("scontrol", "update", f"JobId={array}", f"ArrayTaskThrottle={max(1, parallelism)}")
-            except ClusterAway:
-                raise
-            except ExecutorError as error:
-                # Its last jobs have ended meanwhile; nothing is left to throttle.
-                if not re.search("already finished|already completing|invalid job id", str(error), re.IGNORECASE):
-                    raise
+        """The array's own throttle; a single job has none."""
+        for array in sorted({job_id.partition("_")[0] for job_id in job_ids if "_" in job_id}):
+            slurm.throttle_array(array, max(1, parallelism))
 
 
-LOST = JobReport(
-    "UNKNOWN", is_over=True, ending="interrupted", reason="neither sacct nor squeue knows the job any more"
-)
+def _names(jobs: Mapping[str, Submission]) -> list[str]:
+    return sorted({each.launch_id for each in jobs.values()})
 
 
-class _NoAccountingError(ExecutorError):
-    """The cluster keeps no accounts."""
+def _conclude(accounted: slurm.Answer | None, queued: slurm.Answer | None, *, is_doubtful: bool) -> JobReport:
+    """What holds of a job, from what sacct says of it and, where that is in doubt, squeue."""
+    if not is_doubtful:
+        return accounted.report if accounted else JobReport("UNKNOWN", is_over=False)
+    if queued and not (queued.report.is_over and accounted):
+        return queued.report
+    if accounted and accounted.report.is_over:
+        return accounted.report
+    if queued:
+        return queued.report
+    gone = "neither sacct nor squeue knows the job" if accounted is None else "squeue does not know the job any more"
+    return JobReport("UNKNOWN", is_over=True, ending="interrupted", reason=gone)
 
 
-def _parameters(name: str, resources: Resources, parallelism: int) -> dict[str, Any]:
-    """The parameters of submitit: what a tier says, then what the profile passes on."""
+def _submit_array(
+    folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
+) -> list[Started]:
+    """Hand all calls to sbatch once. Raises ExecutorError with sbatch's words, ClusterAway when it got no answer."""
+    try:
+        executor = submitit.SlurmExecutor(folder, python=resources.options.python)
+    except RuntimeError:
+        raise slurm.not_installed("srun") from None
+    executor.update_parameters(**make_parameters(name, resources, parallelism or len(calls), os.environ))
+    try:
+        with _environment_without(_is_of_another_job), executor.batch():
+            jobs = [executor.submit(call.function, *call.arguments) for call in calls]
+    except FailedJobError as error:
+        raise slurm.refusal("sbatch", str(error)) from None
+    except FailedSubmissionError as error:
+        raise ClusterAway(" ".join(str(error).split())) from None
+    except FileNotFoundError as error:
+        if error.filename != "sbatch":
+            raise
+        raise slurm.not_installed("sbatch") from None
+    return [Started(job_id=str(job.job_id), process=None) for job in jobs]
+
+
+def make_parameters(
+    name: str, resources: Resources, parallelism: int, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Parameters of submitit: what the tier says, then what the profile passes on; no secret of `environment`."""
+    options = resources.options
     values: dict[str, Any] = {
         "job_name": name,
         "time": resources.time_min,
         "nodes": resources.nodes,
         "ntasks_per_node": 1,
-        "gpus_per_node": resources.gpus or None,
+        "gpus_per_node": None if "gpu" in (options.gres or "") else resources.gpus or None,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.mem_gb * 1024:.0f}MB" if resources.mem_gb else None,
         "array_parallelism": parallelism,
         "stderr_to_stdout": True,
-        "signal_delay_s": SIGNAL_DELAY_S,
-        # A job whose node fails comes back, whatever the site's default is.
-        "additional_parameters": {"requeue": True, **(resources.options.additional_parameters or {})},
     }
-    passed = resources.options.model_dump(exclude={"python", "additional_parameters"}, exclude_none=True)
+    passed = options.model_dump(exclude={"python"}, exclude_none=True)
     values |= {key: list(value) if isinstance(value, tuple) else value for key, value in passed.items()}
-    return {key: value for key, value in values.items() if value is not None}
+    values["exclusive"] = options.exclusive or None
+    values["signal_delay_s"] = _limit_signal_delay(options.signal_delay_s or SIGNAL_DELAY_S, resources.time_min)
+    values |= _hide_secrets(values.get("additional_parameters", {}), values.get("setup", []), environment)
+    values = {key: value for key, value in values.items() if value is not None}
+    # Left out, submitit would name a key of its own, which a cluster need not know.
+    return values | {"wckey": options.wckey}
 
 
-def parse_sacct(text: str) -> dict[str, JobReport]:
-    """Jobs by id from `sacct -P -n` with the columns asked for here; a waiting array is a range such as 12_[3-9%2]."""
-    reports: dict[str, JobReport] = {}
-    for line in text.splitlines():
-        cells = line.split("|")
-        if len(cells) != len(_FIELDS):
-            continue
-        job, state, exit_code, nodes, elapsed, start, end, energy = (cell.strip() for cell in cells)
-        word, _, by = state.partition(" by ")
-        report = _make_report(word.rstrip("+").upper(), node=_name_nodes(nodes), exit_code=exit_code, by=by)
-        report = replace(
-            report,
-            elapsed_s=float(elapsed) if elapsed.isdigit() else None,
-            started_at=_read_time(start),
-            ended_at=_read_time(end),
-            energy_j=float(energy) if energy.isdigit() and int(energy) else None,
-        )
-        reports |= dict.fromkeys(expand_job_id(job), report)
-    return reports
+def _hide_secrets(
+    additional: Mapping[str, Any], setup: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Set the submitting shell's secrets to nothing for sbatch, then unset them: neither job nor steps have them."""
+    values = {key.replace("_", "-"): value for key, value in additional.items()}
+    # A job whose node fails comes back, whatever the site's default is, unless the profile forbids it.
+    values |= {"no-requeue": True} if values.get("requeue") is False else {}
+    values |= {} if "no-requeue" in values else {"requeue": True}
+    values = {key: value for key, value in values.items() if value is not False}
+    export = str(values.get("export", "ALL"))
+    secrets = sorted(name for name in environment if is_secret(name) and name.isidentifier())
+    if export.split(",")[0] != "ALL" or not secrets:
+        return {"additional_parameters": values, "setup": list(setup) or None}
+    values["export"] = ",".join([export, *(f"{name}=" for name in secrets)])
+    return {"additional_parameters": values, "setup": [f"unset SLURM_EXPORT_ENV {' '.join(secrets)}", *setup]}
 
 
-def expand_job_id(text: str) -> list[str]:
-    """`7` as it is; `7_3`; `7_[1,3-5%2]` as 7_1, 7_3, 7_4, 7_5."""
-    found = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(?:%\d+)?\]))?", text)
-    if not found:
-        return []
-    array, single, ranges = found.groups()
-    if single is not None:
-        return [f"{array}_{int(single)}"]
-    if ranges is None:
-        return [array]
-    job_ids = []
-    for part in ranges.split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        job_ids += [f"{array}_{index}" for index in range(int(first), int(last or first) + 1, int(step or 1))]
-    return job_ids
+def _limit_signal_delay(delay_s: int, time_min: int) -> int:
+    """At most a quarter of the time; and not so early that submitit takes the end of the time for a preemption.
+
+    submitit does so until 80% of the time, or all but ten minutes of it, are over; SLURM may be a minute early.
+    """
+    return max(1, min(delay_s, time_min * 15, max(540, time_min * 12 - 60)))
 
 
-def _make_report(state: str, node: str | None, exit_code: str | None, by: str) -> JobReport:
-    ending, words = STATES.get(state, (None, f"is in a state that is not known here ({state})"))
-    reason = words.format(exit_code=exit_code, node=node or "unknown", by=f"user {by}" if by else "somebody")
-    return JobReport(state, is_over=state in _ENDED, ending=ending, reason=reason, node=node, exit_code=exit_code)
+def _pickles_without_job(folder: Path) -> list[Path]:
+    """Calls that submitit has written but not yet given a job's name; it does so only after sbatch."""
+    return [path for path in folder.glob("*.pkl") if re.fullmatch(r"[0-9a-f]{32}", path.stem)]
 
 
-def _read_queue_line(line: str) -> Iterator[tuple[str, JobReport]]:
-    job, state, nodes, start, _ = (*line.split("|"), "", "", "", "")[:5]
-    report = replace(_make_report(state, _name_nodes(nodes), None, ""), started_at=_read_time(start))
-    yield from ((job_id, report) for job_id in expand_job_id(job))
-
-
-def _is_doubtful(report: JobReport | None, age: timedelta) -> bool:
-    """Whether slurmctld has to be asked: accounting has not heard of the job, or not yet of its return."""
-    return age > UNKNOWN_LIMIT if report is None else report.state in _MAY_RETURN
-
-
-def _name_nodes(text: str) -> str | None:
-    return None if text in ("", "None assigned", "(null)", "N/A") else text
-
-
-def _read_time(text: str) -> datetime | None:
-    try:
-        # SLURM writes local time without a zone.
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        return None
-
-
-def _put_pickle_right(folder: Path, job_id: str, call: Call) -> None:
-    """Give a job's call the name under which submitit looks for it; submitit does so only after sbatch."""
-    target = folder / f"{job_id}_submitted.pkl"
-    if target.exists():
+def _name_pickles(folder: Path, calls: Mapping[str, Call]) -> None:
+    """Give each job its call under the name where submitit looks for it. Others may be doing the same."""
+    targets = {job_id: JobPaths(folder, job_id=job_id).submitted_pickle for job_id in calls}
+    missing = {job_id: path for job_id, path in targets.items() if not path.exists()}
+    if not missing:
         return
-    for path in folder.glob("*.pkl"):
-        # Another flow may be doing the same.
+    sources: dict[str, Path] = {}
+    for path in _pickles_without_job(folder):
         with contextlib.suppress(FileNotFoundError):
-            if re.fullmatch(r"[0-9a-f]{32}", path.stem) and DelayedSubmission.load(path).args == call.arguments:
-                os.replace(path, target)
-                return
+            sources[repr(DelayedSubmission.load(path).args)] = path
+    for job_id, target in missing.items():
+        if source := sources.get(repr(calls[job_id].arguments)):
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.link(source, target)
 
 
-def _ask(*command: str) -> str:
-    """What a command of SLURM prints. Raises ClusterAway when the cluster does not answer, else ExecutorError."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
-    except FileNotFoundError:
-        raise ExecutorError(
-            f"{command[0]} is not on this machine. Run nightboard on a login node of the cluster."
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise ClusterAway(f"{command[0]}: no answer within {COMMAND_TIMEOUT_S:.0f} s.") from None
-    if done.returncode:
-        raise _refusal(f"{command[0]}: {done.stderr or done.stdout}")
-    return done.stdout
+# ------------------------------------------------------------------------------------------------------ environment
+
+# What a login shell may hold and a job must not see. TOKENIZERS_PARALLELISM is no token.
+_SECRET = re.compile(
+    r"PASSWORD$|(^|_)(TOKEN(_PATH|_FILE)?|SECRETS?|PASSWD|PASSPHRASE|CREDENTIALS?|JWT|API_?KEYS?|ACCESS_KEY(_ID)?|"
+    r"SECRET_(ACCESS_)?KEY|PRIVATE_KEY|AUTH_STRING)$",
+    re.IGNORECASE,
+)
+# Where the cluster is, not which job this process itself may be in.
+_OF_THE_CLUSTER = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
+_changing_environment = threading.Lock()
 
 
-def _refusal(text: str) -> ExecutorError:
-    """The error that a command's words stand for, in one line."""
-    words = " ".join(re.sub(r"\b(sbatch|sacct|squeue|scancel|scontrol): error: ", "", text).split())
-    if _NO_ACCOUNTING.search(text):
-        return _NoAccountingError(words)
-    return ClusterAway(words) if _AWAY.search(text) else ExecutorError(words[:500])
+def is_secret(name: str) -> bool:
+    """Whether an environment variable looks like one that gives access to something."""
+    return bool(_SECRET.search(name))
 
 
-# ----------------------------------------------------------------------------------------------------- surroundings
+def _is_of_another_job(name: str) -> bool:
+    """What a flow that itself runs as a job would pass on, and what would overrule the profile."""
+    return name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")) and name not in _OF_THE_CLUSTER
 
 
 @contextlib.contextmanager
-def _environment_without_tokens() -> Iterator[None]:
-    """Jobs inherit the environment they are submitted from; a token has no business on a node."""
-    with _submitting:
-        kept = {name: os.environ.pop(name) for name in _SECRETS if name in os.environ}
+def _environment_without(is_unwanted: Callable[[str], bool]) -> Iterator[None]:
+    """Let a child start without some variables; submitit gives no other way than this process's own environment."""
+    with _changing_environment:
+        kept = {name: os.environ.pop(name) for name in list(os.environ) if is_unwanted(name)}
         try:
             yield
         finally:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nightboard.tasks.process import current_process, is_alive
-from nightboard.tasks.records import AttemptOwner
+from nightboard.tasks.records import AttemptOwner, ProcessId, RecordError
 from nightboard.tasks.store import claim_file
 
+OUTCOME_FILE = "outcome.json"
 HEARTBEAT_FILE = "alive"
 HEARTBEAT_S = 10.0
 # A run on another host whose heartbeat stands still for so long is dead.
 HEARTBEAT_LIMIT_S = 60.0
+_LOOK_S = 1.0
 
 
 def current_owner(folder: Path) -> AttemptOwner | None:
@@ -31,17 +35,18 @@ def current_owner(folder: Path) -> AttemptOwner | None:
 
 
 def take(folder: Path, job_id: str | None) -> bool:
-    """Claim the attempt for this process, a job; False when it is somebody else's.
+    """Claim the attempt for this process, a job; False when it is somebody else's, or has ended.
 
     A job that its cluster started again takes over from its own run that is dead. While that one lives it keeps the
-    attempt: the first wins. Finding out whether a run on another host lives takes a minute.
+    attempt: the first wins. Finding out whether a run on another host lives takes up to a minute.
     """
-    count = _count_owners(folder)
-    if (folder / "outcome.json").exists():
+    if (folder / OUTCOME_FILE).exists():
         return False
+    count = _count_owners(folder)
     if count:
         owner = AttemptOwner.read(_owner_file(folder, count))
-        if owner.kind != "job" or job_id is None or owner.job_id != job_id or _is_run_alive(folder, owner):
+        is_own_run = owner.kind == "job" and job_id is not None and owner.job_id == job_id
+        if not is_own_run or _wait_for_verdict(folder, owner):
             return False
     mine = AttemptOwner(kind="job", process=current_process(), job_id=job_id, at=datetime.now(UTC))
     return claim_file(_owner_file(folder, count + 1), mine.to_bytes())
@@ -50,22 +55,68 @@ def take(folder: Path, job_id: str | None) -> bool:
 def give_up(folder: Path, now: datetime) -> AttemptOwner:
     """Take the attempt away for good from a job that is over or never began; returns who holds it now.
 
-    A job that comes later all the same finds it taken and leaves it. If one took it in this moment, it keeps it.
+    A job that comes later all the same finds it taken and leaves it; one that is seen to run on this host, or takes it
+    in this moment, keeps it.
     """
     count = _count_owners(folder)
+    if count:
+        owner = AttemptOwner.read(_owner_file(folder, count))
+        if owner.kind == "abandoned" or is_alive(owner.process):
+            return owner
     mine = AttemptOwner(kind="abandoned", process=current_process(), at=now)
-    if count and (owner := AttemptOwner.read(_owner_file(folder, count))).kind == "abandoned":
-        return owner
     if claim_file(_owner_file(folder, count + 1), mine.to_bytes()):
         return mine
     return AttemptOwner.read(_owner_file(folder, count + 1))
 
 
+# -------------------------------------------------------------------------------------------------------- heartbeat
+
+
+@dataclass
+class _Watched:
+    """What was seen of a run's heartbeat, by this process's own clock: clocks of two hosts may differ."""
+
+    beat: tuple[int, ...]
+    since_s: float
+    has_changed: bool = False
+
+
+_watched: dict[tuple[Path, ProcessId], _Watched] = {}
+
+
+def is_owner_alive(folder: Path, owner: AttemptOwner) -> bool | None:
+    """Whether the run of an owner still goes on; answers at once, and is to be asked again while it answers None.
+
+    On another host its heartbeat tells: True once it has changed since it was first looked at here, False when it has
+    stood still for a minute.
+    """
+    alive = is_alive(owner.process)
+    if alive is not None:
+        return alive
+    now_s, beat = time.monotonic(), _read_beat(folder)
+    seen = _watched.setdefault((folder, owner.process), _Watched(beat, now_s))
+    if beat != seen.beat:
+        seen.beat, seen.since_s, seen.has_changed = beat, now_s, True
+    if now_s - seen.since_s >= HEARTBEAT_LIMIT_S:
+        return False
+    return True if seen.has_changed else None
+
+
+def _wait_for_verdict(folder: Path, owner: AttemptOwner) -> bool:
+    while (alive := is_owner_alive(folder, owner)) is None:
+        time.sleep(_LOOK_S)
+    return alive
+
+
 @contextlib.contextmanager
 def heartbeat(folder: Path) -> Iterator[None]:
-    """While open, the attempt shows that it lives to whoever cannot see this process."""
+    """While open, the attempt shows that it lives to whoever cannot see this process.
+
+    The process ends as soon as it sees that it has lost the attempt: cancelled, or taken for dead and given to another
+    run, whose answers it would mix with its own.
+    """
     done = threading.Event()
-    beating = threading.Thread(target=_beat, args=(folder / HEARTBEAT_FILE, done), daemon=True)
+    beating = threading.Thread(target=_beat, args=(folder, done), name="heartbeat", daemon=True)
     beating.start()
     try:
         yield
@@ -74,36 +125,37 @@ def heartbeat(folder: Path) -> Iterator[None]:
         beating.join()
 
 
-def _beat(path: Path, done: threading.Event) -> None:
+def _beat(folder: Path, done: threading.Event) -> None:
     while True:
-        # A full disk stops no evaluation here; the worst is that a second run takes over.
+        # A full disk stops no evaluation here; the worst is that another run takes over.
         with contextlib.suppress(OSError):
-            path.write_text(str(time.time_ns()))
+            (folder / HEARTBEAT_FILE).touch()
         if done.wait(HEARTBEAT_S):
             return
+        if loss := _find_loss(folder):
+            print(f"{folder}: {loss}; this run stops", file=sys.stderr, flush=True)
+            os._exit(1)
 
 
-def _is_run_alive(folder: Path, owner: AttemptOwner) -> bool:
-    """Whether an earlier run of this job still runs; by its heartbeat where its host is another."""
-    alive = is_alive(owner.process)
-    if alive is not None:
-        return alive
-    # Compared with itself, so that clocks that differ between hosts do not matter.
-    before = _read_beat(folder)
-    deadline = time.monotonic() + HEARTBEAT_LIMIT_S
-    while time.monotonic() < deadline:
-        time.sleep(1)
-        if _read_beat(folder) != before:
-            return True
-    return False
+def _find_loss(folder: Path) -> str | None:
+    """Why the attempt is not this process's any more; None while it is, or nobody can tell."""
+    try:
+        if (folder / OUTCOME_FILE).exists():
+            return "the attempt was ended by somebody else"
+        owner = current_owner(folder)
+    except (OSError, RecordError):
+        return None
+    is_mine = owner is None or owner.process == current_process()
+    return None if is_mine else "another run, or a flow that took this one for dead, has the attempt"
 
 
-def _read_beat(folder: Path) -> str:
-    # Listing the folder makes a network file system look again.
+def _read_beat(folder: Path) -> tuple[int, ...]:
+    """What changes with each beat; nothing before the first."""
     with contextlib.suppress(OSError):
-        os.listdir(folder)
-        return (folder / HEARTBEAT_FILE).read_text()
-    return ""
+        # Opening a file makes a network file system ask its server for the times.
+        with (folder / HEARTBEAT_FILE).open() as file:
+            return (os.fstat(file.fileno()).st_mtime_ns,)
+    return ()
 
 
 def _count_owners(folder: Path) -> int:

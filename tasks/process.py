@@ -1,6 +1,6 @@
 """Recognises a process later, from this or another process: by host, boot, pid and start time.
 
-Owns reading /proc (Linux). Starts, signals and ends nothing.
+Owns reading /proc (Linux). Starts nothing, and ends only what it is told to.
 
 What it cannot see: a process on another host (the answer is None, ask the cluster), and a process in another pid
 namespace that shares the host name and the kernel: that one counts as gone. A flow and its local jobs must
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from nightboard.tasks.records import ProcessId
@@ -51,6 +53,26 @@ def list_descendants(pid: int) -> list[int]:
             for child in map(int, path.read_text().split()):
                 found += [child, *list_descendants(child)]
     return found
+
+
+def find_processes(environment: Mapping[str, str], containing: Mapping[str, str]) -> list[int]:
+    """Processes on this host that were started with these variables; of `containing` the text is a part."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has just ended, or is another user's
+            pairs = (each.partition("=") for each in path.read_bytes().decode(errors="replace").split("\0"))
+            started_with = {name: value for name, _, value in pairs}
+            if environment.items() <= started_with.items() and all(
+                text in started_with.get(name, "") for name, text in containing.items()
+            ):
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill_process(pid: int) -> None:
+    """End a process at once; one that is gone already is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _read_boot_id() -> str:

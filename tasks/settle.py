@@ -39,6 +39,7 @@ from nightboard.tasks.records import (
     ShardSpec,
     Submission,
 )
+from nightboard.tasks.slurm import has_run_out_of_memory
 from nightboard.tasks.store import Store, claim_file, write_bytes
 
 # Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
@@ -334,6 +335,8 @@ def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: _OpenLaun
         return "not_started", "the flow that launched it was stopped before it submitted the job"
     said = f": {report.reason}" if report and report.reason else ""
     if has_begun:
+        if has_run_out_of_memory(_read_job_output(store, each, launch)):
+            return "out_of_memory", "out of host memory: the cluster killed the job, which used more than it was given"
         where = f" on {report.node}" if report and report.node else ""
         return (report and report.ending) or "interrupted", (
             (report and report.reason) or f"the process ended without an outcome (killed?){where}"
@@ -359,6 +362,10 @@ def _read_last_lines(store: Store, each: OpenShard, launch: _OpenLaunch) -> tupl
     log = each.folder / "log.txt"
     if log.exists():
         return read_log_tail(log)
+    return _read_job_output(store, each, launch)
+
+
+def _read_job_output(store: Store, each: OpenShard, launch: _OpenLaunch) -> tuple[str, ...]:
     outputs = submit_folder(store, launch.launch.launch_id).glob(f"{each.job_id}_*_log.out") if each.job_id else ()
     return next((read_log_tail(path) for path in outputs), ())
 

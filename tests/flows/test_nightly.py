@@ -242,7 +242,7 @@ def test_a_job_killed_half_way_is_resumed_without_redoing_a_finished_benchmark(w
     finished = _wait_for_first_benchmark(world)
     manifest = finished / "manifest.json"
     before = manifest.stat().st_mtime_ns
-    owner = json.loads(next(world.store.runs.glob("*/all/1/owner.json")).read_text())
+    owner = json.loads(next(world.store.runs.glob("*/all/1/owner.1.json")).read_text())
     controller = json.loads(next(world.store.launches.glob("*/submission.json")).read_text())["job_ids"][0]
     for pid in (owner["process"]["pid"], int(controller)):
         os.kill(pid, signal.SIGKILL)
