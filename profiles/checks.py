@@ -1,6 +1,6 @@
 """What must hold between the keys of one profile, beyond the type of each.
 
-Owns the rules that a type cannot say. References to other files are load.py's.
+Owns the rules that a type cannot say; those of a cluster are check_cluster.py's, references to other files load.py's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from nightboard.profiles.document import Document
 from nightboard.profiles.mistakes import KeyPath, Mistake, suggest
 from nightboard.profiles.models import (
+    Benchmark,
     Board,
-    Cluster,
     ModelSettings,
     Organizations,
     Suite,
@@ -20,11 +20,23 @@ from nightboard.profiles.models import (
     WatchRule,
 )
 
+_AT_RANDOM = "its examples are drawn at random while the documents are walked through"
+# Groups of lm-eval whose documents or prompts depend on which other documents are asked, by a part of the name.
+_UNCUTTABLE = {
+    "gpqa": "its answers are shuffled while the documents are walked through",
+    **dict.fromkeys(("arc_", "hellaswag", "winogrande", "gsm8k"), _AT_RANDOM),
+}
+# Metrics that lm-eval adds up over the parts of a document.
+_LIST_METRICS = "inst_level_"
+
 
 def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
-    """Tasks in one benchmark only, bounds where they are used, eras that name the suite's own tasks."""
+    """Tasks in one benchmark only, bounds and cuts where they can be used, eras that name the suite's own tasks."""
     owner: dict[str, str] = {}
     for name, benchmark in suite.benchmarks.items():
+        if name == "all":
+            yield document.mistake(("benchmarks", name), "is what a whole evaluation is called (got 'all'). Rename it.")
+        yield from check_cuts(document, ("benchmarks", name), benchmark, benchmark.cut_documents)
         if benchmark.normalize == "task" and benchmark.lower_bound:
             text = f"is not used with normalize: task (got {benchmark.lower_bound}). Move it to the tasks."
             yield document.mistake(("benchmarks", name, "lower_bound"), text)
@@ -32,7 +44,7 @@ def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
             if owner.setdefault(task, name) != name:
                 text = f"is a task of {owner[task]} too (got it twice). A task belongs to one benchmark."
                 yield document.mistake(("benchmarks", name, "tasks", task), text)
-    yield from _check_twice(document, ("eras",), [era.name for era in suite.eras], "name")
+    yield from check_twice(document, ("eras",), [era.name for era in suite.eras], "name")
     for index, era in enumerate(suite.eras):
         for part in ("task_versions", "shots", "doc_set_hashes"):
             for task in getattr(era, part):
@@ -41,15 +53,21 @@ def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
                     yield document.mistake(("eras", index, part, task), text)
 
 
-def check_cluster(document: Document, cluster: Cluster) -> Iterator[Mistake]:
-    """Names of tiers are unique, because estimates are kept by tier."""
-    yield from _check_twice(document, ("tiers",), [tier.name for tier in cluster.tiers], "name")
+def check_cuts(document: Document, key: KeyPath, benchmark: Benchmark, size: int | None) -> Iterator[Mistake]:
+    """A benchmark at `key` that is cut every `size` documents asks and scores them as in one run."""
+    if size is None:
+        return
+    lists = [metric for metric in benchmark.metrics if metric.startswith(_LIST_METRICS)]
+    reasons = [f"{metric} is a list for each document" for metric in lists[:1]]
+    reasons += [reason for name, reason in _UNCUTTABLE.items() if f"_{name}" in f"_{benchmark.group}"]
+    for reason in reasons:
+        yield document.mistake((*key, "cut_documents"), f"cannot be used here: {reason} (got {size}). Remove it.")
 
 
 def check_watchlist(document: Document, watch: WatchList) -> Iterator[Mistake]:
     """Every organisation and model once, something included, no rule without effect."""
-    yield from _check_twice(document, ("organizations",), watch.organizations)
-    yield from _check_twice(document, ("models",), [model.id for model in watch.models], "id")
+    yield from check_twice(document, ("organizations",), watch.organizations)
+    yield from check_twice(document, ("models",), [model.id for model in watch.models], "id")
     if watch.organizations and not watch.include:
         yield document.mistake(("include",), "takes nothing (got an empty list). Write ['*'] to take all models.")
     for index, rule in enumerate(watch.rules):
@@ -81,10 +99,11 @@ def check_organizations(document: Document, organizations: Organizations) -> Ite
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
     """Every suite once."""
-    yield from _check_twice(document, ("suites",), board.suites)
+    yield from check_twice(document, ("suites",), board.suites)
 
 
-def _check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:
+def check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:
+    """Every name in a list once; `inner` is the key of the name where the entries are mappings."""
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if first.setdefault(name, index) != index:

@@ -61,14 +61,17 @@ def _locate(model: type[BaseModel], details: ErrorDetails) -> _Finding:
     key: list[str | int] = []
     inside: Any = model
     around: Any = model
+    kind = details["type"]
     for step in details["loc"]:
+        if step == "[key]" and kind == "literal_error":
+            kind = "unknown_name"
         entered = _enter(inside, step)
         if entered is None and details["type"] != "extra_forbidden":
             break
         key.append(step)
         around, inside = inside, entered
     value = details["input"]
-    return _Finding(tuple(key), around, details["type"], value, details.get("ctx", {}), details["msg"])
+    return _Finding(tuple(key), around, kind, value, details.get("ctx", {}), details["msg"])
 
 
 def _enter(annotation: Any, step: str | int) -> Any:
@@ -106,6 +109,8 @@ def _to_mistake(document: Document, key: KeyPath, findings: list[_Finding]) -> M
     if first.kind == "value_error" and not key:
         name, _, text = first.message.removeprefix("Value error, ").partition(": ")
         return document.mistake((name,), text)
+    if first.kind == "unknown_name":
+        findings = [first]  # what stands under such a key does not matter
     wrongs, advices = zip(*(_word(finding) for finding in findings), strict=True)
     wrong = " or ".join(dict.fromkeys((wrongs[0], *(text.removeprefix("must be ") for text in wrongs[1:]))))
     return document.mistake(key, f"{wrong} (got {_describe_got(first)}). {advices[0]}")
@@ -130,16 +135,33 @@ def _word_missing(finding: _Finding) -> tuple[str, str]:
 
 
 def _word_unknown(finding: _Finding) -> tuple[str, str]:
-    return "is not a known key", suggest(str(finding.key[-1]), _fields(finding.around), "keys")
+    name = str(finding.key[-1])
+    if models.SlurmOptions in _options(finding.around) and (advice := find_elsewhere(name)):
+        return "is not said here", advice
+    return "is not a known key", suggest(name, _fields(finding.around), "keys")
+
+
+def _word_unknown_name(finding: _Finding) -> tuple[str, str]:
+    """A key of a mapping whose keys are listed in its type."""
+    return "is not a known key", suggest(str(finding.key[-1]), _list_literals(finding), "keys")
+
+
+def find_elsewhere(option: str) -> str | None:
+    """What to do about an option of sbatch, in any spelling, that is said elsewhere than among SlurmOptions."""
+    return models.SLURM_ELSEWHERE.get(option.lower().lstrip("-").replace("-", "_"))
 
 
 def _word_choice(finding: _Finding) -> tuple[str, str]:
     """Legal values stand in the message of a literal, and in the type of an enumeration."""
     kinds = [kind for kind in _options(_enter_all(finding)) if isinstance(kind, type) and issubclass(kind, Enum)]
     legal = [str(member.value) for kind in kinds for member in kind]
-    legal = legal or re.findall(r"'([^']*)'", finding.context.get("expected", ""))
+    legal = legal or _list_literals(finding)
     word = finding.value if isinstance(finding.value, str) else ""
     return f"must be {' or '.join(legal)}", suggest(word, legal, "values")
+
+
+def _list_literals(finding: _Finding) -> list[str]:
+    return re.findall(r"'([^']*)'", finding.context.get("expected", ""))
 
 
 def _word_pattern(finding: _Finding) -> tuple[str, str]:
@@ -191,6 +213,7 @@ _NUMBER_ADVICE = "Write digits without quotes, or leave the key out where that i
 _WORDS: dict[str, Callable[[_Finding], tuple[str, str]]] = {
     "missing": _word_missing,
     "extra_forbidden": _word_unknown,
+    "unknown_name": _word_unknown_name,
     "literal_error": _word_choice,
     "enum": _word_choice,
     "is_instance_of": _word_choice,

@@ -1,6 +1,7 @@
 """How a suite is made smaller: what a profile with `extends:` may say, and the complete suite that comes out.
 
-Only names, counts and pins may change, so that a smaller suite asks the same questions in the same way. Reads no file.
+Only names, counts, pins and cuts may change, so that a smaller suite asks the same questions in the same way. Reads no
+file.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from nightboard.profiles.checks import check_cuts
 from nightboard.profiles.document import Document
 from nightboard.profiles.mistakes import KeyPath, Mistake, suggest
 from nightboard.profiles.models import Benchmark, Era, Name, Profile, Sha, Suite, TaskSpec, Text
@@ -32,6 +34,9 @@ class BenchmarkOverride(Profile):
 
     samples: int | None = Field(default=None, gt=0, description="documents of every task that is not named below")
     dataset: DatasetOverride | None = None
+    cut_documents: int | None = Field(
+        default=None, gt=0, description="other places to cut long evaluations; changes no score"
+    )
     tasks: dict[str, TaskOverride] = Field(default_factory=dict)
 
 
@@ -59,6 +64,8 @@ def check_extension(document: Document, parent: Suite) -> Iterator[Mistake]:
         if name in parent.benchmarks and name not in kept:
             yield document.mistake(key, f"is left out by only (got {name!r}). Add it to only, or remove it here.")
         if name in parent.benchmarks:
+            size = _mapping(override).get("cut_documents")
+            yield from check_cuts(document, key, parent.benchmarks[name], size if isinstance(size, int) else None)
             for task in _mapping(_mapping(override).get("tasks")):
                 yield from _check_known(document, (*key, "tasks", task), task, parent.benchmarks[name].tasks, "tasks")
 
@@ -106,7 +113,8 @@ def _override(benchmark: Benchmark, override: BenchmarkOverride | None) -> Bench
     dataset = benchmark.dataset
     if override.dataset is not None:
         dataset = dataset.model_copy(update={"sha": override.dataset.sha})
-    return benchmark.model_copy(update={"tasks": tasks, "dataset": dataset})
+    cut_documents = override.cut_documents or benchmark.cut_documents
+    return benchmark.model_copy(update={"tasks": tasks, "dataset": dataset, "cut_documents": cut_documents})
 
 
 def inherit_eras(suite: Suite, parent: Suite) -> tuple[Era, ...]:

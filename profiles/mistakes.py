@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Legal words that still fit into a message.
-_MANY = 20
+_MANY = 30
 
 KeyPath = tuple[str | int, ...]
 

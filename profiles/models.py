@@ -238,6 +238,24 @@ class SlurmOptions(Profile):
     )
 
 
+# What to do about sbatch's own names for what is said elsewhere.
+SLURM_ELSEWHERE = {
+    **dict.fromkeys(("time", "time_min", "timeout_min"), "Write time_min in the tier: a job's own limit is estimated."),
+    **dict.fromkeys(("mem", "mem_gb"), "Write mem_gb in the tier."),
+    "nodes": "Write nodes in the tier.",
+    **dict.fromkeys(("gpus", "num_gpus", "gpus_per_node"), "Write gpus in the tier: a node's."),
+    **dict.fromkeys(("cpus", "cpus_per_task"), "Write cpus in the tier."),
+    **dict.fromkeys(("ntasks", "ntasks_per_node", "tasks_per_node"), "Leave it out: a node runs one task."),
+    **dict.fromkeys(("array", "array_parallelism"), "Write max_jobs, max_gpus or max_array_size in the cluster."),
+    **dict.fromkeys(("name", "job_name"), "Leave it out: nightboard finds an array again by the name it gives it."),
+    **dict.fromkeys(
+        ("output", "error", "open_mode", "folder", "stderr_to_stdout"), "Leave it out: logs lie in the store."
+    ),
+    "signal": "Write signal_delay_s.",
+    **dict.fromkeys(("requeue", "no_requeue"), "Write retries in the cluster."),
+    "slurm_python": "Write python.",
+}
+
 # The words for how an attempt ended: SLURM's states in small letters, and nightboard's own.
 Ending = Literal[
     "timeout", "deadline", "preempted", "node_fail", "boot_fail", "revoked", "interrupted", "not_started",
@@ -246,7 +264,7 @@ Ending = Literal[
 
 
 class Retry(Profile):
-    """What follows when an attempt ended in one way."""
+    """What follows when an attempt ended in one way. In a cluster's file, what is left out is as in RETRIES."""
 
     attempts: int = Field(gt=0, description="attempts in all that may end so; after that the evaluation stops")
     next: Literal["resume", "shrink"] = Field(
@@ -273,6 +291,17 @@ RETRIES: dict[Ending, Retry] = {
 }
 
 
+def _fill_retries(value: object) -> object:
+    """Complete each declared retry from the shipped one of the same ending."""
+    if not isinstance(value, dict):
+        return value
+    shipped: dict[str, Retry] = {str(ending): retry for ending, retry in RETRIES.items()}
+    return {
+        ending: shipped[ending].model_dump() | given if ending in shipped and isinstance(given, dict) else given
+        for ending, given in value.items()
+    }
+
+
 class Tier(Profile):
     """What a job of models up to a size gets. Tiers are tried in order; the first that fits is taken."""
 
@@ -293,12 +322,17 @@ class Tier(Profile):
     device: str | None = Field(default=None, description="torch device; left out: cuda with GPUs, else cpu")
     batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
     share_job_below_min: float = Field(
-        default=0, ge=0, description="evaluations estimated shorter than this share a job, one after the other"
+        default=0, ge=0, description="shards estimated shorter than this share a job, one after the other"
     )
     shard_above_min: float | None = Field(
         default=None, gt=0, description="evaluations estimated longer than this are split; left out: never"
     )
     slurm: SlurmOptions = Field(default=SlurmOptions(), description="for this tier, over the cluster's own")
+
+    @property
+    def max_weights_gb(self) -> float:
+        """The largest weights that the tier takes, in 10^9 bytes."""
+        return self.up_to_params_b * self.bytes_per_param
 
 
 class Cluster(Profile):
@@ -320,7 +354,9 @@ class Cluster(Profile):
     keep_models: bool = Field(default=False, description="leave a model in the cache when its evaluations are over")
     tiers: tuple[Tier, ...] = Field(min_length=1)
     slurm: SlurmOptions = SlurmOptions()
-    retries: dict[Ending, Retry] = Field(default_factory=dict)
+    retries: Annotated[dict[Ending, Retry], BeforeValidator(_fill_retries)] = Field(
+        default_factory=dict, description="by how an attempt ended; what is left out is as shipped"
+    )
 
     def retry(self, ending: Ending) -> Retry:
         """What follows an ending: as declared, else as shipped."""
@@ -328,7 +364,7 @@ class Cluster(Profile):
 
     @model_validator(mode="after")
     def _check_tiers(self) -> Cluster:
-        sizes = [tier.up_to_params_b * tier.bytes_per_param for tier in self.tiers]
+        sizes = [tier.max_weights_gb for tier in self.tiers]
         if sizes != sorted(sizes):
             raise ValueError(f"tiers: must grow in size (got {sizes} GB of weights). Put the smallest first.")
         return self

@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
+from nightboard.profiles.check_cluster import check_cluster
 from nightboard.profiles.checks import (
     check_board,
-    check_cluster,
     check_organizations,
     check_suite,
     check_watchlist,

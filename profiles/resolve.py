@@ -22,7 +22,9 @@ _DECIDES_NOTHING: dict[str, Any] = {
     "extends": True,
     "eras": True,
     "harness": {"task_folders"},
-    "benchmarks": {"__all__": {"title": True, "harness_data": True, "cut_documents": True, "tasks": {"__all__": {"choices"}}}},
+    "benchmarks": {
+        "__all__": {"title": True, "harness_data": True, "cut_documents": True, "tasks": {"__all__": {"choices"}}}
+    },
 }
 
 

@@ -74,3 +74,20 @@ def test_every_generated_math_task_has_its_version_in_the_current_era() -> None:
     versions = {task: str(index[task].cfg["metadata"]["version"]) for task in suite.benchmarks["math_lvl_5"].tasks}
     (current,) = [era for era in suite.eras if era.is_current]
     assert current.task_versions == versions
+
+
+# Changes that each document undergoes by itself.
+STEADY_CHANGES = {"leaderboard_math_hard": "process_docs"}
+
+
+@pytest.mark.parametrize(("suite", "name"), _benchmarks())
+def test_only_what_asks_the_same_in_parts_is_cut(suite: Suite, name: str) -> None:
+    """Examples are the same for every document, and none of the documents depends on another."""
+    index, benchmark = _index(suite), suite.benchmarks[name]
+    if benchmark.cut_documents is None:
+        return
+    for task in benchmark.tasks:
+        config = index[task].cfg
+        assert benchmark.shots == 0 or config["fewshot_config"]["sampler"] == "first_n"
+        assert ("process_docs" in config) == (benchmark.group in STEADY_CHANGES)
+        assert {metric["aggregation"] for metric in config["metric_list"]} == {"mean"}

@@ -172,3 +172,10 @@ def test_eras_that_differ_only_in_tasks_left_out_become_the_current_one(write: W
     path = write("child.yaml", "suite: child\ntitle: Child\nextends: parent\nonly: [one]\n")
     (era,) = load_suite(path).eras
     assert (era.name, era.is_current, era.task_versions) == ("new", True, {})
+
+
+def test_a_smaller_suite_may_be_cut_elsewhere(write: WriteProfile) -> None:
+    text = "suite: mine\ntitle: Mine\nextends: leaderboard-v2\nbenchmarks: {mmlu_pro: {cut_documents: 4}}\n"
+    benchmarks = load_suite(write("mine.yaml", text)).benchmarks
+    assert benchmarks["mmlu_pro"].cut_documents == 4
+    assert benchmarks["bbh"].cut_documents == load_suite("leaderboard-v2").benchmarks["bbh"].cut_documents

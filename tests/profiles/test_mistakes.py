@@ -29,7 +29,8 @@ def _only_mistake(path: Path) -> str:
             CLUSTER + "max_job: 2\n",
             (
                 "5: max_job: is not a known key (got 2). Did you mean max_jobs? Legal keys: cluster, executor, "
-                "max_jobs, poll_interval_s, fetch_parallelism, tiers, slurm, retries."
+                "max_jobs, max_gpus, max_array_size, poll_interval_s, time_headroom, fetch_parallelism, cache_gb, "
+                "keep_models, tiers, slurm, retries."
             ),
         ),
         (
@@ -63,7 +64,7 @@ def _only_mistake(path: Path) -> str:
         ("cluster: c\nexecutor: local\ntiers: x\n", "3: tiers: must be a list (got 'x')."),
         (
             "cluster: c\nexecutor: local\ntiers:\n- {name: a, up_to_params_b: 2}\n- {name: b, up_to_params_b: 1}\n",
-            "3: tiers: must grow in up_to_params_b (got [2.0, 1.0]). Put the smallest first.",
+            "3: tiers: must grow in size (got [4.0, 2.0] GB of weights). Put the smallest first.",
         ),
         (
             "cluster: c\nexecutor: local\ntiers:\n- {name: a, up_to_params_b: 2}\n- {name: a, up_to_params_b: 3}\n",
@@ -246,6 +247,11 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
         ("extends: demo\nbenchmarks: {bbh: {samples: 0}}\n", ":4: benchmarks.bbh.samples: must be more than 0"),
         ("extends: demo\nbenchmarks: {bbh: {tasks: {x: {samples: 1}}}}\n", ":4: benchmarks.bbh.tasks.x: is not one of"),
         ("extends: demo\nbenchmarks: {bbh: {dataset: {sha: ab}}}\n", ":4: benchmarks.bbh.dataset.sha: must be a full"),
+        (
+            "extends: demo\nbenchmarks: {ifeval: {cut_documents: 2}}\n",
+            ":4: benchmarks.ifeval.cut_documents: cannot be used here: inst_level_strict_acc is a list for each",
+        ),
+        ("extends: demo\nbenchmarks: {gpqa: {cut_documents: 2}}\n", ":4: benchmarks.gpqa.cut_documents: cannot be"),
         ("extends: demo\nonly: [bbh]\nbenchmarks: {gpqa: {samples: 1}}\n", ":5: benchmarks.gpqa: is left out by only"),
     ],
 )
@@ -307,6 +313,27 @@ benchmarks:
             "    tasks:\n      t1: {samples: 3, lower_bound: 1/3}\n",
             "    tasks:\n",
             ":13: benchmarks.one.tasks: must be a map",
+        ),
+        ("  one:", "  all:", ":5: benchmarks.all: is what a whole evaluation is called (got 'all'). Rename it."),
+        (
+            "shots: 0",
+            "shots: 0\n    cut_documents: 0",
+            ":10: benchmarks.one.cut_documents: must be more than 0 (got 0).",
+        ),
+        (
+            "[acc]",
+            "[inst_level_strict_acc]\n    cut_documents: 8",
+            ":11: benchmarks.one.cut_documents: cannot be used here: inst_level_strict_acc is a list for each ",
+        ),
+        (
+            "group: g",
+            "group: leaderboard_gpqa\n    cut_documents: 8",
+            ":8: benchmarks.one.cut_documents: cannot be used here: its answers are shuffled",
+        ),
+        (
+            "group: g",
+            "group: arc_easy\n    cut_documents: 8",
+            ":8: benchmarks.one.cut_documents: cannot be used here: its examples are drawn at random",
         ),
         ("suite: own", "suite: own\neras: [{name: a}]", ":2: eras: exactly one must be current"),
         (

@@ -82,6 +82,8 @@ def test_what_decides_a_score_changes_the_version(
         ("", {"eras": ()}),
         ("", {"extends": "other"}),
         ("bbh", {"title": "Other"}),
+        ("bbh", {"cut_documents": 7}),
+        ("bbh", {"cut_documents": None}),
         (NAVIGATE, {"choices": 9}),
     ],
 )

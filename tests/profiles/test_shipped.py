@@ -17,7 +17,7 @@ from nightboard.profiles.load import (
     load_watchlist,
     validate_paths,
 )
-from nightboard.profiles.models import Suite
+from nightboard.profiles.models import RETRIES, Suite
 
 SHIPPED = Path(load_module.__file__).parent
 
@@ -159,6 +159,27 @@ def test_leaderboard_v1_is_the_published_recipe() -> None:
     bounds = [t.lower_bound for b in suite.benchmarks.values() for t in b.tasks.values()]
     assert not any([*bounds, *(benchmark.lower_bound for benchmark in suite.benchmarks.values())])
     assert {benchmark.aggregate for benchmark in suite.benchmarks.values()} == {"mean"}
+
+
+def test_long_benchmarks_are_cut_where_the_documents_do_not_depend_on_each_other() -> None:
+    cuts = {
+        suite: {name: b.cut_documents for name, b in load_suite(suite).benchmarks.items() if b.cut_documents}
+        for suite in ("leaderboard-v2", "leaderboard-v1")
+    }
+    assert cuts == {
+        "leaderboard-v2": {"bbh": 1024, "math_lvl_5": 128, "musr": 256, "mmlu_pro": 1024},
+        "leaderboard-v1": {"mmlu": 1024, "truthfulqa_mc2": 256},
+    }
+
+
+def test_the_example_of_a_slurm_cluster_spells_out_what_is_shipped() -> None:
+    cluster = load_cluster("slurm-h100")
+    assert cluster.retries == RETRIES
+    written = (SHIPPED / "clusters/slurm-h100.yaml").read_text()
+    assert all(f"  {ending}: {{attempts: " in written for ending in RETRIES)
+    assert cluster.max_gpus == 38 * 8
+    weights = [tier.max_weights_gb / (80 * tier.gpus) for tier in cluster.tiers]
+    assert all(share <= 0.75 for share in weights), "a quarter of the GPUs' memory is left to the answers"
 
 
 def test_demo_suites_have_the_counts_of_the_demo_data_sets() -> None:
