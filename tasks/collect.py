@@ -1,30 +1,35 @@
 """Moves the outcome of an ended attempt into the lake, by atomic renames with deterministic names.
 
 Collecting twice changes nothing; a flow that is killed in between is finished by the next. `outcomes` is written after
-the rows it vouches for, the attempt's own row last.
+the rows it vouches for, by whoever collects the last shard of the evaluation; the attempt's own row comes last of all.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.tasks.outputs import check_finished, set_aside
-from nightboard.tasks.records import Outcome, Record, RecordError, ShardSpec
-from nightboard.tasks.store import Store, replace_atomically, write_parquet
-from nightboard.warehouse.schema import ATTEMPTS, OUTCOMES, SAMPLES, TASK_SCORES, Table
+from nightboard.profiles.models import Suite
+from nightboard.tasks.executor import JobReport
+from nightboard.tasks.merge import MergeError, merge_parts
+from nightboard.tasks.outputs import MANIFEST, check_finished, set_aside
+from nightboard.tasks.records import Outcome, Part, Parts, Record, RecordError, ShardSpec
+from nightboard.tasks.store import Store, write_parquet
+from nightboard.warehouse.schema import ATTEMPTS, OUTCOMES
+
+JOULES_PER_KWH = 3.6e6
 
 
 class Collected(Record):
-    """How an attempt ended, as the flow reports it."""
+    """How an attempt ended, as the flow reports it. `is_scored`: its evaluation is complete."""
 
     evaluation_id: str
+    shard: str
     attempt: int
     suite: str
     model_id: str
@@ -34,6 +39,7 @@ class Collected(Record):
     log: str
     log_tail: tuple[str, ...] = ()
     has_started: bool
+    is_scored: bool
 
 
 def attempt_file(store: Store, evaluation_id: str, shard: str, attempt: int) -> Path:
@@ -41,20 +47,26 @@ def attempt_file(store: Store, evaluation_id: str, shard: str, attempt: int) -> 
     return store.lake / ATTEMPTS.name / f"{evaluation_id}-{shard}-{attempt}.parquet"
 
 
-def collect_attempt(store: Store, folder: Path, now: datetime) -> Collected:
-    """Validate what an ended attempt left, and put it into the lake."""
+def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
+    """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
     spec = ShardSpec.read(folder / "spec.json")
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
         outcome = _verify(store, spec, outcome)
-    row = _attempt_row(store, spec, outcome, folder)
+    row = _attempt_row(store, spec, outcome, folder, report)
+    is_scored = False
     if outcome.state == "completed":
-        _write_evaluation(store, spec, row)
+        try:
+            is_scored = _write_evaluation(store, spec, row)
+        except MergeError as error:
+            outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
+            row |= {"state": "invalid", "reason": str(error)}
     target = _file_of(store, spec)
     if not target.exists():
         write_parquet(target, ATTEMPTS, [row])
     return Collected(
         evaluation_id=spec.evaluation.evaluation_id,
+        shard=spec.shard.shard,
         attempt=spec.shard.attempt,
         suite=spec.evaluation.suite,
         model_id=spec.evaluation.model_id,
@@ -64,6 +76,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime) -> Collected:
         log=str(row["log"]),
         log_tail=outcome.log_tail,
         has_started=outcome.started_at is not None,
+        is_scored=is_scored,
     )
 
 
@@ -77,18 +90,26 @@ def _read_outcome(folder: Path, now: datetime) -> Outcome:
 def _verify(store: Store, spec: ShardSpec, outcome: Outcome) -> Outcome:
     """Check every benchmark's files again: between the node and here a file may have been cut or changed."""
     work = store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard)
+    reasons = _find_damage(work, spec.suite.suite, spec.shard.part)
+    return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
+
+
+def _find_damage(work: Path, suite: Suite, part: Part) -> list[str]:
+    """What is wrong with a part's finished benchmarks. They are set aside, so that they are run again."""
     reasons = []
-    for benchmark in spec.shard.benchmarks:
-        found = check_finished(work / benchmark, spec.suite.suite, benchmark)
+    for benchmark in part.benchmarks:
+        found = check_finished(work / benchmark, suite, part, benchmark)
         if found:
             reasons += [f"{benchmark}: {reason}" for reason in found]
             # Another flow that collects at the same time may have done it, or there is nothing to set aside.
             with contextlib.suppress(FileNotFoundError):
                 set_aside(work / benchmark)
-    return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
+    return reasons
 
 
-def _attempt_row(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) -> dict[str, Any]:
+def _attempt_row(
+    store: Store, spec: ShardSpec, outcome: Outcome, folder: Path, report: JobReport | None
+) -> dict[str, Any]:
     elapsed = (outcome.ended_at - outcome.started_at).total_seconds() if outcome.started_at else 0.0
     return {
         "evaluation_id": spec.evaluation.evaluation_id,
@@ -97,55 +118,96 @@ def _attempt_row(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) 
         "launch_id": spec.launch_id,
         "job_id": outcome.job_id,
         "array_task": spec.array_task,
+        "tier": spec.tier,
+        "batch_size": str(spec.batch_size),
         "node": outcome.node,
         "state": outcome.state,
+        "cluster_state": report.state if report and report.state != "UNKNOWN" else None,
+        "exit_code": report.exit_code if report else None,
         "reason": outcome.reason,
         "log": store.relative(folder / "log.txt"),
+        "log_tail": list(outcome.log_tail),
         "started_at": outcome.started_at,
         "ended_at": outcome.ended_at,
         "elapsed_s": elapsed,
         "gpus": spec.gpus,
+        "energy_kwh": _share_energy(report, elapsed),
     }
+
+
+def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
+    """The attempt's part of its job's energy, by time: a job may run several."""
+    if report is None or report.energy_j is None or not report.is_over or not report.elapsed_s:
+        return None
+    return report.energy_j / JOULES_PER_KWH * min(1.0, elapsed_s / report.elapsed_s)
 
 
 def _file_of(store: Store, spec: ShardSpec) -> Path:
     return attempt_file(store, spec.evaluation.evaluation_id, spec.shard.shard, spec.shard.attempt)
 
 
-def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> None:
+# ------------------------------------------------------------------------------------------------------- evaluations
+
+
+def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> bool:
+    """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
     evaluation_id = spec.evaluation.evaluation_id
-    name = f"{evaluation_id}.parquet"
-    if (store.lake / OUTCOMES.name / name).exists():
-        return
-    work = store.work_dir(evaluation_id, spec.shard.shard)
-    for table in (TASK_SCORES, SAMPLES):
-        parts = [work / benchmark / f"{table.name}.parquet" for benchmark in spec.shard.benchmarks]
-        _concatenate(parts, store.lake / table.name / name, table)
-    attempts = [row, *_earlier_attempts(store, spec)]
+    target = store.lake / OUTCOMES.name / f"{evaluation_id}.parquet"
+    if target.exists():
+        return True
+    parts = _read_parts(store, spec)
+    others = [part for part in parts if part.name != spec.shard.shard]
+    if not all(_is_complete(store, spec, part) for part in others):
+        return False
+    merge_parts(store, evaluation_id, parts)
+    attempts = [row, *_other_attempts(store, spec)]
+    energy = [each["energy_kwh"] for each in attempts if each["energy_kwh"] is not None]
     outcome = {
         "evaluation_id": evaluation_id,
-        "finished_at": row["ended_at"],
+        "finished_at": max(each["ended_at"] for each in attempts),
         "elapsed_s": sum(each["elapsed_s"] for each in attempts),
         "gpu_hours": sum(each["elapsed_s"] * each["gpus"] for each in attempts) / 3600,
+        "energy_kwh": sum(energy) if energy else None,
         "source": "run",
     }
-    write_parquet(store.lake / OUTCOMES.name / name, OUTCOMES, [outcome])
+    write_parquet(target, OUTCOMES, [outcome])
+    return True
 
 
-def _earlier_attempts(store: Store, spec: ShardSpec) -> list[dict[str, Any]]:
-    files = (store.lake / ATTEMPTS.name).glob(f"{spec.evaluation.evaluation_id}-{spec.shard.shard}-*.parquet")
-    mine = _file_of(store, spec)
-    return [row for file in sorted(files) if file != mine for row in pq.read_table(file).to_pylist()]
+def _read_parts(store: Store, spec: ShardSpec) -> Sequence[Part]:
+    """How the evaluation is split; whole in a store that is older than splitting."""
+    path = store.parts_file(spec.evaluation.evaluation_id)
+    return Parts.read(path).parts if path.exists() else (spec.shard.part,)
 
 
-def _concatenate(parts: Iterable[Path], target: Path, table: Table) -> None:
-    """Join Parquet files of a table, a row group at a time."""
-    with replace_atomically(target) as file, pq.ParquetWriter(file, table.arrow, compression="zstd") as writer:
-        for part in parts:
-            source = pq.ParquetFile(part)
-            for index in range(source.num_row_groups):
-                writer.write_table(_as_declared(source.read_row_group(index), table))
+def _is_complete(store: Store, spec: ShardSpec, part: Part) -> bool:
+    """Whether another shard has completed and its files are what they were. What is damaged is set aside."""
+    evaluation_id = spec.evaluation.evaluation_id
+    work = store.work_dir(evaluation_id, part.name)
+    if not all((work / benchmark / MANIFEST).exists() for benchmark in part.benchmarks):
+        return False
+    has_completed = any(outcome.state == "completed" for outcome in _outcomes(store, evaluation_id, part.name))
+    return has_completed and not _find_damage(work, spec.suite.suite, part)
 
 
-def _as_declared(data: pa.Table, table: Table) -> pa.Table:
-    return data.select(table.arrow.names).cast(table.arrow)
+def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:
+    for path in sorted(store.shard_dir(evaluation_id, shard).glob("*/outcome.json")):
+        with contextlib.suppress(RecordError):
+            yield Outcome.read(path)
+
+
+def _other_attempts(store: Store, spec: ShardSpec) -> list[dict[str, Any]]:
+    """Rows of all other attempts of the evaluation: from the lake, or as they will be when they are collected."""
+    rows, evaluation_id = [], spec.evaluation.evaluation_id
+    nothing = dict.fromkeys(ATTEMPTS.arrow.names)
+    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
+        file = attempt_file(store, evaluation_id, folder.parent.name, int(folder.name))
+        if file == _file_of(store, spec):
+            continue
+        if file.exists():
+            rows += [nothing | row for row in pq.read_table(file).to_pylist()]
+            continue
+        with contextlib.suppress(RecordError):
+            other, outcome = ShardSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
+            rows.append(_attempt_row(store, other, outcome, folder, None))
+    return rows

@@ -6,7 +6,8 @@ importing it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from nightboard.tasks.validate import OutputError
 
 @dataclass(frozen=True)
 class DeclaredTasks:
-    """lm-eval's task index for one benchmark.
+    """lm-eval's task index for one benchmark; `wanted` are the tasks that are run, `is_cut` when not all of them whole.
 
     Stands in for a TaskManager in `simple_evaluate`, so that tasks are checked within the one load that counts: a load
     beside it would move the random state that GPQA shuffles its choices by.
@@ -25,6 +26,8 @@ class DeclaredTasks:
 
     index: Any
     benchmark: Benchmark
+    wanted: Collection[str]
+    is_cut: bool
 
     @property
     def task_index(self) -> Any:
@@ -36,7 +39,7 @@ class DeclaredTasks:
         reasons = [reason for name, task in loaded["tasks"].items() for reason in self._settle(name, task)]
         reasons += [
             f"{name}: lm-eval's {self.benchmark.group} has no such task."
-            for name in self.benchmark.tasks
+            for name in self.wanted
             if name not in loaded["tasks"]
         ]
         if reasons:
@@ -47,6 +50,8 @@ class DeclaredTasks:
         """Set shots and answer length where the suite declares others than the task; says what cannot be settled."""
         yield from self._check_dataset(name, task)
         yield from _check_documents(name, task)
+        if self.is_cut:
+            yield from _check_cut(name, task)
         wanted, shots = self.benchmark.shots, task.get_config("num_fewshot")
         if shots == 0 and wanted:
             yield f"{name}: lm-eval allows no few-shot examples here (the suite declares {wanted})."
@@ -67,6 +72,29 @@ class DeclaredTasks:
             if found != {wanted.sha}:
                 revision = ", ".join(sorted(found)) or "none"
                 yield f"{name}: split {split} is of revision {revision} (the suite declares {wanted.sha})."
+
+
+def _check_cut(name: str, task: Any) -> Iterator[str]:
+    """What would give a document another prompt when only some of the documents are run."""
+    shots, settings = task.get_config("num_fewshot"), task.config.fewshot_config
+    sampler = getattr(settings, "sampler", None) if settings is not None else None
+    if shots and sampler != "first_n":
+        yield f"{name}: its few-shot examples are drawn at random ({sampler or 'default'}), so it cannot be cut."
+    if task.config.process_docs is not None and not _is_steady(task):
+        yield f"{name}: makes its documents with random numbers, so it cannot be cut."
+
+
+def _is_steady(task: Any) -> bool:
+    """Whether the documents are the same under another random state; the state is as before afterwards."""
+    split = task.dataset[task.config.test_split or task.config.validation_split or task.config.training_split]
+    state = random.getstate()
+    try:
+        random.seed("another state")
+        # From memory, so that nothing is read back from a cache of what was made before.
+        made = task.config.process_docs(split.select(range(len(split)), keep_in_memory=True))
+    finally:
+        random.setstate(state)
+    return list(made) == list(task.eval_docs)
 
 
 def _check_documents(name: str, task: Any) -> Iterator[str]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nightboard.tasks.declared import DeclaredTasks
 from nightboard.tasks.outputs import Provenance, finish_benchmark
 from nightboard.tasks.records import ShardSpec
 from nightboard.tasks.resume import answers_path, find_unfinished, fresh_folder, link_dataset, publish_folder
+from nightboard.tasks.split import task_ranges
 from nightboard.tasks.store import Store, StoreError, write_bytes
 from nightboard.tasks.validate import RESULTS, samples_file
 
@@ -36,8 +38,11 @@ _log = logging.getLogger(__name__)
 # A mean's standard error is exact at any number; resampling is for metrics that no suite here declares. lm-eval's own
 # default of 100,000 would only cost time.
 _BOOTSTRAP_ITERS = 1000
+# Requests that vllm gets at once.
+VLLM_CHUNK = 1024
 _LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy",
+    "vllm",
 )  # fmt: skip
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -83,6 +88,8 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
     Returns how each ended: an outcome's state, or `left` when it belongs to somebody else. A shard that fails does not
     stop the next. Raises only when an outcome could not be written, so that the job itself counts as failed.
     """
+    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
+        return []  # a job over several nodes starts us on each; the first one evaluates
     store = Store(Path(store_root).absolute())
     states: list[str] = []
     lost: list[str] = []
@@ -125,7 +132,7 @@ def _run_shard(store: Store, folder: Path) -> None:
     run = Run(store, ShardSpec.read(folder / "spec.json"), folder)
     wanted = run.spec.shard.benchmarks
     _check_harness(run.spec.suite.suite.harness.version)
-    todo = find_unfinished(run.work, run.spec.suite.suite, wanted)
+    todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
     if todo:
         model = _load_model(run)
@@ -158,23 +165,49 @@ def _check_harness(wanted: str) -> None:
 
 def _load_model(run: Run) -> Any:
     import torch
-    from lm_eval.models.huggingface import HFLM
 
     evaluation, folder = run.spec.evaluation, run.store.model_dir(run.spec.evaluation.fingerprint)
     if not (folder / "config.json").is_file():
         raise ShardError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
     if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise ShardError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
+    return _LOADERS[evaluation.backend](run.spec, str(folder))
+
+
+def _load_hf(spec: ShardSpec, folder: str) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
     return HFLM(
-        pretrained=str(folder),
-        revision=evaluation.revision,
-        dtype=evaluation.precision,
-        device=run.spec.device,
-        batch_size=run.spec.batch_size,
-        parallelize=run.spec.gpus > 1,
-        trust_remote_code=evaluation.trust_remote_code,
+        pretrained=folder,
+        revision=spec.evaluation.revision,
+        dtype=spec.evaluation.precision,
+        device=spec.device,
+        batch_size=spec.batch_size,
+        parallelize=spec.gpus > 1,
+        trust_remote_code=spec.evaluation.trust_remote_code,
         use_safetensors=True,
+        **spec.model_args,
     )
+
+
+def _load_vllm(spec: ShardSpec, folder: str) -> Any:
+    if find_spec("vllm") is None:
+        raise ShardError("vllm is not installed on this node. Install lm-eval[vllm] there, or use backend: hf.")
+    from lm_eval.models.vllm_causallms import VLLM
+
+    arguments: dict[str, Any] = {"tensor_parallel_size": max(1, spec.gpus), "load_format": "safetensors"}
+    return VLLM(
+        pretrained=folder,
+        dtype=spec.evaluation.precision,
+        # vllm batches by itself. With `auto` lm-eval would hand it all requests at once, and keep no answer before the
+        # last; so many at once keep it busy, and are what a killed job does again.
+        batch_size=VLLM_CHUNK if spec.batch_size == "auto" else spec.batch_size,
+        trust_remote_code=spec.evaluation.trust_remote_code,
+        **(arguments | spec.model_args),
+    )
+
+
+_LOADERS = {"hf": _load_hf, "vllm": _load_vllm}
 
 
 @lru_cache(maxsize=2)
@@ -211,6 +244,8 @@ def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, f
     from lm_eval.loggers import EvaluationTracker
 
     evaluation, suite, benchmark = run.spec.evaluation, run.spec.suite.suite, run.benchmark(name)
+    part = run.spec.shard.part
+    ranges = task_ranges(suite, part, name)
     _use_datasets(run.store, benchmark, datasets)
     tracker = EvaluationTracker(output_path=str(folder / RESULTS))
     try:
@@ -219,12 +254,14 @@ def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, f
             model_args={
                 "pretrained": evaluation.model_id, "revision": evaluation.revision, "dtype": evaluation.precision,
             },
-            tasks=[benchmark.group],
-            task_manager=DeclaredTasks(index, benchmark),
+            tasks=[benchmark.group] if part.documents is None else list(ranges),
+            task_manager=DeclaredTasks(index, benchmark, ranges, is_cut=part.documents is not None),
             batch_size=run.spec.batch_size,
             device=run.spec.device,
             use_cache=str(answers_path(run.work, name)),
-            limit=suite.limit,
+            # A task without a list would be run whole, so the tasks named above are exactly those with one.
+            limit=suite.limit if part.documents is None else None,
+            samples=None if part.documents is None else {task: list(range(*ends)) for task, ends in ranges.items()},
             log_samples=True,
             bootstrap_iters=_BOOTSTRAP_ITERS,
             apply_chat_template=evaluation.chat_template,

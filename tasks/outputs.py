@@ -6,6 +6,7 @@ Owns the rows of `task_scores` and the manifest that vouches for a folder. What 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Suite
-from nightboard.tasks.records import BenchmarkManifest, RecordError, ShardSpec
+from nightboard.tasks.records import BenchmarkManifest, Part, RecordError, ShardSpec
+from nightboard.tasks.split import task_ranges
 from nightboard.tasks.store import replace_atomically, write_bytes, write_parquet
 from nightboard.tasks.validate import RESULTS, BenchmarkOutput, read_outputs, samples_file
 from nightboard.warehouse.convert import convert_samples
@@ -23,6 +25,8 @@ from nightboard.warehouse.schema import TASK_SCORES
 
 MANIFEST = "manifest.json"
 SCORES_TABLE, SAMPLES_TABLE = "task_scores.parquet", "samples.parquet"
+# By task the hash of each document with its target, in order: what a benchmark's parts are joined by.
+DOCUMENTS = "documents.json"
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,18 @@ def finish_benchmark(
 
     Raises OutputError when something is not as declared; then there is no manifest.
     """
-    suite, evaluation = spec.suite.suite, spec.evaluation
-    output = read_outputs(folder, suite, benchmark, is_templated=evaluation.chat_template)
-    write_parquet(folder / SCORES_TABLE, TASK_SCORES, list(_score_rows(output, spec, benchmark, place)))
-    files = {task: folder / samples_file(task) for task in suite.benchmarks[benchmark].tasks}
+    suite, evaluation, part = spec.suite.suite, spec.evaluation, spec.shard.part
+    output = read_outputs(folder, suite, part, benchmark, is_templated=evaluation.chat_template)
+    elapsed_s = (ended_at - started_at).total_seconds()
+    write_parquet(folder / SCORES_TABLE, TASK_SCORES, list(_score_rows(output, spec, benchmark, place, elapsed_s)))
+    write_bytes(folder / DOCUMENTS, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
+    files = {task.task: folder / samples_file(task.task) for task in output.tasks}
     with replace_atomically(folder / SAMPLES_TABLE) as table:
         convert_samples(files, benchmark, evaluation.evaluation_id, table)
     manifest = BenchmarkManifest(
         benchmark=benchmark,
-        files={name: _seal(folder / name) for name in _expected_files(suite, benchmark)},
-        elapsed_s=(ended_at - started_at).total_seconds(),
+        files={name: _seal(folder / name) for name in [DOCUMENTS, *_expected_files(suite, part, benchmark)]},
+        elapsed_s=elapsed_s,
         started_at=started_at,
         finished_at=ended_at,
     )
@@ -59,7 +65,7 @@ def finish_benchmark(
 
 
 def _score_rows(
-    output: BenchmarkOutput, spec: ShardSpec, benchmark: str, place: Provenance
+    output: BenchmarkOutput, spec: ShardSpec, benchmark: str, place: Provenance, elapsed_s: float
 ) -> Iterator[dict[str, Any]]:
     """One row per task, metric and filter (see TASK_SCORES)."""
     dataset = spec.suite.suite.benchmarks[benchmark].dataset
@@ -70,16 +76,18 @@ def _score_rows(
         "dataset_sha": dataset.sha,
         "chat_template_hash": output.chat_template_hash,
         "batch_size": str(spec.batch_size),
+        "benchmark_s": elapsed_s,
         **asdict(place),
     }
     for task in output.tasks:
-        of_task = {key: value for key, value in asdict(task).items() if key != "scores"}
+        of_task = {key: value for key, value in asdict(task).items() if key not in ("scores", "doc_hashes")}
+        of_task["doc_set_hash"] = task.doc_set_hash
         for score in task.scores:
             yield common | of_task | asdict(score)
 
 
-def _expected_files(suite: Suite, benchmark: str) -> list[str]:
-    tasks = suite.benchmarks[benchmark].tasks
+def _expected_files(suite: Suite, part: Part, benchmark: str) -> list[str]:
+    tasks = task_ranges(suite, part, benchmark)
     return [RESULTS, SCORES_TABLE, SAMPLES_TABLE, *(samples_file(task) for task in tasks)]
 
 
@@ -94,7 +102,7 @@ def _seal(path: Path) -> tuple[int, str]:
 # ----------------------------------------------------------------------------------------------- finished benchmarks
 
 
-def check_finished(folder: Path, suite: Suite, benchmark: str) -> list[str]:
+def check_finished(folder: Path, suite: Suite, part: Part, benchmark: str) -> list[str]:
     """What is wrong with a finished benchmark's folder, by its manifest; an empty list when nothing is."""
     try:
         manifest = BenchmarkManifest.read(folder / MANIFEST)
@@ -102,7 +110,7 @@ def check_finished(folder: Path, suite: Suite, benchmark: str) -> list[str]:
         return [str(error)]
     if manifest.benchmark != benchmark:
         return [f"{folder / MANIFEST}: benchmark: must be {benchmark} (got {manifest.benchmark})."]
-    missing = [name for name in _expected_files(suite, benchmark) if name not in manifest.files]
+    missing = [name for name in _expected_files(suite, part, benchmark) if name not in manifest.files]
     reasons = [f"{folder / MANIFEST}: files: {name} is not listed." for name in missing]
     for name, sealed in manifest.files.items():
         reasons += _check_sealed(folder / name, sealed)

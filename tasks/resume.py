@@ -17,16 +17,17 @@ from pathlib import Path
 
 from nightboard.profiles.models import Suite
 from nightboard.tasks.outputs import check_finished, set_aside
+from nightboard.tasks.records import Part
 
 _log = logging.getLogger(__name__)
 
 
-def find_unfinished(work: Path, suite: Suite, benchmarks: tuple[str, ...]) -> list[str]:
-    """Benchmarks that are still to be run. A finished one that is damaged is set aside and counts as unfinished."""
+def find_unfinished(work: Path, suite: Suite, part: Part) -> list[str]:
+    """Benchmarks of a part that are still to be run. A damaged one is set aside and counts as unfinished."""
     todo = []
-    for benchmark in benchmarks:
+    for benchmark in part.benchmarks:
         folder = work / benchmark
-        reasons = check_finished(folder, suite, benchmark) if folder.exists() else None
+        reasons = check_finished(folder, suite, part, benchmark) if folder.exists() else None
         if reasons:
             _log.warning("%s was finished but is damaged, it is done again: %s", benchmark, "; ".join(reasons))
             set_aside(folder)

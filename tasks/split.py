@@ -64,8 +64,13 @@ def _within_tasks(counts: Mapping[str, int], start: int, stop: int) -> dict[str,
     return documents
 
 
+def task_ranges(suite: Suite, part: Part, benchmark: str) -> dict[str, tuple[int, int]]:
+    """By task: the first document that a part scores and the one after the last, counted within the task."""
+    if part.documents is not None:
+        return dict(part.documents)
+    return {task: (0, suite.expected_samples(spec)) for task, spec in suite.benchmarks[benchmark].tasks.items()}
+
+
 def count_documents(suite: Suite, part: Part, benchmark: str) -> int:
     """Documents of a benchmark that a part scores."""
-    if part.documents is not None:
-        return sum(stop - first for first, stop in part.documents.values())
-    return sum(suite.expected_samples(task) for task in suite.benchmarks[benchmark].tasks.values())
+    return sum(stop - first for first, stop in task_ranges(suite, part, benchmark).values())

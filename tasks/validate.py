@@ -10,12 +10,14 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Suite
+from nightboard.tasks.records import Part
+from nightboard.tasks.split import task_ranges
 
 RESULTS = "results.json"
 # lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
@@ -49,8 +51,13 @@ class TaskOutput:
     n_shot: int
     n_samples: int
     task_hash: str | None
-    doc_set_hash: str
+    doc_hashes: tuple[str, ...]
     scores: tuple[Score, ...]
+
+    @property
+    def doc_set_hash(self) -> str:
+        """Hash over the ordered documents and targets."""
+        return hash_documents(self.doc_hashes)
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,15 @@ class _Expected:
     """What the suite declares of a task."""
 
     task: str
-    n_samples: int
+    documents: range
     n_documents: int
     n_shot: int
     metrics: tuple[str, ...]
     filter: str
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.documents)
 
 
 @dataclass
@@ -87,16 +98,18 @@ class _Samples:
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_outputs(folder: Path, suite: Suite, benchmark: str, *, is_templated: bool) -> BenchmarkOutput:
-    """Check results.json and the samples files in `folder` against the suite; OutputError names all that is wrong."""
+def read_outputs(folder: Path, suite: Suite, part: Part, benchmark: str, *, is_templated: bool) -> BenchmarkOutput:
+    """Check results.json and the samples files in `folder` against the suite; OutputError names all that is wrong.
+
+    A part that covers some documents of the benchmark must have exactly these.
+    """
     reasons: list[str] = []
     results = _read_results(folder / RESULTS, reasons)
     declared = suite.benchmarks[benchmark]
     tasks = []
-    for task, spec in declared.tasks.items():
-        expected = _Expected(
-            task, suite.expected_samples(spec), spec.samples, declared.shots, declared.metrics, declared.filter
-        )
+    for task, (first, stop) in task_ranges(suite, part, benchmark).items():
+        n_documents = declared.tasks[task].samples
+        expected = _Expected(task, range(first, stop), n_documents, declared.shots, declared.metrics, declared.filter)
         samples = _read_samples(folder / samples_file(task), expected, reasons)
         if results is not None:
             tasks.append(_check_task(results, samples, expected, reasons))
@@ -151,7 +164,7 @@ def _check_task(
         n_shot=expected.n_shot,
         n_samples=expected.n_samples,
         task_hash=_section(results, "task_hashes").get(task),
-        doc_set_hash=_hash_documents(samples),
+        doc_hashes=tuple(samples.hashes[doc_id] for doc_id in sorted(samples.hashes)),
         scores=tuple(scores.values()),
     )
 
@@ -214,9 +227,9 @@ def _check_means(
             )
 
 
-def _hash_documents(samples: _Samples) -> str:
-    ordered = "".join(samples.hashes[doc_id] for doc_id in sorted(samples.hashes))
-    return hashlib.sha256(ordered.encode()).hexdigest()
+def hash_documents(doc_hashes: Iterable[str]) -> str:
+    """The hash over a task's documents and targets, from those of each document in order."""
+    return hashlib.sha256("".join(doc_hashes).encode()).hexdigest()
 
 
 def _is_finite(value: object) -> bool:
@@ -242,7 +255,7 @@ def _read_samples(path: Path, expected: _Expected, reasons: list[str]) -> _Sampl
         found = ", ".join(sorted(samples.doc_ids)) or "an empty file"
         reasons.append(f"{path.name}: no sample at the declared filter {expected.filter} (got {found}).")
     for chosen, doc_ids in samples.doc_ids.items():
-        reasons += [f"{path.name}: filter {chosen}: {wrong}" for wrong in _check_ids(doc_ids, expected.n_samples)]
+        reasons += [f"{path.name}: filter {chosen}: {wrong}" for wrong in _check_ids(doc_ids, expected.documents)]
     return samples if len(reasons) == before else None
 
 
@@ -283,10 +296,10 @@ def _parts(metric: str, value: object) -> list[float]:
     return parts
 
 
-def _check_ids(doc_ids: list[int], n_samples: int) -> list[str]:
-    if len(doc_ids) != n_samples:
-        return [f"the suite declares {n_samples} documents (got {len(doc_ids)} lines)."]
-    if sorted(doc_ids) != list(range(n_samples)):
-        missing = sorted(set(range(n_samples)) - set(doc_ids))
-        return [f"the document ids must be 0 to {n_samples - 1}, each once (missing {missing[:5]})."]
+def _check_ids(doc_ids: list[int], documents: range) -> list[str]:
+    if len(doc_ids) != len(documents):
+        return [f"the suite declares {len(documents)} documents (got {len(doc_ids)} lines)."]
+    if sorted(doc_ids) != list(documents):
+        missing = sorted(set(documents) - set(doc_ids))
+        return [f"the document ids must be {documents[0]} to {documents[-1]}, each once (missing {missing[:5]})."]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from builders import NOW
 
 from nightboard.profiles.models import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
-from nightboard.tasks.records import Evaluation, ResolvedSuite, Shard, ShardSpec
+from nightboard.tasks.records import Evaluation, Part, ResolvedSuite, Shard, ShardSpec
 from nightboard.tasks.store import Store
 
 
@@ -29,7 +30,13 @@ class Node:
     store: Store
     suite: Suite
 
-    def prepare(self, attempt: int = 1, benchmarks: tuple[str, ...] | None = None, **changes: object) -> Path:
+    def prepare(
+        self,
+        attempt: int = 1,
+        benchmarks: tuple[str, ...] | None = None,
+        part: Part | None = None,
+        **changes: object,
+    ) -> Path:
         """Write an attempt's spec as launch does; returns its folder."""
         evaluation = {
             "evaluation_id": "evaluation", "suite": self.suite.suite, "suite_version": "v1", "model_id": "own/tiny",
@@ -45,14 +52,16 @@ class Node:
             shard=Shard(
                 evaluation_id="evaluation",
                 attempt=attempt,
-                benchmarks=benchmarks or tuple(self.suite.benchmarks),
+                part=part or Part(benchmarks=benchmarks or tuple(self.suite.benchmarks)),
+                batch_size=4,
                 estimate_s=1,
             ),
+            tier="cpu",
             gpus=0,
             created_at=NOW,
             **({"device": "cpu", "batch_size": 4} | spec_changes),  # type: ignore[arg-type]
         )
-        folder = self.store.attempt_dir("evaluation", "all", attempt)
+        folder = self.store.attempt_dir("evaluation", spec.shard.shard, attempt)
         folder.mkdir(parents=True)
         (folder / "spec.json").write_bytes(spec.to_bytes())
         return folder
@@ -60,6 +69,11 @@ class Node:
     @property
     def work(self) -> Path:
         return self.store.work_dir("evaluation", "all")
+
+    def finish(self, *folders: Path) -> None:
+        """Run a job with these attempts, all of which must complete."""
+        done = self.run(*folders)
+        assert all(state == "completed" for state in ast.literal_eval(done.stdout.rpartition("STATES ")[2])), done
 
     def command(self, *folders: Path, before: str = "") -> list[str]:
         code = f"""

@@ -19,7 +19,7 @@ def _take(table: Table, *names: str) -> tuple[Column, ...]:
     return tuple(columns[name] for name in names)
 
 
-_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy used, in kWh; null: not measured yet")
+_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted")
 _CO2_KG = Column("co2_kg", _DOUBLE, "CO2 emitted, in kg; null: not measured yet")
 _ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
 _STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
@@ -170,7 +170,7 @@ FAILURES = Table(
         Column("attempt_state", _STRING, "how the last attempt ended"),
         Column("reason", _STRING, "why the last attempt did not complete, in words"),
         Column("log", _STRING, "log of the last attempt, relative to the store"),
-        *_take(schema.ATTEMPTS, "job_id", "node", "ended_at"),
+        *_take(schema.ATTEMPTS, "log_tail", "job_id", "node", "ended_at"),
     ),
 )
 

@@ -170,13 +170,26 @@ ATTEMPTS = Table(
         Column("job_id", _STRING, "job that ran it; null when no job was started"),
         Column("array_task", _INT, "index within the launch's array"),
         Column("node", _STRING, "host name"),
-        Column("state", _STRING, "completed, failed, invalid, interrupted, fetch_failed or not_started"),
+        Column("tier", _STRING, "tier of the cluster profile that the job got; null in old rows"),
+        Column("batch_size", _STRING, "batch size that it was to use; null in old rows"),
+        Column(
+            "state",
+            _STRING,
+            "completed, or how it ended: timeout, deadline, preempted, node_fail, boot_fail, revoked, interrupted,"
+            " not_started, out_of_memory, failed, invalid, fetch_failed, cancelled",
+        ),
+        Column("cluster_state", _STRING, "the cluster's own word for how its job ended; null where there is none"),
+        Column("exit_code", _STRING, "exit code and signal of its job as sacct tells them, such as 0:9; null: unknown"),
         Column("reason", _STRING, "why it did not complete, in words; null when completed"),
         Column("log", _STRING, "path of the log, relative to the store"),
+        Column("log_tail", pa.list_(_STRING), "last 20 lines of the log; empty when completed"),
         Column("started_at", UTC_TIMESTAMP, "when the node began"),
         Column("ended_at", UTC_TIMESTAMP, "when it ended or was found dead"),
         Column("elapsed_s", _DOUBLE, "seconds from start to end"),
         Column("gpus", _INT, "GPUs of the job"),
+        Column(
+            "energy_kwh", _DOUBLE, "its share of its job's energy, in kWh; null where the cluster does not account it"
+        ),
     ),
 )
 
@@ -189,6 +202,7 @@ OUTCOMES = Table(
         Column("finished_at", UTC_TIMESTAMP, "when the last shard ended"),
         Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
         Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted"),
         Column("source", _STRING, "run, or import:<name>"),
     ),
 )
@@ -209,11 +223,16 @@ TASK_SCORES = Table(
         Column("n_shot", _INT, "few-shot examples"),
         Column("task_version", _STRING, "version in the task's metadata"),
         Column("doc_set_hash", _STRING, "hash over the ordered documents and targets"),
-        Column("task_hash", _STRING, "lm-eval's own hash over documents, prompts and targets: provenance, not a key"),
+        Column(
+            "task_hash",
+            _STRING,
+            "lm-eval's own hash over documents, prompts and targets: provenance, not a key; null when run in parts",
+        ),
         Column("dataset_id", _STRING, "data set on the Hub"),
         Column("dataset_sha", _STRING, "commit of the data set"),
         Column("chat_template_hash", _STRING, "hash of the chat template text that was applied; null for none"),
         Column("batch_size", _STRING, "batch size as asked for"),
+        Column("benchmark_s", _DOUBLE, "seconds that the whole benchmark took, over its parts; null in old rows"),
         Column("harness_version", _STRING, "lm-eval version that ran"),
         Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ..."),
         Column("node", _STRING, "host name"),

@@ -41,7 +41,7 @@ def raise_it(error: BaseException) -> Any:
 def test_an_attempt_that_completes_has_an_owner_a_log_and_an_outcome(tmp_path, monkeypatch):
     monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "77")
     assert run_attempt(tmp_path, lambda: print("hello")) == "completed"
-    owner, outcome = AttemptOwner.read(tmp_path / "owner.json"), Outcome.read(tmp_path / "outcome.json")
+    owner, outcome = AttemptOwner.read(tmp_path / "owner.1.json"), Outcome.read(tmp_path / "outcome.json")
     assert (owner.kind, owner.job_id, owner.process) == ("job", "77", current_process())
     assert (outcome.state, outcome.reason, outcome.job_id, outcome.log_tail) == ("completed", None, "77", ())
     assert (tmp_path / "log.txt").read_text() == "hello\n"
@@ -70,9 +70,9 @@ print("after")
 
 def test_an_attempt_that_somebody_else_has_is_left_alone(tmp_path):
     owner = AttemptOwner(kind="abandoned", process=current_process(), at=NOW)
-    (tmp_path / "owner.json").write_bytes(owner.to_bytes())
+    (tmp_path / "owner.1.json").write_bytes(owner.to_bytes())
     assert run_attempt(tmp_path, raise_it(AssertionError("must not run"))) == "left"
-    assert [path.name for path in tmp_path.iterdir()] == ["owner.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["owner.1.json"]
 
 
 def test_the_first_outcome_counts(tmp_path):
@@ -98,10 +98,10 @@ def test_an_error_becomes_an_outcome_with_a_reason_in_one_line_and_the_end_of_th
     assert len(outcome.log_tail) <= 20
 
 
-def test_a_job_whose_time_is_up_is_interrupted_not_failed(tmp_path):
+def test_a_job_whose_time_is_up_has_timed_out_and_not_failed(tmp_path):
     from submitit.core.utils import UncompletedJobError
 
-    assert run_attempt(tmp_path, raise_it(UncompletedJobError("timed-out and not checkpointable"))) == "interrupted"
+    assert run_attempt(tmp_path, raise_it(UncompletedJobError("timed-out and not checkpointable"))) == "timeout"
     assert "time limit" in str(Outcome.read(tmp_path / "outcome.json").reason)
 
 
@@ -147,7 +147,7 @@ def test_a_disk_too_full_even_for_the_outcome_makes_the_job_fail(tmp_path, monke
 
     with pytest.raises(StoreError, match="no space left on the disk"):
         run_attempt(tmp_path, fill_disk)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "owner.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "log.txt", "owner.1.json"]
 
 
 def test_an_interrupt_is_no_outcome_of_the_shard(tmp_path):
@@ -258,7 +258,9 @@ def load(task: FakeTask, **declared: Any) -> FakeTask:
         "metrics": ("acc",), "aggregate": "mean", "normalize": "task", "tasks": {"one": TaskSpec(samples=4)},
     }  # fmt: skip
     index = type("Index", (), {"load": lambda self, names: {"tasks": {"one": task}}})()
-    DeclaredTasks(index, Benchmark.model_validate(values | declared)).load(["group"])
+    is_cut = declared.pop("is_cut", False)
+    benchmark = Benchmark.model_validate(values | declared)
+    DeclaredTasks(index, benchmark, benchmark.tasks, is_cut=is_cut).load(["group"])
     return task
 
 

@@ -16,9 +16,11 @@ from builders import NOW
 from nightboard.profiles.models import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks import store as store_module
 from nightboard.tasks.outputs import Provenance, check_finished, finish_benchmark, set_aside
-from nightboard.tasks.records import Evaluation, ResolvedSuite, Shard, ShardSpec
+from nightboard.tasks.records import Evaluation, Part, ResolvedSuite, Shard, ShardSpec
 from nightboard.tasks.store import StoreError
 from nightboard.tasks.validate import OutputError, read_outputs
+
+WHOLE = Part(benchmarks=("bench",))
 
 Edit = Callable[[Any], None]
 PLACE = Provenance(harness_version="0.4.13", library_versions="{}", node="node", device="cpu")
@@ -77,7 +79,7 @@ def edit_results(folder: Path, edit: Edit) -> None:
 
 def reasons_for(folder: Path, suite: Suite | None = None, **options: Any) -> list[str]:
     with pytest.raises(OutputError) as caught:
-        read_outputs(folder, suite or make_suite(), "bench", **({"is_templated": False} | options))
+        read_outputs(folder, suite or make_suite(), WHOLE, "bench", **({"is_templated": False} | options))
     return caught.value.reasons
 
 
@@ -85,7 +87,7 @@ def reasons_for(folder: Path, suite: Suite | None = None, **options: Any) -> lis
 
 
 def test_complete_output_is_accepted_and_hashed_over_its_ordered_documents(folder):
-    output = read_outputs(folder, make_suite(), "bench", is_templated=False)
+    output = read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False)
     one, two = output.tasks
     assert (one.task, one.n_samples, one.n_shot, one.task_version, one.task_hash) == ("one", 4, 3, "1.0", "h")
     assert one.doc_set_hash == hashlib.sha256(b"doc0tdoc1tdoc2tdoc3t").hexdigest()
@@ -93,22 +95,22 @@ def test_complete_output_is_accepted_and_hashed_over_its_ordered_documents(folde
 
 
 def test_the_order_of_the_lines_does_not_matter_but_the_documents_do(folder):
-    first = read_outputs(folder, make_suite(), "bench", is_templated=False).tasks[0].doc_set_hash
+    first = read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False).tasks[0].doc_set_hash
     write_samples(folder, "one", [make_sample(i, i % 2) for i in (3, 1, 2, 0)])
-    assert read_outputs(folder, make_suite(), "bench", is_templated=False).tasks[0].doc_set_hash == first
+    assert read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False).tasks[0].doc_set_hash == first
     write_samples(folder, "one", [make_sample(i, i % 2) | {"doc_hash": f"new{i}"} for i in range(4)])
-    assert read_outputs(folder, make_suite(), "bench", is_templated=False).tasks[0].doc_set_hash != first
+    assert read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False).tasks[0].doc_set_hash != first
 
 
 def test_a_standard_error_that_lm_eval_does_not_give_is_null(folder):
     edit_results(folder, lambda r: r["results"]["one"].update({"acc_stderr,none": "N/A"}))
-    assert read_outputs(folder, make_suite(), "bench", is_templated=False).tasks[0].scores[0].stderr is None
+    assert read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False).tasks[0].scores[0].stderr is None
 
 
 def test_a_document_with_several_parts_counts_once_a_part(folder):
     write_samples(folder, "two", [make_sample(0, [True, False, False]), make_sample(1, [True])])
     edit_results(folder, lambda r: r["results"]["two"].update({"acc,none": 0.5}))
-    read_outputs(folder, make_suite(), "bench", is_templated=False)
+    read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False)
     edit_results(folder, lambda r: r["results"]["two"].update({"acc,none": (1 / 3 + 1) / 2}))
     assert "mean over samples_two.jsonl is 0.5" in reasons_for(folder)[0]
 
@@ -123,14 +125,14 @@ def test_all_filters_may_be_reported_but_the_declared_one_counts(folder):
         results["results"]["two"] = {"acc,strict": 1.0}
 
     edit_results(folder, rename)
-    read_outputs(folder, make_suite(filter="strict"), "bench", is_templated=False)
+    read_outputs(folder, make_suite(filter="strict"), WHOLE, "bench", is_templated=False)
     assert reasons_for(folder)[0].startswith("samples_one.jsonl: no sample at the declared filter none")
 
 
 def test_a_limited_suite_expects_the_limit(folder):
     write_samples(folder, "one", [make_sample(i, i) for i in range(2)])
     edit_results(folder, lambda r: r["n-samples"]["one"].update(effective=2))
-    read_outputs(folder, make_suite(limit=2), "bench", is_templated=False)
+    read_outputs(folder, make_suite(limit=2), WHOLE, "bench", is_templated=False)
     assert len(reasons_for(folder)) == 2
 
 
@@ -237,14 +239,14 @@ def test_a_score_that_is_not_the_mean_of_its_samples_is_refused(folder):
     edit_results(folder, lambda r: r["results"]["one"].update({"acc,none": 0.5 + 1e-8}))
     assert "reported 0.50000001, but the mean over samples_one.jsonl is 0.5" in reasons_for(folder)[0]
     edit_results(folder, lambda r: r["results"]["one"].update({"acc,none": 0.5 + 1e-12}))
-    read_outputs(folder, make_suite(), "bench", is_templated=False)
+    read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=False)
 
 
 def test_a_chat_template_that_was_not_applied_or_not_asked_for_is_refused(folder):
     assert "asks for a chat template applied (got None)" in reasons_for(folder, is_templated=True)[0]
     edit_results(folder, lambda r: r.update(chat_template_sha="abc"))
     assert "asks for no chat template (got abc)" in reasons_for(folder)[0]
-    assert read_outputs(folder, make_suite(), "bench", is_templated=True).chat_template_hash == "abc"
+    assert read_outputs(folder, make_suite(), WHOLE, "bench", is_templated=True).chat_template_hash == "abc"
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"results": 1, "n-samples": {"one": 3}}'])
@@ -273,7 +275,8 @@ def make_spec() -> ShardSpec:
         array_task=0,
         evaluation=evaluation,
         suite=ResolvedSuite(suite=suite, version="v"),
-        shard=Shard(evaluation_id="e", benchmarks=("bench",), estimate_s=1),
+        shard=Shard(evaluation_id="e", part=WHOLE, batch_size=8, estimate_s=1),
+        tier="cpu",
         device="cpu",
         batch_size="auto",
         gpus=0,
@@ -287,7 +290,7 @@ def finish(folder: Path) -> None:
 
 def test_a_finished_benchmark_has_tables_and_a_manifest_that_vouches_for_all(folder):
     finish(folder)
-    assert check_finished(folder, make_suite(), "bench") == []
+    assert check_finished(folder, make_suite(), WHOLE, "bench") == []
     rows = pq.read_table(folder / "task_scores.parquet").to_pylist()
     assert [(r["task"], r["metric"], r["value"], r["n_samples"], r["batch_size"]) for r in rows] == [
         ("one", "acc", 0.5, 4, "auto"), ("two", "acc", 1.0, 2, "auto"),
@@ -313,22 +316,26 @@ def test_any_file_that_was_cut_changed_or_lost_after_finishing_is_found(folder, 
     path = folder / name
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    assert f"{path}: must have {len(content)} bytes" in check_finished(folder, make_suite(), "bench")[0]
+    assert f"{path}: must have {len(content)} bytes" in check_finished(folder, make_suite(), WHOLE, "bench")[0]
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert check_finished(folder, make_suite(), "bench") == [f"{path}: its content is not what its manifest says."]
+    assert check_finished(folder, make_suite(), WHOLE, "bench") == [
+        f"{path}: its content is not what its manifest says."
+    ]
     path.unlink()
-    assert check_finished(folder, make_suite(), "bench") == [f"{path}: cannot be read (No such file or directory)."]
+    assert check_finished(folder, make_suite(), WHOLE, "bench") == [
+        f"{path}: cannot be read (No such file or directory)."
+    ]
 
 
 def test_a_manifest_that_is_missing_damaged_or_of_another_benchmark_is_found(folder):
     finish(folder)
     suite = make_suite(tasks={"one": TaskSpec(samples=4), "three": TaskSpec(samples=1)})
-    assert "files: samples_three.jsonl is not listed" in check_finished(folder, suite, "bench")[0]
-    assert "benchmark: must be other (got bench)" in check_finished(folder, make_suite(), "other")[0]
+    assert "files: samples_three.jsonl is not listed" in check_finished(folder, suite, WHOLE, "bench")[0]
+    assert "benchmark: must be other (got bench)" in check_finished(folder, make_suite(), WHOLE, "other")[0]
     (folder / "manifest.json").write_text("{")
-    assert "cannot be read as BenchmarkManifest" in check_finished(folder, make_suite(), "bench")[0]
+    assert "cannot be read as BenchmarkManifest" in check_finished(folder, make_suite(), WHOLE, "bench")[0]
     (folder / "manifest.json").unlink()
-    assert len(check_finished(folder, make_suite(), "bench")) == 1
+    assert len(check_finished(folder, make_suite(), WHOLE, "bench")) == 1
 
 
 def test_a_full_disk_while_writing_a_table_leaves_nothing_that_looks_finished(folder, monkeypatch):

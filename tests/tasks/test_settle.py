@@ -123,7 +123,7 @@ def test_a_living_process_keeps_its_attempt_when_its_controller_is_gone(store: S
 def test_a_process_on_another_host_is_given_its_time_limit(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "elsewhere"}))
-    executor.report = GONE
+    executor.report = NOBODY_KNOWS
     assert settle(store, executor, NOW + timedelta(hours=9)).in_flight == {"a"}
     assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "interrupted"
 

@@ -17,7 +17,8 @@ spent as (
         evaluation_id,
         count(*) as attempts,
         sum(elapsed_s order by shard, attempt) as elapsed_s,
-        sum(elapsed_s * gpus order by shard, attempt) / 3600 as gpu_hours
+        sum(elapsed_s * gpus order by shard, attempt) / 3600 as gpu_hours,
+        sum(energy_kwh order by shard, attempt) as energy_kwh
     from staging.attempts
     group by evaluation_id
 ),
@@ -35,7 +36,7 @@ joined as (
         coalesce(spent.attempts, 0) as attempts,
         coalesce(outcomes.elapsed_s, spent.elapsed_s) as elapsed_s,
         coalesce(outcomes.gpu_hours, spent.gpu_hours) as gpu_hours,
-        cast(null as double) as energy_kwh,
+        coalesce(outcomes.energy_kwh, spent.energy_kwh) as energy_kwh,
         cast(null as double) as co2_kg,
         outcomes.finished_at
     from evaluations

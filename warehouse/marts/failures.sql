@@ -20,6 +20,7 @@ failures as (
         last_attempts.state as attempt_state,
         last_attempts.reason,
         last_attempts.log,
+        last_attempts.log_tail,
         last_attempts.job_id,
         last_attempts.node,
         last_attempts.ended_at

@@ -14,7 +14,7 @@ last_of_shards as (
 weighed as (
     select
         *,
-        state in ('failed', 'invalid', 'fetch_failed') as is_broken
+        state in ('failed', 'invalid', 'fetch_failed', 'out_of_memory', 'cancelled') as is_broken
     from last_of_shards
 ),
 

@@ -1,0 +1,154 @@
+"""Joins the shards of an evaluation into its rows of the lake.
+
+Benchmarks that ran whole are taken as they are. One that was cut is scored anew over all its documents, as lm-eval
+scores a task: the mean in the order of the documents. Owns that arithmetic; whether a shard is complete is known by
+outputs.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightboard.tasks.outputs import DOCUMENTS, MANIFEST, SAMPLES_TABLE, SCORES_TABLE
+from nightboard.tasks.records import BenchmarkManifest, Part
+from nightboard.tasks.store import Store, replace_atomically, write_parquet
+from nightboard.tasks.validate import hash_documents
+from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
+
+# What may differ between the parts of a benchmark; all of it is kept.
+_OF_PART = ("node", "device", "batch_size", "library_versions")
+
+
+class MergeError(Exception):
+    """Parts cannot be joined; the message says why."""
+
+
+def merge_parts(store: Store, evaluation_id: str, parts: Sequence[Part]) -> None:
+    """Write the evaluation's rows of `task_scores` and `samples`; the parts must be complete. Twice is the same.
+
+    Raises MergeError when the parts of a benchmark do not fit together.
+    """
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for part in parts:
+        for benchmark in part.benchmarks:
+            folders[benchmark].append(store.work_dir(evaluation_id, part.name) / benchmark)
+    scores = [row for found in folders.values() for row in _score(found)]
+    name = f"{evaluation_id}.parquet"
+    write_parquet(store.lake / TASK_SCORES.name / name, TASK_SCORES, scores)
+    samples = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
+    _concatenate(samples, store.lake / SAMPLES.name / name, SAMPLES)
+
+
+def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rows of a benchmark's scores, from the folders of its parts in the order of their documents."""
+    tables = [_as_declared(pq.read_table(folder / SCORES_TABLE), TASK_SCORES) for folder in folders]
+    if len(folders) == 1:
+        return list(tables[0].to_pylist())
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in (row for table in tables for row in table.to_pylist()):
+        rows[row["task"], row["metric"], row["filter"]].append(row)
+    documents = _join_documents(folders)
+    values = _join_values(folders)
+    seconds = sum(BenchmarkManifest.read(folder / MANIFEST).elapsed_s for folder in folders)
+    return [_join_rows(found, documents[key[0]], values[key], seconds) for key, found in rows.items()]
+
+
+def _join_documents(folders: Sequence[Path]) -> dict[str, list[str]]:
+    documents: dict[str, list[str]] = defaultdict(list)
+    for folder in folders:
+        for task, hashes in json.loads((folder / DOCUMENTS).read_bytes()).items():
+            documents[task] += hashes
+    return documents
+
+
+@dataclass
+class _Values:
+    """A metric's number for each document, in the order of the documents; plain: one number each, none missing."""
+
+    numbers: list[float]
+    is_plain: bool
+
+
+def _join_values(folders: Sequence[Path]) -> dict[tuple[str, str, str], _Values]:
+    columns = ["task", "metric", "filter", "doc_id", "value", "weight"]
+    table = pa.concat_tables(pq.read_table(folder / SAMPLES_TABLE, columns=columns) for folder in folders)
+    table = table.sort_by([("task", "ascending"), ("doc_id", "ascending")])
+    values: dict[tuple[str, str, str], _Values] = defaultdict(lambda: _Values([], is_plain=True))
+    cells = (table[name].to_pylist() for name in ("task", "metric", "filter", "value", "weight"))
+    for task, metric, chosen, value, weight in zip(*cells, strict=True):
+        found = values[task, metric, chosen]
+        found.numbers.append(value)
+        found.is_plain &= value is not None and weight == 1
+    return values
+
+
+def _join_rows(
+    rows: Sequence[dict[str, Any]], doc_hashes: Sequence[str], values: _Values, seconds: float
+) -> dict[str, Any]:
+    first = rows[0]
+    count = sum(row["n_samples"] for row in rows)
+    where = f"{first['task']}, {first['metric']}"
+    if len(values.numbers) != count or len(doc_hashes) != count:
+        raise MergeError(f"{where}: the parts have {count} documents, their samples {len(values.numbers)}.")
+    if not values.is_plain:
+        raise MergeError(f"{where}: is no mean over documents, so it cannot be cut. Take cut_documents off the suite.")
+    if len({(row["task_version"], row["n_shot"], row["dataset_sha"], row["harness_version"]) for row in rows}) > 1:
+        raise MergeError(f"{where}: the parts were run with different versions.")
+    has_stderr = any(row["stderr"] is not None for row in rows)
+    return {
+        **first,
+        **{name: _join_texts(row[name] for row in rows) for name in _OF_PART},
+        "value": mean(values.numbers),
+        "stderr": mean_stderr(values.numbers) if has_stderr and count > 1 else None,
+        "n_samples": count,
+        "doc_set_hash": hash_documents(doc_hashes),
+        "task_hash": None,
+        "benchmark_s": seconds,
+    }
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """As lm-eval's `mean`."""
+    return sum(numbers) / len(numbers)
+
+
+def mean_stderr(numbers: Sequence[float]) -> float:
+    """As lm-eval's `mean_stderr`: that of a sample, so by n - 1."""
+    center = mean(numbers)
+    return math.sqrt(sum([(x - center) ** 2 for x in numbers]) / (len(numbers) - 1)) / math.sqrt(len(numbers))
+
+
+def _join_texts(texts: Iterable[str | None]) -> str | None:
+    found = list(dict.fromkeys(text for text in texts if text is not None))
+    return ", ".join(found) or None
+
+
+def _concatenate(parts: Iterable[Path], target: Path, table: Table) -> None:
+    """Join Parquet files of a table, a row group at a time."""
+    with replace_atomically(target) as file, pq.ParquetWriter(file, table.arrow, compression="zstd") as writer:
+        for part in parts:
+            for data in _row_groups(part):
+                writer.write_table(_as_declared(data, table))
+
+
+def _row_groups(path: Path) -> Iterator[pa.Table]:
+    source = pq.ParquetFile(path)
+    for index in range(source.num_row_groups):
+        yield source.read_row_group(index)
+
+
+def _as_declared(data: pa.Table, table: Table) -> pa.Table:
+    """The table's columns in their order; what the file was written without is null."""
+    for name in table.arrow.names:
+        if name not in data.column_names:
+            data = data.append_column(table.arrow.field(name), pa.nulls(data.num_rows, table.arrow.field(name).type))
+    return data.select(table.arrow.names).cast(table.arrow)
