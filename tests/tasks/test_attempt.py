@@ -1,0 +1,176 @@
+"""How an attempt's end is told apart: out of memory, out of time, preempted, failed; and who runs it at all."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from builders import NOW
+
+from nightboard.tasks.attempt import read_job_id, run_attempt
+from nightboard.tasks.ownership import current_owner
+from nightboard.tasks.process import current_process
+from nightboard.tasks.records import AttemptOwner, Outcome
+from nightboard.tasks.store import claim_file
+
+JOB = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "SLURM_PROCID", "SLURMD_NODENAME")
+
+
+@pytest.fixture(autouse=True)
+def outside_of_any_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*JOB, "SUBMITIT_LOCAL_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def raise_it(error: BaseException, *, cause: BaseException | None = None, log: str = "") -> Callable[[], None]:
+    def run() -> None:
+        print(log)
+        raise error from cause
+
+    return run
+
+
+def end_of(folder: Path, run: Callable[[], None]) -> tuple[str, str]:
+    """State and reason of the outcome."""
+    state = run_attempt(folder, run)
+    outcome = Outcome.read(folder / "outcome.json")
+    assert outcome.state == state
+    return outcome.state, str(outcome.reason)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Bears the name of torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OutOfMemoryError("Tried to allocate 2 GiB"), "out of GPU memory: OutOfMemoryError: Tried to allocate 2 GiB"),
+        (RuntimeError("CUDA out of memory. Tried"), "out of GPU memory: RuntimeError: CUDA out of memory. Tried"),
+        (RuntimeError("HIP out of memory."), "out of GPU memory: RuntimeError: HIP out of memory."),
+        (RuntimeError("CUDA error: out of memory"), "out of GPU memory: RuntimeError: CUDA error: out of memory"),
+        (ValueError("No available memory for the cache blocks."), "out of GPU memory: ValueError: No available"),
+        (MemoryError(), "out of host memory: MemoryError: "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of host memory: RuntimeError: DefaultCPU"),
+        (OSError(12, "Cannot allocate memory"), "out of host memory: OSError: [Errno 12] Cannot allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_no_failure_of_the_model(tmp_path: Path, error: Exception, reason: str) -> None:
+    state, said = end_of(tmp_path, raise_it(error))
+    assert state == "out_of_memory"
+    assert said.startswith(reason.strip()[:60])
+
+
+def test_a_lack_of_memory_is_seen_through_the_error_that_a_library_made_of_it(tmp_path: Path) -> None:
+    error = raise_it(ValueError("loading failed"), cause=RuntimeError("CUDA out of memory"))
+    assert end_of(tmp_path, error) == ("out_of_memory", "out of GPU memory: RuntimeError: CUDA out of memory")
+
+
+def test_a_lack_of_memory_in_vllms_own_process_is_seen_in_the_log(tmp_path: Path) -> None:
+    log = "(EngineCore pid=5) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB\n" + "more\n" * 50
+    state, reason = end_of(tmp_path, raise_it(RuntimeError("Engine core initialization failed."), log=log))
+    assert state == "out_of_memory"
+    assert "Tried to allocate 1 GiB" in reason
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Engine core initialization failed."), KeyError("x")])
+def test_another_error_is_a_failure(tmp_path: Path, error: Exception) -> None:
+    assert end_of(tmp_path, raise_it(error, log="all is well"))[0] == "failed"
+
+
+def test_a_log_that_speaks_of_memory_is_no_reason_where_the_error_is_another(tmp_path: Path) -> None:
+    log = "CUDA out of memory with batch size 64; trying 32"
+    assert end_of(tmp_path, raise_it(KeyError("x"), log=log)) == ("failed", "KeyError: 'x'")
+
+
+def test_an_error_that_points_to_itself_ends_too(tmp_path: Path) -> None:
+    error, other = ValueError("a"), ValueError("b")
+    error.__context__, other.__context__ = other, error
+    assert end_of(tmp_path, raise_it(error))[0] == "failed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        subprocess.CalledProcessError(1, ["scontrol", "requeue", "7_0"]),
+        subprocess.TimeoutExpired(["scontrol", "requeue", "7_0"], 60),
+        FileNotFoundError(2, "No such file or directory", "scontrol"),
+    ],
+)
+def test_a_preempted_job_that_cannot_come_back_is_preempted(tmp_path: Path, error: Exception) -> None:
+    state, reason = end_of(tmp_path, raise_it(error))
+    assert state == "preempted"
+    assert reason.startswith("the job was preempted and could not be put back into the queue: ")
+
+
+def test_a_file_that_is_missing_is_no_preemption(tmp_path: Path) -> None:
+    error = FileNotFoundError(2, "No such file or directory", "config.json")
+    assert end_of(tmp_path, raise_it(error))[0] == "failed"
+
+
+def test_a_job_that_submitit_has_put_back_into_the_queue_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(SystemExit):
+        run_attempt(tmp_path, raise_it(SystemExit(-1)))
+    assert not (tmp_path / "outcome.json").exists()
+    first = current_owner(tmp_path)
+    assert first is not None
+    dead = first.model_copy(update={"process": first.process.model_copy(update={"started_ticks": 1})})
+    (tmp_path / "owner.1.json").write_bytes(dead.to_bytes())
+    assert run_attempt(tmp_path, lambda: print("second run")) == "completed"
+    assert "second run" in (tmp_path / "log.txt").read_text()
+
+
+def test_the_cause_of_the_first_run_stays_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    dead = current_process().model_copy(update={"started_ticks": 1})
+    claim_file(tmp_path / "owner.1.json", AttemptOwner(kind="job", process=dead, job_id="7", at=NOW).to_bytes())
+    (tmp_path / "log.txt").write_text("first run\n")
+    run_attempt(tmp_path, lambda: print("second run"))
+    assert (tmp_path / "log.txt").read_text() == "first run\nsecond run\n"
+
+
+def test_an_attempt_with_an_outcome_is_not_run_again(tmp_path: Path) -> None:
+    claim_file(tmp_path / "outcome.json", Outcome(state="cancelled", ended_at=NOW).to_bytes())
+    assert run_attempt(tmp_path, raise_it(AssertionError("must not run"))) == "left"
+    assert [path.name for path in tmp_path.iterdir()] == ["outcome.json"]
+
+
+def test_of_the_processes_of_a_job_of_several_nodes_the_first_runs_the_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert run_attempt(tmp_path, raise_it(AssertionError("must not run"))) == "left"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert run_attempt(tmp_path, lambda: None) == "completed"
+
+
+def test_a_job_knows_its_id_as_the_launch_wrote_it_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_job_id() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert read_job_id() == "12"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert read_job_id() == "7_3"
+
+
+def test_a_local_job_of_a_flow_that_is_a_job_itself_is_a_local_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in JOB:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "4711")
+    assert read_job_id() == "4711"
+    assert run_attempt(tmp_path, lambda: None) == "completed"
+
+
+def test_an_outcome_names_the_node_as_the_cluster_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", "gpu3")
+    run_attempt(tmp_path, lambda: None)
+    assert Outcome.read(tmp_path / "outcome.json").node == "gpu3"
