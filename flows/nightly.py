@@ -45,7 +45,7 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
     suites = run_step("pin data sets", lambda: pin_datasets(night), retry=True)
     plan = run_step("plan", lambda: make_plan(night, discovery, suites))
     suites = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites))
-    not_started = run_jobs(night, plan, suites, wait_min)
+    not_started = run_jobs(night, plan, suites, wait_min, lambda: plan_again(night, discovery, suites))
     run_step("rebuild", lambda: rebuild(night))
     return run_step("report", lambda: report(night, discovery, plan, not_started))
 
@@ -99,6 +99,11 @@ def make_plan(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -
     night.board.declare(suites, plan.created_at)
     night.ui.show_plan(plan)
     return plan
+
+
+def plan_again(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
+    """What is left to do tonight, after something has not gone as planned."""
+    return night.board.plan(discovery, suites, utc_now(), night.started_at)
 
 
 def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> list[ResolvedSuite]:

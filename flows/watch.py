@@ -6,6 +6,8 @@ Reads what the nodes write; changes nothing.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -14,19 +16,21 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.markup import escape
 from rich.progress import TaskID
 
+from nightboard.flows.night import Night
 from nightboard.flows.terminal import Terminal
 from nightboard.tasks.attempt import Progress
-from nightboard.tasks.records import Evaluation, Plan, RecordError
+from nightboard.tasks.records import Plan, RecordError, Shard
 from nightboard.tasks.settle import OpenShard, Settled
+
+# More bars than fit on a screen tell nobody anything.
+MOST_BARS = 20
 
 
 class Watch:
-    """A bar for the night and one for each evaluation under way."""
+    """A bar for the night, with jobs that wait and run, and one for each evaluation under way."""
 
     def __init__(self, plan: Plan, ui: Terminal) -> None:
         self._key = f"{re.sub('[^a-z0-9]+', '-', plan.board)}-evaluations"
-        self._evaluations: dict[str, Evaluation] = {each.evaluation_id: each for each in plan.evaluations}
-        self._total = len(plan.evaluations)
         self._bars = ui.progress()
         self._running: dict[str, TaskID] = {}
         self._artifact: UUID | None = None
@@ -34,7 +38,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._bars.start()
-        self._night = self._bars.add_task("evaluations", total=self._total)
+        self._night = self._bars.add_task("evaluations", total=None)
         return self
 
     def __exit__(
@@ -42,27 +46,35 @@ class Watch:
     ) -> None:
         self._bars.stop()
 
-    def update(self, settled: Settled, done: int) -> None:
-        """Show the state of things; `done` counts the plan's evaluations that have ended."""
-        self._bars.update(self._night, completed=done)
-        for gone in set(self._running) - settled.in_flight:
-            self._bars.remove_task(self._running.pop(gone))
+    def update(self, night: Night, waiting: Sequence[Shard]) -> None:
+        """Show the state of things; `waiting` are shards that are not launched yet."""
+        settled, total = night.settled, len(night.planned)
+        under_way = settled.in_flight | {shard.evaluation_id for shard in waiting}
+        done = len(night.planned.keys() - under_way)
+        text = _describe(settled, waiting)
+        self._bars.update(self._night, description=f"evaluations{text}", completed=done, total=total)
+        shards: dict[str, list[OpenShard]] = defaultdict(list)
         for each in settled.open:
-            self._show(each)
-        self._publish(100.0 * done / self._total if self._total else 100.0)
+            shards[each.shard.evaluation_id].append(each)
+        for gone in set(self._running) - shards.keys():
+            self._bars.remove_task(self._running.pop(gone))
+        for key, found in shards.items():
+            self._show(key, found, night)
+        self._publish(100.0 * done / total if total else 100.0)
 
-    def _show(self, each: OpenShard) -> None:
-        try:
-            progress = Progress.read(each.folder / "progress.json")
-        except RecordError:
+    def _show(self, key: str, shards: Sequence[OpenShard], night: Night) -> None:
+        progress = [found for each in shards if (found := _read_progress(each))]
+        if not progress or (key not in self._running and len(self._running) >= MOST_BARS):
             return  # it has not begun yet
-        key = each.shard.evaluation_id
-        evaluation = self._evaluations.get(key)
+        evaluation = night.planned.get(key)
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
-        text = f"  {escape(name)}: {progress.benchmark or 'starting'}"
+        now = ", ".join(dict.fromkeys(each.benchmark or "starting" for each in progress))
+        text = f"  {escape(name)}: {escape(now)}"
+        total = sum(len(each.shard.benchmarks) for each in shards)
         if key not in self._running:
-            self._running[key] = self._bars.add_task(text, total=progress.total)
-        self._bars.update(self._running[key], description=text, completed=len(progress.finished))
+            self._running[key] = self._bars.add_task(text, total=total)
+        finished = sum(len(each.finished) for each in progress)
+        self._bars.update(self._running[key], description=text, completed=finished, total=total)
 
     def _publish(self, percent: float) -> None:
         if percent == self._shown_percent:
@@ -75,3 +87,21 @@ class Watch:
             self._artifact = created
         else:
             update_progress_artifact(self._artifact, percent)
+
+
+def _describe(settled: Settled, waiting: Sequence[Shard]) -> str:
+    """Jobs by the cluster's word, in small letters, and shards that are still to be launched."""
+    states = {(each.launch_id, each.job_index): each.report.state for each in settled.open if each.report}
+    counts: dict[str, int] = defaultdict(int)
+    for state in states.values():
+        counts[state.lower()] += 1
+    words = [f"{number} {state}" for state, number in sorted(counts.items())]
+    words += [f"{len(waiting)} to launch"] if waiting else []
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _read_progress(each: OpenShard) -> Progress | None:
+    try:
+        return Progress.read(each.folder / "progress.json")
+    except RecordError:
+        return None

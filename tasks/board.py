@@ -14,6 +14,7 @@ from typing import Self
 
 from nightboard.profiles.load import BoardBundle, load_board
 from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
@@ -51,9 +52,13 @@ class OpenBoard:
         """Collect what has ended, whoever launched it."""
         return settle(self.store, self.executor, now)
 
-    def list_open(self, now: datetime) -> Settled:
+    def list_open(self, now: datetime, *, asks_cluster: bool = True) -> Settled:
         """What is under way, whoever launched it. Writes nothing."""
-        return list_open(self.store, self.executor, now)
+        return list_open(self.store, self.executor if asks_cluster else None, now)
+
+    def cache(self) -> ModelCache:
+        """The models that lie in the store."""
+        return ModelCache(self.store, self.bundle.cluster.cache_gb)
 
     def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
         """Stop `chosen` of the open `shards`."""

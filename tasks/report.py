@@ -33,13 +33,26 @@ class NightReport(Record):
 
     @property
     def evaluated(self) -> tuple[Collected, ...]:
-        """Evaluations that were done."""
-        return tuple(each for each in self.collected if each.state == "completed")
+        """Evaluations that were done, by the attempt that completed each."""
+        done = {each.evaluation_id: each for each in self.collected if each.is_scored}
+        return tuple(done.values())
 
     @property
     def failed(self) -> tuple[Collected, ...]:
-        """Attempts that did not complete."""
+        """Attempts that did not complete, and nor did their evaluation tonight."""
+        done = {each.evaluation_id for each in self.evaluated}
+        return tuple(each for each in self.setbacks if each.evaluation_id not in done)
+
+    @property
+    def setbacks(self) -> tuple[Collected, ...]:
+        """All attempts that did not complete."""
         return tuple(each for each in self.collected if each.state != "completed")
+
+    @property
+    def retried(self) -> tuple[Collected, ...]:
+        """Attempts that did not complete, of evaluations that did all the same."""
+        done = {each.evaluation_id for each in self.evaluated}
+        return tuple(each for each in self.setbacks if each.evaluation_id in done)
 
     @property
     def has_failures(self) -> bool:
@@ -61,6 +74,7 @@ def describe_night(report: NightReport) -> str:
         ),
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
         _section("Failed", (_describe_failure(e) for e in report.failed)),
+        _section("Tried again and done", (_describe_failure(e) for e in report.retried)),
         _section("Skipped", (f"`{s.model_id}` @ `{s.revision[:7]}` on {s.suite}: {s.reason}" for s in left_out)),
         _section("Still running", (f"evaluation {each}" for each in report.in_flight)),
         _section("Left for the next run", (f"evaluation {each}" for each in report.not_started)),

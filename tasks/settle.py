@@ -97,7 +97,7 @@ class _OpenLaunch:
 class _Cluster:
     """The executor, and what the cluster answered about all open jobs; `reports` is None when it did not answer."""
 
-    executor: Executor
+    executor: Executor | None
     reports: Mapping[str, JobReport] | None
     now: datetime
 
@@ -132,8 +132,8 @@ def settle(store: Store, executor: Executor, now: datetime) -> Settled:
     return Settled(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
 
 
-def list_open(store: Store, executor: Executor, now: datetime) -> Settled:
-    """What is under way, as far as the store and the cluster say it. Changes nothing."""
+def list_open(store: Store, executor: Executor | None, now: datetime) -> Settled:
+    """What is under way, as far as the store and, with an executor, the cluster say it. Changes nothing."""
     problems: list[str] = []
     launches = list(_read_open_launches(store, None, now, problems))
     cluster = _ask(executor, launches, now)
@@ -144,8 +144,10 @@ def list_open(store: Store, executor: Executor, now: datetime) -> Settled:
     return Settled(tuple(is_open), (), tuple(problems), cluster.reports is None)
 
 
-def _ask(executor: Executor, launches: Sequence[_OpenLaunch], now: datetime) -> _Cluster:
+def _ask(executor: Executor | None, launches: Sequence[_OpenLaunch], now: datetime) -> _Cluster:
     """One question to the cluster for all jobs that it may know."""
+    if executor is None:
+        return _Cluster(None, {}, now)
     known = [each.submission for each in launches if each.submission and each.launch.executor == executor.name]
     return _Cluster(executor, executor.poll(known, now) if known else {}, now)
 

@@ -125,7 +125,7 @@ class World:
     def wait_for_outcomes(self, count: int, timeout_s: float = 240) -> list[Path]:
         deadline = time.monotonic() + timeout_s
         while True:
-            found = sorted(self.store.runs.glob("*/all/*/outcome.json"))
+            found = sorted(self.store.runs.glob("*/*/*/outcome.json"))
             if len(found) >= count or time.monotonic() > deadline:
                 return found
             time.sleep(0.2)
@@ -142,7 +142,8 @@ def make_models(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def open_world(folder: Path, models: Path, max_jobs: int = 1) -> Iterator[World]:
+def open_world(folder: Path, models: Path, max_jobs: int = 1, cluster: str = CLUSTER) -> Iterator[World]:
+    """A served world whose board uses `cluster`, a profile named quick with room for max_jobs."""
     hub = LoopbackHub()
     for repo_id, files in make_datasets().items():
         hub.create_repo(repo_id, "dataset")
@@ -155,7 +156,7 @@ def open_world(folder: Path, models: Path, max_jobs: int = 1) -> Iterator[World]
             "world": BOARD.format(endpoint=endpoint),
             "suites/small": SUITE,
             "watchlists/world": WATCHLIST,
-            "clusters/quick": CLUSTER.format(max_jobs=max_jobs),
+            "clusters/quick": cluster.format(max_jobs=max_jobs),
         }.items():
             path = folder / f"{kind}.yaml"
             path.parent.mkdir(exist_ok=True)
