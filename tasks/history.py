@@ -10,18 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
 from nightboard.tasks.records import Commit, Evaluation, Part, Parts, RecordError, ShardSpec
 from nightboard.tasks.store import Store
 from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
-
-# Loading Python, the harness and a small model.
-START_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -37,25 +35,56 @@ class ScoreKey:
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> ScoreKey:
-        return cls(**{name: getattr(evaluation, name) for name in cls.__dataclass_fields__})
+        return cls(
+            evaluation.suite,
+            evaluation.fingerprint,
+            evaluation.precision,
+            evaluation.chat_template,
+            evaluation.fewshot_as_multiturn,
+            evaluation.backend,
+        )
+
+
+State = Literal["completed"] | Ending
 
 
 @dataclass(frozen=True)
 class Tries:
     """The attempts at a shard that have ended: how many in each state, and how and when the last one did."""
 
-    states: Mapping[str, int]
-    last_reason: str | None
-    last_state: str | None = None
+    states: Mapping[State, int]
+    last_reason: str | None = None
+    last_state: State | None = None
     last_ended_at: datetime | None = None
+
+    @property
+    def endings(self) -> list[tuple[Ending, int]]:
+        """How many attempts ended in each way that is not well."""
+        return [(state, count) for state, count in self.states.items() if state != "completed"]
+
+
+@dataclass(frozen=True)
+class CostKey:
+    """What was measured together: a benchmark (None: the whole suite) on one kind of machine."""
+
+    suite: str
+    benchmark: str | None
+    backend: str
+    has_gpus: bool
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What something has taken: seconds on one GPU (or on the CPU) per document and billion parameters."""
+    """What some documents have taken a model: `seconds` by the clock, on so many GPUs.
+
+    `has_start`: loading the model is part of it.
+    """
 
     params_b: float
-    rate: float
+    documents: int
+    seconds: float
+    gpus: int
+    has_start: bool = False
 
 
 ShardKey = tuple[str, str]
@@ -68,8 +97,7 @@ class History:
 
     `in_flight`: evaluations with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the
     highest number that anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that
-    are not scored. `parts`: how such evaluations are split. `costs`: by suite; `benchmark_costs`: by suite and
-    benchmark.
+    are not scored. `parts`: how such evaluations are split; those of older stores are not listed, and are in one piece.
     """
 
     scored: Mapping[ScoreKey, Evaluation] = field(default_factory=dict)
@@ -79,8 +107,7 @@ class History:
     tries: Mapping[ShardKey, Tries] = field(default_factory=dict)
     finished: frozenset[ShardKey] = frozenset()
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
-    costs: Mapping[str, Sequence[Cost]] = field(default_factory=dict)
-    benchmark_costs: Mapping[tuple[str, str], Sequence[Cost]] = field(default_factory=dict)
+    costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
 
 
 def read_table(store: Store, table: Table, columns: list[str] | None = None) -> pa.Table:
@@ -108,10 +135,10 @@ def read_history(store: Store) -> History:
     """
     last_attempts, claimed = _read_claims(store)
     known = {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
-    attempts = read_table(store, ATTEMPTS).sort_by([("attempt", "ascending")])
+    columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
+    attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
     parts = _read_parts(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
-    costs, benchmark_costs = _measure_costs(store, known, outcomes)
     return History(
         scored={ScoreKey.of(known[key]): known[key] for key in sorted(outcomes) if key in known},
         in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
@@ -120,8 +147,7 @@ def read_history(store: Store) -> History:
         tries=_read_tries(attempts),
         finished=_find_finished(store, attempts, parts),
         parts=parts,
-        costs=costs,
-        benchmark_costs=benchmark_costs,
+        costs=_measure_costs(store, known, outcomes),
     )
 
 
@@ -145,9 +171,11 @@ def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, tuple[
     return {key: Parts.read(path).parts for key, path in paths if path.exists()}
 
 
-def _find_finished(store: Store, attempts: pa.Table, parts: Mapping[str, tuple[Part, ...]]) -> frozenset[ShardKey]:
+def _find_finished(
+    store: Store, attempts: Sequence[dict[str, Any]], parts: Mapping[str, tuple[Part, ...]]
+) -> frozenset[ShardKey]:
     """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
-    completed = {(row["evaluation_id"], row["shard"]) for row in attempts.to_pylist() if row["state"] == "completed"}
+    completed = {(row["evaluation_id"], row["shard"]) for row in attempts if row["state"] == "completed"}
     return frozenset(
         (key, part.name)
         for key, of_evaluation in parts.items()
@@ -168,10 +196,11 @@ def _as_evaluation(row: dict[str, Any]) -> Evaluation:
     return Evaluation.model_validate({key: value for key, value in row.items() if key in Evaluation.model_fields})
 
 
-def _read_tries(attempts: pa.Table) -> dict[ShardKey, Tries]:
-    states: dict[ShardKey, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+def _read_tries(attempts: Sequence[dict[str, Any]]) -> dict[ShardKey, Tries]:
+    """Tries by shard; `attempts` are in the order of their numbers."""
+    states: dict[ShardKey, dict[State, int]] = defaultdict(lambda: defaultdict(int))
     last: dict[ShardKey, dict[str, Any]] = {}
-    for row in attempts.to_pylist():
+    for row in attempts:
         key = (row["evaluation_id"], row["shard"])
         states[key][row["state"]] += 1
         last[key] = row
@@ -183,39 +212,40 @@ def _read_tries(attempts: pa.Table) -> dict[ShardKey, Tries]:
 
 def _measure_costs(
     store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
-) -> tuple[dict[str, list[Cost]], dict[tuple[str, str], list[Cost]]]:
-    """What has run, by suite, and by suite and benchmark.
-
-    Starting takes as long for a small model as for a large one, so it is taken off first.
-    """
-    documents: dict[tuple[str, str], int] = defaultdict(int)
-    for row in read_table(store, SUITES).to_pylist():
-        documents[row["suite_version"], row["benchmark"]] += row["n_samples"]
-        documents[row["suite_version"], ""] += row["n_samples"]
+) -> dict[CostKey, list[Cost]]:
+    """What evaluations have taken, as a whole and by benchmark."""
+    documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
-    costs: dict[str, list[Cost]] = defaultdict(list)
-    by_benchmark: dict[tuple[str, str], list[Cost]] = defaultdict(list)
-    seconds = _read_benchmark_seconds(store) if outcomes else {}
-    for key, outcome in outcomes.items():
-        evaluation, elapsed_s = evaluations.get(key), outcome["elapsed_s"]
+    seconds = _read_benchmark_seconds(store)
+    costs: dict[CostKey, list[Cost]] = defaultdict(list)
+    for evaluation_id, outcome in outcomes.items():
+        evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
         params_b = params.get(evaluation.fingerprint) if evaluation else None
-        if not (evaluation and params_b and elapsed_s and documents[evaluation.suite_version, ""]):
+        if not evaluation or not params_b or not elapsed_s:
             continue
-        gpus = max(1, round(outcome["gpu_hours"] * 3600 / elapsed_s))
-        per_b = gpus / params_b
-        if elapsed_s > START_S:
-            rate = (elapsed_s - START_S) * per_b / documents[evaluation.suite_version, ""]
-            costs[evaluation.suite].append(Cost(params_b, rate))
-        for benchmark, taken_s in seconds.get(key, {}).items():
+        gpus = round(outcome["gpu_hours"] * 3600 / elapsed_s)
+        for benchmark, taken_s in [(None, elapsed_s), *seconds.get(evaluation_id, {}).items()]:
             if taken_s and (count := documents[evaluation.suite_version, benchmark]):
-                by_benchmark[evaluation.suite, benchmark].append(Cost(params_b, taken_s * per_b / count))
-    return dict(costs), dict(by_benchmark)
+                key = CostKey(evaluation.suite, benchmark, evaluation.backend, gpus > 0)
+                costs[key].append(Cost(params_b, count, taken_s, gpus, has_start=benchmark is None))
+    return dict(costs)
 
 
-def _read_benchmark_seconds(store: Store) -> dict[str, dict[str, float | None]]:
+def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
+    """Documents by suite version and benchmark; None stands for the whole suite."""
+    columns = ["suite_version", "benchmark", "task", "n_samples"]
+    documents: dict[tuple[str, str | None], int] = defaultdict(int)
+    # A version may have been declared more than once.
+    for row in read_table(store, SUITES, columns).group_by(columns).aggregate([]).to_pylist():
+        documents[row["suite_version"], row["benchmark"]] += row["n_samples"]
+        documents[row["suite_version"], None] += row["n_samples"]
+    return documents
+
+
+def _read_benchmark_seconds(store: Store) -> dict[str, dict[str | None, float | None]]:
     """Seconds by evaluation and benchmark; null where a lake was written before they were kept."""
     columns = ["evaluation_id", "benchmark", "benchmark_s"]
-    seconds: dict[str, dict[str, float | None]] = defaultdict(dict)
+    seconds: dict[str, dict[str | None, float | None]] = defaultdict(dict)
     for row in read_table(store, TASK_SCORES, columns).group_by(columns).aggregate([]).to_pylist():
         seconds[row["evaluation_id"]][row["benchmark"]] = row["benchmark_s"]
     return seconds
