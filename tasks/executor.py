@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -163,8 +163,9 @@ class DryExecutor:
 PATIENCE_S = 600.0
 # Between two tries; also the time that an sbatch whose answer was lost has to become a job.
 RETRY_S = 10.0
-# Accounting hears of new jobs with a delay: one that it does not know is believed in for so long.
-UNKNOWN_LIMIT = timedelta(minutes=2)
+# Accounting hears of new jobs with a delay. Of one that it does not know squeue is asked after a while; one that squeue
+# does not know either is believed in for longer.
+ASK_QUEUE_AFTER, UNKNOWN_LIMIT = timedelta(seconds=15), timedelta(minutes=2)
 SIGNAL_DELAY_S = 90
 # What a tier, a launch or this file says itself; a profile passes on everything else that submitit knows.
 OWN_PARAMETERS = frozenset(
@@ -225,15 +226,21 @@ class SlurmExecutor:
             doubtful = {
                 job_id: each
                 for job_id, each in jobs.items()
-                if (not answers[job_id].is_sure if job_id in answers else now - each.submitted_at > UNKNOWN_LIMIT)
+                if (not answers[job_id].is_sure if job_id in answers else now - each.submitted_at > ASK_QUEUE_AFTER)
             }
             queued = slurm.ask_squeue(_names(doubtful)) if doubtful else {}
         except ClusterAway as error:
             _log.info("%s", error)
             return None
+        arrays = {array for array, _, index in (each.partition("_") for each in (*answers, *queued)) if index}
         return {
-            job_id: _conclude(answers.get(job_id), queued.get(job_id), is_doubtful=job_id in doubtful)
-            for job_id in jobs
+            job_id: _conclude(
+                answers.get(job_id),
+                queued.get(job_id),
+                is_doubtful=job_id in doubtful,
+                lost=_explain_loss(job_id, arrays, now - each.submitted_at),
+            )
+            for job_id, each in jobs.items()
         }
 
     def _ask(self, jobs: Mapping[str, Submission]) -> dict[str, slurm.Answer]:
@@ -270,18 +277,29 @@ def _names(jobs: Mapping[str, Submission]) -> list[str]:
     return sorted({each.launch_id for each in jobs.values()})
 
 
-def _conclude(accounted: slurm.Answer | None, queued: slurm.Answer | None, *, is_doubtful: bool) -> JobReport:
-    """What holds of a job, from what sacct says of it and, where that is in doubt, squeue."""
-    if not is_doubtful:
-        return accounted.report if accounted else JobReport("UNKNOWN", is_over=False)
-    if queued and not (queued.report.is_over and accounted):
-        return queued.report
-    if accounted and accounted.report.is_over:
+def _conclude(
+    accounted: slurm.Answer | None, queued: slurm.Answer | None, *, is_doubtful: bool, lost: JobReport
+) -> JobReport:
+    """What holds of a job, from what sacct says of it and, where that is in doubt, squeue; `lost` if neither knows."""
+    if accounted and (not is_doubtful or (accounted.report.is_over and (not queued or queued.report.is_over))):
         return accounted.report
     if queued:
         return queued.report
-    gone = "neither sacct nor squeue knows the job" if accounted is None else "squeue does not know the job any more"
-    return JobReport("UNKNOWN", is_over=True, ending="interrupted", reason=gone)
+    if accounted:
+        gone = "squeue does not know the job any more"
+        return JobReport("UNKNOWN", is_over=True, ending="interrupted", reason=gone)
+    return lost
+
+
+def _explain_loss(job_id: str, known_arrays: Collection[str], age: timedelta) -> JobReport:
+    """What a job is that nobody knows: new, or, SLURM leaves no trace of that, a task cancelled before its turn."""
+    if age <= UNKNOWN_LIMIT:
+        return JobReport("UNKNOWN", is_over=False)
+    if job_id.partition("_")[0] in known_arrays:
+        reason = "cancelled while it waited: SLURM knows its array, and nothing of the job"
+        return JobReport("UNKNOWN", is_over=True, ending="cancelled", reason=reason)
+    reason = "neither sacct nor squeue knows the job"
+    return JobReport("UNKNOWN", is_over=True, ending="interrupted", reason=reason)
 
 
 def _submit_array(

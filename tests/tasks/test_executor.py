@@ -473,19 +473,32 @@ def test_odd_lines_and_other_peoples_jobs_are_left_out(cluster: FakeSlurm) -> No
 
 def test_a_job_that_accounting_has_not_heard_of_yet_is_believed_in(cluster: FakeSlurm) -> None:
     cluster.answer("sacct", accounted("7_0", "RUNNING"))
-    assert poll("7_0", "7_1", after=timedelta(seconds=100))["7_1"] == JobReport("UNKNOWN", is_over=False)
+    assert poll("7_0", "7_1", after=timedelta(seconds=10))["7_1"] == JobReport("UNKNOWN", is_over=False)
     assert not cluster.calls("squeue")
+    cluster.answer("squeue", queued("7", "2", "CANCELLED"))
+    reports = poll("7_0", "7_1", "7_2", after=timedelta(seconds=100))
+    assert [report.is_over for report in reports.values()] == [False, False, True]
+    assert reports["7_2"].ending == "cancelled", "accounting never hears of some"
 
 
 def test_a_job_that_accounting_never_heard_of_is_asked_of_the_queue(cluster: FakeSlurm) -> None:
     cluster.answer("sacct")
     cluster.answer("squeue", queued("7", "0", "RUNNING") + queued("7", "1", "PENDING", ""))
-    reports = poll("7_0", "7_1", "7_2", after=timedelta(minutes=3))
-    assert [report.state for report in reports.values()] == ["RUNNING", "PENDING", "UNKNOWN"]
-    lost = reports["7_2"]
-    assert (lost.is_over, lost.ending, lost.reason) == (True, "interrupted", "neither sacct nor squeue knows the job")
+    reports = poll("7_0", "7_1", "8_0", "9", after=timedelta(minutes=3))
+    assert [report.state for report in reports.values()] == ["RUNNING", "PENDING", "UNKNOWN", "UNKNOWN"]
+    for lost in (reports["8_0"], reports["9"]):
+        assert (lost.is_over, lost.ending) == (True, "interrupted")
+        assert lost.reason == "neither sacct nor squeue knows the job"
     assert (reports["7_0"].elapsed_s, reports["7_1"].node) == (60, None)
     assert len(cluster.calls("squeue")) == 1
+
+
+def test_a_task_without_a_trace_in_a_known_array_was_cancelled_before_its_turn(cluster: FakeSlurm) -> None:
+    cluster.answer("sacct", accounted("7_0", "RUNNING"))
+    cluster.answer("squeue", queued("7", "0", "RUNNING"))
+    report = poll("7_0", "7_1", after=timedelta(minutes=3))["7_1"]
+    assert (report.is_over, report.ending) == (True, "cancelled")
+    assert "cancelled while it waited" in str(report.reason)
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "CANCELLED by 0", "REVOKED"])
