@@ -51,7 +51,8 @@ tiers:
   - {{name: cpu, up_to_params_b: 1, time_min: 10, device: cpu, batch_size: 8, share_job_below_min: 10}}
 """
 
-# Runs a night in a process of its own. After the step named by argv[4] it kills itself the hard way.
+# Runs a night in a process of its own. At the place named by argv[3] it kills itself the hard way: after a step of the
+# flow, or where the steps of launching and collecting leave something half-done.
 DRIVER = """
 import os, signal, sys
 from nightboard.flows import nightly as module
@@ -65,13 +66,23 @@ def run_and_die(name, action, **options):
     return result
 
 module.run_step = run_and_die
+def die(*_args, **_options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
 if stop_after == "launch":
     from nightboard.tasks.launch import Launcher
     launch = Launcher.launch
-    Launcher.launch = lambda *args: (launch(*args), os.kill(os.getpid(), signal.SIGKILL))
+    Launcher.launch = lambda *args: (launch(*args), die())
 if stop_after == "claim":
-    from nightboard.tasks.launch import Launcher
-    Launcher._call = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    from nightboard.tasks import launch
+    launch.make_call = die
+if stop_after == "sbatch":
+    from submitit.core.utils import JobPaths
+    JobPaths.move_temporary_file = die
+if stop_after == "merge":
+    from nightboard.tasks import collect
+    merge = collect.merge_parts
+    collect.merge_parts = lambda *args: (merge(*args), die())
 print(module.nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
