@@ -7,6 +7,8 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 PYTEST_ARGS ?=
 ONLY ?=
+NODES ?= 3
+GPUS ?= 4
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -15,10 +17,10 @@ TYPING := build/typing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench slurm-up slurm-down lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.installed-demo ## install and run two nights on small models, without GPU and Hub
 	@$(BIN)/nightboard demo
@@ -48,6 +50,12 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, sql
 
 bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan for one
 	@$(BIN)/python tests/bench/run.py $(ONLY)
+
+slurm-up: ## start a real SLURM on this machine for the tests (root, Debian's packages); NODES=38 GPUS=8 for a large one
+	@$(PYTHON) tests/slurm/cluster.py up --nodes $(NODES) --gpus $(GPUS)
+
+slurm-down: ## end it, with its jobs
+	@$(PYTHON) tests/slurm/cluster.py down
 
 lock: .venv/bin/python ## resolve all extras anew (TORCH=x.y.z keeps the build that pip finds everywhere) into requirements.lock
 	@echo "Resolving every extra in a fresh environment ..."

@@ -174,7 +174,7 @@ class Cluster:
             self.start(name)
         for node in self.node_names:
             self._launch(node)
-        wait_until("every node up", lambda: self._count_nodes("idle mix alloc") == shape.nodes, 120, self._last_words)
+        wait_until("every node", self._has_nodes, 120, self._last_words)
         wait_until("accounting", lambda: self.run("sacct", "-n", "-X").returncode == 0, 60, self._last_words)
         # Plain commands find the cluster too, unless another one is theirs.
         if PLAIN_CONF.is_symlink() and not PLAIN_CONF.exists():
@@ -183,10 +183,10 @@ class Cluster:
             PLAIN_CONF.parent.mkdir(parents=True, exist_ok=True)
             PLAIN_CONF.symlink_to(self.conf)
 
-    def down(self) -> None:
-        """End all jobs and daemons of this cluster, and remove its folder."""
+    def down(self) -> bool:
+        """End all jobs and daemons of this cluster, and remove its folder; False when there is none."""
         if not _is_ours(self.conf):
-            return
+            return False
         if self._pid("slurmctld"):
             self.cancel_all()
             with contextlib.suppress(ClusterError):
@@ -200,6 +200,7 @@ class Cluster:
         if PLAIN_CONF.is_symlink() and PLAIN_CONF.readlink() == self.conf:
             PLAIN_CONF.unlink()
         shutil.rmtree(self.state)
+        return True
 
     def is_up(self) -> bool:
         """Whether slurmctld and accounting answer."""
@@ -227,6 +228,15 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def repair(self) -> None:
+        """Start the daemons and take back the nodes that are away; nothing to do on a cluster that is well."""
+        for name in SERVICES:
+            if self._pid(name) is None:
+                self.start(name)
+        for node, state in self.node_states().items():
+            if self._pid(node) is None or not state.isalpha() or state in ("down", "drain", "drng", "fail"):
+                self.node_up(node)
+
     def node_down(self, node: str) -> None:
         """Declare a node down: its jobs end as NODE_FAIL and start anew elsewhere, if they may."""
         self.must("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
@@ -235,7 +245,7 @@ class Cluster:
         """Take a node back; harmless when it was not down."""
         self.start(node)
         self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        wait_until(f"{node} idle", lambda: self._state(node) in ("idle", "mix", "alloc"), 60, self._last_words)
+        wait_until(f"{node} idle", lambda: self.node_states()[node] in ("idle", "mix", "alloc"), 60, self._last_words)
 
     # --------------------------------------------------------------------------------------------------------- jobs
 
@@ -257,19 +267,27 @@ class Cluster:
             raise ClusterError(f"{' '.join(command)}: exit {done.returncode}: {said}")
         return done.stdout
 
-    def squeue(self) -> list[str]:
-        """Jobs that wait or run, one line a task: `JobID State Reason Name`."""
-        return self.must("squeue", "-h", "-a", "-r", "-o", "%i %T %r %j").splitlines()
+    def node_states(self) -> dict[str, str]:
+        """SLURM's short word for each node's state, `idle` or `down`, with a `*` where its slurmd does not answer."""
+        lines = self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %t").stdout.splitlines()
+        # A node that has not been heard of since slurmctld started counts as not answering.
+        return {line.split()[0]: line.split()[1].replace("unk", "unk*") for line in lines}
 
-    def cancel_all(self) -> None:
-        jobs = self.must("squeue", "-h", "-a", "-o", "%A").split()
-        if jobs:
-            self.run("scancel", *jobs)
+    def squeue(self, label: str | None = None) -> list[str]:
+        """Jobs that wait or run, one line a task: `JobID State Reason Name`; of one label (SBATCH_WCKEY), or all."""
+        lines = self.must("squeue", "-h", "-a", "-r", "-o", "%w %i %T %r %j").splitlines()
+        return [line.partition(" ")[2] for line in lines if label in (None, line.partition(" ")[0])]
+
+    def cancel_all(self, label: str | None = None) -> None:
+        """Cancel what waits or runs, arrays as a whole; what is ending already is left to end."""
+        arrays = {line.partition(" ")[0].partition("_")[0] for line in self.squeue(label)}
+        if arrays:
+            self.run("scancel", *arrays)
 
     def wait_idle(self, timeout_s: float = 60) -> None:
         """Wait until no job is left and every node is idle."""
         wait_until("an empty queue", lambda: not self.squeue(), timeout_s)
-        wait_until("idle nodes", lambda: self._count_nodes("idle") == self.shape.nodes, timeout_s)
+        wait_until("idle nodes", lambda: set(self.node_states().values()) == {"idle"}, timeout_s)
 
     # -------------------------------------------------------------------------------------------------------- parts
 
@@ -318,9 +336,9 @@ class Cluster:
             case "slurmdbd":
                 return ["slurmdbd", "-D"], self._prepare_accounting
             case "slurmctld":
-                return ["slurmctld", "-D"], lambda: "is UP" in self.run("scontrol", "ping").stdout
+                return ["slurmctld", "-D"], self._has_nodes
             case node if node in self.node_names:
-                return ["slurmd", "-D", "-N", node], lambda: self._state(node) not in ("", "unk", "down*", "unk*")
+                return ["slurmd", "-D", "-N", node], lambda: self.node_states().get(node, "unk").isalpha()
         raise ClusterError(f"{name}: no such daemon or node. Names: {', '.join((*SERVICES, *self.node_names))}.")
 
     def _prepare_database(self) -> bool:
@@ -343,13 +361,14 @@ class Cluster:
         """Begin anew: whatever a cluster that is gone left in the folder is of no use to this one."""
         if self.state.exists() and not _is_ours(self.conf) and any(self.state.iterdir()):
             raise ClusterError(f"{self.state} holds something else. Name another folder: cluster.py up --state FOLDER")
+        self.down()
         _check_ports(shape)
-        shutil.rmtree(self.state, ignore_errors=True)
         for name in ("etc", "log", "processes", "slurmctld", "spool", "gpus", "munge", "mysql"):
-            (self.state / name).mkdir(parents=True)
+            (self.state / name).mkdir(parents=True, exist_ok=True)
         (self.state / "shape.json").write_text(json.dumps(asdict(shape)))
         for number in range(shape.gpus):
-            (self.state / "gpus" / f"nvidia{number}").touch()
+            # Not a plain file: only for a device SLURM sets CUDA_VISIBLE_DEVICES.
+            (self.state / "gpus" / f"nvidia{number}").symlink_to("/dev/null")
         values = self._values(shape)
         for path, text in (("slurm", SLURM_CONF), ("slurmdbd", DBD_CONF), ("gres", GRES_CONF), ("cgroup", CGROUP_CONF)):
             file = self.state / "etc" / f"{path}.conf"
@@ -380,12 +399,10 @@ class Cluster:
             "gather_params": "UsePss" if shape.has_cgroups else "UsePss,OverMemoryKill",
         }
 
-    def _state(self, node: str) -> str:
-        return self.run("sinfo", "-h", "-p", "gpu", "-n", node, "-o", "%t").stdout.strip()
-
-    def _count_nodes(self, states: str) -> int:
-        found = self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%t").stdout.split()
-        return sum(state in states.split() for state in found)
+    def _has_nodes(self) -> bool:
+        """Whether slurmctld answers and has heard from every slurmd that runs."""
+        states = self.node_states()
+        return bool(states) and all(states[node].isalpha() for node in states if self._pid(node))
 
     def _pid(self, name: str) -> int | None:
         """The daemon's process; a number that the system gave to another process since is not taken for it."""
@@ -534,9 +551,11 @@ def main() -> None:
                 cluster.up(Shape(**options, has_cgroups=can_limit_memory()))
                 print(describe(cluster))
             case "down":
-                cluster.down()
+                print("SLURM is down." if cluster.down() else f"No SLURM runs in {cluster.state}.")
+            case "status" if _is_ours(cluster.conf) and cluster.is_up():
+                print(describe(cluster))
             case "status":
-                print(describe(cluster) if _is_ours(cluster.conf) and cluster.is_up() else "SLURM does not run.")
+                sys.exit("SLURM does not run. Start it with: make slurm-up")
             case _ if not name:
                 parser.error(f"{command} what? Name a daemon ({', '.join(SERVICES)}) or a node (gpu1).")
             case _:
