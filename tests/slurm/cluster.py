@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -188,7 +188,7 @@ class Cluster:
         if not _is_ours(self.conf):
             return False
         if self._pid("slurmctld"):
-            self.cancel_all()
+            self.cancel(self.squeue())
             with contextlib.suppress(ClusterError):
                 wait_until("an empty queue", lambda: not self.squeue(), 10)
         for node in self.node_names:
@@ -273,14 +273,13 @@ class Cluster:
         # A node that has not been heard of since slurmctld started counts as not answering.
         return {line.split()[0]: line.split()[1].replace("unk", "unk*") for line in lines}
 
-    def squeue(self, label: str | None = None) -> list[str]:
-        """Jobs that wait or run, one line a task: `JobID State Reason Name`; of one label (SBATCH_WCKEY), or all."""
-        lines = self.must("squeue", "-h", "-a", "-r", "-o", "%w %i %T %r %j").splitlines()
-        return [line.partition(" ")[2] for line in lines if label in (None, line.partition(" ")[0])]
+    def squeue(self) -> list[str]:
+        """Jobs that wait or run, one line a task: `JobID State Reason Name`."""
+        return self.must("squeue", "-h", "-a", "-r", "-o", "%i %T %r %j").splitlines()
 
-    def cancel_all(self, label: str | None = None) -> None:
-        """Cancel what waits or runs, arrays as a whole; what is ending already is left to end."""
-        arrays = {line.partition(" ")[0].partition("_")[0] for line in self.squeue(label)}
+    def cancel(self, jobs: Iterable[str]) -> None:
+        """Cancel jobs, given as lines of `squeue`; arrays as a whole."""
+        arrays = {line.partition(" ")[0].partition("_")[0] for line in jobs}
         if arrays:
             self.run("scancel", *arrays)
 

@@ -5,15 +5,13 @@ Without one they are skipped, or fail where NIGHTBOARD_REQUIRE_SLURM=1. A SLURM 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm.cluster import Cluster, ClusterError, wait_until
-
-# Every job that these tests submit carries it, so that nobody else's job is taken for one that they left.
-LABEL = f"tests-{os.getpid()}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,24 +30,33 @@ def cluster() -> Iterator[Cluster]:
         if os.environ.get("NIGHTBOARD_REQUIRE_SLURM") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"SLURM_CONF": str(found.conf), "SBATCH_WCKEY": LABEL}.items():
-            patch.setenv(name, value)
-            found.env[name] = value
+    with (found.state / "tests.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        # Two test runs would take each other's jobs for their own, and stop each other's daemons.
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            another = "python3 tests/slurm/cluster.py up --state FOLDER --first-port 20000"
+            pytest.fail(f"another test run uses the cluster in {found.state}. Start a second: {another}", pytrace=False)
+        patch.setenv("SLURM_CONF", str(found.conf))
         yield found
 
 
 @pytest.fixture(autouse=True)
 def _left_as_found(cluster: Cluster) -> Iterator[None]:
     """Daemons and nodes that a test stopped are up again after it, and none of its jobs is left."""
+    before = list_jobs(cluster)
     yield
     cluster.repair()
-    # A job that has ended takes a moment to go.
     try:
-        wait_until("the end of the test's jobs", lambda: not cluster.squeue(LABEL), 3)
+        # A job that has ended takes a moment to go.
+        wait_until("the end of the test's jobs", lambda: list_jobs(cluster).keys() <= before.keys(), 3)
     except ClusterError:
-        left = cluster.squeue(LABEL)
-        cluster.cancel_all(LABEL)
-        wait_until("the end of cancelled jobs", lambda: not cluster.squeue(LABEL), 30)
+        left = [line for job, line in list_jobs(cluster).items() if job not in before]
+        cluster.cancel(left)
+        wait_until("the end of cancelled jobs", lambda: list_jobs(cluster).keys() <= before.keys(), 30)
         if left:
             pytest.fail("jobs left in the queue, cancelled now:\n" + "\n".join(left), pytrace=False)
+
+
+def list_jobs(cluster: Cluster) -> dict[str, str]:
+    return {line.partition(" ")[0]: line for line in cluster.squeue()}

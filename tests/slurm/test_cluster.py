@@ -29,7 +29,7 @@ def sbatch(cluster: Cluster, tmp_path: Path) -> Sbatch:
 @pytest.fixture(scope="module", autouse=True)
 def job_of_one_minute(cluster: Cluster) -> Iterator[str]:
     """A job that reaches its time limit while the other tests run: SLURM's limits are whole minutes."""
-    options = ("--mem=10", "--time=1", "--output=/dev/null", "--wckey=time-limit")
+    options = ("--mem=10", "--time=1", "--output=/dev/null")
     job = cluster.must("sbatch", "--parsable", *options, "--wrap", "sleep 300").strip()
     yield job
     cluster.run("scancel", job)
