@@ -252,7 +252,6 @@ SLURM_ELSEWHERE = {
         ("output", "error", "open_mode", "folder", "stderr_to_stdout"), "Leave it out: logs lie in the store."
     ),
     "signal": "Write signal_delay_s.",
-    **dict.fromkeys(("requeue", "no_requeue"), "Write retries in the cluster."),
     "slurm_python": "Write python.",
 }
 

@@ -167,8 +167,8 @@ def test_long_benchmarks_are_cut_where_the_documents_do_not_depend_on_each_other
         for suite in ("leaderboard-v2", "leaderboard-v1")
     }
     assert cuts == {
-        "leaderboard-v2": {"bbh": 1024, "math_lvl_5": 128, "musr": 256, "mmlu_pro": 1024},
-        "leaderboard-v1": {"mmlu": 1024, "truthfulqa_mc2": 256},
+        "leaderboard-v2": {"bbh": 2048, "math_lvl_5": 256, "musr": 256, "mmlu_pro": 2048},
+        "leaderboard-v1": {"mmlu": 2048, "truthfulqa_mc2": 256},
     }
 
 

@@ -71,7 +71,7 @@ def test_a_long_evaluation_is_planned_in_shards_that_the_plan_names() -> None:
     assert {shard.attempt for shard in shards_of(FIRST)} == {1}
     assert {shard.batch_size for shard in shards_of(FIRST)} == {"auto"}
     large = make_plan(make_inputs(make_commit("lab/b", params_b=70.0)))
-    assert {"mmlu_pro.0-1024", "math_lvl_5.1280-1324", "ifeval", "gpqa", "musr"} <= names_of(large)
+    assert {"mmlu_pro.0-2048", "math_lvl_5.1280-1324", "ifeval", "gpqa", "musr"} <= names_of(large)
 
 
 def test_a_short_evaluation_and_one_without_a_limit_are_in_one_piece() -> None:

@@ -101,7 +101,7 @@ def test_a_long_evaluation_is_split_by_benchmark_and_its_long_benchmarks_by_docu
     seconds = {"ifeval": 900.0, "bbh": 30.0, "math_lvl_5": 90.0, "gpqa": 900.0, "musr": 10.0, "mmlu_pro": 900.0}
     names = [part.name for part in split(suite, seconds, 0.0, 100.0)]
     assert names[:5] == ["ifeval", "bbh", "math_lvl_5", "gpqa", "musr"], "IFEval and GPQA are long and never cut"
-    assert names[5:] == [f"mmlu_pro.{start}-{min(start + 1024, 12032)}" for start in range(0, 12032, 1024)]
+    assert names[5:] == [f"mmlu_pro.{start}-{min(start + 2048, 12032)}" for start in range(0, 12032, 2048)]
 
 
 def test_a_range_over_tasks_counts_within_each_task() -> None:
