@@ -38,7 +38,8 @@ def take(folder: Path, job_id: str | None) -> bool:
     """Claim the attempt for this process, a job; False when it is somebody else's, or has ended.
 
     A job that its cluster started again takes over from its own run that is dead. While that one lives it keeps the
-    attempt: the first wins. Finding out whether a run on another host lives takes up to a minute.
+    attempt: the first wins. It is given two minutes to die, though: its cluster may be about to kill it, and whether a
+    run on another host lives takes a while to find out.
     """
     if (folder / OUTCOME_FILE).exists():
         return False
@@ -46,7 +47,7 @@ def take(folder: Path, job_id: str | None) -> bool:
     if count:
         owner = AttemptOwner.read(_owner_file(folder, count))
         is_own_run = owner.kind == "job" and job_id is not None and owner.job_id == job_id
-        if not is_own_run or _wait_for_verdict(folder, owner):
+        if not is_own_run or not _wait_for_death(folder, owner):
             return False
     mine = AttemptOwner(kind="job", process=current_process(), job_id=job_id, at=datetime.now(UTC))
     return claim_file(_owner_file(folder, count + 1), mine.to_bytes())
@@ -102,10 +103,13 @@ def is_owner_alive(folder: Path, owner: AttemptOwner) -> bool | None:
     return True if seen.has_changed else None
 
 
-def _wait_for_verdict(folder: Path, owner: AttemptOwner) -> bool:
-    while (alive := is_owner_alive(folder, owner)) is None:
+def _wait_for_death(folder: Path, owner: AttemptOwner) -> bool:
+    deadline_s = time.monotonic() + 2 * HEARTBEAT_LIMIT_S
+    while time.monotonic() < deadline_s and not (folder / OUTCOME_FILE).exists():
+        if is_owner_alive(folder, owner) is False:
+            return True
         time.sleep(_LOOK_S)
-    return alive
+    return False
 
 
 @contextlib.contextmanager

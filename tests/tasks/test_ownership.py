@@ -77,10 +77,30 @@ def test_a_restarted_job_takes_over_from_its_own_dead_run(tmp_path: Path) -> Non
     assert owner.process == current_process()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_job_that_starts_twice_leaves_the_attempt_to_the_run_that_lives(tmp_path: Path, living: ProcessId) -> None:
     own(tmp_path, 1, living)
     assert not take(tmp_path, "7_0")
     assert owners(tmp_path) == ["owner.1.json"]
+
+
+def test_a_run_that_its_cluster_is_about_to_kill_is_waited_for(tmp_path: Path) -> None:
+    dying = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    process = process_of(dying.pid)
+    assert process
+    own(tmp_path, 1, process)
+    threading.Timer(1.5, dying.kill).start()
+    assert take(tmp_path, "7_0")
+    assert dying.wait() == -9
+
+
+def test_a_first_run_that_ends_while_it_is_waited_for_has_won(tmp_path: Path, living: ProcessId) -> None:
+    own(tmp_path, 1, living)
+    outcome = Outcome(state="completed", ended_at=NOW).to_bytes()
+    threading.Timer(0.5, claim_file, [tmp_path / "outcome.json", outcome]).start()
+    begun = time.monotonic()
+    assert not take(tmp_path, "7_0")
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("job_id", ["7_1", None])
@@ -115,6 +135,7 @@ def take_at_once(folder: str, barrier: object, taken: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("has_dead_run", [False, True])
 def test_of_many_runs_that_start_in_the_same_moment_one_has_it(tmp_path: Path, has_dead_run: bool) -> None:
     if has_dead_run:
@@ -194,9 +215,7 @@ def test_a_run_on_another_host_lives_while_its_heart_beats(tmp_path: Path) -> No
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        begun = time.monotonic()
         assert not take(tmp_path, "7_0")
-        assert time.monotonic() - begun < 0.9, "one beat is enough to know"
         assert is_owner_alive(tmp_path, owner) is True
     finally:
         done.set()
