@@ -209,10 +209,42 @@ def _run_lm_eval(folder: Path) -> None:
     assert list((folder / "plain").rglob("results_*.json"))
 
 
+def bench_shards() -> Iterator[Row]:
+    """One job against shards: what has to be equal is, and flips are counted."""
+    from bench.shards import measure_shards
+
+    yield from (Row(*row) for row in measure_shards())
+
+
+def bench_submit() -> Iterator[Row]:
+    """1,000 evaluations as arrays on a real SLURM, against one sbatch each (`make slurm-up` first)."""
+    from bench.submit import measure_submit
+
+    yield from (Row(*row) for row in measure_submit())
+
+
+def bench_makespan() -> Iterator[Row]:
+    """100 models on a real SLURM of 38 x 8 GPUs (about 20 minutes), against the least that any schedule takes."""
+    from makespan import GPUS, measure_makespans
+
+    ours, unsplit = measure_makespans()
+    yield Row(
+        f"100 models on {GPUS} GPUs, {ours.n_jobs} jobs in {ours.n_arrays} arrays", f"{ours.hours:.1f} h",
+        "all GPUs always busy", f"{ours.bound_h:.1f} h", ours.hours / ours.bound_h,
+    )  # fmt: skip
+    yield Row(
+        "the same models", f"{ours.hours:.1f} h", "one job each, in the order of the list", f"{unsplit.hours:.1f} h",
+        ours.hours / unsplit.hours,
+    )  # fmt: skip
+
+
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "plan": bench_plan,
     "launch": bench_launch,
     "overhead": bench_overhead,
+    "makespan": bench_makespan,
+    "shards": bench_shards,
+    "submit": bench_submit,
 }
 
 
