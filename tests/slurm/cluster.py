@@ -304,7 +304,7 @@ class Cluster:
                 )  # fmt: skip
             record = {"pid": process.pid, "started": _read_start(process.pid)}
             (self.state / "processes" / name).write_text(json.dumps(record))
-            # Only a child of this process: without it, what has ended would stay a zombie.
+            # Kept, since Python warns of a child that nobody holds while it runs.
             _CHILDREN.append(process)
         return is_ready
 
