@@ -44,8 +44,8 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
     discovery = run_step("discover", lambda: discover_commits(night), retry=True)
     suites = run_step("pin data sets", lambda: pin_datasets(night), retry=True)
     plan = run_step("plan", lambda: make_plan(night, discovery, suites))
-    suites = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites))
-    not_started = run_jobs(night, plan, suites, wait_min, lambda: plan_again(night, discovery, suites))
+    ready = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites))
+    not_started = run_jobs(night, plan, ready, wait_min, lambda: plan_again(night, discovery, suites, ready))
     run_step("rebuild", lambda: rebuild(night))
     return run_step("report", lambda: report(night, discovery, plan, not_started))
 
@@ -101,9 +101,11 @@ def make_plan(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -
     return plan
 
 
-def plan_again(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
-    """What is left to do tonight, after something has not gone as planned."""
-    return night.board.plan(discovery, suites, utc_now(), night.started_at)
+def plan_again(night: Night, discovery: Discovery, suites: list[ResolvedSuite], ready: list[ResolvedSuite]) -> Plan:
+    """What is left to do tonight, after something has not gone as planned; `ready` gets the suites that it adds."""
+    plan = night.board.plan(discovery, suites, utc_now(), night.started_at)
+    ready += fetch_datasets(night, plan, [suite for suite in suites if suite not in ready])
+    return plan
 
 
 def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> list[ResolvedSuite]:

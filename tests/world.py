@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,14 +153,16 @@ def make_models(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def open_world(folder: Path, models: Path, max_jobs: int = 1, cluster: str = CLUSTER) -> Iterator[World]:
+def open_world(
+    folder: Path, models: Path, max_jobs: int = 1, cluster: str = CLUSTER, names: Sequence[str] = tuple(RECIPES)
+) -> Iterator[World]:
     """A served world whose board uses `cluster`, a profile named quick with room for max_jobs."""
     hub = LoopbackHub()
     for repo_id, files in make_datasets().items():
         hub.create_repo(repo_id, "dataset")
         hub.commit(repo_id, files, "Add the questions", kind="dataset")
     world = World(hub, folder, models)
-    for repo_id in RECIPES:
+    for repo_id in names:
         world.add_model(repo_id)
     with hub.serve() as endpoint:
         for kind, text in {

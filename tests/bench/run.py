@@ -159,11 +159,14 @@ def _download_all(endpoint: str, folder: Path) -> None:
 
 def bench_overhead() -> Iterator[Row]:
     """One evaluation from submission to rows in the lake, against `lm-eval run` on the same model and tasks."""
+    from world import CLUSTER as WORLD_CLUSTER
     from world import make_models, open_world
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with open_world(folder, make_models(folder / "models")) as world:
+        # The harness is to find the model that was fetched.
+        cluster = f"{WORLD_CLUSTER}keep_models: true\n"
+        with open_world(folder, make_models(folder / "models"), cluster=cluster) as world:
             world.hub.delete_repo("lab/weak")
             (folder / "suites/small.yaml").write_text("suite: small\ntitle: Small\nextends: demo\nonly: [bbh, musr]\n")
             with prefect_server(folder / "prefect"):
@@ -211,14 +214,14 @@ def _run_lm_eval(folder: Path) -> None:
 
 def bench_shards() -> Iterator[Row]:
     """One job against shards: what has to be equal is, and flips are counted."""
-    from bench.shards import measure_shards
+    from shards import measure_shards
 
     yield from (Row(*row) for row in measure_shards())
 
 
 def bench_submit() -> Iterator[Row]:
     """1,000 evaluations as arrays on a real SLURM, against one sbatch each (`make slurm-up` first)."""
-    from bench.submit import measure_submit
+    from submit import measure_submit
 
     yield from (Row(*row) for row in measure_submit())
 
@@ -238,6 +241,14 @@ def bench_makespan() -> Iterator[Row]:
     )  # fmt: skip
 
 
+def bench_gpu() -> Iterator[Row]:
+    """A generated model of a billion parameters on a GPU, against `lm-eval run`, at a fixed batch size and at auto."""
+    from gpu import BATCH_SIZE, measure_gpu
+
+    for batch_size in (str(BATCH_SIZE), "auto"):
+        yield from (Row(*row) for row in measure_gpu(batch_size=batch_size))
+
+
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "plan": bench_plan,
     "launch": bench_launch,
@@ -245,11 +256,13 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "makespan": bench_makespan,
     "shards": bench_shards,
     "submit": bench_submit,
+    "gpu": bench_gpu,
 }
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(BENCHES)
+    # A GPU is asked for by name: most machines have none.
+    chosen = sys.argv[1:] or [name for name in BENCHES if name != "gpu"]
     console, rows = make_console(), []
     for name in chosen:
         console.print(f"{name} ...")
