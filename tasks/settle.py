@@ -283,7 +283,7 @@ def _awaits_last_word(each: OpenShard, launch: _OpenLaunch, cluster: _Cluster) -
 
 def _is_running(each: OpenShard, launch: _OpenLaunch, cluster: _Cluster) -> bool:
     """Whether the job may still start, or its process runs. Changes nothing."""
-    if launch.launch.executor != cluster.executor.name:
+    if cluster.executor is None or launch.launch.executor != cluster.executor.name:
         return True  # this executor knows nothing of that one's jobs; a board of that kind will look
     if launch.is_launching or (launch.submission is not None and cluster.reports is None):
         return True
