@@ -271,7 +271,7 @@ def test_nothing_is_submitted_again_while_nobody_knows_whether_it_was(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor_module, "RETRY_S", 0.01)
-    monkeypatch.setattr(executor_module, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(executor_module, "PATIENCE_S", 2.0)
     cluster.answer("sbatch", err=AWAY, code=1)
     cluster.answer("squeue")
     cluster.answer("sacct", err=DBD_AWAY, code=1)
@@ -761,6 +761,11 @@ def test_cancelling_a_local_job_kills_all_that_it_started_and_nothing_else(
     assert controller
     if is_controller_gone:
         os.kill(controller.pid, signal.SIGKILL)
+        while is_alive(controller):
+            time.sleep(0.01)
+        # Its number may have been another launch's before.
+        executor.cancel(submissions[0].model_copy(update={"launch_id": "another"}), [0])
+        assert [each and is_alive(each) for each in processes[0]] == [False, True, True]
     executor.cancel(submissions[0], [0])
     assert [each and is_alive(each) for each in processes[0]] == [False] * 3
     assert [each and is_alive(each) for each in processes[1]] == [True] * 3

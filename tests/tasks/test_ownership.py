@@ -166,6 +166,12 @@ def test_a_flow_gives_up_after_a_dead_run_once(tmp_path: Path) -> None:
     assert owners(tmp_path) == ["owner.1.json", "owner.2.json"]
 
 
+def test_what_another_flow_gave_up_stays_so(tmp_path: Path) -> None:
+    owner = own(tmp_path, 1, dead(), kind="abandoned")
+    assert give_up(tmp_path, NOW) == owner
+    assert owners(tmp_path) == ["owner.1.json"]
+
+
 def test_a_run_on_another_host_is_given_up_on_the_clusters_word(tmp_path: Path) -> None:
     own(tmp_path, 1, elsewhere())
     assert give_up(tmp_path, NOW).kind == "abandoned"

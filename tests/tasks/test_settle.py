@@ -340,6 +340,19 @@ def test_a_job_that_could_not_even_begin_spends_its_attempts(store: Store, slurm
     assert "pyton" in collected.log_tail[0]
 
 
+def test_a_kill_for_lack_of_memory_is_read_from_the_jobs_own_output(store: Store, slurm: FakeExecutor) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    take_as_job(store, "a", dead_process())
+    output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("slurmstepd-gpu1: error: Exceeded job memory limit\nsrun: error: gpu1: task 0: Killed\n")
+    slurm.report = JobReport(state="FAILED", is_over=True, ending="interrupted", reason="killed", node="gpu1")
+    collected = settle(store, slurm, NOW).collected[0]
+    assert collected.state == "out_of_memory"
+    assert str(collected.reason).startswith("out of host memory")
+
+
 def test_a_job_that_is_over_ends_an_attempt_on_a_host_that_cannot_be_asked(store: Store, slurm: FakeExecutor) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "gpu7"}))
