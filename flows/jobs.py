@@ -1,4 +1,4 @@
-"""Runs a plan's jobs: fetches their models, launches them in waves as there is room, collects what ends, plans again.
+"""Runs a plan's jobs: launches them in waves as there is room, collects what ends, plans again.
 
 Owns the waiting; no Prefect task run and no slot is held through it. What is launched and never waited for is found
 again by the next run.
@@ -7,25 +7,25 @@ again by the next run.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from nightboard.flows.fetching import Downloads, Fetching, split_by_size
 from nightboard.flows.night import Night
 from nightboard.flows.terminal import count
 from nightboard.flows.watch import Watch
 from nightboard.tasks.arrays import group_arrays
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.jobs import ClusterAway, ExecutorError
-from nightboard.tasks.launch import Launcher, launching, read_parallelism, write_parallelism
+from nightboard.tasks.launch import Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
-from nightboard.tasks.records import Commit, Job, Plan, RecordError, ResolvedSuite, Shard, ShardSpec
-from nightboard.tasks.room import Array, allot
-from nightboard.tasks.settle import OpenShard, Settled, utc_now
+from nightboard.tasks.records import Commit, Evaluation, Job, Plan, RecordError, ResolvedSuite, Shard
+from nightboard.tasks.settle import OpenShard, utc_now
 from nightboard.tasks.store import StoreError
+from nightboard.tasks.throttle import Throttle
 
 # While models arrive the flow looks for them so often; the cluster is asked at its own interval.
 FETCH_POLL_S = 0.2
@@ -38,92 +38,94 @@ REPLAN_PART = 0.1
 
 
 @dataclass
-class Prepared:
-    """A job whose models are being fetched. `since`: when the last of them was there."""
-
-    job: Job
-    fetches: dict[str, Future[str | None]]
-    since: float | None = None
-
-    def is_ready(self) -> bool:
-        """Whether all its models are there, or cannot be had."""
-        if not all(fetch.done() for fetch in self.fetches.values()):
-            return False
-        self.since = self.since or time.monotonic()
-        return True
-
-
-@dataclass
 class Dispatcher:
-    """The jobs of the night that are not launched yet, and what happens to them.
+    """The jobs of the night that are not launched yet, longest first, and what happens to them.
 
-    `replan` makes the plan anew from what the night found; `queue` waits for a place, `prepared` for its models.
+    `replan` makes the plan anew from what the night found. `is_late`: no time is left to wait for jobs.
     """
 
     night: Night
     suites: Sequence[ResolvedSuite]
     replan: Callable[[], Plan]
-    queue: deque[Job] = field(default_factory=deque)
-    prepared: list[Prepared] = field(default_factory=list)
+    queue: list[Job] = field(default_factory=list)
     can_launch: bool = True
-    _fetching: dict[str, Future[str | None]] = field(default_factory=dict)
+    is_late: bool = False
     _has_setback: bool = False
     _may_replan_at: float = 0.0
     _poll_at: float = 0.0
+    _is_first: bool = True
+    _has_awaited_models: bool = False
 
     def __post_init__(self) -> None:
-        cluster = self.night.board.bundle.cluster
-        self.cluster, self.cache = cluster, self.night.board.cache()
-        self.pool = ThreadPoolExecutor(cluster.fetch_parallelism, thread_name_prefix="fetch")
-        self.commits = self.night.board.read_commits()
+        board = self.night.board
+        self.cluster = board.bundle.cluster
+        self.commits = board.read_commits()
+        self.throttle = Throttle(board.store, board.executor, self.cluster.max_gpus)
+        downloads = Downloads(self._fetch, self.cluster.fetch_parallelism)
+        self.fetching = Fetching(board.cache(), downloads, self._models)
 
     def take(self, plan: Plan) -> None:
         """Put the jobs of a plan into the queue, in place of what is there."""
         self.launcher: Launcher = self.night.board.launcher(plan, self.suites)
         self.night.add_plan(plan)
         ready = {suite.version for suite in self.suites}
-        jobs = (
-            _keep_shards(job, lambda shard: self.launcher.evaluations[shard.evaluation_id].suite_version in ready)
-            for job in plan.jobs
-        )
-        # A fetch that is under way goes on: the new plan has the same model, or another night wants it.
-        self.prepared.clear()
-        self.queue = deque(job for job in jobs if job.shards)
+        jobs = (_keep_shards(job, lambda shard: self._evaluation(shard).suite_version in ready) for job in plan.jobs)
+        self.queue = [
+            part for job in jobs for part in split_by_size(job, self._size, self.cluster.cache_gb) if part.shards
+        ]
 
     def waiting(self) -> list[Shard]:
         """Shards that are not launched yet."""
-        jobs = [*(each.job for each in self.prepared), *self.queue]
-        return [shard for job in jobs for shard in job.shards]
+        return [shard for job in self.queue for shard in job.shards]
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing runs and nothing more can be launched tonight."""
-        is_left = self.queue or self.prepared or self._has_setback
-        return not self.night.settled.open and not (self.can_launch and is_left)
+    def is_over(self) -> bool:
+        """Whether nothing more can be done tonight, or there is no time left to wait for it."""
+        if self.is_late:
+            return not (self.can_launch and self._has_awaited_models and self._free)
+        can_start = self._has_setback or any(self.fetching.is_prepared(job) for job in self.queue)
+        can_start = can_start or bool(self.queue and not self.fetching.error)
+        return not self.night.settled.open and not (self.can_launch and can_start)
 
-    def turn(self) -> float:
+    @property
+    def _free(self) -> int:
+        return max(0, self.cluster.max_jobs - self.night.settled.open_jobs)
+
+    def turn(self) -> bool:
         """One round: see what has ended, plan again if it has to be, launch what there is room for.
 
-        Returns the seconds until the next round. The cluster is asked once an interval, however often this is called.
+        The cluster is asked once an interval, however often this is called; the answer is whether it was asked now.
         """
-        if time.monotonic() >= self._poll_at:
+        is_poll = time.monotonic() >= self._poll_at
+        if is_poll:
             self._poll_at = time.monotonic() + self.cluster.poll_interval_s
             self._look()
-        if self.can_launch and not self.night.settled.is_cluster_away:
+            self.tidy()
             self._prepare()
-            self._launch()
+        self._has_awaited_models = self.fetching.is_under_way
+        self._drop_unfetched()
+        if not self.night.settled.is_cluster_away and self._launch_wave(is_poll=is_poll):
+            self._prepare()
+        self._is_first = False
+        return is_poll
+
+    def pause_s(self) -> float:
+        """Seconds until the next turn."""
         until_poll = max(0.0, self._poll_at - time.monotonic())
-        return min(FETCH_POLL_S, until_poll) if self.prepared else until_poll
+        has_room = self.fetching.is_under_way and self._free
+        return min(FETCH_POLL_S, until_poll) if has_room else until_poll
 
     def _look(self) -> None:
-        before = len(self.night.collected)
-        self.night.collect(self.night.board.settle(utc_now()))
-        ended = self.night.collected[before:]
-        self._has_setback |= any(each.state != "completed" for each in ended)
-        if self._has_setback and self.can_launch and time.monotonic() >= self._may_replan_at:
+        store, before = self.night.board.store, {each.folder for each in self.night.settled.open}
+        settled = self.night.board.settle(utc_now())
+        self.night.collect(settled)
+        # What another flow collected may have ended badly; it may be gone before it plans again.
+        ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in settled.collected}
+        vanished = before - ours - {each.folder for each in settled.open}
+        self._has_setback |= bool(vanished) or any(each.state != "completed" for each in settled.collected)
+        is_due = time.monotonic() >= self._may_replan_at or not self.night.settled.open
+        if self._has_setback and self.can_launch and not self.is_late and is_due:
             self._plan_again()
-        if ended:
-            self.evict()
 
     def _plan_again(self) -> None:
         """What ended badly is tried again, or stops its evaluation: the queue is what a new plan says."""
@@ -135,56 +137,39 @@ class Dispatcher:
     # ------------------------------------------------------------------------------------------------------ fetching
 
     def _prepare(self) -> None:
-        """Begin to fetch the models of the next wave, as far as there are places and there is room in the cache."""
-        free = self.cluster.max_jobs - self.night.settled.open_jobs - len(self.prepared)
-        is_wave = free >= self.cluster.max_jobs * WAVE or len(self.queue) <= free
-        if not self.queue or not (is_wave or not self.night.settled.open):
+        """Fetch the models of the jobs that there are places for, and of some more, so that they are there in time."""
+        if not self.can_launch or (self.is_late and not self._is_first):
             return
-        new: dict[str, Commit] = {}
-        while self.queue and free > 0:
-            models = self._models(self.queue[0])
-            missing = {key: commit for key, commit in models.items() if key not in self._fetching}
-            if not self._has_room({**new, **missing}):
-                break
-            job = self.queue.popleft()
-            free -= 1
-            new |= {key: commit for key, commit in missing.items() if not self.cache.has(key)}
-            for key, commit in missing.items():
-                self.cache.want(key)
-                self._fetching[key] = self.pool.submit(self._fetch, commit)
-            self.prepared.append(Prepared(job, {key: self._fetching[key] for key in models}))
+        try:
+            new = self.fetching.prepare(self.queue[: self._reach], self._list_later)
+        except (StoreError, RecordError) as error:
+            self._stop_launching(error)
+            return
         if new:
-            self._tell(new)
+            size_gb = sum(commit.size_gb or 0 for commit in new.values())
+            self.night.ui.say(f"Fetch: {count(len(new), 'model')}, {size_gb:.3g} GB.")
 
-    def _tell(self, models: dict[str, Commit]) -> None:
-        size_gb = sum(commit.size_gb or 0 for commit in models.values())
-        self.night.ui.say(f"Fetch: {count(len(models), 'model')}, {size_gb:.3g} GB.")
+    @property
+    def _reach(self) -> int:
+        """How many jobs of the queue are prepared: for the free places, and the next ones to be free."""
+        return self._free + (0 if self.is_late else math.ceil(self.cluster.max_jobs * WAVE))
+
+    def _list_later(self) -> Iterator[str]:
+        return (key for job in self.queue for key in self._models(job))
+
+    def _evaluation(self, shard: Shard) -> Evaluation:
+        return self.launcher.evaluations[shard.evaluation_id]
 
     def _models(self, job: Job) -> dict[str, Commit]:
-        runs = [self.launcher.evaluations[shard.evaluation_id] for shard in job.shards]
+        runs = [self._evaluation(shard) for shard in job.shards]
         return {each.fingerprint: self.commits[each.model_id, each.revision] for each in runs}
 
-    def _has_room(self, models: dict[str, Commit]) -> bool:
-        """Whether these models fit into the cache beside what is needed; what nobody needs is removed for them."""
-        if self.cache.budget_gb is None:
-            return True
-        wanted_gb = sum(commit.size_gb or 0 for key, commit in models.items() if not self.cache.has(key))
-        missing_gb = self.cache.used_gb() + wanted_gb - self.cache.budget_gb
-        if wanted_gb and missing_gb > 0:
-            self.cache.evict(lambda: self._needed(include_queue=False), missing_gb)
-            missing_gb = self.cache.used_gb() + wanted_gb - self.cache.budget_gb
-        # A model that is larger than all of it is told so when it is fetched; it must not stop the others.
-        is_alone = not self.night.settled.open and not self.prepared
-        return not wanted_gb or missing_gb <= 0 or is_alone
+    def _size(self, shard: Shard) -> tuple[str, float]:
+        run = self._evaluation(shard)
+        return run.fingerprint, self.commits[run.model_id, run.revision].size_gb or 0.0
 
     def _fetch(self, commit: Commit) -> str | None:
         """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
-        budget_gb = self.cache.budget_gb
-        if budget_gb is not None and (commit.size_gb or 0) > budget_gb:
-            return (
-                f"{commit.model_id}: has {commit.size_gb:.3g} GB, the cache takes {budget_gb:g} GB in all. "
-                "Raise cache_gb in the cluster profile."
-            )
         try:
             self.night.board.fetch_model(commit)
         except FetchError as error:
@@ -194,122 +179,106 @@ class Dispatcher:
             return str(error)
         return None
 
-    def evict(self) -> None:
-        """Remove the models that nobody needs any more."""
-        if not self.cluster.keep_models:
-            # An attempt that cannot be read may need any model.
-            with contextlib.suppress(RecordError):
-                self.cache.evict(lambda: self._needed(include_queue=True))
+    def _drop_unfetched(self) -> None:
+        """An evaluation whose model cannot be had leaves the queue; an attempt at it keeps the reason."""
+        had_error = self.fetching.error
+        failures = self.fetching.take_failures()
+        if self.fetching.error and not had_error:
+            self._tell_no_more_fetched(self.fetching.error)
+        if not failures:
+            return
+        reasons = {
+            key: reason
+            for key, evaluation in self.launcher.evaluations.items()
+            if (reason := failures.get(evaluation.fingerprint))
+        }
+        firsts = {shard.evaluation_id: shard for shard in reversed(self.waiting())}
+        for shard in (firsts[key] for key in reasons if key in firsts):
+            self.launcher.record_fetch_failure(shard, reasons[shard.evaluation_id], utc_now())
+        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in reasons) for job in self.queue)
+        self.queue = [job for job in kept if job.shards]
+        self._has_setback = True
 
-    def _needed(self, *, include_queue: bool) -> Iterable[str]:
-        """Models of what is under way, whoever launched it, and of what this night still has to do."""
-        for each in self.night.board.list_open(utc_now(), asks_cluster=False).open:
-            yield ShardSpec.read(each.folder / "spec.json").evaluation.fingerprint
-        yield from (key for each in self.prepared for key in each.fetches)
-        if include_queue:
-            yield from (key for job in self.queue for key in self._models(job))
+    def _tell_no_more_fetched(self, error: BaseException) -> None:
+        if not isinstance(error, HubUnavailable | StoreError):
+            raise error
+        self.night.report_problems([f"No more models are fetched tonight: {error}"])
+
+    def tidy(self) -> None:
+        """Remove the models that nobody needs any more."""
+        self.fetching.cache.touch()
+        # An attempt that cannot be read may need any model.
+        with contextlib.suppress(RecordError):
+            self.fetching.cache.tidy(set(self._list_later()))
 
     # ----------------------------------------------------------------------------------------------------- launching
 
-    def _launch(self) -> None:
-        """Launch the wave when its models are there; what cannot be fetched leaves its job, and the reason is kept."""
-        ready = [each for each in self.prepared if each.is_ready()]
-        is_due = len(ready) == len(self.prepared) or any(
-            time.monotonic() - (each.since or 0) > WAVE_LIMIT_S for each in ready
-        )
-        if not ready or not (is_due or not self.night.settled.open):
-            return
-        try:
-            jobs = [job for each in ready if (job := self._drop_unfetched(each)).shards]
-            left = self._submit(jobs)
-        except ClusterAway as error:
-            # What became of the array is found out by looking for its name, once the cluster answers.
-            self.night.report_problems([f"The cluster does not answer, waiting for it: {error}"])
-            left, self._has_setback = [], True
-        except (HubUnavailable, StoreError, ExecutorError) as error:
-            self._stop_launching(error)
-            return
-        done = {id(each) for each in ready}
-        self.prepared = [each for each in self.prepared if id(each) not in done]
-        self.queue.extendleft(reversed(left))
-        self._release(ready)
-
-    def _submit(self, jobs: Sequence[Job]) -> list[Job]:
-        """Launch jobs while no other flow does; returns those that have to wait."""
+    def _launch_wave(self, *, is_poll: bool) -> bool:
+        """Launch the jobs whose models are there, if it is time for a wave; says whether any was."""
+        jobs = self._next_wave() if self.can_launch else []
+        if not jobs and not (is_poll and self.throttle.has_waiting(self.night.settled.open)):
+            return False
+        before = len(self.queue)
         with launching(self.night.board.store):
+            opened = self._list_open()
+            # Another flow may have launched meanwhile.
+            free = max(0, self.cluster.max_jobs - len({(each.launch_id, each.job_index) for each in opened}))
             try:
-                # Another flow may have launched meanwhile.
-                opened = self._list_open()
-                free = max(0, self.cluster.max_jobs - opened.open_jobs)
-                return self._launch_arrays(jobs[:free], opened.open) + list(jobs[free:])
-            finally:
-                self.night.settled = replace(self.night.settled, open=self._list_open().open)
+                self._launch_arrays(jobs[:free], opened)
+            except ClusterAway:
+                self.night.tell_cluster(is_away=True)
+            except (StoreError, ExecutorError) as error:
+                self._stop_launching(error)
+            self.night.see_open(self._list_open() if jobs else opened)
+        self.night.report_problems(self.throttle.problems)
+        return len(self.queue) < before
 
-    def _list_open(self) -> Settled:
-        return self.night.board.list_open(utc_now(), asks_cluster=False)
+    def _next_wave(self) -> list[Job]:
+        """Jobs to launch now: all that are ready, when there are places for a wave and it is complete or has waited."""
+        free, is_busy = self._free, bool(self.night.settled.open)
+        if not free:
+            return []
+        found = [(job, at) for job in self.queue[: self._reach] if (at := self.fetching.ready_since(job)) is not None]
+        ready = [job for job, _ in found][:free]
+        if self.cluster.executor == "local" or not ready:
+            return ready
+        is_wave = self.is_late or not is_busy or free >= min(len(self.queue), self.cluster.max_jobs * WAVE)
+        is_all = len(ready) == min(free, len(self.queue))
+        is_rest = not self.fetching.is_under_way and (self.is_late or not is_busy)
+        limit_s = WAVE_LIMIT_S if is_busy else min(WAVE_LIMIT_S, self.cluster.poll_interval_s)
+        has_waited = time.monotonic() - min(at for _, at in found) > limit_s
+        return ready if is_wave and (is_all or is_rest or has_waited) else []
 
-    def _drop_unfetched(self, each: Prepared) -> Job:
-        """The job without the shards whose model cannot be had; their attempts keep the reason."""
-        reasons = {key: reason for key, fetch in each.fetches.items() if (reason := fetch.result())}
+    def _list_open(self) -> list[OpenShard]:
+        """What is under way by the store, and what the cluster said of it last."""
+        known = {each.folder: each for each in self.night.settled.open}
+        opened = self.night.board.list_open(utc_now(), asks_cluster=False).open
+        return [*known.values(), *(each for each in opened if each.folder not in known)]
 
-        def reason_of(shard: Shard) -> str | None:
-            return reasons.get(self.launcher.evaluations[shard.evaluation_id].fingerprint)
-
-        for shard in each.job.shards:
-            if reason := reason_of(shard):
-                self.launcher.record_fetch_failure(shard, reason, utc_now())
-        return _keep_shards(each.job, lambda shard: not reason_of(shard))
-
-    def _launch_arrays(self, jobs: Sequence[Job], opened: Sequence[OpenShard]) -> list[Job]:
-        """Submit jobs as arrays within the GPUs that may be used; returns those that have to wait."""
+    def _launch_arrays(self, jobs: Sequence[Job], opened: Sequence[OpenShard]) -> None:
+        """Submit jobs as arrays within the GPUs that may be used; what has to wait stays in the queue."""
         sizes = (self.cluster.max_array_size, self.night.board.executor.max_array_size() if jobs else None)
         arrays = group_arrays(jobs, min((size for size in sizes if size), default=None))
-        parallelism = self._share_gpus(arrays, opened)
-        left: list[Job] = []
-        for array, allowed in zip(arrays, parallelism, strict=True):
+        for array, allowed in zip(arrays, self.throttle.share(opened, arrays), strict=True):
             if allowed == 0:
-                left += array
-            else:
+                continue
+            try:
                 self.launcher.launch(array, utc_now(), allowed)
-        return left
+                self.night.tell_cluster(is_away=False)
+            except ClusterAway:
+                # What became of the array is found out by its name, once the cluster answers.
+                self._take_out(array)
+                raise
+            self._take_out(array)
 
-    def _share_gpus(self, arrays: Sequence[Sequence[Job]], opened: Sequence[OpenShard]) -> list[int | None]:
-        """How many jobs of each new array may run at once; open arrays are given what others have left free."""
-        if self.cluster.max_gpus is None:
-            return [None] * len(arrays)
-        store = self.night.board.store
-        jobs: dict[str, dict[int, OpenShard]] = defaultdict(dict)
-        for each in opened:
-            jobs[each.launch_id][each.job_index] = each
-        known = {launch: read_parallelism(store, launch) for launch in jobs}
-        before = [Array(next(iter(found.values())).gpus, len(found), known[launch]) for launch, found in jobs.items()]
-        shares = allot(before, [Array(array[0].gpus, len(array)) for array in arrays], self.cluster.max_gpus)
-        for (launch, found), array, allowed in zip(jobs.items(), before, shares.opened, strict=True):
-            if array.parallelism is not None and allowed > array.parallelism:
-                job_ids = [each.job_id for each in found.values() if each.job_id]
-                write_parallelism(store, launch, allowed)
-                self.night.board.executor.set_parallelism(job_ids, allowed)
-        return list(shares.new)
+    def _take_out(self, jobs: Sequence[Job]) -> None:
+        taken = {id(job) for job in jobs}
+        self.queue = [job for job in self.queue if id(job) not in taken]
 
     def _stop_launching(self, error: Exception) -> None:
         """Nothing more can be launched tonight: the rest stays in the queue, what runs is still waited for."""
         self.can_launch = False
-        self.queue.extendleft(reversed([each.job for each in self.prepared]))
-        stopped, self.prepared = self.prepared, []
-        self._release(stopped)
         self.night.report_problems([f"Nothing more is launched tonight: {error}"])
-
-    def _release(self, prepared: Iterable[Prepared]) -> None:
-        kept = {key for each in self.prepared for key in each.fetches}
-        for key in {key for each in prepared for key in each.fetches} - kept:
-            self.cache.release(key)
-            self._fetching.pop(key, None)
-
-    def close(self) -> None:
-        """End what is left of fetching; what is half-fetched is found by the next night."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for key in self._fetching:
-            self.cache.release(key)
 
 
 def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
@@ -326,15 +295,20 @@ def run_jobs(
     try:
         with Watch(plan, night.ui) as watch:
             while True:
-                pause_s = dispatcher.turn()
-                watch.update(night, dispatcher.waiting())
-                is_late = deadline is not None and utc_now() >= deadline
-                if dispatcher.is_idle or (is_late and not dispatcher.prepared):
+                dispatcher.is_late = deadline is not None and utc_now() >= deadline
+                if dispatcher.turn():
+                    watch.update(night, dispatcher.waiting())
+                if dispatcher.is_over:
                     break
+                pause_s = dispatcher.pause_s()
+                if deadline and not dispatcher.is_late:
+                    pause_s = min(pause_s, max(0.0, (deadline - utc_now()).total_seconds()))
                 time.sleep(pause_s)
-        dispatcher.evict()
+            watch.update(night, dispatcher.waiting())
     finally:
-        dispatcher.close()
+        dispatcher.fetching.close()
     left = {shard.evaluation_id for shard in dispatcher.waiting()} - night.settled.in_flight
+    dispatcher.queue.clear()
+    dispatcher.tidy()
     night.collect_elsewhere(left)
     return sorted(left)

@@ -58,11 +58,15 @@ class Watch:
             shards[each.shard.evaluation_id].append(each)
         for gone in set(self._running) - shards.keys():
             self._bars.remove_task(self._running.pop(gone))
+        left: dict[str, int] = defaultdict(int)
+        for shard in waiting:
+            left[shard.evaluation_id] += len(shard.benchmarks)
         for key, found in shards.items():
-            self._show(key, found, night)
+            self._show(key, found, night, left[key])
         self._publish(100.0 * done / total if total else 100.0)
 
-    def _show(self, key: str, shards: Sequence[OpenShard], night: Night) -> None:
+    def _show(self, key: str, shards: Sequence[OpenShard], night: Night, waiting: int) -> None:
+        """The benchmarks of all shards of an evaluation; `waiting` are those that are not launched yet."""
         progress = [found for each in shards if (found := _read_progress(each))]
         if not progress or (key not in self._running and len(self._running) >= MOST_BARS):
             return  # it has not begun yet
@@ -70,10 +74,11 @@ class Watch:
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
         now = ", ".join(dict.fromkeys(each.benchmark or "starting" for each in progress))
         text = f"  {escape(name)}: {escape(now)}"
-        total = sum(len(each.shard.benchmarks) for each in shards)
+        under_way = sum(len(each.shard.benchmarks) for each in shards)
+        total = sum(len(part.benchmarks) for part in night.parts[key].parts) if key in night.parts else under_way
         if key not in self._running:
             self._running[key] = self._bars.add_task(text, total=total)
-        finished = sum(len(each.finished) for each in progress)
+        finished = total - under_way - waiting + sum(len(each.finished) for each in progress)
         self._bars.update(self._running[key], description=text, completed=finished, total=total)
 
     def _publish(self, percent: float) -> None:

@@ -58,7 +58,8 @@ class OpenBoard:
 
     def cache(self) -> ModelCache:
         """The models that lie in the store."""
-        return ModelCache(self.store, self.bundle.cluster.cache_gb)
+        cluster = self.bundle.cluster
+        return ModelCache(self.store, cluster.cache_gb, cluster.keep_models)
 
     def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
         """Stop `chosen` of the open `shards`."""

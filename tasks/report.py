@@ -39,9 +39,10 @@ class NightReport(Record):
 
     @property
     def failed(self) -> tuple[Collected, ...]:
-        """Attempts that did not complete, and nor did their evaluation tonight."""
-        done = {each.evaluation_id for each in self.evaluated}
-        return tuple(each for each in self.setbacks if each.evaluation_id not in done)
+        """Evaluations that were not done and do not go on, by the last attempt at each that did not complete."""
+        going_on = {each.evaluation_id for each in self.evaluated} | {*self.in_flight, *self.not_started}
+        last = {each.evaluation_id: each for each in self.setbacks if each.evaluation_id not in going_on}
+        return tuple(last.values())
 
     @property
     def setbacks(self) -> tuple[Collected, ...]:
@@ -50,9 +51,9 @@ class NightReport(Record):
 
     @property
     def retried(self) -> tuple[Collected, ...]:
-        """Attempts that did not complete, of evaluations that did all the same."""
-        done = {each.evaluation_id for each in self.evaluated}
-        return tuple(each for each in self.setbacks if each.evaluation_id in done)
+        """Attempts that did not complete, and after which the evaluation went on."""
+        failed = {id(each) for each in self.failed}
+        return tuple(each for each in self.setbacks if id(each) not in failed)
 
     @property
     def has_failures(self) -> bool:
@@ -74,7 +75,7 @@ def describe_night(report: NightReport) -> str:
         ),
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
         _section("Failed", (_describe_failure(e) for e in report.failed)),
-        _section("Tried again and done", (_describe_failure(e) for e in report.retried)),
+        _section("Tried again", (_describe_failure(e) for e in report.retried)),
         _section("Skipped", (f"`{s.model_id}` @ `{s.revision[:7]}` on {s.suite}: {s.reason}" for s in left_out)),
         _section("Still running", (f"evaluation {each}" for each in report.in_flight)),
         _section("Left for the next run", (f"evaluation {each}" for each in report.not_started)),

@@ -11,44 +11,71 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Array:
-    """An array of jobs. `gpus`: of one job; `unfinished`: jobs that wait or run; `parallelism`: None is unbounded."""
+    """An array of jobs. `gpus`: of one job; `unfinished`: jobs that wait or run.
+
+    `parallelism`: jobs of it that may run now, None is all; `longest_s`: the estimate of its longest job; `is_fixed`:
+    nobody can throttle it, as a job alone.
+    """
 
     gpus: int
     unfinished: int
     parallelism: int | None = None
+    longest_s: float = 0.0
+    is_fixed: bool = False
 
     @property
-    def allotted(self) -> int:
-        """Jobs that may run at once now."""
+    def held(self) -> int:
+        """Jobs for which GPUs are spoken for; what the array has no use for any more is free."""
         return self.unfinished if self.parallelism is None else min(self.parallelism, self.unfinished)
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """Jobs that may run at once, by array: of the open ones, and of the new ones (0: not to be submitted now)."""
+    """Jobs that may run at once, by array: of the open ones, and of the new ones (0: not to be submitted now).
+
+    For an open array less than it holds means that it is to be throttled; its GPUs are free when it has come down.
+    """
 
     opened: tuple[int, ...]
     new: tuple[int, ...]
 
 
 def allot(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> Allotment:
-    """Give what is free to the open arrays first, then to the new ones, each in its order.
-
-    An open array is never given less than it has, because what runs in it cannot be taken back; what it has no use for
-    any more is free.
-    """
-    free = max_gpus - sum(array.allotted * array.gpus for array in opened)
-    raised = []
-    for array in opened:
-        more = _fitting(array.unfinished - array.allotted, array.gpus, free)
+    """Share the GPUs out, to the array with the longest job first. Nobody is given what another one still holds."""
+    aims = _aim(opened, new, max_gpus)
+    free = max_gpus - sum(array.held * array.gpus for array in opened)
+    arrays = [*opened, *new]
+    given = [array.held for array in opened] + [0] * len(new)
+    for index in _longest_first(arrays):
+        array, aim = arrays[index], aims[index]
+        if aim <= given[index]:
+            given[index] = aim
+            continue
+        more = _fitting(aim - given[index], array.gpus, free)
+        given[index] += more
         free -= more * array.gpus
-        raised.append(array.allotted + more)
-    started = []
-    for array in new:
-        jobs = _fitting(array.unfinished, array.gpus, free)
-        free -= jobs * array.gpus
-        started.append(jobs)
-    return Allotment(tuple(raised), tuple(started))
+    return Allotment(tuple(given[: len(opened)]), tuple(given[len(opened) :]))
+
+
+def _aim(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> list[int]:
+    """What each array would have if running jobs could be taken back: all it can use, the longest first.
+
+    An open array keeps at least one job: SLURM takes a throttle of 0 for none.
+    """
+    arrays = [*opened, *new]
+    aims = [array.held if array.is_fixed else min(1, array.unfinished) for array in opened] + [0] * len(new)
+    room = max_gpus - sum(aim * array.gpus for aim, array in zip(aims, arrays, strict=True))
+    for index in _longest_first(arrays):
+        array = arrays[index]
+        more = 0 if array.is_fixed else _fitting(array.unfinished - aims[index], array.gpus, room)
+        aims[index] += more
+        room -= more * array.gpus
+    return aims
+
+
+def _longest_first(arrays: Sequence[Array]) -> list[int]:
+    """Indexes in the order in which arrays are served; of equals those that are open, then those named first."""
+    return sorted(range(len(arrays)), key=lambda index: -arrays[index].longest_s)
 
 
 def _fitting(jobs: int, gpus: int, free: int) -> int:
