@@ -66,7 +66,7 @@ def _run(
     node.finish(*attempts)
     seconds = time.perf_counter() - started
     found = {}
-    for path in sorted(node.store.runs.glob("*/*/work/*/samples_*.jsonl")):
+    for path in sorted(node.store.runs.rglob("samples_*.jsonl")):
         for line in path.read_text().splitlines():
             sample = json.loads(line)
             scores = json.dumps([sample[metric] for metric in sample["metrics"]])
