@@ -24,6 +24,8 @@ _RESERVED_ARGS = {
     **dict.fromkeys(("dtype", "trust_remote_code", "chat_template"), _BY_WATCHLIST),
     **dict.fromkeys(("batch_size", "device"), _BY_TIER),
     "parallelize": "follows from the tier's gpus",
+    # lm-eval starts vLLM anew for every chunk, and keeps no answer before the last of a benchmark.
+    "data_parallel_size": "would redo all of a benchmark after a kill; shard_above_min spreads it instead",
     **dict.fromkeys(("load_in_8bit", "load_in_4bit", "quantization", "autogptq", "gptqmodel"), _BY_STORE),
     **dict.fromkeys(("add_bos_token", "prefix_token_id", "use_fast_tokenizer", "tokenizer_mode"), _BY_STORE),
     **dict.fromkeys(("enable_thinking", "think_end_token", "chat_template_args"), _BY_STORE),

@@ -85,7 +85,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         state=state,
         reason=reason,
         job_id=read_job_id(),
-        node=_read_node(),
+        node=read_node(),
         started_at=started_at,
         ended_at=datetime.now(UTC),
         log_tail=() if state == "completed" else read_log_tail(folder / LOG),
@@ -95,7 +95,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
     return state
 
 
-def _read_node() -> str:
+def read_node() -> str:
     """The node as the cluster calls it."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 

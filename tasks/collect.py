@@ -53,7 +53,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
         outcome = _verify(store, spec, outcome)
-    row = _attempt_row(store, spec, outcome, folder, report)
+    row = _attempt_row(store, spec, outcome, folder, report if report and report.is_over else None)
     is_scored = False
     if outcome.state == "completed":
         try:
@@ -137,7 +137,7 @@ def _attempt_row(
 
 def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
     """The attempt's part of its job's energy, by time: a job may run several."""
-    if report is None or report.energy_j is None or not report.is_over or not report.elapsed_s:
+    if report is None or report.energy_j is None or not report.elapsed_s:
         return None
     return report.energy_j / JOULES_PER_KWH * min(1.0, elapsed_s / report.elapsed_s)
 
@@ -157,11 +157,18 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
         return True
     parts = _read_parts(store, spec)
     others = [part for part in parts if part.name != spec.shard.shard]
-    if not all(_is_complete(store, spec, part) for part in others):
+    # The files are read only when nothing is missing: most shards are collected before the last one has ended.
+    if not all(_has_completed(store, evaluation_id, part) for part in others):
+        return False
+    suite = spec.suite.suite
+    damaged = [part for part in others if _find_damage(store.work_dir(evaluation_id, part.name), suite, part)]
+    if damaged:
         return False
     merge_parts(store, evaluation_id, parts)
-    attempts = [row, *_other_attempts(store, spec)]
-    energy = [each["energy_kwh"] for each in attempts if each["energy_kwh"] is not None]
+    collected, ended = _other_attempts(store, spec)
+    attempts = [row, *collected, *ended]
+    # What the cluster says of an attempt is known when that is collected; a sum without it would be too small.
+    energy = [each["energy_kwh"] for each in attempts if each["energy_kwh"] is not None and not ended]
     outcome = {
         "evaluation_id": evaluation_id,
         "finished_at": max(each["ended_at"] for each in attempts),
@@ -180,14 +187,11 @@ def _read_parts(store: Store, spec: ShardSpec) -> Sequence[Part]:
     return Parts.read(path).parts if path.exists() else (spec.shard.part,)
 
 
-def _is_complete(store: Store, spec: ShardSpec, part: Part) -> bool:
-    """Whether another shard has completed and its files are what they were. What is damaged is set aside."""
-    evaluation_id = spec.evaluation.evaluation_id
+def _has_completed(store: Store, evaluation_id: str, part: Part) -> bool:
+    """Whether another shard has completed, collected or not, and its benchmarks were not set aside since."""
     work = store.work_dir(evaluation_id, part.name)
-    if not all((work / benchmark / MANIFEST).exists() for benchmark in part.benchmarks):
-        return False
-    has_completed = any(outcome.state == "completed" for outcome in _outcomes(store, evaluation_id, part.name))
-    return has_completed and not _find_damage(work, spec.suite.suite, part)
+    is_there = all((work / benchmark / MANIFEST).exists() for benchmark in part.benchmarks)
+    return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, part.name))
 
 
 def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:
@@ -196,18 +200,18 @@ def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]
             yield Outcome.read(path)
 
 
-def _other_attempts(store: Store, spec: ShardSpec) -> list[dict[str, Any]]:
-    """Rows of all other attempts of the evaluation: from the lake, or as they will be when they are collected."""
-    rows, evaluation_id = [], spec.evaluation.evaluation_id
+def _other_attempts(store: Store, spec: ShardSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the evaluation's other attempts: those in the lake, and those that have ended and will be collected."""
+    collected, ended, evaluation_id = [], [], spec.evaluation.evaluation_id
     nothing = dict.fromkeys(ATTEMPTS.arrow.names)
     for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
         file = attempt_file(store, evaluation_id, folder.parent.name, int(folder.name))
         if file == _file_of(store, spec):
             continue
         if file.exists():
-            rows += [nothing | row for row in pq.read_table(file).to_pylist()]
+            collected += [nothing | row for row in pq.read_table(file).to_pylist()]
             continue
         with contextlib.suppress(RecordError):
             other, outcome = ShardSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
-            rows.append(_attempt_row(store, other, outcome, folder, None))
-    return rows
+            ended.append(_attempt_row(store, other, outcome, folder, None))
+    return collected, ended

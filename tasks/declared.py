@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
 from nightboard.tasks.validate import OutputError
+
+# lm-eval's function for the mean: what the parts of a benchmark are joined by.
+_MEAN = ("lm_eval.api.metrics", "mean")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class DeclaredTasks:
         yield from self._check_dataset(name, task)
         yield from _check_documents(name, task)
         if self.is_cut:
-            yield from _check_cut(name, task)
+            yield from _check_cut(name, task, self.benchmark.shots)
         wanted, shots = self.benchmark.shots, task.get_config("num_fewshot")
         if shots == 0 and wanted:
             yield f"{name}: lm-eval allows no few-shot examples here (the suite declares {wanted})."
@@ -74,27 +78,44 @@ class DeclaredTasks:
                 yield f"{name}: split {split} is of revision {revision} (the suite declares {wanted.sha})."
 
 
-def _check_cut(name: str, task: Any) -> Iterator[str]:
-    """What would give a document another prompt when only some of the documents are run."""
-    shots, settings = task.get_config("num_fewshot"), task.config.fewshot_config
-    sampler = getattr(settings, "sampler", None) if settings is not None else None
+def _check_cut(name: str, task: Any, shots: int) -> Iterator[str]:
+    """What would give a document another prompt, or a task another score, when only some documents are run at a time.
+
+    Fixed few-shot examples are not enough: lm-eval's own sampler draws from those, too.
+    """
+    sampler = getattr(task.config.fewshot_config, "sampler", None)
     if shots and sampler != "first_n":
         yield f"{name}: its few-shot examples are drawn at random ({sampler or 'default'}), so it cannot be cut."
     if task.config.process_docs is not None and not _is_steady(task):
         yield f"{name}: makes its documents with random numbers, so it cannot be cut."
+    for metric, aggregate in task.aggregation().items():
+        found = getattr(aggregate, "__module__", None), getattr(aggregate, "__name__", str(aggregate))
+        if found != _MEAN:
+            yield f"{name}: {metric} is no mean over documents but {found[1]}, so it cannot be cut."
 
 
 def _is_steady(task: Any) -> bool:
-    """Whether the documents are the same under another random state; the state is as before afterwards."""
-    split = task.dataset[task.config.test_split or task.config.validation_split or task.config.training_split]
-    state = random.getstate()
-    try:
-        random.seed("another state")
+    """Whether the documents are the same under another random state."""
+    split = task.dataset[task.config.test_split or task.config.validation_split]
+    with _another_random_state():
         # From memory, so that nothing is read back from a cache of what was made before.
         made = task.config.process_docs(split.select(range(len(split)), keep_in_memory=True))
+    return list(made) == list(task.eval_docs)
+
+
+@contextmanager
+def _another_random_state() -> Iterator[None]:
+    """Python's and numpy's random numbers are others meanwhile, and go on as before afterwards."""
+    import numpy as np  # comes with lm-eval; where nothing is evaluated it is not needed
+
+    state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        random.seed("another state")
+        np.random.seed(random.randrange(2**32))
+        yield
     finally:
         random.setstate(state)
-    return list(made) == list(task.eval_docs)
+        np.random.set_state(numpy_state)
 
 
 def _check_documents(name: str, task: Any) -> Iterator[str]:

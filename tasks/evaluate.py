@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import platform
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
-from nightboard.tasks.attempt import Progress, ShardError, run_attempt
+from nightboard.tasks.attempt import Progress, ShardError, read_node, run_attempt
 from nightboard.tasks.declared import DeclaredTasks
 from nightboard.tasks.outputs import Provenance, finish_benchmark
 from nightboard.tasks.records import ShardSpec
@@ -38,8 +37,8 @@ _log = logging.getLogger(__name__)
 # A mean's standard error is exact at any number; resampling is for metrics that no suite here declares. lm-eval's own
 # default of 100,000 would only cost time.
 _BOOTSTRAP_ITERS = 1000
-# Requests that vllm gets at once.
-VLLM_CHUNK = 1024
+# Requests that vLLM gets at once where batches are left to it: enough to keep it busy, and what a killed job redoes.
+_VLLM_CHUNK = 1024
 _LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy",
     "vllm",
@@ -55,6 +54,10 @@ _OFFLINE = {
     "DISABLE_MULTIPROC": "1",
     # A bar that is redrawn ten times a second makes a log of megabytes.
     "TQDM_MININTERVAL": "10",
+    # vLLM would report its use over the network, and fork a process that has threads and a GPU.
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 # Tokens are not needed offline; the rest would lead past HF_HOME.
 _UNWANTED = (
@@ -88,8 +91,6 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
     Returns how each ended: an outcome's state, or `left` when it belongs to somebody else. A shard that fails does not
     stop the next. Raises only when an outcome could not be written, so that the job itself counts as failed.
     """
-    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
-        return []  # a job over several nodes starts us on each; the first one evaluates
     store = Store(Path(store_root).absolute())
     states: list[str] = []
     lost: list[str] = []
@@ -97,8 +98,8 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
         _go_offline(store, folder)
         try:
             states.append(run_attempt(folder, partial(_run_shard, store, folder)))
-            if states[-1] == "timeout":
-                break  # the job's time is up; what it did not come to is planned again
+            if states[-1] in ("timeout", "preempted"):
+                break  # the job is being stopped; what it did not come to is planned again
         except (StoreError, OSError) as error:
             lost.append(f"{folder}: no outcome could be written: {error}")
         _free_memory()
@@ -196,15 +197,38 @@ def _load_vllm(spec: ShardSpec, folder: str) -> Any:
     from lm_eval.models.vllm_causallms import VLLM
 
     arguments: dict[str, Any] = {"tensor_parallel_size": max(1, spec.gpus), "load_format": "safetensors"}
-    return VLLM(
+    # vLLM batches by itself. With `auto` lm-eval would hand it all requests at once and keep no answer before the last.
+    chunk = _VLLM_CHUNK if spec.batch_size == "auto" else spec.batch_size
+    model = VLLM(
         pretrained=folder,
+        revision=spec.evaluation.revision,
         dtype=spec.evaluation.precision,
-        # vllm batches by itself. With `auto` lm-eval would hand it all requests at once, and keep no answer before the
-        # last; so many at once keep it busy, and are what a killed job does again.
-        batch_size=VLLM_CHUNK if spec.batch_size == "auto" else spec.batch_size,
+        batch_size=chunk,
         trust_remote_code=spec.evaluation.trust_remote_code,
         **(arguments | spec.model_args),
     )
+    _keep_generated(model, chunk)
+    return model
+
+
+def _keep_generated(model: Any, chunk: int) -> None:
+    """Let what vLLM generates reach the answers chunk by chunk, under the arguments by which it is looked up.
+
+    lm-eval's own class keeps it under arguments that it has changed, so that a job that goes on would find nothing.
+    """
+    generate = model.generate_until
+
+    def generate_until(requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(requests), chunk):
+            asked = requests[start : start + chunk]
+            answers = generate(asked, disable_tqdm=disable_tqdm)
+            for request, text in zip(asked, answers, strict=True):
+                model.cache_hook.add_partial("generate_until", request.args, text)
+            texts += answers
+        return texts
+
+    model.generate_until = generate_until
 
 
 _LOADERS = {"hf": _load_hf, "vllm": _load_vllm}
@@ -248,6 +272,8 @@ def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, f
     ranges = task_ranges(suite, part, name)
     _use_datasets(run.store, benchmark, datasets)
     tracker = EvaluationTracker(output_path=str(folder / RESULTS))
+    # With `auto` hf keeps the batch that fitted the longest request of its first call; the next benchmark's are longer.
+    model.batch_sizes = {}
     try:
         results = simple_evaluate(
             model=model,
@@ -343,7 +369,7 @@ def _provenance(run: Run) -> Provenance:
     return Provenance(
         harness_version=metadata.version("lm_eval"),
         library_versions=json.dumps(versions),
-        node=socket.gethostname(),
+        node=read_node(),
         device=torch.cuda.get_device_name(0) if is_gpu else run.spec.device,
     )
 

@@ -24,8 +24,10 @@ from nightboard.tasks.store import Store, replace_atomically, write_parquet
 from nightboard.tasks.validate import hash_documents
 from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
 
-# What may differ between the parts of a benchmark; all of it is kept.
-_OF_PART = ("node", "device", "batch_size", "library_versions")
+# What must be the same in all parts of a benchmark ...
+_COMMON = ("task_version", "n_shot", "dataset_id", "dataset_sha", "chat_template_hash", "harness_version")
+# ... and what may differ: all of it is kept.
+_OF_PART = ("node", "device", "batch_size")
 
 
 class MergeError(Exception):
@@ -101,14 +103,15 @@ def _join_rows(
         raise MergeError(f"{where}: the parts have {count} documents, their samples {len(values.numbers)}.")
     if not values.is_plain:
         raise MergeError(f"{where}: is no mean over documents, so it cannot be cut. Take cut_documents off the suite.")
-    if len({(row["task_version"], row["n_shot"], row["dataset_sha"], row["harness_version"]) for row in rows}) > 1:
-        raise MergeError(f"{where}: the parts were run with different versions.")
-    has_stderr = any(row["stderr"] is not None for row in rows)
+    for name in _COMMON:
+        if len(found := dict.fromkeys(str(row[name]) for row in rows)) > 1:
+            raise MergeError(f"{where}: the parts were run with different values of {name}: {', '.join(found)}.")
     return {
         **first,
         **{name: _join_texts(row[name] for row in rows) for name in _OF_PART},
+        "library_versions": _join_versions([row["library_versions"] for row in rows]),
         "value": mean(values.numbers),
-        "stderr": mean_stderr(values.numbers) if has_stderr and count > 1 else None,
+        "stderr": mean_stderr(values.numbers) if count > 1 else None,
         "n_samples": count,
         "doc_set_hash": hash_documents(doc_hashes),
         "task_hash": None,
@@ -117,7 +120,7 @@ def _join_rows(
 
 
 def mean(numbers: Sequence[float]) -> float:
-    """As lm-eval's `mean`."""
+    """As lm-eval's `mean`, to the last bit; from Python 3.12 on `sum` rounds otherwise, here as there."""
     return sum(numbers) / len(numbers)
 
 
@@ -130,6 +133,13 @@ def mean_stderr(numbers: Sequence[float]) -> float:
 def _join_texts(texts: Iterable[str | None]) -> str | None:
     found = list(dict.fromkeys(text for text in texts if text is not None))
     return ", ".join(found) or None
+
+
+def _join_versions(objects: Sequence[str]) -> str:
+    """JSON objects as one: a library that the parts had in different versions has them all."""
+    versions = [json.loads(each) for each in dict.fromkeys(objects)]
+    names = dict.fromkeys(name for each in versions for name in each)
+    return json.dumps({name: _join_texts(each.get(name) for each in versions) for name in names})
 
 
 def _concatenate(parts: Iterable[Path], target: Path, table: Table) -> None:

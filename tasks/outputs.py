@@ -54,9 +54,10 @@ def finish_benchmark(
     files = {task.task: folder / samples_file(task.task) for task in output.tasks}
     with replace_atomically(folder / SAMPLES_TABLE) as table:
         convert_samples(files, benchmark, evaluation.evaluation_id, table)
+    names = dict.fromkeys([DOCUMENTS, *_expected_files(suite, part, benchmark)])
     manifest = BenchmarkManifest(
         benchmark=benchmark,
-        files={name: _seal(folder / name) for name in [DOCUMENTS, *_expected_files(suite, part, benchmark)]},
+        files={name: _seal(folder / name) for name in names},
         elapsed_s=elapsed_s,
         started_at=started_at,
         finished_at=ended_at,
@@ -87,8 +88,9 @@ def _score_rows(
 
 
 def _expected_files(suite: Suite, part: Part, benchmark: str) -> list[str]:
-    tasks = task_ranges(suite, part, benchmark)
-    return [RESULTS, SCORES_TABLE, SAMPLES_TABLE, *(samples_file(task) for task in tasks)]
+    """What must be there. Without the documents a part cannot be joined; whole ones of old stores have no such file."""
+    names = [RESULTS, SCORES_TABLE, SAMPLES_TABLE, *([DOCUMENTS] if part.documents else [])]
+    return [*names, *(samples_file(task) for task in task_ranges(suite, part, benchmark))]
 
 
 def _seal(path: Path) -> tuple[int, str]:

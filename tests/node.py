@@ -43,7 +43,8 @@ class Node:
             "revision": "1" * 40, "fingerprint": "tiny", "precision": "float32", "chat_template": False,
             "fewshot_as_multiturn": True, "harness_version": self.suite.harness.version,
         }  # fmt: skip
-        spec_changes = {key: changes.pop(key) for key in ("batch_size", "device") if key in changes}
+        of_spec = ("batch_size", "device", "gpus", "model_args")
+        spec_changes = {key: changes.pop(key) for key in of_spec if key in changes}
         spec = ShardSpec(
             launch_id="launch",
             array_task=0,
@@ -57,9 +58,8 @@ class Node:
                 estimate_s=1,
             ),
             tier="cpu",
-            gpus=0,
             created_at=NOW,
-            **({"device": "cpu", "batch_size": 4} | spec_changes),  # type: ignore[arg-type]
+            **({"device": "cpu", "batch_size": 4, "gpus": 0} | spec_changes),  # type: ignore[arg-type]
         )
         folder = self.store.attempt_dir("evaluation", spec.shard.shard, attempt)
         folder.mkdir(parents=True)

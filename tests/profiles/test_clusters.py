@@ -92,6 +92,7 @@ def test_what_cannot_work_is_told(write: WriteProfile, text: str, mistake: str) 
         ("device", "is set by the tier's own key"),
         ("batch_size", "is set by the tier's own key"),
         ("parallelize", "follows from the tier's gpus"),
+        ("data_parallel_size", "would redo all of a benchmark after a kill"),
         ("load_in_4bit", "would change the score, and nothing in the store would tell"),
     ],
 )

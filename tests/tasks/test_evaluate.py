@@ -6,17 +6,22 @@ import errno
 import json
 import os
 import pickle
+import random
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from builders import NOW
+from lm_eval.api.metrics import mean, median
 
 from nightboard.profiles.models import Benchmark, DatasetSpec, TaskSpec
+from nightboard.tasks import evaluate
 from nightboard.tasks import store as store_module
 from nightboard.tasks.attempt import ShardError, describe_error, read_log_tail, run_attempt
 from nightboard.tasks.declared import DeclaredTasks
@@ -278,6 +283,75 @@ def test_declared_shots_and_answer_length_replace_the_tasks_own():
     assert kwargs["max_gen_toks"] == 1024
 
 
+class Split(list[int]):
+    """As much of a data set as is looked at."""
+
+    cache_files = ({"filename": f"/cache/own___data/default/0.0.0/{'a' * 40}/x.arrow"},)
+
+    def select(self, numbers: Any, keep_in_memory: bool) -> list[int]:
+        return [self[number] for number in numbers]
+
+
+class CutTask(FakeTask):
+    """A task whose documents are made by `process_docs`, once: lm-eval reads them back from a cache within a run."""
+
+    def __init__(
+        self, process_docs: Any = list, sampler: str | None = "first_n", aggregate: Any = mean, **config: Any
+    ) -> None:
+        super().__init__(**config)
+        fewshot = type("Fewshot", (), {"sampler": sampler})
+        names = {"process_docs": process_docs, "fewshot_config": fewshot, "test_split": "test"}
+        self.config = type("Config", (), names)
+        self.dataset = {"test": Split(range(50))}
+        self.aggregate = aggregate
+        self.docs = [process_docs(self.dataset["test"])]
+
+    def aggregation(self) -> dict[str, Any]:
+        return {"acc": self.aggregate}
+
+
+def shuffle_by_python(docs: list[int]) -> list[int]:
+    return random.sample(docs, len(docs))
+
+
+def shuffle_by_numpy(docs: list[int]) -> list[int]:
+    return [int(number) for number in np.random.permutation(docs)]
+
+
+@pytest.mark.parametrize(
+    ("task", "declared"), [(CutTask(), {}), (CutTask(sorted), {}), (CutTask(sampler=None, num_fewshot=0), {"shots": 0})]
+)
+def test_a_task_with_fixed_prompts_may_be_cut(task, declared):
+    load(task, is_cut=True, **declared)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (CutTask(sampler=None), "one: its few-shot examples are drawn at random (default), so it cannot be cut."),
+        # The suite's shots count, not those that the task would have had by itself.
+        (CutTask(sampler=None, num_fewshot=None), "one: its few-shot examples are drawn at random (default)"),
+        (CutTask(shuffle_by_python), "one: makes its documents with random numbers, so it cannot be cut."),
+        (CutTask(shuffle_by_numpy), "one: makes its documents with random numbers, so it cannot be cut."),
+        (CutTask(aggregate=median), "one: acc is no mean over documents but median, so it cannot be cut."),
+        (CutTask(aggregate=partial(mean)), "one: acc is no mean over documents but functools.partial("),
+    ],
+)
+def test_a_task_that_a_cut_would_change_is_refused_and_only_then(task, reason):
+    with pytest.raises(OutputError) as caught:
+        load(task, is_cut=True)
+    assert [each for each in caught.value.reasons if each.startswith(reason)], caught.value.reasons
+    load(task)
+
+
+def test_looking_whether_a_task_may_be_cut_draws_no_random_number():
+    random.seed(7), np.random.seed(7)
+    expected = random.random(), np.random.random()
+    random.seed(7), np.random.seed(7)
+    load(CutTask(sorted), is_cut=True)
+    assert (random.random(), np.random.random()) == expected
+
+
 @pytest.mark.parametrize(
     ("task", "declared", "reason"),
     [
@@ -335,6 +409,15 @@ print(json.dumps([states, {name: os.environ.get(name) for name in names}]))
         "HF_HOME": str(tmp_path / "runs" / "e" / "all" / "work" / ".hf"),
         "NLTK_DATA": str(tmp_path / "cache" / "nltk_data"), "HF_TOKEN": None, "HF_DATASETS_CACHE": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "ran"), [("timeout", 1), ("preempted", 1), ("failed", 2), ("out_of_memory", 2), ("left", 2)]
+)
+def test_a_job_that_is_being_stopped_begins_nothing_more(tmp_path, monkeypatch, state, ran):
+    monkeypatch.setattr(evaluate, "_go_offline", lambda *_: None)
+    monkeypatch.setattr(evaluate, "run_attempt", lambda *_: state)
+    assert evaluate.run_job(str(tmp_path), ["a", "b"]) == [state] * ran
 
 
 def test_a_job_whose_attempt_folder_is_gone_runs_the_others_and_fails(tmp_path):

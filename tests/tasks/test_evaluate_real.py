@@ -274,3 +274,10 @@ def test_a_data_set_that_was_not_fetched_is_a_failure_and_no_request(node, fille
     node.run(folder)
     assert outcome_of(folder).state == "failed"
     assert "the data set is not in the store's cache" in str(outcome_of(folder).reason)
+
+
+def test_an_automatic_batch_is_found_anew_for_each_benchmark(node: Node) -> None:
+    folder = node.prepare(benchmarks=("musr", "mmlu_pro"), batch_size="auto")
+    node.run(folder)
+    assert outcome_of(folder).state == "completed"
+    assert (folder / "log.txt").read_text().count("Determined largest batch size") == 2
