@@ -131,13 +131,14 @@ class Lake:
         tasks: Iterable[Row] = SMALL_SUITE,
         versions: Mapping[str, str] | None = None,
         documents: Mapping[str, str] | None = None,
+        energy_kwh: float | None = None,
         **changes: Any,
     ) -> list[Row]:
         """A complete evaluation; `scores` for all tasks or by task. Returns its task scores, to be spoiled."""
         self.planned(evaluation_id, model_id, revision, **changes)
         self.add("outcomes", evaluation_id, [{
             "evaluation_id": evaluation_id, "finished_at": after(hours),
-            "elapsed_s": 3600.0, "gpu_hours": 1.0, "source": "run",
+            "elapsed_s": 3600.0, "gpu_hours": 1.0, "energy_kwh": energy_kwh, "source": "run",
         }])  # fmt: skip
         rows = [
             {

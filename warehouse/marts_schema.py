@@ -160,16 +160,16 @@ COVERAGE = Table(
 
 FAILURES = Table(
     "failures",
-    "one row per evaluation that is not done and has an ended attempt",
+    "one row per evaluation that is not done and has a shard whose last attempt did not complete",
     ("evaluation_id",),
     (
         *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _STATE,
         _ATTEMPTS,
-        Column("shard", _STRING, "part of the evaluation that the last attempt was at"),
-        Column("attempt_state", _STRING, "how the last attempt ended"),
-        Column("reason", _STRING, "why the last attempt did not complete, in words"),
-        Column("log", _STRING, "log of the last attempt, relative to the store"),
+        Column("shard", _STRING, "part of the evaluation; of several, one that broke before one that goes on"),
+        Column("attempt_state", _STRING, "how the shard's last attempt ended"),
+        Column("reason", _STRING, "why it did not complete, in words"),
+        Column("log", _STRING, "its log, relative to the store"),
         *_take(schema.ATTEMPTS, "log_tail", "job_id", "node", "ended_at"),
     ),
 )

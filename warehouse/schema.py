@@ -202,7 +202,7 @@ OUTCOMES = Table(
         Column("finished_at", UTC_TIMESTAMP, "when the last shard ended"),
         Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
         Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
-        Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted"),
+        Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where not known when it was scored"),
         Column("source", _STRING, "run, or import:<name>"),
     ),
 )
@@ -231,12 +231,12 @@ TASK_SCORES = Table(
         Column("dataset_id", _STRING, "data set on the Hub"),
         Column("dataset_sha", _STRING, "commit of the data set"),
         Column("chat_template_hash", _STRING, "hash of the chat template text that was applied; null for none"),
-        Column("batch_size", _STRING, "batch size as asked for"),
+        Column("batch_size", _STRING, "batch size as asked for; where parts of a benchmark differed, all of them"),
         Column("benchmark_s", _DOUBLE, "seconds that the whole benchmark took, over its parts; null in old rows"),
         Column("harness_version", _STRING, "lm-eval version that ran"),
-        Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ..."),
-        Column("node", _STRING, "host name"),
-        Column("device", _STRING, "GPU name, or cpu"),
+        Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ...; of all parts"),
+        Column("node", _STRING, "host name; of a benchmark in parts, all of them"),
+        Column("device", _STRING, "GPU name, or cpu; of a benchmark in parts, all of them"),
     ),
 )
 

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake, after
 
+from nightboard.tasks.store import write_parquet
 from nightboard.warehouse import models
 from nightboard.warehouse.build import BuildError, build, is_current
 from nightboard.warehouse.builds import NoBuildError, current_build
 from nightboard.warehouse.marts_schema import MODEL_TABLES
 from nightboard.warehouse.models import ModelError, load_models
 from nightboard.warehouse.query import connect
-from nightboard.warehouse.schema import SAMPLES
+from nightboard.warehouse.schema import LAKE_TABLES, SAMPLES
 
 
 @pytest.fixture
@@ -79,6 +81,39 @@ def test_a_build_says_what_it_read_and_made(store: Path) -> None:
         files = con.execute("select path from build_files where lake_table = 'samples'").fetchall()
         assert files == [("samples/e.parquet",)]
         assert con.execute("select sum(value) from samples").fetchall() == [(2.0,)]
+
+
+# What lakes were written without before evaluations were run in shards on SLURM.
+NEW_COLUMNS = {
+    "attempts": ["tier", "batch_size", "cluster_state", "exit_code", "energy_kwh", "log_tail"],
+    "outcomes": ["energy_kwh"],
+    "task_scores": ["benchmark_s"],
+}
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_a_lake_from_before_a_column_still_builds(store: Path, lake: Lake, is_mixed: bool) -> None:
+    lake.planned("broken", "org/m")
+    lake.attempt("broken", "failed")
+    lake.attempt("e", "completed")
+    lake.write(store / "lake")
+    for table, columns in NEW_COLUMNS.items():
+        for path in (store / "lake" / table).glob("*.parquet"):
+            pq.write_table(pq.read_table(path).drop_columns(columns), path)
+    if is_mixed:
+        lake.done("new", "org/m", "r2", energy_kwh=1.5)
+        lake.attempt("new", "completed", tier="big", log_tail=["end"], energy_kwh=1.5)
+        for (table, name), rows in lake.files.items():
+            if name.startswith("new"):
+                write_parquet(store / "lake" / table / f"{name}.parquet", LAKE_TABLES[table], rows)
+    build(store / "lake", store / "warehouse", START)
+    with connect(store / "warehouse") as con:
+        found = con.execute("select evaluation_id, tier, log_tail from attempts order by 1").fetchall()
+        assert found == [("broken", None, None), ("e", None, None)] + [("new", "big", ["end"])] * is_mixed
+        energy = con.execute("select evaluation_id, energy_kwh from evaluations order by 1").fetchall()
+        assert energy == [("broken", None), ("e", None)] + [("new", 1.5)] * is_mixed
+        assert con.execute("select log_tail, reason from failures").fetchall() == [(None, "failed 1")]
+        assert con.execute("select distinct benchmark_s from task_scores").fetchall() == [(None,)]
 
 
 def test_only_the_build_and_the_pointer_are_left(store: Path) -> None:

@@ -153,6 +153,44 @@ def test_states_reasons_and_costs_of_evaluations(lake: Lake, ask: Ask) -> None:
     ]  # fmt: skip
 
 
+def test_of_several_shards_the_one_that_matters_most_says_how_an_evaluation_stands(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for name in ("waits", "goes_on", "broke", "gave_up_then_done"):
+        lake.planned(name, "org/m")
+        lake.attempt(name, "completed", 1, shard="a", energy_kwh=1.0)
+    # A shard that goes on, one that broke and one that has completed since.
+    lake.attempt("goes_on", "timeout", 1, shard="b", ended_at=after(0.5), log_tail=["step 1", "step 2"], energy_kwh=0.5)
+    lake.attempt("broke", "failed", 1, shard="b", ended_at=after(0.1))
+    lake.attempt("broke", "timeout", 1, shard="c", ended_at=after(5))
+    lake.attempt("gave_up_then_done", "failed", 1, shard="b")
+    lake.attempt("gave_up_then_done", "completed", 2, shard="b")
+    assert ask("select evaluation_id, state, reason, attempts, energy_kwh from evaluations order by 1") == [
+        ("broke", "failed", "failed 1", 3, 1.0),
+        ("gave_up_then_done", "open", None, 3, 1.0),
+        ("goes_on", "open", "timeout 1", 2, 1.5),
+        ("waits", "open", None, 1, 1.0),
+    ]
+    assert ask("select evaluation_id, shard, attempt_state, reason, log, log_tail from failures order by 1") == [
+        ("broke", "b", "failed", "failed 1", "runs/broke/b/1/log.txt", None),
+        ("goes_on", "b", "timeout", "timeout 1", "runs/goes_on/b/1/log.txt", ["step 1", "step 2"]),
+    ]
+    assert set(ask("select found_tasks, is_complete, problem from coverage")) == {
+        (0, False, "evaluation is open"), (0, False, "evaluation is failed"),
+    }  # fmt: skip
+
+
+def test_energy_is_what_the_attempts_took_and_of_imported_rows_what_they_say(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    # Scored before the cluster had told of the second attempt.
+    lake.done("run", "org/m", energy_kwh=None)
+    lake.attempt("run", "completed", 1, shard="a", energy_kwh=1.0)
+    lake.attempt("run", "completed", 1, shard="b", energy_kwh=2.0)
+    lake.done("imported", "org/n", energy_kwh=4.0)
+    expected = [("imported", 4.0), ("run", 3.0)]
+    assert ask("select evaluation_id, energy_kwh from evaluations order by 1") == expected
+    assert ask("select evaluation_id, energy_kwh from costs order by 1") == expected
+
+
 def test_organizations_and_models_show_what_was_declared_and_seen_last(lake: Lake, ask: Ask) -> None:
     lake.suite()
     for hours, name in enumerate(["Old", "New"]):

@@ -36,7 +36,7 @@ joined as (
         coalesce(spent.attempts, 0) as attempts,
         coalesce(outcomes.elapsed_s, spent.elapsed_s) as elapsed_s,
         coalesce(outcomes.gpu_hours, spent.gpu_hours) as gpu_hours,
-        coalesce(outcomes.energy_kwh, spent.energy_kwh) as energy_kwh,
+        coalesce(spent.energy_kwh, outcomes.energy_kwh) as energy_kwh,
         cast(null as double) as co2_kg,
         outcomes.finished_at
     from evaluations

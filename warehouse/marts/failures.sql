@@ -1,4 +1,4 @@
--- One row per evaluation that is not done and has an ended attempt: how the last one went and where its log is.
+-- One row per evaluation that is not done and has a shard whose last attempt did not complete: how that went and its log.
 with
 evaluations as (
     select * from main.evaluations
@@ -26,7 +26,7 @@ failures as (
         last_attempts.ended_at
     from evaluations
     inner join last_attempts on evaluations.evaluation_id = last_attempts.evaluation_id
-    where evaluations.state != 'done'
+    where evaluations.state != 'done' and last_attempts.state != 'completed'
 )
 
 select * from failures
