@@ -229,7 +229,7 @@ def test_a_job_whose_time_is_up_goes_on_in_another(site: Site) -> None:
     site.declare(time_min=1)
     site.slow_down(12)
     with site.night():
-        wait_until("a second attempt", lambda: len(list(site.world.store.runs.glob("*/*/2"))) == 1, 120)
+        wait_until("a second attempt", lambda: len(list(site.world.store.runs.glob("*/*/2"))) == 1, 240)
         site.speed_up()
     assert site.endings() == ["timeout", "completed"]
     site.check_done_once(kills=1)
