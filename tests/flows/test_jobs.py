@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -176,6 +177,31 @@ def test_no_more_jobs_are_open_than_may_be(site: Site) -> None:
     assert 0 < max(most) <= 8
 
 
+def test_two_nights_together_keep_to_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add(*(f"m{index}" for index in range(12)))
+    other = Site(site.folder, site.slurm)
+    other.add(*(f"other{index}" for index in range(6)))
+    launching, most = module.launching, list[int]()
+
+    @contextlib.contextmanager
+    def launch_after_the_other(store: Store) -> Iterator[None]:
+        monkeypatch.setattr(module, "launching", launching)
+        other.night(wait_min=0)
+        with launching(store):
+            yield
+
+    def look(_number: int) -> None:
+        states = [state for array in site.slurm.arrays for state in array.states]
+        most.append(sum(state in ("PENDING", "RUNNING") for state in states))
+
+    monkeypatch.setattr(module, "launching", launch_after_the_other)
+    site.at_pause = look
+    report = site.night()
+    assert evaluated(report)[:12] == names(site)
+    assert len(site.slurm.begun) == 18
+    assert max(most) == 8
+
+
 def test_jobs_of_one_tier_and_time_go_as_one_array(site: Site) -> None:
     site.add("a", "b", "c")
     site.add("d", "e", params_b=70.0)
@@ -323,6 +349,7 @@ def test_an_array_that_the_cluster_refuses_ends_launching_with_its_words(site: S
     report = site.night()
     assert report.problems == ("Nothing more is launched tonight: sbatch: error: Invalid account",)
     assert len(report.not_started) == 2
+    assert not site.lying()
     site.slurm.refusal = None
     assert evaluated(site.night()) == ["lab/a", "lab/b"]
     tries = [dict(each.states) for each in read_history(site.store).tries.values()]
@@ -469,6 +496,7 @@ def test_what_another_flow_collected_and_left_is_tried_again(site: Site) -> None
     site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "completed"
 
     def collect_before_the_night_does(_number: int) -> None:
+        site.slurm.step()
         site.slurm.step()
         settle_module.settle(site.store, site.slurm, datetime.now(UTC))
 
