@@ -19,7 +19,6 @@ from world import World, make_models, open_world
 
 from nightboard.flows.server import prefect_server
 from nightboard.profiles.boards.demo.scenes import write_punkt
-from nightboard.tasks.report import NightReport
 
 CLUSTER = """
 cluster: quick
@@ -107,7 +106,8 @@ class Site:
         assert [model for model, _ in self.world.ranking()] == ["lab/strong"]
         assert len(list((self.world.store.lake / "outcomes").iterdir())) == 1
         assert len(self.calls()) <= ALONE["calls"] + kills
-        wait_until("an empty queue", lambda: not self.cluster.squeue(), 20)
+        # A job whose end a controller that was away has missed stays COMPLETING for a while.
+        wait_until("an empty queue", lambda: not self.cluster.squeue(), 180)
 
 
 @pytest.fixture
@@ -226,22 +226,26 @@ def test_a_preempted_job_comes_back(site: Site) -> None:
 
 
 def test_a_job_whose_time_is_up_goes_on_in_another(site: Site) -> None:
-    site.declare(time_min=1)
+    site.declare(time_min=1, retries="{timeout: {attempts: 20}}")
     site.slow_down(12)
     with site.night():
         wait_until("a second attempt", lambda: len(list(site.world.store.runs.glob("*/*/2"))) == 1, 240)
         site.speed_up()
-    assert site.endings() == ["timeout", "completed"]
-    site.check_done_once(kills=1)
+    # On a busy machine Python alone takes most of a minute.
+    *timeouts, last = site.endings()
+    assert (set(timeouts), last) == ({"timeout"}, "completed")
+    site.check_done_once(kills=len(timeouts))
 
 
 def test_a_job_that_takes_more_memory_than_it_has_is_done_with_half_the_batch(site: Site) -> None:
     (site.folder / "greedy").touch()
-    with site.night():
-        pass
+    report = site.world.night()
     assert site.endings() == ["out_of_memory", "completed"]
     assert site.world.query("select batch_size from attempts order by attempt") == [("8",), ("4",)]
     assert [model for model, _ in site.world.ranking()] == ["lab/strong"]
+    assert [each.state for each in report.retried] == ["out_of_memory"]
+    assert not report.failed
+    assert not report.has_failures
 
 
 def test_a_controller_that_is_away_is_waited_for(site: Site) -> None:
@@ -341,11 +345,3 @@ def command_of(site: Site) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(full, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
 
     return run
-
-
-def test_the_report_names_what_was_tried_again(site: Site) -> None:
-    (site.folder / "greedy").touch()
-    report: NightReport = site.world.night()
-    assert [each.state for each in report.retried] == ["out_of_memory"]
-    assert not report.failed
-    assert not report.has_failures
