@@ -40,7 +40,7 @@ def sacct(cluster: Cluster, job: str, field: str = "State") -> list[str]:
     return cluster.must("sacct", "-X", "-P", "-n", "-j", job, "-o", field).splitlines()
 
 
-def wait_for(cluster: Cluster, job: str, state: str, timeout_s: float = 30, tasks: int = 1) -> None:
+def wait_for(cluster: Cluster, job: str, state: str, timeout_s: float = 120, tasks: int = 1) -> None:
     def is_there() -> bool:
         found = sacct(cluster, job)
         # For a moment accounting knows some tasks of an array only.
@@ -55,7 +55,7 @@ def queue_state(cluster: Cluster, job: str) -> str:
 
 def wait_until_running(cluster: Cluster, *jobs: str) -> None:
     for job in jobs:
-        wait_until(f"start of job {job}", lambda job=job: queue_state(cluster, job) == "RUNNING", 30)
+        wait_until(f"start of job {job}", lambda job=job: queue_state(cluster, job) == "RUNNING", 120)
 
 
 # ------------------------------------------------------------------------------------------------------ ways to end
@@ -75,7 +75,7 @@ def test_an_array_of_submitit_gets_a_gpu_a_task_and_is_accounted(cluster: Cluste
 def test_a_job_waits_until_gpus_are_free(cluster: Cluster, sbatch: Sbatch) -> None:
     tasks = cluster.shape.nodes + 1
     array = sbatch("sleep 4", f"--array=1-{tasks}", f"--gres=gpu:{cluster.shape.gpus}")
-    wait_until("running tasks", lambda: sum("RUNNING" in line for line in cluster.squeue()) >= tasks - 1, 20)
+    wait_until("running tasks", lambda: sum("RUNNING" in line for line in cluster.squeue()) >= tasks - 1, 120)
     waiting = [line for line in cluster.squeue() if line.startswith(f"{array}_") and " PENDING " in line]
     assert len(waiting) == 1
     wait_for(cluster, array, "COMPLETED", tasks=tasks)
@@ -122,8 +122,7 @@ def test_a_requeued_job_runs_again_under_its_id(cluster: Cluster, sbatch: Sbatch
     cluster.must("scontrol", "requeue", job)
     start_at_once(cluster, job)
     wait_for(cluster, job, "COMPLETED")
-    lives = cluster.must("sacct", "-X", "-P", "-n", "-D", "-j", job, "-o", "State").split()
-    assert lives == ["REQUEUED", "COMPLETED"]
+    assert list_lives(cluster, job) == ["REQUEUED", "COMPLETED"]
 
 
 def test_an_urgent_job_puts_another_one_back(cluster: Cluster, sbatch: Sbatch) -> None:
@@ -134,13 +133,17 @@ def test_an_urgent_job_puts_another_one_back(cluster: Cluster, sbatch: Sbatch) -
     wait_for(cluster, urgent, "COMPLETED")
     start_at_once(cluster, job)
     wait_for(cluster, job, "COMPLETED")
-    lives = cluster.must("sacct", "-X", "-P", "-n", "-D", "-j", job, "-o", "State").split()
-    assert lives == ["PREEMPTED", "COMPLETED"]
+    assert list_lives(cluster, job) == ["PREEMPTED", "COMPLETED"]
+
+
+def list_lives(cluster: Cluster, job: str) -> list[str]:
+    """The state that each run of a job ended in."""
+    return cluster.must("sacct", "-X", "-P", "-n", "-D", "-j", job, "-o", "State").split()
 
 
 def start_at_once(cluster: Cluster, job: str) -> None:
     """SLURM lets a job that it put back wait for two minutes."""
-    wait_until(f"job {job} in the queue again", lambda: queue_state(cluster, job) == "PENDING", 30)
+    wait_until(f"job {job} in the queue again", lambda: queue_state(cluster, job) == "PENDING", 120)
     cluster.must("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
@@ -165,7 +168,7 @@ def test_sacct_fails_without_slurmdbd_and_learns_later_what_happened_meanwhile(
     job = sbatch("true")
     away = cluster.run("sacct", "-X", "-j", job)
     assert away.returncode == 1 and "Connection refused" in away.stderr
-    wait_until("the job's end", lambda: queue_state(cluster, job) == "COMPLETED", 30)
+    wait_until("the job's end", lambda: queue_state(cluster, job) == "COMPLETED", 120)
     cluster.start("slurmdbd")
     wait_for(cluster, job, "COMPLETED")
 
@@ -212,4 +215,4 @@ def test_a_machine_that_cannot_run_it_is_told_what_to_do(monkeypatch: pytest.Mon
 
 # Last: the job has had its minute by now.
 def test_a_job_over_its_time_ends_as_such(cluster: Cluster, job_of_one_minute: str) -> None:
-    wait_for(cluster, job_of_one_minute, "TIMEOUT", 120)
+    wait_for(cluster, job_of_one_minute, "TIMEOUT", 180)

@@ -49,8 +49,9 @@ def calls_in(file: Path) -> int:
 
 
 def scores_of(node: Node, *benchmarks: str) -> list[dict[str, Any]]:
+    """Rows of the benchmarks' scores, without the seconds that they took."""
     files = [node.work / benchmark / "task_scores.parquet" for benchmark in benchmarks]
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+    return [row for file in files for row in pq.read_table(file).drop_columns("benchmark_s").to_pylist()]
 
 
 def outcome_of(folder: Path) -> Outcome:
