@@ -27,7 +27,7 @@ demo: .venv/.installed-demo ## install and run two nights on small models, witho
 
 # Two at a time: the tests on a SLURM, which mostly wait, beside all others.
 test: .venv/.installed-dev ## run all tests; PYTEST_ARGS="-m 'not real'" for the fast ones
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 # The tools see the packages under the names they have when installed.
 $(TYPING): Makefile

@@ -14,12 +14,9 @@ import pytest
 from slurm.cluster import Cluster, ClusterError, wait_until
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            # One cluster, one worker, which mostly waits while the others compute.
-            item.add_marker(pytest.mark.xdist_group("slurm"))
             item.add_marker("slurm")
             item.add_marker("real")
 
