@@ -18,20 +18,31 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import Format, print_ranking, print_result, print_status
+from nightboard.flows.show import Format, print_board_import, print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
-from nightboard.profiles.load import load_board, validate_paths
+from nightboard.profiles.load import load_board, load_suite, validate_paths
 from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.import_board import ImportFileError, import_board
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
 from nightboard.tasks.status import Status, describe_open
 from nightboard.tasks.store import Store, StoreError
-from nightboard.warehouse.build import BuildError, build
-from nightboard.warehouse.query import NoBuildError, QueryError, Result, connect, list_suites, rank, run_sql
+from nightboard.warehouse.build import BuildError, build, is_current
+from nightboard.warehouse.query import (
+    NoBuildError,
+    QueryError,
+    Result,
+    connect,
+    find_disagreements,
+    list_eras,
+    list_suites,
+    rank,
+    run_sql,
+)
 
 KNOWN_ERRORS = (
     ProfileError,
@@ -45,7 +56,11 @@ KNOWN_ERRORS = (
     NoBuildError,
     QueryError,
     ServerError,
+    ImportFileError,
 )
+
+# On the scale 0..100: published scores that differ by less are the same, rounded.
+SCORE_TOLERANCE = 1e-9
 
 app = typer.Typer(
     help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
@@ -55,6 +70,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+imports = typer.Typer(
+    help="Bring in what others have measured.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(imports, name="import")
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
@@ -262,7 +285,7 @@ def rank_command(
         suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
         result = rank(connection, suite=suite, era=era, limit=top)
     if form is Format.table and output is None:
-        print_ranking(result, f"Leaderboard of {suite}")
+        print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(root, str(suite), era))
     else:
         print_rows(result, form, output)
 
@@ -278,6 +301,44 @@ def sql(
     """Run a query on the warehouse, read-only."""
     with connect(find_store(board, store).warehouse) as connection:
         print_rows(run_sql(connection, query), form, output)
+
+
+@imports.command(
+    "board",
+    epilog=example("nightboard import board contents.parquet --store nightboard-store --era math-parser-fix"),
+)
+def import_board_command(
+    file: Annotated[
+        Path, typer.Argument(help="The Open LLM Leaderboard's data set `contents` (36 columns), as Parquet or CSV.")
+    ],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    suite: Annotated[str, typer.Option(help="Suite whose benchmarks its columns are, by their titles.")] = (
+        "leaderboard-v2"
+    ),
+    era: Annotated[
+        str | None, typer.Option(help="Era of the suite in which it was scored; needed where there are several.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Source of the rows: import:NAME.")] = "open-llm-leaderboard",
+    form: FormatOption = Format.table,
+) -> None:
+    """Rank the models of a published leaderboard beside your own.
+
+    Scores are computed anew from its raw ones where these tell them; rows where the two disagree are listed. A newer
+    table under the same name takes the place of an older one, row by row.
+    """
+    root, now = find_store(board, store), utc_now()
+    declared = load_board(board).suites.get(suite) if board is not None else None
+    done = import_board(root, file, declared or load_suite(suite), era, name, now)
+    if done.n_imported and not is_current(root.lake, root.warehouse):
+        build(root.lake, root.warehouse, now)
+    disagreements = Result([], [])
+    if done.n_imported:
+        with connect(root.warehouse) as connection:
+            disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
+    print_board_import(done, disagreements, form)
+    if done.left_out:
+        raise typer.Exit(3)
 
 
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))
@@ -324,7 +385,15 @@ def show_ranking(root: Path, suite: str, ui: Terminal) -> None:
     """A suite's leaderboard on the terminal."""
     with connect(Store(root).warehouse) as connection:
         ui.say("")
-        print_ranking(rank(connection, suite=suite), f"Leaderboard of {suite}")
+        result = rank(connection, suite=suite)
+    print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(Store(root), suite, None))
+
+
+def find_eras_beside(store: Store, suite: str, era: str | None) -> list[tuple[str, int]]:
+    """Eras of a suite that are not shown (era None: the current one is), with their numbers of rows."""
+    with connect(store.warehouse) as connection:
+        eras = list_eras(connection, suite).rows
+    return [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
 
 
 def print_rows(result: Result, form: Format, output: Path | None) -> None:

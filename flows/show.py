@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nightboard.flows.terminal import cells_table, duration, make_console
+from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
+from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
@@ -40,6 +41,10 @@ RANK_TITLES = {
 }
 # The first to go where a terminal is narrow.
 RANK_LESS_NEEDED = ("license", "identical_to", "params_b", "precision", "chat_template", "revision")
+
+
+# More of them would push the summary off the screen.
+SHOWN_DISAGREEMENTS = 20
 
 
 class Format(StrEnum):
@@ -90,8 +95,18 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     ]
 
 
-def print_ranking(result: Result, heading: str) -> None:
-    """A leaderboard for people: the columns that say something, as many as the terminal has room for."""
+def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = ()) -> None:
+    """A leaderboard for people: the columns that say something, as many as the terminal has room for.
+
+    `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
+    """
+    _print_ranking(result, heading)
+    if beside:
+        others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
+        make_console().print(f"[dim]Not comparable, so ranked apart: era {escape(others)}. Show one with --era.[/dim]")
+
+
+def _print_ranking(result: Result, heading: str) -> None:
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
     hidden = {"era"} | {c for i, c in enumerate(columns) if c == "identical_to" and not any(row[i] for row in rows)}
@@ -123,6 +138,31 @@ def _measure(console: Console, table: Table) -> int:
 def _without(result: Result, hidden: set[str]) -> Result:
     kept = [index for index, column in enumerate(result.columns) if column not in hidden]
     return Result([result.columns[i] for i in kept], [tuple(row[i] for i in kept) for row in result.rows])
+
+
+def print_board_import(done: BoardImport, disagreements: Result, form: Format) -> None:
+    """What became of an imported board: what was left out, where its scores disagree with each other, and a summary."""
+    if form is Format.json:
+        report = asdict(done) | {"disagreements": _records(disagreements)}
+        sys.stdout.write(json.dumps(report, indent=1, default=_plain, ensure_ascii=False) + "\n")
+        return
+    if form is not Format.table:
+        print_result(disagreements, form)
+        return
+    ui = Terminal()
+    for each in done.left_out:
+        ui.warn(f"left out: {each.where}: {each.reason}")
+    if disagreements.rows:
+        ui.step("Scores that differ from what their raw scores give; the computed ones are ranked")
+        print_result(Result(disagreements.columns, disagreements.rows[:SHOWN_DISAGREEMENTS]), form)
+        more = len(disagreements.rows) - SHOWN_DISAGREEMENTS
+        if more > 0:
+            ui.say(f"... and {more:,} more; --format json or csv has them all.")
+    ui.say(
+        f"{done.file}: {count(done.n_imported, 'row')} as {done.source} in suite {done.suite}, era {done.era}"
+        f"{'' if done.is_new else ' (all of them were here before)'}; {done.n_without_sha} without a commit, "
+        f"{len(done.left_out)} left out, {count(len(disagreements.rows), 'score')} in disagreement."
+    )
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from nightboard.profiles.models import Organizations
+from nightboard.profiles.models import Organizations, Suite
 from nightboard.profiles.resolve import era_rows, hash_json, organization_rows, suite_rows
 from nightboard.tasks.history import read_table
 from nightboard.tasks.records import ResolvedSuite
@@ -23,6 +23,17 @@ def declare(store: Store, suites: Iterable[ResolvedSuite], organizations: Organi
         _declare(store, SUITES, suite_rows(each.suite, each.version, now), each.suite.suite, now)
         _declare(store, ERAS, era_rows(each.suite, each.version, now), each.suite.suite, now)
     _declare(store, ORGANIZATIONS, organization_rows(organizations, now), None, now)
+
+
+def declare_imported(store: Store, suite: Suite, now: datetime) -> None:
+    """Record a suite that the store has not worked with yet, so that imported scores have its benchmarks and eras.
+
+    Its data sets are not pinned; the version that a night declares takes its place.
+    """
+    if not _newest(store, SUITES, suite.suite):
+        version = f"unpinned-{hash_json(_content(suite_rows(suite, '', now)))[:16]}"
+        _declare(store, SUITES, suite_rows(suite, version, now), suite.suite, now)
+        _declare(store, ERAS, era_rows(suite, version, now), suite.suite, now)
 
 
 def _declare(store: Store, table: Table, rows: list[dict[str, Any]], suite: str | None, now: datetime) -> None:

@@ -24,7 +24,7 @@ from nightboard.warehouse.builds import (
     publish_build,
     temporary_build,
 )
-from nightboard.warehouse.schema import LAKE_TABLES, SAMPLES, Table
+from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
 from nightboard.warehouse.wide import create_wide_tables
 
 Files = Mapping[str, tuple[str, ...]]
@@ -81,9 +81,9 @@ def is_current(lake: Path, warehouse: Path) -> bool:
 def list_files(lake: Path) -> Files:
     """Paths of all Parquet files by lake table, relative to the lake.
 
-    Outcomes are listed first: they are written last, so every other file of an outcome that is seen is seen too.
+    Outcomes and imports are listed first: they are written last, so every other file of what is seen is seen too.
     """
-    order = sorted(LAKE_TABLES, key=lambda name: name != "outcomes")
+    order = sorted(LAKE_TABLES, key=lambda name: name not in (OUTCOMES.name, IMPORTS.name))
     return {name: tuple(sorted(_find_parquet(lake, name))) for name in order}
 
 

@@ -20,7 +20,7 @@ def _take(table: Table, *names: str) -> tuple[Column, ...]:
 
 
 _ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted")
-_CO2_KG = Column("co2_kg", _DOUBLE, "CO2 emitted, in kg; null: not measured yet")
+_CO2_KG = Column("co2_kg", _DOUBLE, "CO2 emitted, in kg, as an imported board says; null: not measured yet")
 _ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
 _STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
 _BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
@@ -32,13 +32,18 @@ _NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0.
 
 MODELS = Table(
     "models",
-    "one row per model that was discovered, with its newest commit",
+    "one row per model that was discovered or imported, with its newest commit",
     ("model_id",),
     (
         *_take(schema.MODELS, "model_id", "organization"),
-        Column("state", _STRING, "available, gated, private, disabled or deleted, when it was last observed"),
+        Column(
+            "state",
+            _STRING,
+            "available, gated, private, disabled or deleted, when it was last observed; of a model that was only"
+            " imported what its file says: available or unavailable",
+        ),
         Column("observed_at", UTC_TIMESTAMP, "when discover last saw the state change"),
-        Column("revision", _STRING, "newest commit, full sha"),
+        Column("revision", _STRING, "newest commit that was discovered, full sha"),
         *_take(
             schema.COMMITS,
             "fingerprint", "weights_hash", "params_b", "license", "model_type", "base_model", "committed_at",
@@ -59,7 +64,7 @@ ORGANIZATIONS = Table(
 
 EVALUATIONS = Table(
     "evaluations",
-    "one row per evaluation that was ever planned to run",
+    "one row per evaluation that was ever planned to run, or imported",
     schema.EVALUATIONS.key,
     (
         *schema.EVALUATIONS.columns,
@@ -85,8 +90,14 @@ BENCHMARK_SCORES = Table(
         _BENCHMARK,
         Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1, aggregated as declared"),
         _NORMALIZED,
+        Column(
+            "published",
+            _DOUBLE,
+            "normalized score that an imported board gives, 0..100; normalized is this one where the board's raw score"
+            " does not tell it (a mean over tasks with baselines of their own); null: not from a board",
+        ),
         Column("stderr", _DOUBLE, "standard error of raw; null: not computed yet"),
-        Column("n_samples", _INT, "documents scored, over all tasks"),
+        Column("n_samples", _INT, "documents scored, over all tasks; null: an imported board does not say"),
         *_take(schema.OUTCOMES, "source"),
     ),
 )
@@ -113,6 +124,8 @@ LEADERBOARD = Table(
         ),
         *_take(schema.EVALUATIONS, "precision", "chat_template"),
         *_take(schema.COMMITS, "params_b", "model_type", "license"),
+        Column("is_merged", _BOOL, "whether it is a merge of models, by its card or an imported board; null: unknown"),
+        Column("is_flagged", _BOOL, "whether an imported board has it as flagged"),
         _AVERAGE,
         Column("average_stderr", _DOUBLE, "standard error of average; null: not computed yet"),
         Column(
@@ -150,9 +163,11 @@ COVERAGE = Table(
         *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _BENCHMARK,
         Column("expected_tasks", _INT, "tasks that the suite declares"),
-        Column("found_tasks", _INT, "tasks that are complete"),
+        Column("found_tasks", _INT, "tasks that are complete; null: an imported board does not say"),
         Column("expected_samples", _INT, "documents that the suite declares, over all tasks"),
-        Column("found_samples", _INT, "documents that were scored, over all tasks"),
+        Column(
+            "found_samples", _INT, "documents that were scored, over all tasks; null: an imported board does not say"
+        ),
         Column("is_complete", _BOOL, "whether the benchmark has a score"),
         Column("problem", _STRING, "first thing that is missing, in words; null when complete"),
     ),
@@ -222,6 +237,6 @@ MODEL_TABLES = {
     table.name: table
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, schema.TASK_SCORES,
-        BENCHMARK_SCORES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
+        schema.IMPORTS, BENCHMARK_SCORES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
     )
 }  # fmt: skip

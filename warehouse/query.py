@@ -78,6 +78,16 @@ def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
     return _run_named(con, "suites", {})
 
 
+def list_eras(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
+    """One row per era of a suite that has ranked rows: era, whether it is the current one, number of rows."""
+    return _run_named(con, "eras", {"suite": suite})
+
+
+def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: float) -> Result:
+    """Scores of an imported board that are more than `tolerance` (0..100) off those computed from its raw ones."""
+    return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
+
+
 def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> Result:
     """Run statements that only read; what the last one gives. Raises QueryError, one line, for anything else."""
     try:
@@ -152,4 +162,7 @@ def _explain(con: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
     return message
 
 
-__all__ = ["NoBuildError", "QueryError", "Result", "connect", "list_suites", "rank", "run_sql"]
+__all__ = [
+    "NoBuildError", "QueryError", "Result", "connect", "find_disagreements", "list_eras", "list_suites", "rank",
+    "run_sql",
+]  # fmt: skip

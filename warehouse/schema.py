@@ -207,6 +207,54 @@ OUTCOMES = Table(
     ),
 )
 
+IMPORTS = Table(
+    "imports",
+    "one row per evaluation that came from a file, and import of it; the newest import counts",
+    ("evaluation_id", "imported_at"),
+    (
+        Column("evaluation_id", _STRING, "hash over the source, suite, era and what names the row in its file"),
+        Column("source", _STRING, "import:<name>"),
+        Column("row_name", _STRING, "what its file calls it"),
+        Column("suite", _STRING, "suite whose benchmarks it has"),
+        Column("era", _STRING, "era of the suite that it was said to belong to"),
+        Column("model_id", _STRING, "repository id on the Hub"),
+        Column("revision", _STRING, "full commit sha; null where the file names none"),
+        Column("precision", _STRING, "number format the weights were loaded in, as the file says"),
+        Column("chat_template", _BOOL, "whether prompts went through the chat template"),
+        Column("finished_at", UTC_TIMESTAMP, "when it was evaluated; of a board: when it was submitted"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
+        Column("published_average", _DOUBLE, "average that the file gives, 0..100; not used for ranking"),
+        Column("params_b", _DOUBLE, "parameters in billions, as the file says"),
+        Column("model_type", _STRING, "pretrained, continuously pretrained, fine-tuned, chat, merge or multimodal"),
+        Column("weight_type", _STRING, "Original, Adapter or Delta"),
+        Column("architecture", _STRING, "architecture, as the file says"),
+        Column("license", _STRING, "licence, as the file says"),
+        Column("base_model", _STRING, "model it was made from, as the file says"),
+        Column("generation", _INT, "steps of derivation from a base model; 0: a base model"),
+        Column("is_merged", _BOOL, "whether it is a merge of models"),
+        Column("is_moe", _BOOL, "whether it is a mixture of experts"),
+        Column("is_flagged", _BOOL, "whether the board's readers flagged it"),
+        Column("is_official", _BOOL, "whether its organisation is an official provider"),
+        Column("is_available", _BOOL, "whether it was on the Hub when the file was made"),
+        Column("likes", _INT, "likes on the Hub when the file was made"),
+        Column("uploaded_at", UTC_TIMESTAMP, "when the model was uploaded to the Hub"),
+        Column("co2_kg", _DOUBLE, "CO2 emitted, in kg, as the file says"),
+    ),
+)
+
+IMPORTED_SCORES = Table(
+    "imported_scores",
+    "one row per evaluation that came from a board, benchmark and import of it",
+    ("evaluation_id", "benchmark", "imported_at"),
+    (
+        Column("evaluation_id", _STRING, "evaluation"),
+        Column("benchmark", _STRING, "key of the benchmark"),
+        Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1; null where there is none"),
+        Column("published", _DOUBLE, "normalized score that the file gives, 0..100"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
+    ),
+)
+
 TASK_SCORES = Table(
     "task_scores",
     "one row per evaluation, task, metric and filter",
@@ -270,6 +318,8 @@ LAKE_TABLES = {
         EVALUATIONS,
         ATTEMPTS,
         OUTCOMES,
+        IMPORTS,
+        IMPORTED_SCORES,
         TASK_SCORES,
         SAMPLES,
     )

@@ -20,8 +20,9 @@ scores as (
         benchmark_values.benchmark,
         benchmark_values.raw,
         benchmark_values.normalized,
+        benchmark_values.published,
         cast(null as double) as stderr,
-        benchmark_values.expected_samples as n_samples,
+        benchmark_values.found_samples as n_samples,
         evaluations.source
     from benchmark_values
     inner join evaluations on benchmark_values.evaluation_id = evaluations.evaluation_id

@@ -27,9 +27,9 @@ coverage as (
         evaluations.revision,
         declared.benchmark,
         declared.expected_tasks,
-        coalesce(benchmark_values.found_tasks, 0) as found_tasks,
+        case when benchmark_values.evaluation_id is null then 0 else benchmark_values.found_tasks end as found_tasks,
         declared.expected_samples,
-        coalesce(benchmark_values.found_samples, 0) as found_samples,
+        case when benchmark_values.evaluation_id is null then 0 else benchmark_values.found_samples end as found_samples,
         benchmark_values.evaluation_id is not null and benchmark_values.problem is null as is_complete,
         case
             when benchmark_values.evaluation_id is null then 'evaluation is ' || evaluations.state

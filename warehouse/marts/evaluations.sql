@@ -1,4 +1,4 @@
--- One row per evaluation that was ever planned to run.
+-- One row per evaluation that was ever planned to run, or imported.
 with
 evaluations as (
     select * from staging.evaluations
@@ -37,12 +37,13 @@ joined as (
         coalesce(outcomes.elapsed_s, spent.elapsed_s) as elapsed_s,
         coalesce(outcomes.gpu_hours, spent.gpu_hours) as gpu_hours,
         coalesce(spent.energy_kwh, outcomes.energy_kwh) as energy_kwh,
-        cast(null as double) as co2_kg,
+        imports.co2_kg,
         outcomes.finished_at
     from evaluations
     left join outcomes on evaluations.evaluation_id = outcomes.evaluation_id
     left join last_attempts on evaluations.evaluation_id = last_attempts.evaluation_id
     left join spent on evaluations.evaluation_id = spent.evaluation_id
+    left join staging.imports as imports on evaluations.evaluation_id = imports.evaluation_id
 )
 
 select * from joined

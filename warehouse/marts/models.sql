@@ -1,4 +1,4 @@
--- One row per model that was ever discovered, with its newest commit.
+-- One row per model that was ever discovered or imported, with its newest commit.
 with
 commits as (
     select * from staging.commits
@@ -16,7 +16,15 @@ newest_commits as (
     ) = 1
 ),
 
-joined as (
+imported as (
+    select *
+    from staging.imports
+    qualify row_number() over (
+        partition by model_id order by finished_at desc nulls last, imported_at desc, evaluation_id
+    ) = 1
+),
+
+discovered as (
     select
         coalesce(models.model_id, newest_commits.model_id) as model_id,
         coalesce(models.organization, newest_commits.organization) as organization,
@@ -32,6 +40,24 @@ joined as (
         newest_commits.committed_at
     from models
     full outer join newest_commits on models.model_id = newest_commits.model_id
+),
+
+joined as (
+    select
+        discovered.* replace (
+            coalesce(discovered.model_id, imported.model_id) as model_id,
+            coalesce(discovered.organization, split_part(imported.model_id, '/', 1)) as organization,
+            coalesce(
+                discovered.state,
+                case imported.is_available when true then 'available' when false then 'unavailable' end
+            ) as state,
+            coalesce(discovered.params_b, imported.params_b) as params_b,
+            coalesce(discovered.license, imported.license) as license,
+            coalesce(discovered.model_type, imported.model_type) as model_type,
+            coalesce(discovered.base_model, imported.base_model) as base_model
+        )
+    from discovered
+    full outer join imported on discovered.model_id = imported.model_id
 )
 
 select * from joined

@@ -8,6 +8,8 @@ seen as (
     select organization from staging.commits
     union
     select organization from staging.models
+    union
+    select split_part(model_id, '/', 1) as organization from staging.imports
 ),
 
 organizations as (

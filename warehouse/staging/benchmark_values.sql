@@ -1,4 +1,5 @@
 -- One row per done evaluation and declared benchmark: raw and normalized score, and what is wrong with it (null: nothing).
+-- An imported board has no tasks: its normalized score is computed where the benchmark has one baseline, else as published.
 -- norm(x, bound) = greatest(0, x - bound) / (1 - bound) * 100, clipped before any mean.
 with
 task_values as (
@@ -39,6 +40,66 @@ normalized as (
         end as normalized,
         coalesce(task_problem, case when n_task_versions > 1 then 'tasks have different versions' end) as problem
     from aggregated
+),
+
+imported_scores as (
+    select * from staging.imported_scores
+),
+
+imports as (
+    select evaluations.*
+    from staging.evaluations as evaluations
+    semi join imported_scores on evaluations.evaluation_id = imported_scores.evaluation_id
+),
+
+declared as (
+    select
+        suite,
+        suite_version,
+        benchmark,
+        min(benchmark_position) as benchmark_position,
+        min(normalize) as normalize,
+        count(*) as expected_tasks,
+        sum(n_samples)::bigint as expected_samples,
+        case
+            when min(normalize) = 'benchmark' then min(benchmark_lower_bound)
+            when count(*) = 1 then min(task_lower_bound)
+        end as bound
+    from staging.suites
+    group by suite, suite_version, benchmark
+),
+
+published as (
+    select
+        imports.evaluation_id,
+        declared.suite,
+        declared.suite_version,
+        declared.benchmark,
+        declared.benchmark_position,
+        declared.normalize,
+        declared.expected_tasks,
+        declared.expected_samples,
+        imported_scores.raw,
+        imported_scores.published,
+        case
+            when declared.bound is null then imported_scores.published
+            else greatest(0, imported_scores.raw - declared.bound) / (1 - declared.bound) * 100
+        end as normalized,
+        case
+            when imported_scores.raw is null then 'the board has no score'
+            when not coalesce(normalized between 0 and 100, false)
+                then 'the board has no normalized score between 0 and 100'
+        end as problem
+    from imports
+    inner join declared on imports.suite = declared.suite and imports.suite_version = declared.suite_version
+    left join imported_scores
+        on imports.evaluation_id = imported_scores.evaluation_id and declared.benchmark = imported_scores.benchmark
+),
+
+benchmark_values as (
+    select * from normalized
+    union all by name
+    select * from published
 )
 
-select * from normalized
+select * from benchmark_values

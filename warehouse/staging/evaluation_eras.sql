@@ -1,5 +1,6 @@
 -- One row per complete evaluation: the era in which it is ranked. A declared era's first evaluation settles the documents
--- that its declaration leaves open; a combination that no era names gets a name made from a hash over it.
+-- that its declaration leaves open; a combination that no era names gets a name made from a hash over it. An imported board
+-- has no task versions: its era is the one that was named when it was imported.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks
@@ -51,6 +52,26 @@ named as (
         end as era
     from combinations
     left join best_matches on combinations.evaluation_id = best_matches.evaluation_id
+),
+
+complete as (
+    select evaluation_id from staging.evaluation_scores
+),
+
+imported as (
+    select
+        imports.evaluation_id,
+        imports.suite,
+        imports.era
+    from staging.imports as imports
+    semi join complete on imports.evaluation_id = complete.evaluation_id
+    where imports.era is not null
+),
+
+evaluation_eras as (
+    select * from named
+    union all by name
+    select * from imported
 )
 
-select * from named
+select * from evaluation_eras

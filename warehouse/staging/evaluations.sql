@@ -1,13 +1,61 @@
--- One row per evaluation that was ever planned to run, as it was first written down.
+-- One row per evaluation that was ever planned to run, as it was first written down, and per imported one. An imported
+-- revision that was discovered has its fingerprint, and so do its scores; any other one has a fingerprint of its own.
 with
 planned as (
     select * from lake.evaluations
+),
+
+imports as (
+    select * from staging.imports
+),
+
+suite_versions as (
+    select
+        suite,
+        suite_version
+    from staging.suite_versions
+    where is_newest
+),
+
+commits as (
+    select
+        model_id,
+        revision,
+        fingerprint
+    from staging.commits
+    where state = 'ok'
 ),
 
 first_plan as (
     select *
     from planned
     qualify row_number() over (partition by evaluation_id order by planned_at, planned::varchar) = 1
+),
+
+imported as (
+    select
+        imports.evaluation_id,
+        imports.suite,
+        suite_versions.suite_version,
+        imports.model_id,
+        imports.revision,
+        coalesce(
+            commits.fingerprint,
+            'import:' || sha256(imports.model_id || '@' || coalesce(imports.revision, imports.row_name))
+        ) as fingerprint,
+        imports.precision,
+        imports.chat_template,
+        0::bigint as replicate,
+        imports.finished_at as planned_at
+    from imports
+    left join suite_versions on imports.suite = suite_versions.suite
+    left join commits on imports.model_id = commits.model_id and imports.revision = commits.revision
+),
+
+evaluations as (
+    select * from first_plan
+    union all by name
+    select * from imported
 )
 
-select * from first_plan
+select * from evaluations

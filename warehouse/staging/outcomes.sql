@@ -1,4 +1,4 @@
--- One row per evaluation that is done: when it ended and what it cost.
+-- One row per evaluation that is done: when it ended and what it cost, imported ones included.
 with
 observed as (
     select * from lake.outcomes
@@ -8,6 +8,20 @@ first_outcome as (
     select *
     from observed
     qualify row_number() over (partition by evaluation_id order by finished_at, observed::varchar) = 1
+),
+
+imported as (
+    select
+        evaluation_id,
+        finished_at,
+        source
+    from staging.imports
+),
+
+outcomes as (
+    select * from first_outcome
+    union all by name
+    select * from imported
 )
 
-select * from first_outcome
+select * from outcomes

@@ -1,4 +1,5 @@
--- One row per model and revision that may be ranked: accepted commits, and evaluated revisions that were never discovered.
+-- One row per model and revision that may be ranked: accepted commits, and evaluated revisions that were never discovered
+-- (of an imported board without a sha, one per row name). What a commit does not tell is taken from an imported board.
 with
 commits as (
     select * from staging.commits
@@ -26,10 +27,33 @@ undiscovered as (
     group by all
 ),
 
-revisions as (
+known as (
     select * from accepted
     union all by name
     select * from undiscovered
+),
+
+imported as (
+    select *
+    from staging.imports
+    qualify row_number() over (
+        partition by model_id, revision order by finished_at desc nulls last, imported_at desc, evaluation_id
+    ) = 1
+),
+
+revisions as (
+    select
+        known.* replace (
+            coalesce(known.params_b, imported.params_b) as params_b,
+            coalesce(known.model_type, imported.model_type) as model_type,
+            coalesce(known.license, imported.license) as license,
+            coalesce(known.base_model, imported.base_model) as base_model,
+            coalesce(known.architecture, imported.architecture) as architecture
+        ),
+        coalesce(imported.is_merged, coalesce(known.model_type, imported.model_type) = 'merge') as is_merged,
+        coalesce(imported.is_flagged, false) as is_flagged
+    from known
+    left join imported on known.model_id = imported.model_id and known.revision is not distinct from imported.revision
 )
 
 select * from revisions

@@ -1,7 +1,14 @@
 -- One row per done evaluation and declared task: the mean of its declared metrics, and what is wrong with it (null: nothing).
+-- Evaluations of imported boards have no tasks.
 with
+imported_scores as (
+    select evaluation_id from staging.imported_scores
+),
+
 evaluations as (
-    select * from staging.evaluations
+    select evaluations.*
+    from staging.evaluations as evaluations
+    anti join imported_scores on evaluations.evaluation_id = imported_scores.evaluation_id
 ),
 
 outcomes as (
