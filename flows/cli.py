@@ -18,7 +18,14 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import Format, print_board_import, print_ranking, print_result, print_status
+from nightboard.flows.show import (
+    Format,
+    print_board_import,
+    print_ranking,
+    print_result,
+    print_results_import,
+    print_status,
+)
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, load_suite, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -26,6 +33,7 @@ from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.import_board import ImportFileError, import_board
+from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
@@ -337,6 +345,33 @@ def import_board_command(
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
     print_board_import(done, disagreements, form)
+    if done.left_out:
+        raise typer.Exit(3)
+
+
+@imports.command("results", epilog=example("nightboard import results lm-eval-outputs --store nightboard-store"))
+def import_results_command(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Results files of lm-eval, or folders: all .json and .jsonl files below count.")
+    ],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples beside them.
+
+    Reads every 0.4 version and results before 0.4. What cannot be read is listed with file, line and reason. The rest
+    stands in `task_scores` and `samples`; it is not ranked.
+    """
+    root, now = find_store(board, store), utc_now()
+    done = ResultsImport()
+    with Terminal().progress() as progress:
+        bar = progress.add_task("Reading", total=None)
+        for done in import_results(root, paths, now):
+            progress.update(bar, completed=len(done.imported), total=done.n_results)
+    if done.imported and not is_current(root.lake, root.warehouse):
+        build(root.lake, root.warehouse, now)
+    print_results_import(done, form)
     if done.left_out:
         raise typer.Exit(3)
 

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
 from nightboard.tasks.import_board import BoardImport
+from nightboard.tasks.import_results import ResultsFile, ResultsImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
@@ -162,6 +163,39 @@ def print_board_import(done: BoardImport, disagreements: Result, form: Format) -
         f"{done.file}: {count(done.n_imported, 'row')} as {done.source} in suite {done.suite}, era {done.era}"
         f"{'' if done.is_new else ' (all of them were here before)'}; {done.n_without_sha} without a commit, "
         f"{len(done.left_out)} left out, {count(len(disagreements.rows), 'score')} in disagreement."
+    )
+
+
+def print_results_import(done: ResultsImport, form: Format) -> None:
+    """What became of imported outputs of lm-eval: by model, what was left out and why, and a summary."""
+    if form is Format.json:
+        sys.stdout.write(json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
+        return
+    if form is not Format.table:
+        names = [each.name for each in fields(ResultsFile)]
+        print_result(Result(names, [tuple(getattr(each, name) for name in names) for each in done.imported]), form)
+        return
+    ui = Terminal()
+    if done.imported:
+        by_model: dict[str, list[ResultsFile]] = {}
+        for each in done.imported:
+            by_model.setdefault(each.model_id, []).append(each)
+        titles = ["model", "results files", "new", "scores", "samples files"]
+        rows = [
+            (
+                model, str(len(files)), str(sum(each.is_new for each in files)),
+                f"{sum(each.n_scores for each in files):,}", str(sum(each.n_samples_files for each in files)),
+            )
+            for model, files in sorted(by_model.items())
+        ]  # fmt: skip
+        ui.console.print(cells_table(titles, rows, right=titles[1:]))
+    for left in done.left_out:
+        ui.warn(f"left out: {left.where}: {left.reason}")
+    distinct = len({each.evaluation_id for each in done.imported})
+    ui.say(
+        f"{count(len(done.imported), 'results file')} with {distinct} different contents, "
+        f"{sum(each.is_new for each in done.imported)} of them new; "
+        f"{count(sum(each.n_samples_files for each in done.imported), 'samples file')}; {len(done.left_out)} left out."
     )
 
 

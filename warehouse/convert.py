@@ -38,7 +38,7 @@ class ConvertError(Exception):
     """A samples file cannot be read; the message names the file and the line."""
 
 
-def convert_samples(files: Mapping[str, Path], benchmark: str, evaluation_id: str, out: IO[bytes] | Path) -> int:
+def convert_samples(files: Mapping[str, Path], benchmark: str | None, evaluation_id: str, out: IO[bytes] | Path) -> int:
     """Write one row per task, document, filter and metric as Parquet; returns the number of rows.
 
     A value that is no number, truth or list of truths (such as a pair that only the whole task can score) is null.
@@ -53,7 +53,7 @@ def convert_samples(files: Mapping[str, Path], benchmark: str, evaluation_id: st
     return n_rows
 
 
-def _read_samples(path: Path, benchmark: str, task: str, evaluation_id: str) -> Iterator[pa.Table]:
+def _read_samples(path: Path, benchmark: str | None, task: str, evaluation_id: str) -> Iterator[pa.Table]:
     parameters = {"evaluation_id": evaluation_id, "benchmark": benchmark, "task": task}
     sql = (SQL_FOLDER / "queries" / "samples_of_lines.sql").read_text()
     try:

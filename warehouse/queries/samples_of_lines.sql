@@ -21,7 +21,7 @@ listed as (
 samples as (
     select
         $evaluation_id as evaluation_id,
-        $benchmark as benchmark,
+        cast($benchmark as varchar) as benchmark,
         $task as task,
         doc_id,
         doc_hash,

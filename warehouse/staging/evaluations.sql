@@ -45,6 +45,9 @@ imported as (
         ) as fingerprint,
         imports.precision,
         imports.chat_template,
+        imports.fewshot_as_multiturn,
+        imports.backend,
+        imports.harness_version,
         0::bigint as replicate,
         imports.finished_at as planned_at
     from imports
