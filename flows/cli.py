@@ -17,35 +17,36 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import (
-    Format,
-    print_board_import,
-    print_ranking,
-    print_result,
-    print_results_import,
-    print_status,
+from nightboard.flows.imports import imports
+from nightboard.flows.options import (
+    BoardOption,
+    DataBoardOption,
+    FormatOption,
+    OutputOption,
+    StoreOption,
+    example,
+    find_store,
 )
+from nightboard.flows.server import ServerError, prefect_server
+from nightboard.flows.show import Format, print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
-from nightboard.profiles.load import load_board, load_suite, validate_paths
+from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
-from nightboard.tasks.import_board import ImportFileError, import_board
-from nightboard.tasks.import_results import ResultsImport, import_results
+from nightboard.tasks.import_board import ImportFileError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
 from nightboard.tasks.status import Status, describe_open
 from nightboard.tasks.store import Store, StoreError
-from nightboard.warehouse.build import BuildError, build, is_current
+from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.query import (
     NoBuildError,
     QueryError,
     Result,
     connect,
-    find_disagreements,
     list_eras,
     list_suites,
     rank,
@@ -67,9 +68,6 @@ KNOWN_ERRORS = (
     ImportFileError,
 )
 
-# On the scale 0..100: published scores that differ by less are the same, rounded.
-SCORE_TOLERANCE = 1e-9
-
 app = typer.Typer(
     help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
     no_args_is_help=True,
@@ -79,21 +77,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-imports = typer.Typer(
-    help="Bring in what others have measured.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 app.add_typer(imports, name="import")
-
-BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")]
-DataBoardOption = Annotated[
-    str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
-]
 
 
 def show_version(is_asked: bool) -> None:
@@ -122,11 +106,6 @@ def main() -> None:
             sys.exit(1)
         typer.echo(f"nightboard: {error.filename}: {error.strerror}. Check the path and its permissions.", err=True)
         sys.exit(1)
-
-
-def example(text: str) -> str:
-    """An epilog that shows how a command is called."""
-    return f"Example:\n\n    {text}"
 
 
 @app.command(epilog=example("nightboard nightly --board quickstart --wait 8h"))
@@ -311,71 +290,6 @@ def sql(
         print_rows(run_sql(connection, query), form, output)
 
 
-@imports.command(
-    "board",
-    epilog=example("nightboard import board contents.parquet --store nightboard-store --era math-parser-fix"),
-)
-def import_board_command(
-    file: Annotated[
-        Path, typer.Argument(help="The Open LLM Leaderboard's data set `contents` (36 columns), as Parquet or CSV.")
-    ],
-    board: DataBoardOption = None,
-    store: StoreOption = None,
-    suite: Annotated[str, typer.Option(help="Suite whose benchmarks its columns are, by their titles.")] = (
-        "leaderboard-v2"
-    ),
-    era: Annotated[
-        str | None, typer.Option(help="Era of the suite in which it was scored; needed where there are several.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Source of the rows: import:NAME.")] = "open-llm-leaderboard",
-    form: FormatOption = Format.table,
-) -> None:
-    """Rank the models of a published leaderboard beside your own.
-
-    Scores are computed anew from its raw ones where these tell them; rows where the two disagree are listed. A newer
-    table under the same name takes the place of an older one, row by row.
-    """
-    root, now = find_store(board, store), utc_now()
-    declared = load_board(board).suites.get(suite) if board is not None else None
-    done = import_board(root, file, declared or load_suite(suite), era, name, now)
-    if done.n_imported and not is_current(root.lake, root.warehouse):
-        build(root.lake, root.warehouse, now)
-    disagreements = Result([], [])
-    if done.n_imported:
-        with connect(root.warehouse) as connection:
-            disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
-    print_board_import(done, disagreements, form)
-    if done.left_out:
-        raise typer.Exit(3)
-
-
-@imports.command("results", epilog=example("nightboard import results lm-eval-outputs --store nightboard-store"))
-def import_results_command(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Results files of lm-eval, or folders: all .json and .jsonl files below count.")
-    ],
-    board: DataBoardOption = None,
-    store: StoreOption = None,
-    form: FormatOption = Format.table,
-) -> None:
-    """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples beside them.
-
-    Reads every 0.4 version and results before 0.4. What cannot be read is listed with file, line and reason. The rest
-    stands in `task_scores` and `samples`; it is not ranked.
-    """
-    root, now = find_store(board, store), utc_now()
-    done = ResultsImport()
-    with Terminal().progress() as progress:
-        bar = progress.add_task("Reading", total=None)
-        for done in import_results(root, paths, now):
-            progress.update(bar, completed=len(done.imported), total=done.n_results)
-    if done.imported and not is_current(root.lake, root.warehouse):
-        build(root.lake, root.warehouse, now)
-    print_results_import(done, form)
-    if done.left_out:
-        raise typer.Exit(3)
-
-
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))
 def validate(
     paths: Annotated[list[str], typer.Argument(help="Profile files of any kind, or names of shipped boards.")],
@@ -437,15 +351,6 @@ def print_rows(result: Result, form: Format, output: Path | None) -> None:
         print_result(result, form, output)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from error
-
-
-def find_store(board: str | None, store: Path | None) -> Store:
-    """The store that --store or --board names."""
-    if store is not None:
-        return Store(store.absolute())
-    if board is not None:
-        return Store(load_board(board).store)
-    raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
 
 
 def parse_minutes(text: str | None) -> float | None:

@@ -19,7 +19,15 @@ from nightboard.warehouse.query import Result
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
 runner = CliRunner()
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+
+
+def list_commands(typed: typer.Typer, before: str = "") -> list[str]:
+    names = [before + (each.name or each.callback.__name__) for each in typed.registered_commands if each.callback]
+    groups = [(each.name, each.typer_instance) for each in typed.registered_groups]
+    return names + [name for title, group in groups if group for name in list_commands(group, f"{before}{title} ")]
+
+
+COMMANDS = sorted(list_commands(app))
 RESULT = Result(
     ["rank", "model_id", "average", "license"], [(1, "lab/a|b", 42.123456789012345, None), (2, "lab/c", 1.0, "mit")]
 )
@@ -31,11 +39,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert set(COMMANDS) >= {"demo", "nightly", "plan", "collect", "rebuild", "rank", "sql", "validate"}
+    assert set(COMMANDS) >= {"import board", "import results"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    result = runner.invoke(app, [command, "--help"])
+    result = runner.invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "Example:" in result.output
     assert f"nightboard {command}" in result.output

@@ -1,0 +1,93 @@
+"""The commands `nightboard import ...`: what others have measured. Reading and storing it is left to the tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption, example, find_store
+from nightboard.flows.show import Format, print_board_import, print_results_import
+from nightboard.flows.terminal import Terminal
+from nightboard.profiles.load import load_board, load_suite
+from nightboard.tasks.import_board import import_board
+from nightboard.tasks.import_results import ResultsImport, import_results
+from nightboard.tasks.settle import utc_now
+from nightboard.warehouse.build import build, is_current
+from nightboard.warehouse.query import Result, connect, find_disagreements
+
+# On the scale 0..100: published scores that differ by less are the same, rounded.
+SCORE_TOLERANCE = 1e-9
+
+imports = typer.Typer(
+    help="Bring in what others have measured.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@imports.command(
+    "board",
+    epilog=example("nightboard import board contents.parquet --store nightboard-store --era math-parser-fix"),
+)
+def import_board_command(
+    file: Annotated[
+        Path, typer.Argument(help="The Open LLM Leaderboard's data set `contents` (36 columns), as Parquet or CSV.")
+    ],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    suite: Annotated[str, typer.Option(help="Suite whose benchmarks its columns are, by their titles.")] = (
+        "leaderboard-v2"
+    ),
+    era: Annotated[
+        str | None, typer.Option(help="Era of the suite in which it was scored; needed where there are several.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Source of the rows: import:NAME.")] = "open-llm-leaderboard",
+    form: FormatOption = Format.table,
+) -> None:
+    """Rank the models of a published leaderboard beside your own.
+
+    Scores are computed anew from its raw ones where these tell them; rows where the two disagree are listed. A newer
+    table under the same name takes the place of an older one, row by row.
+    """
+    root, now = find_store(board, store), utc_now()
+    declared = load_board(board).suites.get(suite) if board is not None else None
+    done = import_board(root, file, declared or load_suite(suite), era, name, now)
+    if done.n_imported and not is_current(root.lake, root.warehouse):
+        build(root.lake, root.warehouse, now)
+    disagreements = Result([], [])
+    if done.n_imported:
+        with connect(root.warehouse) as connection:
+            disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
+    print_board_import(done, disagreements, form)
+    if done.left_out:
+        raise typer.Exit(3)
+
+
+@imports.command("results", epilog=example("nightboard import results lm-eval-outputs --store nightboard-store"))
+def import_results_command(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Results files of lm-eval, or folders: all .json and .jsonl files below count.")
+    ],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples beside them.
+
+    Reads every 0.4 version and results before 0.4. What cannot be read is listed with file, line and reason. The rest
+    stands in `task_scores` and `samples`; it is not ranked.
+    """
+    root, now = find_store(board, store), utc_now()
+    done = ResultsImport()
+    with Terminal().progress() as progress:
+        bar = progress.add_task("Reading", total=None)
+        for done in import_results(root, paths, now):
+            progress.update(bar, completed=len(done.imported), total=done.n_results)
+    if done.imported and not is_current(root.lake, root.warehouse):
+        build(root.lake, root.warehouse, now)
+    print_results_import(done, form)
+    if done.left_out:
+        raise typer.Exit(3)

@@ -1,0 +1,34 @@
+"""Options that several commands have, the store they name, and the example below a command's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightboard.flows.show import Format
+from nightboard.profiles.load import load_board
+from nightboard.tasks.store import Store
+
+BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")]
+DataBoardOption = Annotated[
+    str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
+]
+
+
+def example(text: str) -> str:
+    """An epilog that shows how a command is called."""
+    return f"Example:\n\n    {text}"
+
+
+def find_store(board: str | None, store: Path | None) -> Store:
+    """The store that --store or --board names."""
+    if store is not None:
+        return Store(store.absolute())
+    if board is not None:
+        return Store(load_board(board).store)
+    raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
