@@ -60,6 +60,7 @@ Cron = Annotated[str, _refuse(find_cron_problem)]
 TimeZone = Annotated[str, _refuse(find_timezone_problem)]
 
 Bound = Annotated[float, BeforeValidator(_parse_bound), Field(ge=0, lt=1)]
+Share = Annotated[float, BeforeValidator(_parse_bound), Field(gt=0, le=1)]
 
 
 class Profile(BaseModel):
@@ -147,6 +148,15 @@ class Benchmark(Profile):
         default=None,
         gt=0,
         description="long evaluations may be cut every so many documents; none: never. Only for fixed or first_n shots",
+    )
+    question_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="field of a document that tells its question, where tasks share questions; none: they share none",
+    )
+    independent_share: Share = Field(
+        default=1.0,
+        description="how much of the samples is worth as independent ones: 1 where tasks share no questions",
     )
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 

@@ -23,7 +23,14 @@ _DECIDES_NOTHING: dict[str, Any] = {
     "eras": True,
     "harness": {"task_folders"},
     "benchmarks": {
-        "__all__": {"title": True, "harness_data": True, "cut_documents": True, "tasks": {"__all__": {"choices"}}}
+        "__all__": {
+            "title": True,
+            "harness_data": True,
+            "cut_documents": True,
+            "question_field": True,
+            "independent_share": True,
+            "tasks": {"__all__": {"choices"}},
+        }
     },
 }
 
@@ -83,6 +90,7 @@ def suite_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[s
             "normalize": benchmark.normalize,
             "task_lower_bound": task.lower_bound,
             "benchmark_lower_bound": benchmark.lower_bound,
+            "independent_share": benchmark.independent_share,
         }
         for position, (name, benchmark) in enumerate(suite.benchmarks.items(), start=1)
         for task_name, task in benchmark.tasks.items()

@@ -53,7 +53,7 @@ def finish_benchmark(
     write_bytes(folder / DOCUMENTS, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
     files = {task.task: folder / samples_file(task.task) for task in output.tasks}
     with replace_atomically(folder / SAMPLES_TABLE) as table:
-        convert_samples(files, benchmark, evaluation.evaluation_id, table)
+        convert_samples(files, benchmark, evaluation.evaluation_id, table, suite.benchmarks[benchmark].question_field)
     names = dict.fromkeys([DOCUMENTS, *_expected_files(suite, part, benchmark)])
     manifest = BenchmarkManifest(
         benchmark=benchmark,

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.warehouse.ddl import OFFLINE, escape_glob
+from nightboard.warehouse.ddl import OFFLINE, escape_glob, quote
 from nightboard.warehouse.models import SQL_FOLDER
 from nightboard.warehouse.schema import SAMPLES
 
@@ -38,28 +38,37 @@ class ConvertError(Exception):
     """A samples file cannot be read; the message names the file and the line."""
 
 
-def convert_samples(files: Mapping[str, Path], benchmark: str | None, evaluation_id: str, out: IO[bytes] | Path) -> int:
+def convert_samples(
+    files: Mapping[str, Path],
+    benchmark: str | None,
+    evaluation_id: str,
+    out: IO[bytes] | Path,
+    question_field: str | None = None,
+) -> int:
     """Write one row per task, document, filter and metric as Parquet; returns the number of rows.
 
+    `question_field` names the field of a document that tells its question, where tasks of the benchmark share some.
     A value that is no number, truth or list of truths (such as a pair that only the whole task can score) is null.
     Raises ConvertError for a broken line. Give `out` as a file that appears by renaming: rows are written as they come.
     """
     n_rows = 0
     with pq.ParquetWriter(out, SAMPLES.arrow, compression="zstd") as writer:
         for task in sorted(files):
-            for batch in _read_samples(files[task], benchmark, task, evaluation_id):
+            for batch in _read_samples(files[task], benchmark, task, evaluation_id, question_field):
                 writer.write_table(batch)
                 n_rows += batch.num_rows
     return n_rows
 
 
-def _read_samples(path: Path, benchmark: str | None, task: str, evaluation_id: str) -> Iterator[pa.Table]:
+def _read_samples(
+    path: Path, benchmark: str | None, task: str, evaluation_id: str, question_field: str | None
+) -> Iterator[pa.Table]:
     parameters = {"evaluation_id": evaluation_id, "benchmark": benchmark, "task": task}
     sql = (SQL_FOLDER / "queries" / "samples_of_lines.sql").read_text()
     try:
         with duckdb.connect(config=OFFLINE) as con:
             metrics = _list_metrics(con, path)
-            _read_lines(con, path, _FIXED | dict.fromkeys(metrics, "JSON")).create_view("lines")
+            _read_scores(con, path, metrics, question_field).create_view("lines")
             if metrics:
                 for batch in con.sql(sql, params=parameters).to_arrow_reader(_BATCH_ROWS):
                     yield pa.Table.from_batches([batch]).select(SAMPLES.arrow.names).cast(SAMPLES.arrow)
@@ -76,6 +85,18 @@ def _list_metrics(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     return [
         row[0] for row in con.execute("select distinct unnest(metrics) as metric from fixed order by metric").fetchall()
     ]
+
+
+def _read_scores(
+    con: duckdb.DuckDBPyConnection, path: Path, metrics: list[str], question_field: str | None
+) -> duckdb.DuckDBPyRelation:
+    """The fixed columns, one a metric, and question_hash. Documents are long: only their question is ever read."""
+    columns = _FIXED | dict.fromkeys(metrics, "JSON")
+    if question_field is None:
+        return _read_lines(con, path, columns).project("*, cast(null as varchar) as question_hash")
+    field = quote(question_field)
+    lines = _read_lines(con, path, columns | {"doc": f"STRUCT({field} VARCHAR)"})
+    return lines.project(f"* exclude (doc), sha256(doc.{field}) as question_hash")
 
 
 def _read_lines(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]) -> duckdb.DuckDBPyRelation:

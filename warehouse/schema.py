@@ -102,6 +102,12 @@ SUITES = Table(
         Column("normalize", _STRING, "where the baseline is subtracted: task or benchmark"),
         Column("task_lower_bound", _DOUBLE, "score of random guessing at the task, 0..1"),
         Column("benchmark_lower_bound", _DOUBLE, "score of random guessing at the benchmark, 0..1"),
+        Column(
+            "independent_share",
+            _DOUBLE,
+            "how much of the benchmark's samples are worth as independent ones, 0..1: less than 1 where tasks share"
+            " questions; null in old rows: 1",
+        ),
     ),
 )
 
@@ -301,6 +307,11 @@ SAMPLES = Table(
         Column("task", _STRING, "lm-eval leaf task"),
         Column("doc_id", _INT, "position of the document in the task"),
         Column("doc_hash", _STRING, "lm-eval's hash of the document"),
+        Column(
+            "question_hash",
+            _STRING,
+            "hash of the question, where tasks of the benchmark share questions; null: every document asks its own",
+        ),
         Column("filter", _STRING, "lm-eval filter"),
         Column("metric", _STRING, "lm-eval metric"),
         Column("value", _DOUBLE, "the document's score: the mean over its parts"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -40,8 +41,8 @@ def convert(path: Path, *lines: str) -> list[dict[str, Any]]:
 def test_a_document_becomes_one_row_per_metric(tmp_path: Path) -> None:
     rows = convert(tmp_path, line(metrics=["acc", "acc_norm"], acc_norm=0))
     assert rows[0] == {
-        "evaluation_id": "e1", "benchmark": "bench", "task": "task", "doc_id": 0, "doc_hash": "d", "filter": "none",
-        "metric": "acc", "value": 1.0, "weight": 1.0, "target": "A", "response": "text",
+        "evaluation_id": "e1", "benchmark": "bench", "task": "task", "doc_id": 0, "doc_hash": "d",
+        "question_hash": None, "filter": "none", "metric": "acc", "value": 1.0, "weight": 1.0, "target": "A", "response": "text",
     }  # fmt: skip
     assert (rows[1]["metric"], rows[1]["value"]) == ("acc_norm", 0.0)
 
@@ -66,6 +67,16 @@ def test_a_value_is_a_number_a_truth_or_a_list_of_truths(
 ) -> None:
     (row,) = convert(tmp_path, line(acc=value))
     assert (row["value"], row["weight"]) == (expected, weight)
+
+
+def test_a_question_is_known_again_in_another_task(tmp_path: Path) -> None:
+    hashes = []
+    for choices in (["a", "b"], ["b", "a"]):
+        file = tmp_path / "samples.jsonl"
+        file.write_text(line(doc={"Question": "why?", "choices": choices}) + line(doc_id=1, doc={"choices": choices}))
+        convert_samples({"task": file}, "bench", "e1", tmp_path / "out.parquet", "Question")
+        hashes.append(pq.read_table(tmp_path / "out.parquet")["question_hash"].to_pylist())
+    assert hashes[0] == hashes[1] == [hashlib.sha256(b"why?").hexdigest(), None]
 
 
 def test_nan_stays_nan_for_the_validation_to_see(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ with
 metric_values as (
     from lines
     unpivot include nulls (
-        score for metric in (columns(* exclude (doc_id, doc_hash, filter, metrics, target, filtered_resps)))
+        score for metric in (columns(* exclude (doc_id, doc_hash, question_hash, filter, metrics, target, filtered_resps)))
     )
 ),
 
@@ -25,6 +25,7 @@ samples as (
         $task as task,
         doc_id,
         doc_hash,
+        question_hash,
         filter,
         metric,
         case
