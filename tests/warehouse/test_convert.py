@@ -42,7 +42,8 @@ def test_a_document_becomes_one_row_per_metric(tmp_path: Path) -> None:
     rows = convert(tmp_path, line(metrics=["acc", "acc_norm"], acc_norm=0))
     assert rows[0] == {
         "evaluation_id": "e1", "benchmark": "bench", "task": "task", "doc_id": 0, "doc_hash": "d",
-        "question_hash": None, "filter": "none", "metric": "acc", "value": 1.0, "weight": 1.0, "target": "A", "response": "text",
+        "question_hash": None, "filter": "none", "metric": "acc", "value": 1.0, "weight": 1.0,
+        "target": "A", "response": "text",
     }  # fmt: skip
     assert (rows[1]["metric"], rows[1]["value"]) == ("acc_norm", 0.0)
 
