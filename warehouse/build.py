@@ -24,6 +24,8 @@ from nightboard.warehouse.builds import (
     publish_build,
     temporary_build,
 )
+from nightboard.warehouse.macro_ddl import create_macro
+from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
 from nightboard.warehouse.wide import create_wide_tables
 
@@ -101,6 +103,8 @@ def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime) ->
         tables = [*_run_models(con), *create_wide_tables(con)]
         tables += [ddl.create_samples_view(con, lake.resolve(), files["samples"])]
         tables += _record_build(con, lake.resolve(), files, build_id, now)
+        for macro in models.load_macros(models.SQL_FOLDER):
+            _create_macro(con, macro)
         con.execute("begin")  # hundreds of comments, one write to the disk
         for table in tables:
             ddl.match_schema(con, table)
@@ -122,6 +126,9 @@ def _run_models(con: duckdb.DuckDBPyConnection) -> list[Table]:
     """Run all SQL models in order; the tables of main that came out."""
     made = []
     for model in models.load_models(models.SQL_FOLDER):
+        if model.is_macro:
+            _create_macro(con, model)
+            continue
         table = marts_schema.MODEL_TABLES.get(model.name) if model.schema == "main" else None
         if model.schema == "main" and table is None:
             raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
@@ -131,6 +138,16 @@ def _run_models(con: duckdb.DuckDBPyConnection) -> list[Table]:
             raise models.ModelError(f"model {model.key}: {error}") from error
         made += [table] if table else []
     return made
+
+
+def _create_macro(con: duckdb.DuckDBPyConnection, model: models.Model) -> None:
+    described = (FUNCTIONS if model.folder == "functions" else MACROS).get(model.name)
+    if described is None:
+        raise models.ModelError(f"{model.folder}/{model.name}.sql has no description in macros_schema.py.")
+    try:
+        create_macro(con, model, described)
+    except duckdb.Error as error:
+        raise models.ModelError(f"macro {model.key}: {error}") from error
 
 
 def _record_build(

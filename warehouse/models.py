@@ -1,20 +1,26 @@
 """The SQL models: which files there are and in which order they run.
 
 Reads the .sql files beside it. Every file holds one `select`; what it reads is written as staging.<name> or
-main.<name>, and the order follows from that.
+main.<name>, and the order follows from that. A file of functions/ is a scalar function of SQL, one of macros/ a table
+that takes parameters; both write these as $name, and both can be used in any model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 SQL_FOLDER = Path(__file__).parent
 _REFERENCE = re.compile(r"\b(staging|main)\.([a-z_]\w*)")
-_SCHEMAS = {"staging": "staging", "marts": "main"}
+_SCHEMAS = {"staging": "staging", "marts": "main", "functions": "main", "macros": "main"}
+_MACRO_FOLDERS = ("functions", "macros")
+# Made by the builder when all models are there.
+_MADE_LAST = {"main.samples", "main.build_files", "main.build_info"}
 
 
 class ModelError(Exception):
@@ -23,39 +29,90 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """One SELECT that becomes a table: `staging.<name>` while a build is made, or `main.<name>` for good."""
+    """One SELECT. Of staging/ and marts/: a table; of functions/ and macros/: something to call, in schema main."""
 
-    schema: str
+    folder: str
     name: str
     sql: str
+
+    @property
+    def schema(self) -> str:
+        return _SCHEMAS[self.folder]
 
     @property
     def key(self) -> str:
         return f"{self.schema}.{self.name}"
 
     @property
+    def is_macro(self) -> bool:
+        return self.folder in _MACRO_FOLDERS
+
+    @property
+    def code(self) -> str:
+        """The SQL without its comments."""
+        return re.sub(r"--.*", "", self.sql).strip()
+
+    @property
     def references(self) -> set[str]:
-        """Names of the models it reads."""
-        code = re.sub(r"--.*", "", self.sql)
-        return {f"{schema}.{name}" for schema, name in _REFERENCE.findall(code)}
+        """Names of the models it reads or calls."""
+        return {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
 
 
 def load_models(folder: Path = SQL_FOLDER) -> list[Model]:
-    """Read all models of `folder`, each after those that it reads. Raises ModelError for a cycle or an unknown name."""
-    models = {
-        model.key: model
-        for subfolder, schema in _SCHEMAS.items()
+    """All tables of `folder` and the functions and macros they call, each after those that it reads.
+
+    Raises ModelError for a cycle or an unknown name.
+    """
+    return _load(folder)[0]
+
+
+def load_macros(folder: Path = SQL_FOLDER) -> list[Model]:
+    """The functions and macros that no table calls: they may also read what the builder makes last.
+
+    Raises ModelError for a cycle or an unknown name.
+    """
+    return _load(folder)[1]
+
+
+def _load(folder: Path) -> tuple[list[Model], list[Model]]:
+    found = [
+        Model(subfolder, path.stem, path.read_text())
+        for subfolder in _SCHEMAS
         for path in sorted((folder / subfolder).glob("*.sql"))
-        for model in [Model(schema, path.stem, path.read_text())]
-    }
-    for model in models.values():
-        if unknown := sorted(model.references - models.keys()):
-            raise ModelError(f"model {model.key} reads {', '.join(unknown)}, which no model makes.")
+    ]
+    models = {model.key: model for model in found}
+    if len(models) < len(found):
+        twice = sorted(key for key, n in Counter(model.key for model in found).items() if n > 1)
+        raise ModelError(f"{', '.join(twice)} is made by two files. Rename one.")
+    needed = _find_needed(models)
+    _check_references(models, needed)
+    graph = {key: sorted(model.references) for key, model in models.items()}
     try:
-        order = TopologicalSorter({key: sorted(model.references) for key, model in models.items()}).static_order()
-        return [models[key] for key in order]
+        order = [models[key] for key in TopologicalSorter(graph).static_order() if key in models]
     except CycleError as error:
         raise ModelError(f"models read each other in a circle: {' -> '.join(error.args[1])}.") from None
+    return [model for model in order if model.key in needed], [model for model in order if model.key not in needed]
+
+
+def _check_references(models: Mapping[str, Model], needed: set[str]) -> None:
+    for model in models.values():
+        known = models.keys() if model.key in needed else models.keys() | _MADE_LAST
+        if unknown := sorted(model.references - known):
+            raise ModelError(f"model {model.key} reads {', '.join(unknown)}, which no model makes.")
+        if model.is_macro and (passing := sorted(name for name in model.references if name.startswith("staging."))):
+            raise ModelError(
+                f"model {model.key} reads {', '.join(passing)}, which no reader has. Read a table of main."
+            )
+
+
+def _find_needed(models: Mapping[str, Model]) -> set[str]:
+    """Keys of all tables, and of the macros that these call, on whatever way."""
+    needed: set[str] = set()
+    new = {key for key, model in models.items() if not model.is_macro}
+    while new:
+        needed |= new
+        new = {name for key in new if key in models for name in models[key].references} - needed
+    return needed
 
 
 def load_checks(folder: Path = SQL_FOLDER) -> dict[str, str]:

@@ -1,4 +1,4 @@
--- Tables, views and columns of main without a comment.
+-- Tables, views, macros and columns of main without a comment.
 with
 tables as (
     select
@@ -11,6 +11,12 @@ tables as (
         view_name as table_name,
         comment
     from duckdb_views()
+    where database_name = current_database() and schema_name = 'main' and not internal
+    union all
+    select
+        function_name as table_name,
+        comment
+    from duckdb_functions()
     where database_name = current_database() and schema_name = 'main' and not internal
 ),
 

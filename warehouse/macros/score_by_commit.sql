@@ -1,0 +1,17 @@
+-- One row per complete commit of a model, setting and benchmark: how its scores in a suite went, oldest commit first.
+-- Parameters: $model_id, $suite.
+with
+history as (
+    select * from main.history
+),
+
+of_model as (
+    select history.*
+    from history
+    where history.model_id = $model_id and history.suite = $suite
+    order by
+        history.era, history.precision, history.chat_template, history.committed_at nulls first, history.revision,
+        history.benchmark
+)
+
+select * from of_model
