@@ -35,12 +35,12 @@ from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
-from nightboard.tasks.import_board import ImportFileError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
 from nightboard.tasks.status import Status, describe_open
 from nightboard.tasks.store import Store, StoreError
+from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.query import (
     NoBuildError,

@@ -11,6 +11,8 @@ from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption,
 from nightboard.flows.show import Format, print_board_import, print_results_import
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.load import load_board, load_suite
+from nightboard.tasks.find_tables import open_tables
+from nightboard.tasks.hub import open_hub
 from nightboard.tasks.import_board import import_board
 from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.settle import utc_now
@@ -30,12 +32,22 @@ imports = typer.Typer(
 
 @imports.command(
     "board",
-    epilog=example("nightboard import board contents.parquet --store nightboard-store --era math-parser-fix"),
+    epilog=example(
+        "nightboard import board open-llm-leaderboard/contents --store nightboard-store --era math-parser-fix"
+    ),
 )
 def import_board_command(
-    file: Annotated[
-        Path, typer.Argument(help="The Open LLM Leaderboard's data set `contents` (36 columns), as Parquet or CSV.")
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE-or-ID",
+            help="The Open LLM Leaderboard's data set `contents` (36 columns): a Parquet or CSV file, a folder of them,"
+            " or its id on the Hub.",
+        ),
     ],
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, branch or tag of the data set on the Hub; left out: its newest commit.")
+    ] = None,
     board: DataBoardOption = None,
     store: StoreOption = None,
     suite: Annotated[str, typer.Option(help="Suite whose benchmarks its columns are, by their titles.")] = (
@@ -53,8 +65,10 @@ def import_board_command(
     table under the same name takes the place of an older one, row by row.
     """
     root, now = find_store(board, store), utc_now()
-    declared = load_board(board).suites.get(suite) if board is not None else None
-    done = import_board(root, file, declared or load_suite(suite), era, name, now)
+    bundle = load_board(board) if board is not None else None
+    declared = (bundle.suites.get(suite) if bundle else None) or load_suite(suite)
+    with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None)) as tables:
+        done = import_board(root, tables, declared, era, name, now)
     if done.n_imported and not is_current(root.lake, root.warehouse):
         build(root.lake, root.warehouse, now)
     disagreements = Result([], [])

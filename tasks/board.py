@@ -5,7 +5,6 @@ Each method is one step of the nightly flow and may be run again at any time. Ow
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +20,7 @@ from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
 from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.history import read_commits, read_history, read_table
-from nightboard.tasks.hub import Hub, find_token
+from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
@@ -45,8 +44,7 @@ class OpenBoard:
         """Read a board's profiles. Raises ProfileError with every mistake in them."""
         bundle = load_board(board)
         root = Path(store).absolute() if store else bundle.store
-        hub = Hub(os.environ.get("HF_ENDPOINT") or bundle.board.hub, token=find_token())
-        return cls(bundle, Store(root), hub, open_executor(bundle.cluster))
+        return cls(bundle, Store(root), open_hub(bundle.board.hub), open_executor(bundle.cluster))
 
     def settle(self, now: datetime) -> Settled:
         """Collect what has ended, whoever launched it."""

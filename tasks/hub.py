@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx2
@@ -39,11 +39,13 @@ from nightboard.tasks.patience import HubError, HubUnavailable, Patience, Patien
 __all__ = [
     "FileGone", "GatedNoAccess", "Hub", "HubError", "HubUnavailable", "ModelHead", "Patience", "Refs", "RepoDisabled",
     "RepoGone", "RevisionGone", "TreeFile", "find_token", "install_patient_client",
+    "open_hub",
 ]  # fmt: skip
 
 _HEAD_FIELDS = [
     "sha", "lastModified", "safetensors", "gated", "private", "disabled", "cardData", "config", "pipeline_tag", "tags",
 ]  # fmt: skip
+Kind = Literal["model", "dataset"]
 SMALL_FILE_BYTES = 32 * 1024 * 1024
 
 
@@ -177,10 +179,10 @@ class Hub:
             newest = next(iter(paginate(url, params={}, headers=self._headers)), None)
         return _time(_mapping(newest).get("date"))
 
-    def tree(self, model_id: str, sha: str) -> tuple[TreeFile, ...]:
+    def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
         """All files of a commit, those in folders too, sorted by path."""
-        with self._asking(_name("model", model_id, sha)):
-            entries = list(self._api.list_repo_tree(model_id, revision=sha, recursive=True))
+        with self._asking(_name(kind, repo_id, sha)):
+            entries = list(self._api.list_repo_tree(repo_id, revision=sha, recursive=True, repo_type=kind))
         return tuple(sorted((_tree_file(e) for e in entries if isinstance(e, RepoFile)), key=lambda file: file.path))
 
     def read_small_file(self, model_id: str, sha: str, path: str) -> bytes:
@@ -222,17 +224,18 @@ class Hub:
             pass
         return True
 
-    def dataset_sha(self, dataset_id: str) -> str:
-        """The commit at the head of a data set."""
-        found = self._get_json(f"/api/datasets/{dataset_id}", _name("data set", dataset_id), {"expand": ["sha"]})
-        return str(found["sha"])
+    def dataset_sha(self, dataset_id: str, revision: str | None = None) -> str:
+        """The commit of a data set at a revision (a commit, tag or branch; left out: its main branch)."""
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        what = _name("dataset", dataset_id, revision)
+        return str(self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]})["sha"])
 
-    def download_files(self, model_id: str, sha: str, files: Sequence[str], folder: Path) -> None:
+    def download_files(self, repo_id: str, sha: str, files: Sequence[str], folder: Path, kind: Kind = "model") -> None:
         """Download `files` of a commit into `folder`, keeping what an interrupted call has left there."""
         for path in files:
-            with self._asking(f"{_name('model', model_id, sha)}: {path}"):
+            with self._asking(f"{_name(kind, repo_id, sha)}: {path}"):
                 self._api.hf_hub_download(
-                    model_id, path, revision=sha, local_dir=folder, cache_dir=folder / ".cache" / "hub"
+                    repo_id, path, revision=sha, repo_type=kind, local_dir=folder, cache_dir=folder / ".cache" / "hub"
                 )
 
     def _get_json(self, route: str, what: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,13 +304,18 @@ def install_patient_client() -> None:
             _installed = True
 
 
+def open_hub(endpoint: str | None = None) -> Hub:
+    """The Hub that the environment names (HF_ENDPOINT), else the one at `endpoint`, else the public one."""
+    return Hub(os.environ.get("HF_ENDPOINT") or endpoint or client.constants.ENDPOINT, token=find_token())
+
+
 def find_token() -> str | None:
     """The token of the environment (HF_TOKEN), else the one that `hf auth login` saved, else None."""
     return client.get_token()
 
 
-def _name(kind: str, repo_id: str, revision: str | None = None) -> str:
-    return f"The {kind} {repo_id}" + (f" at {revision}" if revision else "")
+def _name(kind: Kind, repo_id: str, revision: str | None = None) -> str:
+    return f"The {'data set' if kind == 'dataset' else kind} {repo_id}" + (f" at {revision}" if revision else "")
 
 
 def _tree_file(entry: RepoFile) -> TreeFile:

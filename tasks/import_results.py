@@ -21,8 +21,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightboard.tasks.import_board import ImportFileError, LeftOut
 from nightboard.tasks.store import Store, replace_atomically, write_parquet
+from nightboard.tasks.table_file import ImportFileError, LeftOut
 from nightboard.warehouse.convert import ConvertError, convert_samples
 from nightboard.warehouse.schema import IMPORTS, SAMPLES, TASK_SCORES, Table
 

@@ -220,6 +220,9 @@ IMPORTS = Table(
     (
         Column("evaluation_id", _STRING, "hash over the source, suite, era and what names the row in its file"),
         Column("source", _STRING, "import:<name>"),
+        Column(
+            "source_revision", _STRING, "commit of the data set on the Hub that it was read from; null: a local file"
+        ),
         Column("row_name", _STRING, "what its file calls it"),
         Column("suite", _STRING, "suite whose benchmarks it has; null: only tasks of lm-eval"),
         Column("era", _STRING, "era of the suite that it was said to belong to; null without a suite"),

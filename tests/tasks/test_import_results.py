@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from nightboard.tasks.import_board import ImportFileError
 from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.store import Store
+from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import build
 from nightboard.warehouse.query import connect
 

@@ -1,0 +1,203 @@
+"""Reads a table that somebody else made, from CSV, JSON, JSON lines or Parquet: rows with their places, cells by type.
+
+Owns what all such files have in common: which format one is in, how its columns are compared, and the sentences for
+what cannot be read. What the columns mean is the importer's.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Row = dict[str, Any]
+
+_LARGEST = 2**53
+_NOTHING = ("nan", "none", "null", "n/a", "-")
+
+
+class ImportFileError(Exception):
+    """A file cannot be imported, and nothing of it was; the message names it and says why."""
+
+
+class RowError(Exception):
+    """A row cannot be read; the message names the column."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not imported: file and line (of a file without lines the row, from 1), and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file on this machine, and the name by which messages call it."""
+
+    path: Path
+    name: str
+
+    @classmethod
+    def local(cls, path: Path) -> TableFile:
+        return cls(path, str(path))
+
+    def read(self) -> Iterator[tuple[str, Row | RowError]]:
+        """Each row, or what is wrong with it, after its place, such as `board.csv:17`; names of columns are simplified.
+
+        Raises ImportFileError for a file that is no table.
+        """
+        try:
+            with self.path.open("rb") as opened:
+                start = opened.read(4096)
+        except OSError as error:
+            raise ImportFileError(f"{self.name}: cannot be read ({error.strerror}). Check the path.") from error
+        if start.startswith(b"version https://git-lfs"):
+            raise ImportFileError(
+                f"{self.name}: is a Git LFS pointer, not the file itself. Run `git lfs pull` where it lies."
+            )
+        try:
+            for place, row in _choose_reader(start)(self.path):
+                yield f"{self.name}:{place}", row if isinstance(row, RowError) else _simplify_keys(row)
+        except (pa.ArrowException, OSError, csv.Error, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise ImportFileError(
+                f"{self.name}: neither Parquet nor CSV nor JSON, the last two in UTF-8 ({reason})."
+            ) from error
+
+
+def simplify(name: str) -> str:
+    """`Average ⬆️` as `average`, `CO₂ cost (kg)` as `co2 cost (kg)`: signs differ between versions of one table."""
+    plain = " ".join(name.replace("₂", "2").encode("ascii", "ignore").decode().lower().split())
+    return plain or name.strip().lower()
+
+
+def _simplify_keys(row: Row) -> Row:
+    return {simplify(key): value for key, value in row.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+Numbered = Iterator[tuple[int, Row | RowError]]
+
+
+def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
+    if start.startswith(b"PAR1"):
+        return _read_parquet
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        return _read_json
+    return _read_json_lines if text.startswith(b"{") else _read_csv
+
+
+def _read_parquet(file: Path) -> Numbered:
+    yield from enumerate(pq.read_table(file).to_pylist(), start=1)
+
+
+def _read_csv(file: Path) -> Numbered:
+    """A row counts whole or not at all: in one with too few cells the last number may be cut."""
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        delimiter = max(",;\t", key=opened.readline().count)
+        opened.seek(0)
+        reader = csv.reader(opened, strict=True, delimiter=delimiter)
+        titles, line = next(reader, []), reader.line_num + 1
+        for cells in reader:
+            if cells and len(cells) != len(titles):
+                yield line, RowError(f"has {len(cells)} cells where the columns are {len(titles)}.")
+            elif cells:
+                yield line, dict(zip(titles, cells, strict=True))
+            line = reader.line_num + 1
+
+
+def _read_json(file: Path) -> Numbered:
+    for number, row in enumerate(json.loads(file.read_text(encoding="utf-8-sig")), start=1):
+        yield number, row if isinstance(row, dict) else RowError("is no JSON object.")
+
+
+def _read_json_lines(file: Path) -> Numbered:
+    with file.open(encoding="utf-8-sig") as opened:
+        for number, line in enumerate(opened, start=1):
+            if line.strip():
+                yield number, _read_json_line(line)
+
+
+def _read_json_line(line: str) -> Row | RowError:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return RowError(f"is no valid JSON ({error}).")
+    return row if isinstance(row, dict) else RowError("is no JSON object.")
+
+
+# ------------------------------------------------------------------------------------------------------------- cells
+
+
+def read_text(row: Row, column: str) -> str | None:
+    """A cell as text without the blanks around it; None where there is none. Raises RowError."""
+    if row.get(column) is None:
+        return None
+    text = str(row[column]).strip()
+    if not text.isascii() and text != text.encode(errors="ignore").decode():
+        raise RowError(f"{column}: is no valid Unicode.")  # half a character, which JSON lets through
+    return text or None
+
+
+def require_text(row: Row, column: str) -> str:
+    """A cell that must not be empty. Raises RowError."""
+    text = read_text(row, column)
+    if text is None:
+        raise RowError(f"{column}: is empty.")
+    return text
+
+
+def read_number(row: Row, column: str) -> float | None:
+    """A finite number; nothing, and what stands for nothing in tables, is None. Raises RowError."""
+    text = read_text(row, column)
+    if text is None or text.lower() in _NOTHING:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise RowError(f"{column}: is no number (got {text[:40]!r}).") from None
+    if not math.isfinite(number):
+        raise RowError(f"{column}: is not finite (got {text[:40]!r}).")
+    return number
+
+
+def read_whole(row: Row, column: str) -> int | None:
+    """A number without its fraction. Raises RowError."""
+    number = read_number(row, column)
+    if number is not None and abs(number) > _LARGEST:
+        raise RowError(f"{column}: is too large (got {number!r}).")
+    return None if number is None else int(number)
+
+
+def read_flag(row: Row, column: str) -> bool | None:
+    """Truth in the usual words; None where there is none. Raises RowError for other words."""
+    text = (read_text(row, column) or "").lower()
+    if text in ("true", "1", "yes"):
+        return True
+    if text in ("false", "0", "no"):
+        return False
+    if text:
+        raise RowError(f"{column}: must be true or false (got {text[:40]!r}).")
+    return None
+
+
+def read_time(value: Any) -> datetime | None:
+    """A day or a moment in ISO form, in UTC where it names no zone; None for anything else."""
+    try:
+        found = value if isinstance(value, date) else datetime.fromisoformat(str(value or "").strip())
+    except ValueError:
+        return None
+    moment = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
