@@ -159,6 +159,29 @@ class Lake:
         self.add("task_scores", evaluation_id, rows)
         return self.files["task_scores", evaluation_id]
 
+    def imported(
+        self,
+        evaluation_id: str,
+        model_id: str,
+        *,
+        hours: float = 1,
+        documents: Mapping[str, str | None] | None = None,
+        suite: str | None = "small",
+        **changes: Any,
+    ) -> list[Row]:
+        """A results file that was brought in, of an unknown commit. `documents`: by task; other tasks know none."""
+        rows = self.done(evaluation_id, model_id, suite=suite, **changes)
+        for table in ("evaluations", "outcomes"):
+            del self.files[table, evaluation_id]
+        for row in rows:
+            row["doc_set_hash"] = (documents or {}).get(row["task"])
+        self.add("imports", evaluation_id, [{
+            "evaluation_id": evaluation_id, "source": "import:results", "row_name": f"{evaluation_id}.json",
+            "suite": suite, "model_id": model_id, "precision": "bfloat16", "chat_template": False,
+            "finished_at": after(hours), "imported_at": after(hours),
+        }])  # fmt: skip
+        return rows
+
     def samples(self, evaluation_id: str, n_documents: int = 4) -> None:
         rows = [
             {"evaluation_id": evaluation_id, "benchmark": "arc", "task": "arc_easy", "doc_id": i, "doc_hash": str(i),

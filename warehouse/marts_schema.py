@@ -25,7 +25,11 @@ _ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
 _STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
 _BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
 _ERA = Column(
-    "era", _STRING, "rows of one suite and era are comparable; a name the suite does not declare is generated"
+    "era",
+    _STRING,
+    "rows of one suite and era are comparable: the same task versions, shots and documents; a name that the suite does"
+    " not declare is generated. An import without samples does not tell its documents: its task versions and shots"
+    " alone decide; a board's era is the one that was named when it was imported",
 )
 _AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
 _NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0..100, full precision")
@@ -165,9 +169,7 @@ COVERAGE = Table(
         Column("expected_tasks", _INT, "tasks that the suite declares"),
         Column("found_tasks", _INT, "tasks that are complete; null: an imported board does not say"),
         Column("expected_samples", _INT, "documents that the suite declares, over all tasks"),
-        Column(
-            "found_samples", _INT, "documents that were scored, over all tasks; null: an imported board does not say"
-        ),
+        Column("found_samples", _INT, "documents that were scored, over all tasks; null: an import does not say"),
         Column("is_complete", _BOOL, "whether the benchmark has a score"),
         Column("problem", _STRING, "first thing that is missing, in words; null when complete"),
     ),

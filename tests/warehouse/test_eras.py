@@ -108,3 +108,87 @@ def test_the_newest_declaration_of_the_newest_suite_version_decides(lake: Lake, 
     lake.done("a", "a", suite_version="v1")
     assert ask(ERAS) == [("a", "renamed", 1, True)]
     assert ask("select era from eras order by era") == [("former",), ("renamed",)]
+
+
+OURS = {"arc_easy": "docs of arc_easy", "arc_hard": "docs of arc_hard", "truth": "docs of truth"}
+OTHER = OURS | {"truth": "other docs"}
+
+
+def test_an_import_that_does_not_know_its_documents_joins_the_era_of_its_versions_and_settles_nothing(
+    lake: Lake, ask: Ask
+) -> None:
+    lake.suite()
+    lake.era("old", {"task": "truth", "task_version": "0.0"}, is_current=False)
+    lake.era("now", {"task": "truth", "task_version": "1.0"}, position=2)
+    lake.imported("unknown", "unknown", hours=0)
+    lake.imported("older", "older", hours=0, versions={"truth": "0.0"})
+    assert {model: era for model, era, *_ in ask(ERAS)} == {"unknown": "now", "older": "old"}
+    # The first run settles the documents, though the import finished before it.
+    lake.done("first", "first", hours=2)
+    lake.done("other", "other", hours=3, documents=OTHER)
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert (eras["unknown"], eras["first"], eras["older"]) == ("now", "now", "old")
+    assert eras["other"].startswith("now-docs-")
+
+
+def test_an_import_that_knows_its_documents_is_held_to_those_of_the_first_run(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("now")
+    lake.imported("same", "same", hours=0, documents=OURS)
+    lake.imported("other", "other", hours=0, documents=OTHER)
+    lake.imported("partly same", "partly same", hours=0, documents={"truth": OURS["truth"]})
+    lake.imported("partly other", "partly other", hours=0, documents={"truth": OTHER["truth"]})
+    lake.done("run", "run", hours=5)
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert eras["run"] == eras["same"] == eras["partly same"] == "now"
+    # What is known of the two others differs in nothing: they rank together.
+    assert eras["other"] == eras["partly other"]
+    assert eras["other"].startswith("now-docs-")
+
+
+def test_without_a_run_an_import_that_knows_all_its_documents_settles_them(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("now")
+    lake.imported("unknown", "unknown", hours=0)
+    lake.imported("first", "first", hours=1, documents=OURS)
+    lake.imported("second", "second", hours=2, documents=OTHER)
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert eras["unknown"] == eras["first"] == "now"
+    assert eras["second"].startswith("now-docs-")
+
+
+def test_an_import_of_versions_that_no_era_names_ranks_with_the_runs_of_these_versions(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("now", {"task": "truth", "task_version": "1.0"})
+    versions = {"truth": "7.0"}
+    lake.imported("unknown", "unknown", hours=0, versions=versions)
+    lake.imported("alone", "alone", hours=0, versions={"truth": "8.0"})
+    lake.done("run", "run", hours=2, versions=versions)
+    lake.done("later", "later", hours=3, versions=versions, documents=OTHER)
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert eras["unknown"] == eras["run"]
+    assert len({eras[model] for model in ("run", "later", "alone")}) == 3
+    assert all(re.fullmatch(r"era-[0-9a-f]{8}", era) for era in eras.values())
+
+
+def test_declared_documents_are_not_held_against_an_import_that_does_not_know_its_own(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("now", {"task": "truth", "doc_set_hash": "right"})
+    lake.imported("unknown", "unknown")
+    lake.imported("right", "right", documents={"truth": "right"})
+    lake.imported("wrong", "wrong", documents={"truth": "wrong"})
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert eras["unknown"] == eras["right"] == "now"
+    assert eras["wrong"].startswith("now-docs-")
+
+
+def test_an_import_with_another_set_of_tasks_ranks_apart_though_its_documents_are_unknown(lake: Lake, ask: Ask) -> None:
+    more = [*SMALL_SUITE, declare_task("more", "more", benchmark_position=3)]
+    lake.suite(version="v2", hours=1)
+    lake.suite(more, version="v1")
+    lake.era("now", version="v2", hours=1)
+    lake.done("run", "run", tasks=more, suite_version="v1")
+    lake.imported("fewer", "fewer")
+    eras = {model: era for model, era, *_ in ask(ERAS)}
+    assert eras["run"] == "now"
+    assert eras["fewer"].startswith("now-docs-")

@@ -149,9 +149,11 @@ SPOILED: list[tuple[str, object, str]] = [
     ("filter", "strict", "arc_hard: no value of acc"),
     ("n_samples", 3, "arc_hard: 3 samples instead of 4"),
     ("n_samples", 5, "arc_hard: 5 samples instead of 4"),
-    ("n_samples", None, "arc_hard: 0 samples instead of 4"),
-    ("n_shot", 5, "arc_hard: other number of shots than 0"),
+    ("n_samples", None, "arc_hard: number of samples not known, to be 4"),
+    ("n_shot", 5, "arc_hard: 5 shots instead of 0"),
+    ("n_shot", None, "arc_hard: number of shots not known, to be 0"),
     ("task_version", "2.0", "tasks have different versions"),
+    ("task_version", None, "arc_hard: version of the task not known"),
 ]
 
 
@@ -169,6 +171,30 @@ def test_a_spoiled_task_takes_the_score_of_its_benchmark_and_the_rank(lake: Lake
     assert ask("select distinct model_id from history") == [("org/whole",)]
     problems = dict(ask("select evaluation_id, problem from coverage where not is_complete"))
     assert problems == {f"{number}": problem for number, (_, _, problem) in enumerate(SPOILED)}
+
+
+def test_a_spoiled_import_is_judged_like_a_run(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.imported("whole", "org/whole")
+    for number, (column, value, _) in enumerate(SPOILED):
+        (row,) = (row for row in lake.imported(f"{number}", f"org/{number}") if row["task"] == "arc_hard")
+        row[column] = value
+    assert ask("select evaluation_id from benchmark_scores where benchmark = 'arc'") == [("whole",)]
+    assert ask("select model_id, source from leaderboard") == [("org/whole", "import:results")]
+    problems = dict(ask("select evaluation_id, problem from coverage where not is_complete"))
+    assert problems == {f"{number}": problem for number, (_, _, problem) in enumerate(SPOILED)}
+    unknown = next(
+        number for number, (column, value, _) in enumerate(SPOILED) if (column, value) == ("n_samples", None)
+    )
+    sql = f"select found_tasks, found_samples from coverage where evaluation_id = '{unknown}' and benchmark = 'arc'"
+    assert ask(sql) == [(1, None)]
+
+
+def test_an_import_of_no_suite_has_no_rank_and_no_coverage(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.imported("e", "org/m", suite=None)
+    assert ask("select state, suite from evaluations") == [("done", None)]
+    assert ask("select count(*) from coverage") == ask("select count(*) from leaderboard") == [(0,)]
 
 
 def test_a_missing_task_is_told_by_coverage(lake: Lake, ask: Ask) -> None:

@@ -22,7 +22,7 @@ aggregated as (
         count(*) as expected_tasks,
         count(*) filter (where problem is null) as found_tasks,
         sum(n_samples)::bigint as expected_samples,
-        sum(found_samples)::bigint as found_samples,
+        case when count(found_samples) = count(*) then sum(found_samples)::bigint end as found_samples,
         count(distinct coalesce(task_version, '')) as n_task_versions,
         min(task || ': ' || problem) as task_problem,
         sum(value * weight order by task) / sum(weight) as raw,

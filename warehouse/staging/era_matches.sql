@@ -1,6 +1,5 @@
--- One row per complete evaluation and declared era of its suite whose task versions and shots it has.
--- open_docs is equal where the tasks whose documents the era leaves open have the same documents. It is compared within one
--- build only, so that a fast hash in any order will do.
+-- One row per complete evaluation and declared era of its suite whose task versions and shots it has. Documents that are
+-- not known are not different.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks
@@ -27,12 +26,12 @@ compared as (
         declared_eras.era,
         declared_eras.position,
         evaluation_tasks.finished_at,
+        evaluation_tasks.source,
         count(eras.task) = declared_eras.n_declared_tasks as has_declared_tasks,
         bool_and(coalesce(evaluation_tasks.task_version = eras.task_version, eras.task_version is null)) as has_versions,
         bool_and(coalesce(evaluation_tasks.n_shot = eras.n_shot, eras.n_shot is null)) as has_shots,
-        bool_and(coalesce(evaluation_tasks.doc_set_hash = eras.doc_set_hash, eras.doc_set_hash is null)) as has_declared_docs,
-        bit_xor(hash(evaluation_tasks.task, evaluation_tasks.doc_set_hash))
-        filter (where eras.doc_set_hash is null) as open_docs
+        bool_and(coalesce(evaluation_tasks.doc_set_hash = eras.doc_set_hash, true)) as has_declared_docs,
+        bool_and(evaluation_tasks.doc_set_hash is not null) as has_known_docs
     from evaluation_tasks
     inner join declared_eras on evaluation_tasks.suite = declared_eras.suite
     left join eras
@@ -46,7 +45,8 @@ compared as (
         declared_eras.era,
         declared_eras.position,
         declared_eras.n_declared_tasks,
-        evaluation_tasks.finished_at
+        evaluation_tasks.finished_at,
+        evaluation_tasks.source
 ),
 
 matches as (

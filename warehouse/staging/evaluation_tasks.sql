@@ -1,11 +1,15 @@
--- One row per complete evaluation and task: what decides which other evaluations it may be compared with.
+-- One row per complete evaluation and task: what decides which other evaluations it may be compared with. An imported
+-- evaluation without samples has no doc_set_hash: its documents are not known.
 with
 task_values as (
     select * from staging.task_values
 ),
 
 complete as (
-    select evaluation_id from staging.evaluation_scores
+    select
+        evaluation_id,
+        source
+    from staging.evaluation_scores
 ),
 
 compared as (
@@ -16,9 +20,10 @@ compared as (
         task_values.task,
         task_values.task_version,
         task_values.n_shot,
-        task_values.doc_set_hash
+        task_values.doc_set_hash,
+        complete.source
     from task_values
-    semi join complete on task_values.evaluation_id = complete.evaluation_id
+    inner join complete on task_values.evaluation_id = complete.evaluation_id
 )
 
 select * from compared

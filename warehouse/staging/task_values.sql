@@ -39,9 +39,12 @@ metric_values as (
             when task_scores.value is null then 'no value of ' || suites.metric
             when not isfinite(task_scores.value) then suites.metric || ' is not a finite number'
             when task_scores.value not between 0 and 1 then suites.metric || ' is not a fraction between 0 and 1'
-            when coalesce(task_scores.n_samples != suites.n_samples, true)
-                then coalesce(task_scores.n_samples, 0) || ' samples instead of ' || suites.n_samples
-            when coalesce(task_scores.n_shot != suites.n_shot, true) then 'other number of shots than ' || suites.n_shot
+            when task_scores.n_samples is null then 'number of samples not known, to be ' || suites.n_samples
+            when task_scores.n_samples != suites.n_samples
+                then task_scores.n_samples || ' samples instead of ' || suites.n_samples
+            when task_scores.n_shot is null then 'number of shots not known, to be ' || suites.n_shot
+            when task_scores.n_shot != suites.n_shot then task_scores.n_shot || ' shots instead of ' || suites.n_shot
+            when task_scores.task_version is null then 'version of the task not known'
         end as metric_problem
     from evaluations
     inner join outcomes on evaluations.evaluation_id = outcomes.evaluation_id
@@ -58,7 +61,8 @@ task_values as (
     select
         * exclude (metric, value, found_samples, task_version, doc_set_hash, metric_problem),
         avg(value order by metric) as value,
-        coalesce(min(found_samples), 0) as found_samples,
+        case when bool_and(found_samples is not null or value is null) then coalesce(min(found_samples), 0) end
+            as found_samples,
         min(task_version) as task_version,
         min(doc_set_hash) as doc_set_hash,
         min(metric_problem) as problem
