@@ -182,6 +182,23 @@ class Lake:
         }])  # fmt: skip
         return rows
 
+    def board_row(
+        self, evaluation_id: str, model_id: str, score: float = 0.5, hours: float | None = 1, **changes: Any
+    ) -> None:
+        """An evaluation from an imported board, submitted at `hours`, with the same raw score in both benchmarks."""
+        row: Row = {
+            "evaluation_id": evaluation_id, "source": "import:board", "row_name": evaluation_id, "suite": "small",
+            "era": "main", "model_id": model_id, "revision": "r1", "precision": "bfloat16", "chat_template": False,
+            "finished_at": None if hours is None else after(hours), "imported_at": after(1000),
+        } | changes  # fmt: skip
+        self.add("imports", evaluation_id, [row])
+        scores = [
+            {"evaluation_id": evaluation_id, "benchmark": benchmark, "raw": score, "published": 100 * score,
+             "imported_at": row["imported_at"]}
+            for benchmark in ("arc", "truth")
+        ]  # fmt: skip
+        self.add("imported_scores", evaluation_id, scores)
+
     def samples(self, evaluation_id: str, n_documents: int = 4) -> None:
         rows = [
             {"evaluation_id": evaluation_id, "benchmark": "arc", "task": "arc_easy", "doc_id": i, "doc_hash": str(i),

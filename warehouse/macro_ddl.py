@@ -24,11 +24,10 @@ def create_macro(con: duckdb.DuckDBPyConnection, model: Model, described: Macro)
     _check_parameters(model, described)
     code = _PARAMETER.sub(r"\1", model.code)
     is_table = model.folder == "macros"
-    body = f"as table {code}" if is_table else f"as ({re.sub(r'^select', '', code)})"
+    columns = ", ".join(f"answer.{quote(column.name)}" for column in described.columns)
+    body = f"table select {columns} from ({code}) as answer" if is_table else f"({re.sub(r'^select', '', code)})"
     parameters = ", ".join(p.name if p.default is None else f"{p.name} := {p.default}" for p in described.parameters)
-    con.execute(f"create macro main.{quote(model.name)}({parameters}) {body}")
-    if is_table:
-        _match_columns(con, described)
+    con.execute(f"create macro main.{quote(model.name)}({parameters}) as {body}")
     kind = "macro table" if is_table else "macro"
     con.execute(f"comment on {kind} main.{quote(model.name)} is {literal(described.comment)}")
 
@@ -45,12 +44,3 @@ def _check_parameters(model: Model, described: Macro) -> None:
                 f"{model.folder}/{model.name}.sql: {name} without a $ or a table before it would be taken for the"
                 f" parameter. Write ${name}, or the column with its table."
             )
-
-
-def _match_columns(con: duckdb.DuckDBPyConnection, described: Macro) -> None:
-    nothing = ", ".join(["null"] * len(described.parameters))
-    found = con.execute(f"describe select * from main.{quote(described.name)}({nothing})").fetchall()
-    names, expected = [row[0] for row in found], [column.name for column in described.columns]
-    if names != expected:
-        difference = ", ".join(sorted(set(names) ^ set(expected))) or "order of columns"
-        raise ModelError(f"macro main.{described.name} is not as described: {difference}.")

@@ -31,6 +31,13 @@ _ERA = Column(
     " not declare is generated. An import without samples does not tell its documents: its task versions and shots"
     " alone decide; a board's era is the one that was named when it was imported",
 )
+_IS_CURRENT_ERA = Column(
+    "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
+)
+_IS_MERGED = Column(
+    "is_merged", _BOOL, "whether it is a merge of models, by its card or an imported board; null: unknown"
+)
+_IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board has it as flagged")
 _AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
 _NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0..100, full precision")
 
@@ -106,6 +113,35 @@ BENCHMARK_SCORES = Table(
     ),
 )
 
+CANDIDATES = Table(
+    "candidates",
+    "one row per model, revision and complete evaluation of the revision's fingerprint: what leaderboard and history"
+    " choose from",
+    ("evaluation_id", "model_id", "revision"),
+    (
+        *_take(schema.EVALUATIONS, "suite"),
+        _ERA,
+        _IS_CURRENT_ERA,
+        *_take(schema.COMMITS, "model_id", "organization", "revision", "fingerprint"),
+        *_take(schema.EVALUATIONS, "precision", "chat_template"),
+        *_take(schema.COMMITS, "params_b", "model_type", "license"),
+        _IS_MERGED,
+        _IS_FLAGGED,
+        _AVERAGE,
+        *_take(schema.OUTCOMES, "source"),
+        *_take(schema.EVALUATIONS, "evaluation_id"),
+        Column("evaluated_model_id", _STRING, "model that was run; it has the same files as this revision"),
+        *_take(schema.COMMITS, "committed_at", "discovered_at"),
+        *_take(schema.OUTCOMES, "finished_at"),
+        Column(
+            "known_at",
+            UTC_TIMESTAMP,
+            "since when both score and commit are known: a commit is once it is discovered or evaluated itself; null:"
+            " an imported score without a time",
+        ),
+    ),
+)
+
 LEADERBOARD = Table(
     "leaderboard",
     "one row per suite, era, model, precision and chat template: the newest complete revision",
@@ -113,9 +149,7 @@ LEADERBOARD = Table(
     (
         *_take(schema.EVALUATIONS, "suite"),
         _ERA,
-        Column(
-            "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
-        ),
+        _IS_CURRENT_ERA,
         Column("rank", _INT, "place within suite and era; ties: fewer parameters, then no copy, then model id"),
         Column("rank_low", _INT, "best place that is not excluded by noise; null: not computed yet"),
         Column("rank_high", _INT, "worst place that is not excluded by noise; null: not computed yet"),
@@ -128,8 +162,8 @@ LEADERBOARD = Table(
         ),
         *_take(schema.EVALUATIONS, "precision", "chat_template"),
         *_take(schema.COMMITS, "params_b", "model_type", "license"),
-        Column("is_merged", _BOOL, "whether it is a merge of models, by its card or an imported board; null: unknown"),
-        Column("is_flagged", _BOOL, "whether an imported board has it as flagged"),
+        _IS_MERGED,
+        _IS_FLAGGED,
         _AVERAGE,
         Column("average_stderr", _DOUBLE, "standard error of average; null: not computed yet"),
         Column(
@@ -239,6 +273,6 @@ MODEL_TABLES = {
     table.name: table
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, schema.TASK_SCORES,
-        schema.IMPORTS, BENCHMARK_SCORES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
+        schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
     )
 }  # fmt: skip

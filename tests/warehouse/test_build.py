@@ -40,8 +40,9 @@ def store(tmp_path: Path, lake: Lake) -> Path:
 def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the SQL folders that a test may break."""
     folder = tmp_path / "sql"
-    for name in ("staging", "marts", "checks"):
-        shutil.copytree(models.SQL_FOLDER / name, folder / name)
+    for name in ("staging", "marts", "checks", "functions", "macros"):
+        if (models.SQL_FOLDER / name).is_dir():
+            shutil.copytree(models.SQL_FOLDER / name, folder / name)
     monkeypatch.setattr(models, "SQL_FOLDER", folder)
     return folder
 

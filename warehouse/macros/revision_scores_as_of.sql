@@ -1,0 +1,31 @@
+-- One row per suite, era, model, revision, precision and chat template: the newest complete evaluation of the revision's
+-- fingerprint among those that were known at a time, whoever's commit was run.
+-- Parameter: $as_of (null: all there is, also what tells no time).
+with
+known as (
+    select candidates.*
+    from main.candidates as candidates
+    where $as_of is null or candidates.known_at <= cast($as_of as timestamptz)
+),
+
+owned as (
+    select
+        *,
+        bool_or(evaluated_model_id = model_id) over (
+            partition by suite, era, model_id, fingerprint, precision, chat_template
+        ) as is_own
+    from known
+),
+
+newest as (
+    select
+        * exclude (is_own, evaluated_model_id),
+        case when not is_own then evaluated_model_id end as identical_to
+    from owned
+    qualify row_number() over (
+        partition by suite, era, model_id, revision, precision, chat_template
+        order by finished_at desc nulls last, evaluation_id
+    ) = 1
+)
+
+select * from newest
