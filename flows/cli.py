@@ -17,18 +17,22 @@ from typing import Annotated
 
 import typer
 
+from nightboard.flows.formats import Format
 from nightboard.flows.imports import imports
 from nightboard.flows.options import (
     BoardOption,
     DataBoardOption,
-    FormatOption,
+    OutputFormatOption,
     OutputOption,
     StoreOption,
     example,
+    find_format,
     find_store,
+    usage_of_format,
 )
+from nightboard.flows.reading import SQL_EXAMPLE, sql
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import Format, print_ranking, print_result, print_status
+from nightboard.flows.show import print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -45,12 +49,10 @@ from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.query import (
     NoBuildError,
     QueryError,
-    Result,
     connect,
     list_eras,
     list_suites,
     rank,
-    run_sql,
 )
 
 KNOWN_ERRORS = (
@@ -179,11 +181,12 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
 
 @app.command(epilog=example("nightboard status --board quickstart"))
 def status(
-    board: BoardOption, store: StoreOption = None, form: FormatOption = Format.table, output: OutputOption = None
+    board: BoardOption, store: StoreOption = None, form: OutputFormatOption = None, output: OutputOption = None
 ) -> None:
     """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
     from nightboard.tasks.board import OpenBoard
 
+    form = find_format(form, output)
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     under_way = opened.list_open(utc_now())
     rows, problems = describe_open(under_way.open, utc_now())
@@ -261,11 +264,11 @@ def rank_command(
     ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first N models.")] = None,
-    form: FormatOption = Format.table,
+    form: OutputFormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Print a leaderboard: rank, model, revision, average, the benchmarks, size, licence."""
-    root = find_store(board, store)
+    root, form = find_store(board, store), find_format(form, output)
     if suite is None and board is not None:
         suite = next(iter(load_board(board).suites))
     with connect(root.warehouse) as connection:
@@ -274,20 +277,11 @@ def rank_command(
     if form is Format.table and output is None:
         print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(root, str(suite), era))
     else:
-        print_rows(result, form, output)
+        with usage_of_format():
+            print_result(result, form, output)
 
 
-@app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
-def sql(
-    query: Annotated[str, typer.Argument(help="One SQL statement.")],
-    board: DataBoardOption = None,
-    store: StoreOption = None,
-    form: FormatOption = Format.table,
-    output: OutputOption = None,
-) -> None:
-    """Run a query on the warehouse, read-only."""
-    with connect(find_store(board, store).warehouse) as connection:
-        print_rows(run_sql(connection, query), form, output)
+app.command(epilog=SQL_EXAMPLE)(sql)
 
 
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))
@@ -343,14 +337,6 @@ def find_eras_beside(store: Store, suite: str, era: str | None) -> list[tuple[st
     with connect(store.warehouse) as connection:
         eras = list_eras(connection, suite).rows
     return [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
-
-
-def print_rows(result: Result, form: Format, output: Path | None) -> None:
-    """Print rows; what cannot be shown as asked is wrong usage."""
-    try:
-        print_result(result, form, output)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--format") from error
 
 
 def parse_minutes(text: str | None) -> float | None:

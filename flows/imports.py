@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from nightboard.flows.formats import Format
 from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption, example, find_store
-from nightboard.flows.show import Format, print_board_import, print_results_import
+from nightboard.flows.show import print_board_import, print_results_import
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.load import load_board, load_suite
 from nightboard.tasks.find_tables import open_tables

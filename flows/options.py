@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nightboard.flows.show import Format
+from nightboard.flows.formats import Format, choose_format
 from nightboard.profiles.load import load_board
 from nightboard.tasks.store import Store
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+OutputFormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="How rows are written; left out: by the ending of --output, else a table."),
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")]
 DataBoardOption = Annotated[
     str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
@@ -32,3 +38,20 @@ def find_store(board: str | None, store: Path | None) -> Store:
     if board is not None:
         return Store(load_board(board).store)
     raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
+
+
+def find_format(form: Format | None, output: Path | None) -> Format:
+    """The format that --format or the ending of --output names; a table without both."""
+    try:
+        return choose_format(form, output)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from error
+
+
+@contextlib.contextmanager
+def usage_of_format() -> Iterator[None]:
+    """What cannot be shown as asked is wrong usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--format") from error

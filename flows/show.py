@@ -1,35 +1,33 @@
-"""Shows rows: as a table on a terminal, and in the formats that machines read.
+"""Shows rows: as a table on a terminal, or in a machine's format on a file or a pipe.
 
-Owns formats and rounding. Asks the warehouse; decides nothing about scores.
+Asks the warehouse; decides nothing about scores.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import json
-import math
+import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from datetime import date, datetime
-from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nightboard.flows.formats import Format, to_plain, to_records, to_table, to_text, write_parquet, write_rows
 from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.import_results import ResultsFile, ResultsImport
 from nightboard.tasks.status import Status
-from nightboard.tasks.store import Store
+from nightboard.tasks.store import Store, replace_atomically
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
+from nightboard.warehouse.statements import Answer
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
 RANK_TITLES = {
@@ -47,15 +45,8 @@ RANK_LESS_NEEDED = ("license", "identical_to", "params_b", "precision", "chat_te
 # More of them would push the summary off the screen.
 SHOWN_DISAGREEMENTS = 20
 
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-    parquet = "parquet"
+# Nobody reads more in a terminal, and laying them out takes seconds.
+SHOWN_ROWS = 1000
 
 
 def print_status(rows: Sequence[Status], form: Format, output: Path | None) -> None:
@@ -116,13 +107,13 @@ def _print_ranking(result: Result, heading: str) -> None:
     if not rows:
         console.print("  nothing complete to rank yet")
         return
-    table = _table(_without(result, hidden), RANK_TITLES)
+    table = to_table(_without(result, hidden), RANK_TITLES)
     left_out = []
     for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
         if _measure(console, table) <= console.width:
             break
         left_out.append(RANK_TITLES.get(column, column))
-        table = _table(_without(result, hidden := hidden | {column}), RANK_TITLES)
+        table = to_table(_without(result, hidden := hidden | {column}), RANK_TITLES)
     if left_out:
         names = ", ".join(left_out)
         console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
@@ -144,8 +135,8 @@ def _without(result: Result, hidden: set[str]) -> Result:
 def print_board_import(done: BoardImport, disagreements: Result, form: Format) -> None:
     """What became of an imported board: what was left out, where its scores disagree with each other, and a summary."""
     if form is Format.json:
-        report = asdict(done) | {"disagreements": _records(disagreements)}
-        sys.stdout.write(json.dumps(report, indent=1, default=_plain, ensure_ascii=False) + "\n")
+        report = asdict(done) | {"disagreements": to_records(disagreements)}
+        sys.stdout.write(json.dumps(report, indent=1, default=to_plain, ensure_ascii=False) + "\n")
         return
     if form is not Format.table:
         print_result(disagreements, form)
@@ -202,95 +193,78 @@ def print_results_import(done: ResultsImport, form: Format) -> None:
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        table, console = _table(result, {}), make_console()
+        table, console = to_table(result, {}), make_console()
         # What is too wide for the terminal runs over: a cut number would be a wrong number.
         narrowest = console.measure(table, options=console.options.update(max_width=100_000)).minimum
         console.width = max(console.width, narrowest)
         console.print(table)
         return
-    data = to_bytes(result, form)
-    if output is not None:
-        output.write_bytes(data)
-    elif form is Format.parquet and sys.stdout.isatty():
+    with open_output(form, output) as out:
+        write_rows(result.columns, [result.rows], form, out)
+
+
+def print_answers(answers: Sequence[Answer], form: Format, output: Path | None = None) -> None:
+    """Print what every statement gives, one table after the other; in a machine's format there can be one only.
+
+    Raises ValueError where there are more, and for Parquet on a terminal.
+    """
+    if form is Format.table and output is None:
+        for answer in answers:
+            _print_first_rows(answer)
+        return
+    if len(answers) > 1:
+        raise ValueError(f"{len(answers)} statements give {len(answers)} tables, and {form} holds one. Leave one.")
+    with open_output(form, output) as out:
+        if form is Format.parquet:
+            write_parquet(answers[0].run_arrow(), out)
+        else:
+            write_rows(*answers[0].run(), form, out)
+
+
+def _print_first_rows(answer: Answer) -> None:
+    columns, batches = answer.run()
+    rows: list[tuple[Any, ...]] = []
+    for batch in batches:
+        rows += batch
+        if len(rows) > SHOWN_ROWS:
+            break
+    print_result(Result(columns, rows[:SHOWN_ROWS]), Format.table)
+    if len(rows) > SHOWN_ROWS:
+        rest, is_all = _count_rest(batches, len(rows) - SHOWN_ROWS)
+        more = f"{'' if is_all else 'at least '}{rest:,}"
+        sys.stdout.flush()
+        print(f"... and {more} more rows. --output rows.csv (or .parquet, .json) has them all.", file=sys.stderr)
+
+
+def _count_rest(batches: Iterator[list[tuple[Any, ...]]], counted: int) -> tuple[int, bool]:
+    """The number of rows, and whether these are all: nobody waits longer than a second for a number."""
+    until = time.monotonic() + 1
+    for batch in batches:
+        counted += len(batch)
+        if time.monotonic() > until:
+            return counted, False
+    return counted, True
+
+
+@contextlib.contextmanager
+def open_output(form: Format, output: Path | None) -> Iterator[IO[bytes]]:
+    """A stream to `output`, which appears whole or not at all, or to the standard output.
+
+    Raises ValueError for Parquet on a terminal.
+    """
+    if output is not None and (output.is_file() or not output.exists()):
+        with replace_atomically(output) as file:
+            yield file
+    elif output is not None:  # a named pipe, /dev/null
+        with open(output, "wb") as file:
+            yield file
+    elif form is not Format.parquet:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    elif sys.stdout.isatty():
         raise ValueError("Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output.")
     else:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-
-
-def _table(result: Result, title_of: Mapping[str, str]) -> Table:
-    columns, rows = result
-    titles = [title_of.get(column, column) for column in columns]
-    numeric = [title for index, title in enumerate(titles) if _is_numeric(row[index] for row in rows)]
-    texts = [[to_text(*cell) for cell in zip(columns, row, strict=True)] for row in rows]
-    return cells_table(titles, texts, right=numeric)
-
-
-def to_bytes(result: Result, form: Format) -> bytes:
-    """Rows in a machine's format, at full precision; a table or Markdown rounds to 2 decimals."""
-    columns, rows = result
-    text = io.StringIO()
-    match form:
-        case Format.json:
-            records = [{key: _without_nan(value) for key, value in record.items()} for record in _records(result)]
-            json.dump(records, text, indent=1, default=_plain, ensure_ascii=False, allow_nan=False)
-            text.write("\n")
-        case Format.csv:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-        case Format.parquet:
-            buffer = io.BytesIO()
-            pq.write_table(pa.Table.from_pylist(_records(result)), buffer, compression="zstd")
-            return buffer.getvalue()
-        case Format.markdown:
-            text.write(_markdown(result))
-        case Format.table:
-            Console(file=text, width=200, highlight=False).print(_table(result, {}))
-    return text.getvalue().encode()
-
-
-def _records(result: Result) -> list[dict[str, Any]]:
-    columns, rows = result
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _markdown(result: Result) -> str:
-    columns, rows = result
-    lines = [columns, ["---"] * len(columns)]
-    lines += [
-        [to_text(*cell).replace("|", "\\|").replace("\n", " ") for cell in zip(columns, row, strict=True)]
-        for row in rows
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def to_text(column: str, value: object) -> str:
-    """A cell for people: numbers with 2 decimals, short revisions, nothing for null."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float | Decimal):
-        return f"{value:.3g}" if column == "params_b" else f"{value:.2f}"
-    if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:
-        return value[:7]
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value)
-
-
-def _is_numeric(values: Iterable[object]) -> bool:
-    present = [value for value in values if value is not None]
-    return bool(present) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in present)
-
-
-def _without_nan(value: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else str(value)
+        with tempfile.TemporaryFile() as file:  # its writer must know where it is, which a pipe cannot tell
+            yield file
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer)

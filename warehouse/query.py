@@ -1,25 +1,19 @@
-"""Ask the current warehouse: the ranking, and any SQL that only reads.
+"""Ask the current warehouse: open it for reading, the ranking, and other questions whose SQL lies in queries/.
 
-Owns what a reader may do. DuckDB's own locks are not enough, tried with 2.0: a read-only connection without external
-access still lets `copy ... to` overwrite the database file and every file that it may read (the samples view needs
-those), also inside `explain analyze`, behind `prepare` and around a `pivot`. So `run_sql` takes statements by kind, and
-whatever it does not know is refused.
+SQL that a reader wrote is run by `statements.py`.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
+from nightboard.warehouse.advice import suggest
 from nightboard.warehouse.builds import NoBuildError, current_build
 from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
-
-_EXPLAIN = re.compile(r"\s*explain(\s+analyze\b)?\s", re.IGNORECASE)
 
 
 class Result(NamedTuple):
@@ -30,7 +24,7 @@ class Result(NamedTuple):
 
 
 class QueryError(Exception):
-    """A question cannot be answered; one line that says why."""
+    """A question cannot be answered; the message says why, and which names there are."""
 
 
 def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
@@ -42,7 +36,7 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(str(path), read_only=True, config=OFFLINE)
     # Connections of one process to one file share the settings, and these can be set once.
     if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
-        con.execute("set TimeZone = 'UTC'")
+        con.execute("set global TimeZone = 'UTC'")
         files = _sample_files(con)
         # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
         con.execute("set allowed_paths = ?", [[*files, *(escape_glob(Path(file)) for file in files)]])
@@ -88,21 +82,6 @@ def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: f
     return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
 
 
-def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> Result:
-    """Run statements that only read; what the last one gives. Raises QueryError, one line, for anything else."""
-    try:
-        statements = con.extract_statements(sql)
-        if not statements:
-            raise QueryError("there is no statement to run. Try: select * from leaderboard")
-        for statement in statements:
-            _refuse_writes(con, statement)
-        for statement in statements:
-            cursor = con.execute(statement)
-        return _fetch(cursor)
-    except duckdb.Error as error:
-        raise QueryError(_explain(con, error)) from error
-
-
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
     return Result([column[0] for column in cursor.description or []], cursor.fetchall())
 
@@ -136,33 +115,11 @@ def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:
 
 def _require(name: str, known: list[str], what: str) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise QueryError(f"no {what} is called {name}. {hint}There is: {', '.join(sorted(known)) or 'none yet'}.")
-
-
-def _refuse_writes(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    kinds = [statement.type]
-    if statement.type == duckdb.StatementType.EXPLAIN:
-        inner, found = _EXPLAIN.subn("", statement.query, count=1)
-        kinds = [part.type for part in con.extract_statements(inner)] if found else kinds
-    if any(kind != duckdb.StatementType.SELECT for kind in kinds):
         raise QueryError(
-            f"only statements that read are run here (got {kinds[0].name.lower()})."
-            " Use select, from, describe, summarize, show or explain; name the values of a pivot: on column in (...)."
+            f"no {what} is called {name}.{suggest(name, known)} There is: {', '.join(sorted(known)) or 'none yet'}."
         )
-
-
-def _explain(con: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
-    """DuckDB's message on one line; for an unknown table, the ones there are."""
-    message = " ".join(str(error).split("\nLINE ")[0].split())
-    if isinstance(error, duckdb.CatalogException) and message.startswith("Catalog Error: Table"):
-        tables = _list(con, "select table_name from information_schema.tables where table_schema = 'main'")
-        message += f" Tables: {', '.join(tables)}."
-    return message
 
 
 __all__ = [
     "NoBuildError", "QueryError", "Result", "connect", "find_disagreements", "list_eras", "list_suites", "rank",
-    "run_sql",
 ]  # fmt: skip

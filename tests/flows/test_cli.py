@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from nightboard.flows.cli import app, parse_minutes
-from nightboard.flows.show import Format, to_bytes, to_text
+from nightboard.flows.formats import Format, to_bytes, to_text
 from nightboard.warehouse.query import Result
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))

@@ -1,4 +1,4 @@
-"""Questions: the ranking with its benchmarks, and SQL that can read and nothing else."""
+"""Questions: the ranking with its benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from make_lake import START, Lake
 
 from nightboard.warehouse.build import build
-from nightboard.warehouse.query import QueryError, connect, list_suites, rank, run_sql
+from nightboard.warehouse.query import QueryError, connect, list_suites, rank
 
 REVISION = "0123456789" * 4
 
@@ -79,114 +79,3 @@ def test_a_warehouse_without_suites_says_so(tmp_path: Path) -> None:
     build(tmp_path / "lake", tmp_path / "warehouse", START)
     with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="no suite yet"):
         rank(con)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "select 1 as one",
-        "from leaderboard",
-        "with a as (select 1 as x) select * from a",
-        "select count(*) from samples where value = 1",
-        "describe leaderboard",
-        "summarize benchmark_scores",
-        "show tables",
-        "values (1)",
-        "explain select * from samples",
-        "EXPLAIN ANALYZE select * from samples",
-        "pivot benchmark_scores on benchmark in ('arc', 'truth') using max(normalized) group by model_id",
-        "select 1; -- and\nselect 2;",
-    ],
-)
-def test_statements_that_read_are_run(con: duckdb.DuckDBPyConnection, sql: str) -> None:
-    columns, rows = run_sql(con, sql)
-    assert columns and rows
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "copy (select 1 as a) to '{sample}' (use_tmp_file false)",
-        "copy (select 1 as a) to '{build}' (use_tmp_file false, format csv)",
-        "copy (select 1 as a) to '{out}'",
-        "explain analyze copy (select 1 as a) to '{sample}' (use_tmp_file false)",
-        "-- a\nexplain analyze copy (select 1 as a) to '{sample}' (use_tmp_file false)",
-        "/* a */ explain (analyze) copy (select 1 as a) to '{sample}' (use_tmp_file false)",
-        "copy (pivot benchmark_scores on benchmark) to '{sample}' (use_tmp_file false)",
-        "select 1; copy (select 1 as a) to '{sample}' (use_tmp_file false)",
-        "prepare p as copy (select 1 as a) to '{sample}' (use_tmp_file false); execute p",
-        "create table t as select 1",
-        "create temp table t as select 1",
-        "insert into leaderboard select * from leaderboard",
-        "delete from leaderboard",
-        "drop table leaderboard",
-        "update leaderboard set rank = 1",
-        "attach '{out}' as other",
-        "export database '{out}'",
-        "import database '{out}'",
-        "set enable_external_access = true",
-        "reset lock_configuration",
-        "install httpfs",
-        "load httpfs",
-        "checkpoint",
-        "select * from read_csv('/etc/passwd')",
-        "select * from read_text('/etc/hostname')",
-        "select * from '{lake}/commits/*.parquet'",
-        "select * from glob('/*')",
-        "select * from read_parquet('{lake}/../lake/evaluations/old.parquet')",
-        "select * from read_csv('https://example.org/a.csv')",
-        "select * from sniff_csv('/etc/passwd')",
-    ],
-)
-def test_nothing_is_written_and_no_other_file_is_read(
-    con: duckdb.DuckDBPyConnection, store: Path, tmp_path: Path, sql: str
-) -> None:
-    files = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
-    (build_file,) = (store / "warehouse").glob("nightboard-*.duckdb")
-    places = {
-        "sample": store / "lake" / "samples" / "e org--good.parquet",
-        "build": build_file,
-        "out": tmp_path / "out",
-        "lake": store / "lake",
-    }
-    places["sample"] = next((store / "lake" / "samples").rglob("*.parquet"))
-    statement = sql.format(**{name: str(path).replace("'", "''") for name, path in places.items()})
-    with pytest.raises(QueryError) as caught:
-        run_sql(con, statement)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == files
-
-
-def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
-    secret = con.sql("select 1 as a").to_arrow_table()
-    with pytest.raises(duckdb.CatalogException, match="secret does not exist"):
-        con.execute("select * from secret")
-    assert secret.num_rows == 1
-
-
-@pytest.mark.parametrize(
-    ("sql", "message"),
-    [
-        ("select * from leaderbord", r'Did you mean "leaderboard".*Tables: attempts, benchmark_scores,'),
-        ("select modelid from leaderboard", r'Candidate bindings: .*"model_id"'),
-        ("selec 1", r'syntax error at or near "selec"'),
-        ("select 1/", "syntax error"),
-        ("", "no statement"),
-        (" ; ", "no statement"),
-        ("-- only a comment", "no statement"),
-        ("select cast('x' as integer)", "Could not convert"),
-    ],
-)
-def test_bad_sql_is_one_line_with_a_hint(con: duckdb.DuckDBPyConnection, sql: str, message: str) -> None:
-    with pytest.raises(QueryError, match=message) as caught:
-        run_sql(con, sql)
-    assert "\n" not in str(caught.value)
-
-
-def test_two_connections_of_one_process_are_both_locked(store: Path) -> None:
-    with connect(store / "warehouse") as one, connect(store / "warehouse") as two:
-        for con in (one, two):
-            assert run_sql(con, "select count(*) from samples").rows == [(12,)]
-            with pytest.raises(QueryError):
-                run_sql(con, "select * from read_text('/etc/hostname')")

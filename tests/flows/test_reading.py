@@ -1,0 +1,136 @@
+"""What analysts call: SQL from an argument or a pipe, printed or written in the format that was meant."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from make_lake import START, Lake
+from typer.testing import CliRunner, Result
+
+from nightboard.flows.cli import app
+from nightboard.warehouse.build import build
+
+COMMAND = str(Path(sys.executable).with_name("nightboard"))
+MODELS = {"org/good": 0.75, "org/fair": 0.5}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake, folder = Lake(), tmp_path_factory.mktemp("store")
+    lake.suite()
+    for model, score in MODELS.items():
+        lake.commit(model)
+        lake.done(f"e {model}", model, scores=score)
+        lake.samples(f"e {model}")
+    build(lake.write(folder / "lake"), folder / "warehouse", START)
+    return folder
+
+
+def run(store: Path, *arguments: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The real command; its standard input is what is `typed`."""
+    command = [COMMAND, *arguments, "--store", str(store)]
+    return subprocess.run(command, input=typed or "", capture_output=True, text=True, check=False)
+
+
+def call(store: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--store", str(store)])
+
+
+def test_sql_prints_a_table_a_statement(store: Path) -> None:
+    done = run(store, "sql", "select 'x' as a; select count(*) as n from samples")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["a", "x", "n", "8"], "")
+
+
+def test_sql_is_read_from_a_pipe(store: Path) -> None:
+    done = run(store, "sql", "--format", "csv", typed="select model_id\nfrom leaderboard -- by rank\norder by rank;\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "model_id\norg/good\norg/fair\n", "")
+
+
+def test_a_mistake_in_sql_is_one_message_with_the_place_and_exit_code_1(store: Path) -> None:
+    done = run(store, "sql", "select modl\nfrom leaderboard")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[:3] == [
+        "nightboard: no column is called modl. Did you mean model_id?",
+        "LINE 1: select modl",
+        "               ^^^^",
+    ]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "md", "parquet", "txt"])
+def test_the_ending_of_the_output_is_its_format(store: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    sql = "select model_id, model_id, average, finished_at from leaderboard order by rank limit 1"
+    assert call(store, "sql", sql, "--output", str(path)).exit_code == 0
+    average = 0.5 * ((75 + (0.75 - 0.25) / 0.75 * 100) / 2 + 75)
+    match ending:
+        case "csv":
+            assert path.read_text().splitlines()[0] == "model_id,model_id,average,finished_at"
+            assert float(path.read_text().splitlines()[1].split(",")[2]) == pytest.approx(average, abs=1e-12)
+        case "json":
+            (record,) = json.loads(path.read_text())
+            assert list(record) == ["model_id", "model_id_1", "average", "finished_at"], "no value is lost"
+        case "parquet":
+            table = pq.read_table(path)
+            assert table.column_names == ["model_id", "model_id_1", "average", "finished_at"]
+            assert [str(field.type) for field in table.schema][2:] == ["double", "timestamp[us, tz=UTC]"]
+        case "md":
+            assert path.read_text().splitlines()[:2] == [
+                "| model_id | model_id | average | finished_at |",
+                "| --- | --- | --- | --- |",
+            ]
+        case "txt":
+            assert path.read_text().split()[:4] == ["model_id", "model_id", "average", "finished_at"]
+
+
+def test_format_wins_over_the_ending(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.dat"
+    assert call(store, "rank", "--format", "csv", "--output", str(path)).exit_code == 0
+    assert path.read_text().startswith("rank,model_id,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sql", "select 1", "--output", "rows.dat"], "the name rows.dat does not tell the format. End it in .csv,"),
+        (["rank", "--output", "rows"], "the name rows does not tell the format"),
+        (["sql", "select 1; select 2", "--format", "json"], "2 statements give 2 tables, and json holds one"),
+    ],
+)
+def test_what_cannot_be_written_as_asked_is_wrong_usage(store: Path, arguments: list[str], message: str) -> None:
+    done = call(store, *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_long_table_shows_its_beginning_and_says_how_many_rows_are_left(store: Path) -> None:
+    done = run(store, "sql", "select range as n from range(51234); select 'next' as a")
+    assert done.returncode == 0
+    assert done.stdout.split() == ["n", *map(str, range(1000)), "a", "next"]
+    assert done.stderr == "... and 50,234 more rows. --output rows.csv (or .parquet, .json) has them all.\n"
+
+
+def test_an_endless_table_does_not_keep_anybody_waiting(store: Path) -> None:
+    done = run(store, "sql", "select range as n from range(1_000_000_000_000)")
+    assert done.returncode == 0
+    assert done.stderr.startswith("... and at least ")
+
+
+def test_parquet_goes_through_a_pipe(store: Path, tmp_path: Path) -> None:
+    command = [COMMAND, "sql", "from samples", "--format", "parquet", "--store", str(store)]
+    (tmp_path / "rows.parquet").write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert pq.read_table(tmp_path / "rows.parquet").num_rows == 8
+
+
+def test_a_failing_query_leaves_the_old_output_as_it_was(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("old")
+    sql = "select case when n < 500_000 then n else error('odd') end from range(1_000_000) t(n)"
+    done = run(store, "sql", sql, "--output", str(path))
+    assert (done.returncode, path.read_text()) == (1, "old")
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]

@@ -1,0 +1,102 @@
+"""Say what is wrong with a reader's SQL: the place, what was perhaps meant, and the names that there are.
+
+Reads the catalogue and DuckDB's message; runs nothing of the reader's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+import duckdb
+
+_TABLE = re.compile(r'Table with name "?([^"\s]+)"? does not exist')
+_COLUMN = re.compile(
+    r'Referenced column "(?P<free>.+?)" not found|Column "(?P<listed>.+?)" in \w+ list not found'
+    r'|Table "(?P<table>.+?)" does not have a column named "(?P<qualified>.+?)"'
+)
+_FUNCTION = re.compile(r"(?:Function|Macro) with name (\S+) does not exist")
+# A function's candidates can be dozens of lines.
+_LONGEST = 8
+
+
+def explain(con: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> str:
+    """DuckDB's message on a statement, with the place marked; unknown names are answered with those that there are."""
+    text, mark, place = str(error).strip().partition("\nLINE ")
+    place = (mark + place).strip("\n")
+    if found := _TABLE.search(text):
+        what, names = _explain_table(con, found[1])
+    elif found := _COLUMN.search(text):
+        what, names = _explain_column(con, sql, found, text)
+    elif found := _FUNCTION.search(text):
+        what, names = _explain_function(con, found[1])
+    else:
+        what, names = _shorten(text), _explain_files(sql, text)
+    return "\n".join(part for part in (what, place, names) if part)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean ...?` with the nearest of the known names; nothing where none is near."""
+    by_key = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_key, n=1)
+    return f" Did you mean {by_key[near[0]]}?" if near else ""
+
+
+def _explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
+    tables = list(list_columns(con))
+    return f"no table is called {name}.{suggest(name.split('.')[-1], tables)}", f"Tables: {', '.join(tables)}."
+
+
+def _explain_column(con: duckdb.DuckDBPyConnection, sql: str, found: re.Match[str], message: str) -> tuple[str, str]:
+    name = found["free"] or found["listed"] or found["qualified"]
+    tables = _tables_of(sql, list_columns(con), found["table"])
+    if not tables:  # of a subquery, say: DuckDB knows its columns
+        return _shorten(message), ""
+    what = f"no column is called {name}.{suggest(name, (column for each in tables.values() for column in each))}"
+    if f'"{name}"' in sql:
+        what += " A text stands in single quotes."
+    return what, "\n".join(f"Columns of {table}: {', '.join(columns)}." for table, columns in tables.items())
+
+
+def _explain_function(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
+    functions = con.execute(
+        "select function_name, any_value(parameters), bool_or(not internal and function_type ilike '%macro%')"
+        " from duckdb_functions() group by function_name order by function_name"
+    ).fetchall()
+    ours = {str(each): parameters for each, parameters, is_ours in functions if is_ours}
+    hint = suggest(name, ours) or suggest(name, (str(each) for each, _, _ in functions))
+    calls = ", ".join(f"{each}({', '.join(parameters)})" for each, parameters in ours.items())
+    return f"no function is called {name}.{hint}", f"The warehouse's own: {calls}." if calls else ""
+
+
+def _explain_files(sql: str, message: str) -> str:
+    is_lost = message.startswith(("IO Error", "Permission Error")) and re.search(r"\bsamples\b", sql, re.IGNORECASE)
+    return "Samples are read from the store's files. Was it moved? `nightboard rebuild` finds them." if is_lost else ""
+
+
+def _shorten(message: str) -> str:
+    lines = [line.rstrip() for line in message.splitlines() if line.strip()]
+    return "\n".join([*lines[:_LONGEST], *(["\t..."] if len(lines) > _LONGEST else [])])
+
+
+def list_columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Columns in their order by table or view of main."""
+    columns: dict[str, list[str]] = {}
+    for table, column in con.execute(
+        "select table_name, column_name from duckdb_columns()"
+        " where database_name = current_database() and schema_name = 'main' and not internal"
+        " order by table_name, column_index"
+    ).fetchall():
+        columns.setdefault(table, []).append(column)
+    return columns
+
+
+def _tables_of(sql: str, known: dict[str, list[str]], alias: str | None) -> dict[str, list[str]]:
+    """The known tables that a statement names; with an alias: only the one that it stands for."""
+    words = {word.lower() for word in re.findall(r"\w+", sql)}
+    named = {table: columns for table, columns in known.items() if table.lower() in words}
+    if alias is None or alias in named:
+        return {alias: named[alias]} if alias else named
+    meant = [table for table in named if re.search(rf"\b{table}\s+(as\s+)?{re.escape(alias)}\b", sql, re.IGNORECASE)]
+    return {table: named[table] for table in meant}
