@@ -25,6 +25,7 @@ from nightboard.tasks.table_file import (
     Row,
     RowError,
     TableFile,
+    check_name,
     read_flag,
     read_number,
     read_text,
@@ -42,7 +43,7 @@ _MODEL_TYPES = {
     "🟢": "pretrained", "🟩": "continuously pretrained", "🔶": "fine-tuned", "💬": "chat", "🤝": "merge",
     "🌸": "multimodal",
 }  # fmt: skip
-_NAME, _SHA = re.compile(r"[a-z0-9][a-z0-9._-]*"), re.compile(r"[0-9a-f]{40}")
+_SHA = re.compile(r"[0-9a-f]{40}")
 _REQUIRED = ("eval_name", "fullname", "model sha", "precision", "chat template", "average")
 
 
@@ -69,7 +70,7 @@ def import_board(
     Raises ImportFileError for a file that is no such table, an era that the suite does not declare, and a bad name.
     """
     tables = board if isinstance(board, Tables) else Tables.local(board)
-    source, era = name_source(name), _choose_era(suite, era)
+    source, era = f"import:{check_name(name)}", _choose_era(suite, era)
     found: dict[str, tuple[Row, list[Row]]] = {}
     left_out = []
     for place, row in ((place, row) for file in tables.files for place, row in _read_rows(file, suite)):
@@ -98,13 +99,6 @@ def import_board(
         n_without_sha=sum(evaluation["revision"] is None for evaluation, _ in found.values()),
         left_out=tuple(left_out),
     )
-
-
-def name_source(name: str) -> str:
-    """The source of imported rows, `import:<name>`. Raises ImportFileError for a name that would be a path or SQL."""
-    if not _NAME.fullmatch(name):
-        raise ImportFileError(f"--name: use small letters, digits, dots and dashes, such as arena-2025 (got {name!r}).")
-    return f"import:{name}"
 
 
 def _choose_era(suite: Suite, era: str | None) -> str:

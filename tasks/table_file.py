@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 Row = dict[str, Any]
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LARGEST = 2**53
 _NOTHING = ("nan", "none", "null", "n/a", "-")
 
@@ -73,6 +75,13 @@ class TableFile:
             raise ImportFileError(
                 f"{self.name}: neither Parquet nor CSV nor JSON, the last two in UTF-8 ({reason})."
             ) from error
+
+
+def check_name(name: str) -> str:
+    """The name that a user gives to what is imported. Raises ImportFileError for one that may be a path or SQL."""
+    if not _NAME.fullmatch(name):
+        raise ImportFileError(f"--name: use small letters, digits, dots and dashes, such as arena-2025 (got {name!r}).")
+    return name
 
 
 def simplify(name: str) -> str:

@@ -193,6 +193,85 @@ HISTORY = Table(
     ),
 )
 
+RANKINGS = Table(
+    "rankings",
+    "one row per external ranking, its date and model: the newest import of that date",
+    ("ranking", "published_at", "model_name"),
+    (
+        *_take(schema.RANKINGS, "ranking"),
+        Column("published_at", UTC_TIMESTAMP, "day the ranking is from; where its file does not say, when it came in"),
+        Column("is_newest", _BOOL, "whether it is the newest date of its ranking, which is compared with ours"),
+        *_take(schema.RANKINGS, "model_name"),
+        Column("rank", _INT, "place in it, 1 is best; by score where its file gives no ranks, equal scores share one"),
+        *_take(schema.RANKINGS, "score", "is_ascending"),
+        Column("model_id", _STRING, "our model of that name; null: none, or several"),
+        Column(
+            "match",
+            _STRING,
+            "how the name was matched: id; case: id but for capitals; last_part: the only model whose id ends so;"
+            " ambiguous: several models; taken: another name of the ranking is nearer to the same model; none",
+        ),
+        Column("candidates", pa.list_(_STRING), "our models among which an ambiguous name does not choose; else null"),
+        *_take(schema.RANKINGS, "imported_at"),
+    ),
+)
+
+_IN_COMMON = "the models that the newest external ranking and ours both have"
+
+RANKING_COMPARISONS = Table(
+    "ranking_comparisons",
+    "one row per external ranking, suite, era and model that both have: their place and ours",
+    ("ranking", "suite", "era", "model_id"),
+    (
+        *_take(schema.RANKINGS, "ranking"),
+        *_take(schema.EVALUATIONS, "suite"),
+        _ERA,
+        *_take(schema.COMMITS, "model_id"),
+        *_take(schema.RANKINGS, "model_name"),
+        Column("their_rank", _INT, "rank in the external ranking, among all its models"),
+        Column("their_score", _DOUBLE, "score in the external ranking, on its own scale"),
+        Column("our_rank", _INT, "rank in leaderboard, among all its rows; of several rows of a model the best one"),
+        Column("our_average", _DOUBLE, "average of that row, 0..100"),
+        Column("their_place", _INT, f"place in the external ranking among {_IN_COMMON}; ties share the better one"),
+        Column("our_place", _INT, f"place in our ranking among {_IN_COMMON}; equal averages share the better one"),
+        Column("shift", _INT, "their_place - our_place; above 0: it stands higher in our ranking"),
+        Column("evaluation_id", _STRING, "evaluation that our scores come from"),
+    ),
+)
+
+RANKING_CORRELATIONS = Table(
+    "ranking_correlations",
+    "one row per external ranking, suite and era with ranked models: how far the two orders agree",
+    ("ranking", "suite", "era"),
+    (
+        *_take(schema.RANKINGS, "ranking"),
+        Column("published_at", UTC_TIMESTAMP, "day of the external ranking that is compared"),
+        *_take(schema.EVALUATIONS, "suite"),
+        _ERA,
+        Column("is_current_era", _BOOL, "whether rank shows this era unless asked"),
+        Column("n_theirs", _INT, "models in the external ranking"),
+        Column("n_matched", _INT, "of these, models that we know by name"),
+        Column("n_ours", _INT, "models in our ranking"),
+        Column("n_common", _INT, "models in both, over which the correlations are computed"),
+        Column("spearman_rho", _DOUBLE, "rank correlation, ties at their mean rank; null below 2 different ranks"),
+        Column(
+            "spearman_low",
+            _DOUBLE,
+            "lower end of its 95% interval: Fisher's z with variance (1 + rho^2 / 2) / (n - 3), after Bonett and Wright"
+            " (2000); null below 4 models and for a perfect agreement",
+        ),
+        Column("spearman_high", _DOUBLE, "upper end of its 95% interval"),
+        Column("kendall_tau_b", _DOUBLE, "rank correlation by pairs of models, corrected for ties"),
+        Column(
+            "kendall_low",
+            _DOUBLE,
+            "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), after Fieller and others"
+            " (1957); null below 5 models and for a perfect agreement",
+        ),
+        Column("kendall_high", _DOUBLE, "upper end of its 95% interval"),
+    ),
+)
+
 COVERAGE = Table(
     "coverage",
     "one row per evaluation and benchmark: what a complete run has and what was found",
@@ -274,5 +353,6 @@ MODEL_TABLES = {
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, schema.TASK_SCORES,
         schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
+        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS,
     )
 }  # fmt: skip

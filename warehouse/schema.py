@@ -267,6 +267,21 @@ IMPORTED_SCORES = Table(
     ),
 )
 
+RANKINGS = Table(
+    "rankings",
+    "one row per external ranking, its date, name and import",
+    ("ranking", "published_at", "model_name", "imported_at"),
+    (
+        Column("ranking", _STRING, "name it was imported under"),
+        Column("published_at", UTC_TIMESTAMP, "day the ranking is from; null where its file does not say"),
+        Column("model_name", _STRING, "what the ranking calls the model"),
+        Column("rank", _INT, "place in it, 1 is best; null where its file gives scores alone"),
+        Column("score", _DOUBLE, "score in it, on its own scale; null where its file gives ranks alone"),
+        Column("is_ascending", _BOOL, "whether a lower score is the better one"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
+    ),
+)
+
 TASK_SCORES = Table(
     "task_scores",
     "one row per evaluation, task, metric and filter",
@@ -337,6 +352,7 @@ LAKE_TABLES = {
         OUTCOMES,
         IMPORTS,
         IMPORTED_SCORES,
+        RANKINGS,
         TASK_SCORES,
         SAMPLES,
     )
