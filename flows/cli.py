@@ -46,6 +46,7 @@ from nightboard.tasks.status import Status, describe_open
 from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
+from nightboard.warehouse.lake import LakeError
 from nightboard.warehouse.query import (
     NoBuildError,
     QueryError,
@@ -68,6 +69,7 @@ KNOWN_ERRORS = (
     QueryError,
     ServerError,
     ImportFileError,
+    LakeError,
 )
 
 app = typer.Typer(

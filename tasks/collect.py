@@ -12,10 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from nightboard.profiles.models import Suite
 from nightboard.tasks.executor import JobReport
+from nightboard.tasks.history import read_table
 from nightboard.tasks.merge import MergeError, merge_parts
 from nightboard.tasks.outputs import MANIFEST, check_finished, set_aside
 from nightboard.tasks.records import Outcome, Part, Parts, Record, RecordError, ShardSpec
@@ -42,9 +41,13 @@ class Collected(Record):
     is_scored: bool
 
 
-def attempt_file(store: Store, evaluation_id: str, shard: str, attempt: int) -> Path:
-    """Where an attempt's row lies in the lake; once it is there, the attempt is collected."""
-    return store.lake / ATTEMPTS.name / f"{evaluation_id}-{shard}-{attempt}.parquet"
+def is_collected(store: Store, evaluation_id: str, shard: str, attempt: int) -> bool:
+    """Whether an attempt's row is in the lake, where it comes last."""
+    return store.is_in_lake(ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
+
+
+def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
+    return f"{evaluation_id}-{shard}-{attempt}"
 
 
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
@@ -61,9 +64,9 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
         except MergeError as error:
             outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
             row |= {"state": "invalid", "reason": str(error)}
-    target = _file_of(store, spec)
-    if not target.exists():
-        write_parquet(target, ATTEMPTS, [row])
+    name = _name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
+    if not store.is_in_lake(ATTEMPTS, name):
+        write_parquet(store.lake / ATTEMPTS.name / f"{name}.parquet", ATTEMPTS, [row])
     return Collected(
         evaluation_id=spec.evaluation.evaluation_id,
         shard=spec.shard.shard,
@@ -142,18 +145,13 @@ def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
     return report.energy_j / JOULES_PER_KWH * min(1.0, elapsed_s / report.elapsed_s)
 
 
-def _file_of(store: Store, spec: ShardSpec) -> Path:
-    return attempt_file(store, spec.evaluation.evaluation_id, spec.shard.shard, spec.shard.attempt)
-
-
 # ------------------------------------------------------------------------------------------------------- evaluations
 
 
 def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> bool:
     """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
     evaluation_id = spec.evaluation.evaluation_id
-    target = store.lake / OUTCOMES.name / f"{evaluation_id}.parquet"
-    if target.exists():
+    if store.is_in_lake(OUTCOMES, evaluation_id):
         return True
     parts = _read_parts(store, spec)
     others = [part for part in parts if part.name != spec.shard.shard]
@@ -177,7 +175,7 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
         "energy_kwh": sum(energy) if energy else None,
         "source": "run",
     }
-    write_parquet(target, OUTCOMES, [outcome])
+    write_parquet(store.lake / OUTCOMES.name / f"{evaluation_id}.parquet", OUTCOMES, [outcome])
     return True
 
 
@@ -202,14 +200,13 @@ def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]
 
 def _other_attempts(store: Store, spec: ShardSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the evaluation's other attempts: those in the lake, and those that have ended and will be collected."""
-    collected, ended, evaluation_id = [], [], spec.evaluation.evaluation_id
-    nothing = dict.fromkeys(ATTEMPTS.arrow.names)
+    evaluation_id, this = spec.evaluation.evaluation_id, (spec.shard.shard, spec.shard.attempt)
+    rows = read_table(store, ATTEMPTS, evaluation_id=evaluation_id).to_pylist()
+    collected = [row for row in rows if (row["shard"], row["attempt"]) != this]
+    known = {this, *((row["shard"], row["attempt"]) for row in collected)}
+    ended = []
     for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
-        file = attempt_file(store, evaluation_id, folder.parent.name, int(folder.name))
-        if file == _file_of(store, spec):
-            continue
-        if file.exists():
-            collected += [nothing | row for row in pq.read_table(file).to_pylist()]
+        if (folder.parent.name, int(folder.name)) in known:
             continue
         with contextlib.suppress(RecordError):
             other, outcome = ShardSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")

@@ -5,6 +5,7 @@ Reads the lake; decides nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
 from nightboard.tasks.records import Commit, Evaluation, Part, Parts, RecordError, ShardSpec
 from nightboard.tasks.store import Store
+from nightboard.warehouse.lake import is_large, list_paths, list_written
 from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
 
 
@@ -110,15 +112,23 @@ class History:
     costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
 
 
-def read_table(store: Store, table: Table, columns: list[str] | None = None) -> pa.Table:
-    """All rows of a lake table, in the order of the file names; empty when nothing was ever written.
+def read_table(
+    store: Store, table: Table, columns: list[str] | None = None, evaluation_id: str | None = None
+) -> pa.Table:
+    """All rows of a lake table, or those of one evaluation, in the order of the file names.
 
-    Columns that a file was written without are null.
+    Empty when nothing was ever written; columns that a file was written without are null.
     """
-    files = sorted(str(path) for path in (store.lake / table.name).glob("*.parquet"))
-    if not files:
-        return table.arrow.empty_table().select(columns or table.arrow.names)
-    return ds.dataset(files, schema=table.arrow, format="parquet").to_table(columns)
+    where = None if evaluation_id is None else ds.field("evaluation_id") == evaluation_id
+    while True:
+        files = list_paths(store.lake, table.name)
+        if evaluation_id is not None:
+            files = [file for file in files if is_large(file) or file.name.startswith(evaluation_id)]
+        if not files:
+            return table.arrow.empty_table().select(columns or table.arrow.names)
+        with contextlib.suppress(FileNotFoundError):  # compacted and removed since it was listed
+            data = ds.dataset([str(file) for file in files], schema=table.arrow, format="parquet")
+            return data.to_table(columns, filter=where)
 
 
 def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
@@ -161,7 +171,7 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
     for folder in attempts:
         key = (folder.parents[1].name, folder.parent.name)
         last[key] = max(last.get(key, 0), int(folder.name))
-    collected = {path.stem for path in (store.lake / ATTEMPTS.name).glob("*.parquet")}
+    collected = list_written(store.lake, ATTEMPTS.name)
     under_way = (f for f in attempts if f"{f.parents[1].name}-{f.parent.name}-{f.name}" not in collected)
     return last, frozenset((f.parents[1].name, f.parent.name) for f in under_way if not _is_lost(store, f))
 

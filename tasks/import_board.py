@@ -125,14 +125,14 @@ def _write(
     for evaluation_id, (evaluation, benchmarks) in sorted(found.items()):
         evaluations.append({"evaluation_id": evaluation_id, **common, **evaluation})
         scores += [{"evaluation_id": evaluation_id, **benchmark} for benchmark in benchmarks]
-    file = f"{hash_json([[_plain(row) for row in rows] for rows in (evaluations, scores)])[:32]}.parquet"
-    target = store.lake / IMPORTS.name / file
-    if target.exists():
+    name = hash_json([[_plain(row) for row in rows] for rows in (evaluations, scores)])[:32]
+    if store.is_in_lake(IMPORTS, name):
         return False
+    file = f"{name}.parquet"
     declare_imported(store, suite, now)
     for table, rows, path in (
         (IMPORTED_SCORES, scores, store.lake / IMPORTED_SCORES.name / file),
-        (IMPORTS, evaluations, target),
+        (IMPORTS, evaluations, store.lake / IMPORTS.name / file),
     ):
         write_parquet(path, table, [dict.fromkeys(table.arrow.names) | row | {"imported_at": now} for row in rows])
     return True

@@ -117,11 +117,10 @@ def _import_file(
         used.add(samples)
         n_files += _import_samples(store, samples, evaluation_id, task, _filters(content, task), summary)
     n_files += _import_embedded(store, file, content, evaluation_id, summary)
-    target = store.lake / IMPORTS.name / f"{evaluation_id}.parquet"
-    is_new = not target.exists()
+    is_new = not store.is_in_lake(IMPORTS, evaluation_id)
     if is_new:
         write_parquet(store.lake / TASK_SCORES.name / f"{evaluation_id}.parquet", TASK_SCORES, scores)
-        write_parquet(target, IMPORTS, imports)
+        write_parquet(store.lake / IMPORTS.name / f"{evaluation_id}.parquet", IMPORTS, imports)
     tasks = len(set(scores["task"].to_pylist()))
     found = ResultsFile(str(file), evaluation_id, row["model_id"], tasks, scores.num_rows, n_files, is_new)
     summary.imported.append(found)
@@ -344,9 +343,9 @@ def _import_samples(
             complete = Path(folder) / "samples.jsonl"
             _complete_lines(data, complete, filters)
             digest = hashlib.sha256(f"{task}\0".encode("utf-8", "replace") + data).hexdigest()[:16]
-            target = store.lake / SAMPLES.name / f"{evaluation_id}-{digest}.parquet"
-            if not target.exists():
-                with replace_atomically(target) as out:
+            name = f"{evaluation_id}-{digest}"
+            if not store.is_in_lake(SAMPLES, name):
+                with replace_atomically(store.lake / SAMPLES.name / f"{name}.parquet") as out:
                     convert_samples({task: complete}, None, evaluation_id, out)
     except _FileError as error:
         summary.left_out.append(LeftOut(f"{file}:{error.line}" if error.line else str(file), str(error)))

@@ -137,8 +137,8 @@ class Launcher:
         return True
 
     def _record_evaluation(self, evaluation: Evaluation, now: datetime) -> None:
-        path = self.store.lake / EVALUATIONS.name / f"{evaluation.evaluation_id}.parquet"
-        if not path.exists():
+        if not self.store.is_in_lake(EVALUATIONS, evaluation.evaluation_id):
+            path = self.store.lake / EVALUATIONS.name / f"{evaluation.evaluation_id}.parquet"
             row = {key: value for key, value in as_row(evaluation).items() if key in EVALUATIONS.arrow.names}
             write_parquet(path, EVALUATIONS, [row | {"planned_at": now}])
 

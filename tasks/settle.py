@@ -15,7 +15,7 @@ from typing import Any
 
 from nightboard.profiles.models import Ending
 from nightboard.tasks.attempt import read_log_tail
-from nightboard.tasks.collect import Collected, attempt_file, collect_attempt
+from nightboard.tasks.collect import Collected, collect_attempt, is_collected
 from nightboard.tasks.executor import ClusterAway, Executor, JobReport
 from nightboard.tasks.launch import (
     CLOSED_FILE,
@@ -241,7 +241,7 @@ def _claimed(store: Store, launch: _OpenLaunch, cluster: _Cluster) -> Iterator[O
         for shard in job.shards:
             folder = store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
             is_claimed = (folder / "spec.json").exists()
-            if is_claimed and not attempt_file(store, shard.evaluation_id, shard.shard, shard.attempt).exists():
+            if is_claimed and not is_collected(store, shard.evaluation_id, shard.shard, shard.attempt):
                 report = cluster.report(launch, index)
                 yield OpenShard(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)
 

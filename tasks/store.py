@@ -18,6 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightboard.warehouse.lake import is_written
 from nightboard.warehouse.schema import Table
 
 
@@ -95,6 +96,10 @@ class Store:
     @property
     def nltk_dir(self) -> Path:
         return self.cache / "nltk_data"
+
+    def is_in_lake(self, table: Table, name: str) -> bool:
+        """Whether the lake's file `name`.parquet of a table was ever written; compaction may have moved its rows."""
+        return is_written(self.lake, table.name, name)
 
     def relative(self, path: Path) -> str:
         """`path` as it is written into records, so that a store can be moved."""

@@ -7,7 +7,7 @@ becomes of the file in `builds.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -24,6 +24,8 @@ from nightboard.warehouse.builds import (
     publish_build,
     temporary_build,
 )
+from nightboard.warehouse.compact import compact, remove_replaced
+from nightboard.warehouse.lake import LakeError, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
@@ -52,15 +54,16 @@ def build(lake: Path, warehouse: Path, now: datetime) -> BuildResult:
 
     Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
     """
-    started = time.monotonic()
-    with lock_builds(warehouse):
-        files, build_id = list_files(lake), name_build(now)
-        with temporary_build(warehouse, build_id) as temporary:
-            try:
-                rows = _fill(temporary, lake, files, build_id, now)
-                path = publish_build(temporary, warehouse, build_id)
-            except (duckdb.Error, models.ModelError, OSError) as error:
-                raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {error}") from error
+    started, build_id = time.monotonic(), name_build(now)
+    with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
+        try:
+            compact(lake)
+            files = list_files(lake)
+            rows = _fill(temporary, lake, files, build_id, now)
+            path = publish_build(temporary, warehouse, build_id)
+            remove_replaced(lake, warehouse)
+        except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
+            raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {error}") from error
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
     )
@@ -81,18 +84,12 @@ def is_current(lake: Path, warehouse: Path) -> bool:
 
 
 def list_files(lake: Path) -> Files:
-    """Paths of all Parquet files by lake table, relative to the lake.
+    """Paths of the Parquet files that hold the rows, by lake table, relative to the lake.
 
     Outcomes and imports are listed first: they are written last, so every other file of what is seen is seen too.
     """
     order = sorted(LAKE_TABLES, key=lambda name: name not in (OUTCOMES.name, IMPORTS.name))
-    return {name: tuple(sorted(_find_parquet(lake, name))) for name in order}
-
-
-def _find_parquet(lake: Path, table: str) -> Iterator[str]:
-    for path in (lake / table).rglob("*.parquet"):
-        if not path.name.startswith("."):
-            yield str(path.relative_to(lake))
+    return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
 
 
 def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime) -> dict[str, int]:

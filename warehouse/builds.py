@@ -66,21 +66,32 @@ def temporary_build(warehouse: Path, build_id: str) -> Iterator[Path]:
 def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
     """Give a finished build its name and point to it; readers see the old one until the last moment."""
     path = warehouse / f"nightboard-{build_id}.duckdb"
-    _sync(temporary)
+    sync(temporary)
     os.replace(temporary, path)
     pointer = warehouse / f".nightboard-{build_id}.tmp-pointer"
     os.symlink(path.name, pointer)
     os.replace(pointer, warehouse / POINTER)
-    _sync(warehouse)
+    sync(warehouse)
     _remove_old(warehouse, path)
     return path
 
 
+def kept_builds(warehouse: Path) -> list[Path]:
+    """All builds that are still there, newest first."""
+    return sorted(warehouse.glob("nightboard-*.duckdb"), key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
+
+
 def _remove_old(warehouse: Path, current: Path) -> None:
-    # A reader that still holds a removed file keeps reading it.
-    others = [path for path in warehouse.glob("nightboard-*.duckdb") if path.name != current.name]
-    others.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    """Remove all but the newest builds and those that somebody reads, who may still need the files that they name."""
+    others = [path for path in kept_builds(warehouse) if path.name != current.name]
     for path in others[KEPT_BUILDS - 1 :]:
+        _remove_unread(path)
+
+
+def _remove_unread(path: Path) -> None:
+    # DuckDB holds a read lock on the file of every open database. Under ours, nobody opens it any more.
+    with open(path, "rb+") as file, contextlib.suppress(BlockingIOError, PermissionError):
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
 
 
@@ -92,7 +103,8 @@ def _remove_temporaries(warehouse: Path) -> None:
             path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -61,14 +61,17 @@ def escape_glob(path: Path) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
 
 
-def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, paths: tuple[str, ...]) -> None:
-    """Make lake.<table> a view of these files, with every column of the schema even where no file has it."""
+def select_files(table: Table, folder: Path, paths: Iterable[str]) -> str:
+    """A SELECT of all rows of these files, with every column of the schema even where no file has it."""
     parts = [empty_select(table)]
-    if paths:
-        parts.append(f"select * from {read_files(lake, paths)}")
-    con.execute(
-        f"create view lake.{quote(table.name)} as select {_columns(table)} from ({' union all by name '.join(parts)})"
-    )
+    if paths := list(paths):
+        parts.append(f"select * from {read_files(folder, paths)}")
+    return f"select {_columns(table)} from ({' union all by name '.join(parts)})"
+
+
+def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, paths: tuple[str, ...]) -> None:
+    """Make lake.<table> a view of these files."""
+    con.execute(f"create view lake.{quote(table.name)} as {select_files(table, lake, paths)}")
 
 
 def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:

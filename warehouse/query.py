@@ -32,8 +32,7 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
 
     Raises NoBuildError when nothing was ever built.
     """
-    path = current_build(warehouse)
-    con = duckdb.connect(str(path), read_only=True, config=OFFLINE)
+    con = _open(warehouse)
     # Connections of one process to one file share the settings, and these can be set once.
     if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
         con.execute("set global TimeZone = 'UTC'")
@@ -43,6 +42,16 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")
     return con
+
+
+def _open(warehouse: Path) -> duckdb.DuckDBPyConnection:
+    while True:
+        path = current_build(warehouse)
+        try:
+            return duckdb.connect(str(path), read_only=True, config=OFFLINE)
+        except duckdb.IOException:
+            if path == current_build(warehouse):
+                raise  # else it was replaced and removed before it could be opened
 
 
 def rank(

@@ -19,7 +19,7 @@ from node import Node
 
 from nightboard.tasks import collect as collect_module
 from nightboard.tasks import store as store_module
-from nightboard.tasks.collect import attempt_file, collect_attempt
+from nightboard.tasks.collect import collect_attempt, is_collected
 from nightboard.tasks.history import read_history
 from nightboard.tasks.jobs import JobReport
 from nightboard.tasks.records import Part
@@ -48,8 +48,8 @@ def read(node: Node, table: str, name: str = "evaluation") -> list[dict[str, Any
 
 
 def read_attempt(node: Node, part: Part, attempt: int = 1) -> dict[str, Any]:
-    [row] = pq.read_table(attempt_file(node.store, "evaluation", part.name, attempt)).to_pylist()
-    return dict(row)
+    [row] = read(node, "attempts", f"evaluation-{part.name}-{attempt}")
+    return row
 
 
 # ---------------------------------------------------------------------------------------------------- the last shard
@@ -117,7 +117,7 @@ def test_a_flow_killed_at_any_file_is_finished_by_the_next(
     tables = {path.parent.name for path in node.store.lake.rglob("evaluation.parquet")}
     # An outcome vouches for all rows; an attempt's row says that nothing is left to do.
     assert tables == set(["task_scores", "samples", "outcomes"][: count - 1])
-    assert not attempt_file(node.store, "evaluation", PARTS[-1].name, 1).exists()
+    assert not is_collected(node.store, "evaluation", PARTS[-1].name, 1)
     assert collect_attempt(node.store, last, NOW).is_scored
     assert lake_of(node) == lake_of(undisturbed(tmp_path))
 
