@@ -59,9 +59,59 @@ def _without(table: Table, *names: str) -> tuple[Column, ...]:
 
 _IDENTICAL_TO = tuple(column for column in LEADERBOARD.columns if column.name == "identical_to")
 # Rank intervals compare every pair: they are made once a build.
-_RANKED = _without(LEADERBOARD, "rank_low", "rank_high", "average_stderr")
+_INTERVALS = ("rank_low", "rank_high", "average_stderr", "average_low", "average_high", "is_approximate")
+_RANKED = _without(LEADERBOARD, *_INTERVALS)
 
-FUNCTIONS: dict[str, Macro] = {}
+_MEAN = Parameter("value", "mean of values between 0 and 1")
+_VARIANCE = Parameter("variance", "sampling variance of the mean: the square of its standard error")
+_N = Parameter("n", "documents")
+_T = Parameter("t", "transformed argument")
+_Z = Parameter("z", "standard normal statistic")
+
+FUNCTIONS = {
+    function.name: function
+    for function in (
+        Macro(
+            "effective_size",
+            "number of independent documents that would give a mean its sampling variance (Korn & Graubard 1998);"
+            " n where all answers are alike",
+            (_MEAN, _VARIANCE, _N),
+        ),
+        Macro(
+            "wilson_bound",
+            "bound of Wilson's score interval (1927) of a mean of values between 0 and 1",
+            (
+                Parameter("mean", "mean of values between 0 and 1"),
+                Parameter("size", "documents, or their effective number"),
+                Parameter("z", "quantile of the normal distribution: negative for the lower bound"),
+            ),
+        ),
+        Macro("wilson_low", "lower bound of the 95% interval of a mean (Wilson)", (_MEAN, _VARIANCE, _N)),
+        Macro("wilson_high", "upper bound of the 95% interval of a mean (Wilson)", (_MEAN, _VARIANCE, _N)),
+        Macro(
+            "normal_quantile",
+            "quantile of the standard normal distribution, to 1e-8 (Acklam's rational approximation)",
+            (Parameter("probability", "more than 0, less than 1"),),
+        ),
+        Macro("normal_quantile_tail", "part of normal_quantile: the upper tail", (_T,)),
+        Macro(
+            "normal_quantile_middle",
+            "part of normal_quantile: not in the tails",
+            (Parameter("q", "probability less 0.5"),),
+        ),
+        Macro("erfc_exponent", "part of normal_p_value", (_T,)),
+        Macro(
+            "normal_p_value",
+            "two-sided p-value of a standard normal statistic, to a relative 2e-7 (Numerical Recipes 6.2)",
+            (_Z,),
+        ),
+        Macro(
+            "sign_test",
+            "two-sided p-value of the exact sign test: wins as likely as losses; of right and wrong answers: McNemar's",
+            (Parameter("wins", "documents where a is better"), Parameter("losses", "documents where b is better")),
+        ),
+    )
+}
 
 MACROS = {
     macro.name: macro

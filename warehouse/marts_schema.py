@@ -41,6 +41,21 @@ _IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board has it as f
 _AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
 _NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0..100, full precision")
 
+_WILSON = (
+    "95% interval: Wilson's score interval (1927) at the effective number of documents (Korn & Graubard 1998), which"
+    " holds near 0 and 1"
+)
+_MOVER = (
+    "Wilson intervals of tasks and benchmarks, joined by their half-widths (MOVER, Zou & Donner 2008) and clipped at"
+    " the baseline at last, 0..100"
+)
+_IS_APPROXIMATE = Column(
+    "is_approximate",
+    _BOOL,
+    "whether errors and intervals were made without the samples: from reported standard errors, or from score and"
+    " number of documents alone, as an imported board has them",
+)
+
 MODELS = Table(
     "models",
     "one row per model that was discovered or imported, with its newest commit",
@@ -107,7 +122,18 @@ BENCHMARK_SCORES = Table(
             "normalized score that an imported board gives, 0..100; normalized is this one where the board's raw score"
             " does not tell it (a mean over tasks with baselines of their own); null: not from a board",
         ),
-        Column("stderr", _DOUBLE, "standard error of raw; null: not computed yet"),
+        Column(
+            "stderr",
+            _DOUBLE,
+            "standard error of raw over other documents of the same kind: Taylor-linearised by document (mean over"
+            " tasks, several metrics, parts), and by question where tasks share them (GPQA: 546, not 1,192)",
+        ),
+        Column("raw_low", _DOUBLE, f"lower end of raw's {_WILSON}"),
+        Column("raw_high", _DOUBLE, f"upper end of raw's {_WILSON}"),
+        Column("normalized_stderr", _DOUBLE, "standard error of normalized without the clip at the baseline, 0..100"),
+        Column("normalized_low", _DOUBLE, f"lower end of normalized's 95% interval: {_MOVER}"),
+        Column("normalized_high", _DOUBLE, f"upper end of normalized's 95% interval: {_MOVER}"),
+        _IS_APPROXIMATE,
         Column("n_samples", _INT, "documents scored, over all tasks; null: an imported board does not say"),
         *_take(schema.OUTCOMES, "source"),
     ),
@@ -151,8 +177,17 @@ LEADERBOARD = Table(
         _ERA,
         _IS_CURRENT_ERA,
         Column("rank", _INT, "place within suite and era; ties: fewer parameters, then no copy, then model id"),
-        Column("rank_low", _INT, "best place that is not excluded by noise; null: not computed yet"),
-        Column("rank_high", _INT, "worst place that is not excluded by noise; null: not computed yet"),
+        Column(
+            "rank_low",
+            _INT,
+            "best place that noise does not exclude: 1 + the number of models that are better by a 95% interval of the"
+            " difference of averages, for all differences of a model at once (Bonferroni)",
+        ),
+        Column(
+            "rank_high",
+            _INT,
+            "worst place that noise does not exclude: as rank_low, by the number of models that are worse",
+        ),
         *_take(schema.COMMITS, "model_id", "organization"),
         *_take(schema.ORGANIZATIONS, "country"),
         Column(
@@ -165,7 +200,10 @@ LEADERBOARD = Table(
         _IS_MERGED,
         _IS_FLAGGED,
         _AVERAGE,
-        Column("average_stderr", _DOUBLE, "standard error of average; null: not computed yet"),
+        Column("average_stderr", _DOUBLE, "standard error of average, from those of the benchmarks, 0..100"),
+        Column("average_low", _DOUBLE, f"lower end of average's 95% interval: {_MOVER}"),
+        Column("average_high", _DOUBLE, f"upper end of average's 95% interval: {_MOVER}"),
+        _IS_APPROXIMATE,
         Column(
             "identical_to", _STRING, "model that was run, where this one has the same files; null: this model was run"
         ),
@@ -174,6 +212,18 @@ LEADERBOARD = Table(
         *_take(schema.COMMITS, "committed_at"),
         *_take(schema.OUTCOMES, "finished_at"),
         Column("model_state", _STRING, "state of the model on the Hub; a deleted model keeps its row"),
+    ),
+)
+
+# The lake's columns and the interval.
+TASK_SCORES = Table(
+    schema.TASK_SCORES.name,
+    schema.TASK_SCORES.grain,
+    schema.TASK_SCORES.key,
+    (
+        *schema.TASK_SCORES.columns,
+        Column("value_low", _DOUBLE, f"lower end of value's {_WILSON}; null: no fraction, or errors are unknown"),
+        Column("value_high", _DOUBLE, f"upper end of value's {_WILSON}; null: no fraction, or errors are unknown"),
     ),
 )
 
@@ -351,7 +401,7 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
-        MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, schema.TASK_SCORES,
+        MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, TASK_SCORES,
         schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
         RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS,
     )

@@ -8,6 +8,10 @@ evaluations as (
     select * from main.evaluations
 ),
 
+intervals as (
+    select * from staging.benchmark_intervals
+),
+
 scores as (
     select
         evaluations.suite,
@@ -21,11 +25,21 @@ scores as (
         benchmark_values.raw,
         benchmark_values.normalized,
         benchmark_values.published,
-        cast(null as double) as stderr,
+        intervals.stderr,
+        intervals.raw_low,
+        intervals.raw_high,
+        intervals.normalized_stderr,
+        intervals.normalized_low,
+        intervals.normalized_high,
+        intervals.is_approximate,
         benchmark_values.found_samples as n_samples,
         evaluations.source
     from benchmark_values
     inner join evaluations on benchmark_values.evaluation_id = evaluations.evaluation_id
+    left join intervals
+        on
+            benchmark_values.evaluation_id = intervals.evaluation_id
+            and benchmark_values.benchmark = intervals.benchmark
     where benchmark_values.problem is null
 )
 

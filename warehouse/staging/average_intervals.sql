@@ -1,0 +1,34 @@
+-- One row per complete evaluation: standard error and 95% interval of its average, 0..100. Benchmarks are independent, and their
+-- intervals are joined by their half-widths, as in benchmark_intervals.
+with
+evaluation_scores as (
+    select * from staging.evaluation_scores
+),
+
+benchmark_intervals as (
+    select * from staging.benchmark_intervals
+),
+
+joined as (
+    select
+        evaluation_id,
+        bool_or(is_approximate) as is_approximate,
+        sqrt(sum(pow(normalized_stderr, 2) order by benchmark)) / count(*) as average_stderr,
+        avg(floor order by benchmark) as average_floor,
+        sqrt(sum(pow(floor_half, 2) order by benchmark)) / count(*) as floor_half,
+        sqrt(sum(pow(top_half, 2) order by benchmark)) / count(*) as top_half
+    from benchmark_intervals
+    group by evaluation_id
+),
+
+average_intervals as (
+    select
+        joined.*,
+        evaluation_scores.average,
+        greatest(0, joined.average_floor - joined.floor_half) as average_low,
+        least(100, evaluation_scores.average + joined.top_half) as average_high
+    from joined
+    inner join evaluation_scores using (evaluation_id)
+)
+
+select * from average_intervals

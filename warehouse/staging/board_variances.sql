@@ -1,0 +1,60 @@
+-- One row per evaluation of an imported board and benchmark: as benchmark_variances has it, but approximate. A board tells no
+-- tasks: as if every document were right or wrong at the benchmark's raw score, which is the most that documents can vary.
+with
+benchmark_values as (
+    select * from staging.benchmark_values
+    where problem is null and published is not null
+),
+
+suites as (
+    select
+        *,
+        case aggregate
+            when 'pooled' then n_samples / sum(n_samples) over (partition by suite, suite_version, benchmark)
+            else 1 / count(*) over (partition by suite, suite_version, benchmark)
+        end as task_weight,
+        1 / (1 - task_lower_bound) as slope
+    from staging.suites
+),
+
+declared as (
+    select
+        suite,
+        suite_version,
+        benchmark,
+        sum(n_samples) * coalesce(min(independent_share), 1) as n_independent,
+        sum(pow(task_weight, 2) / n_samples order by task) / coalesce(min(independent_share), 1) as share,
+        sum(pow(task_weight * slope, 2) / n_samples order by task) / coalesce(min(independent_share), 1) as normalized_share
+    from suites
+    group by suite, suite_version, benchmark
+),
+
+variances as (
+    select
+        benchmark_values.evaluation_id,
+        benchmark_values.benchmark,
+        benchmark_values.raw,
+        benchmark_values.normalized,
+        declared.n_independent,
+        sqrt(declared.normalized_share / declared.share) as slope,
+        benchmark_values.raw * (1 - benchmark_values.raw) * declared.share as raw_variance,
+        benchmark_values.raw * (1 - benchmark_values.raw) * declared.normalized_share as normalized_variance
+    from benchmark_values
+    inner join declared using (suite, suite_version, benchmark)
+),
+
+board_variances as (
+    select
+        evaluation_id,
+        benchmark,
+        n_independent,
+        normalized / 100 as floor,
+        true as is_approximate,
+        raw_variance,
+        normalized_variance,
+        slope * (raw - main.wilson_low(raw, raw_variance, n_independent)) as floor_half,
+        slope * (main.wilson_high(raw, raw_variance, n_independent) - raw) as top_half
+    from variances
+)
+
+select * from board_variances

@@ -1,0 +1,73 @@
+-- Where documents cannot be taken one by one: one row per evaluation with samples and task of several metrics (of the mean
+-- over them), and (task null) per benchmark whose tasks share questions, of its raw score. A document's influence is what it
+-- moves the score by; influences of one question are added before they are squared (Taylor linearisation, clusters).
+with
+declared_metrics as (
+    select * from staging.declared_metrics
+    where n_metrics > 1 or independent_share < 1
+),
+
+sample_variances as (
+    select * from staging.sample_variances
+),
+
+samples as (
+    select * from lake.samples
+    where task in (select declared_metrics.task from declared_metrics)
+),
+
+influences as (
+    select
+        declared_metrics.* exclude (metric),
+        samples.doc_id,
+        any_value(samples.question_hash) as question_hash,
+        count(*) as found_metrics,
+        sum(
+            samples.weight * (samples.value - sample_variances.mean) / sample_variances.parts order by samples.metric
+        ) as summed
+    from samples
+    inner join declared_metrics using (evaluation_id, task, metric, filter)
+    inner join sample_variances using (evaluation_id, task, metric, filter)
+    group by all
+),
+
+units as (
+    select
+        * exclude (question_hash),
+        doc_id::varchar as question,
+        summed / n_metrics as influence
+    from influences
+    where found_metrics = n_metrics and n_metrics > 1
+    union all by name
+    select
+        * exclude (question_hash, task),
+        question_hash as question,
+        task_weight * summed / n_metrics as influence
+    from influences
+    where found_metrics = n_metrics and independent_share < 1
+),
+
+questions as (
+    select
+        evaluation_id,
+        benchmark,
+        task,
+        question,
+        sum(influence order by influence) as influence
+    from units
+    group by all
+),
+
+question_variances as (
+    select
+        evaluation_id,
+        benchmark,
+        task,
+        count(*) as n_questions,
+        sum(pow(influence, 2) order by question) * count(*) / nullif(count(*) - 1, 0) as variance
+    from questions
+    group by evaluation_id, benchmark, task
+    having bool_and(question is not null)
+)
+
+select * from question_variances

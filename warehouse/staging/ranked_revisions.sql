@@ -1,0 +1,7 @@
+-- One row per ranked suite, era, model, precision and chat template: its newest complete revision, with its place.
+with
+ranked_revisions as (
+    select * from main.ranks_as_of(null)
+)
+
+select * from ranked_revisions
