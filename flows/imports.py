@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +12,26 @@ import typer
 from nightboard.flows.formats import Format
 from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption, example, find_store
 from nightboard.flows.show import print_board_import, print_results_import
+from nightboard.flows.show_ranking import SHOWN_MODELS, RankingReport, print_ranking_import
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.load import load_board, load_suite
 from nightboard.tasks.find_tables import open_tables
 from nightboard.tasks.hub import open_hub
 from nightboard.tasks.import_board import import_board
+from nightboard.tasks.import_ranking import COLUMNS, RankingImport, import_ranking
 from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.settle import utc_now
+from nightboard.tasks.store import Store
+from nightboard.tasks.table_file import TableFile
 from nightboard.warehouse.build import build, is_current
-from nightboard.warehouse.query import Result, connect, find_disagreements
+from nightboard.warehouse.query import (
+    Result,
+    compare_ranking,
+    connect,
+    find_disagreements,
+    list_correlations,
+    list_unmatched,
+)
 
 # On the scale 0..100: published scores that differ by less are the same, rounded.
 SCORE_TOLERANCE = 1e-9
@@ -106,3 +119,74 @@ def import_results_command(
     print_results_import(done, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+@imports.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))
+def import_ranking_command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, JSON, JSON lines or Parquet with a column of models, one of ranks or scores (or both), and"
+            " perhaps one of dates."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the ranking; a newer file of the same name takes its place.")],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day the ranking is from, where the file does not say."),
+    ] = None,
+    ascending: Annotated[bool, typer.Option("--ascending", help="A lower score is the better one.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="WHAT=NAME",
+            help="Column of the file for model, rank, score or date, where its title is an unusual one.",
+        ),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="Compare with this suite; left out: with each.")] = None,
+    era: Annotated[str | None, typer.Option(help="Compare with this era; left out: with each.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Show N models.")] = SHOWN_MODELS,
+    form: FormatOption = Format.table,
+) -> None:
+    """Put a ranking that others made beside ours: who stands where, and how far the two orders agree.
+
+    Names are matched to our models by the whole id, without capitals, or by its last part where only one model ends so.
+    Of several dates the newest counts. What is kept: tables `rankings`, `ranking_comparisons`, `ranking_correlations`.
+    """
+    root, now = find_store(board, store), utc_now()
+    done = import_ranking(
+        root, TableFile.local(file), name, now,
+        date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
+    )  # fmt: skip
+    if done.n_imported and not is_current(root.lake, root.warehouse):
+        build(root.lake, root.warehouse, now)
+    print_ranking_import(done, report_ranking(root, done, suite, era), form, top)
+    if done.left_out:
+        raise typer.Exit(3)
+
+
+def report_ranking(store: Store, done: RankingImport, suite: str | None, era: str | None) -> RankingReport:
+    """What the warehouse says of a ranking that was just imported; nothing where nothing was."""
+    nothing = Result([], [])
+    if not done.n_imported:
+        return RankingReport(nothing, nothing, nothing)
+    with connect(store.warehouse) as con:
+        correlations = list_correlations(con, done.ranking, suite, era)
+        models = nothing
+        if correlations.rows:
+            first = dict(zip(correlations.columns, correlations.rows[0], strict=True))
+            models = compare_ranking(con, done.ranking, first["suite"], first["era"])
+        return RankingReport(correlations, models, list_unmatched(con, done.ranking))
+
+
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+    """`score=Elo` as an item of a mapping. Wrong usage for anything but model, rank, score and date."""
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (what, _, title) in zip(texts, pairs, strict=True) if what not in COLUMNS or not title]:
+        raise typer.BadParameter(
+            f"write one of {', '.join(COLUMNS)}, = and the title (got {wrong[0]})", param_hint="--column"
+        )
+    return {what: title for what, _, title in pairs}

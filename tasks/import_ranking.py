@@ -37,6 +37,7 @@ _TITLES: Mapping[str, tuple[str, ...]] = {
     "score": ("score", "rating", "elo", "elo rating", "arena score", "average", "average score"),
     "date": ("date", "day", "published", "published at", "publish date", "leaderboard publish date", "last updated"),
 }
+COLUMNS = tuple(_TITLES)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,30 @@ def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: f
     return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
 
 
+def list_correlations(
+    con: duckdb.DuckDBPyConnection, ranking: str, suite: str | None = None, era: str | None = None
+) -> Result:
+    """How far an external ranking agrees with each suite and era, the one to show first.
+
+    Raises QueryError for a suite or era that the warehouse does not have.
+    """
+    if suite is not None:
+        _choose_suite(con, suite)
+    if era is not None:
+        _require(era, _list(con, "select distinct era from main.leaderboard"), "era")
+    return _run_named(con, "ranking_correlations", {"ranking": ranking, "suite": suite, "era": era})
+
+
+def compare_ranking(con: duckdb.DuckDBPyConnection, ranking: str, suite: str, era: str) -> Result:
+    """One row per model that an external ranking and ours have in common, those farthest apart first."""
+    return _run_named(con, "ranking_comparison", {"ranking": ranking, "suite": suite, "era": era})
+
+
+def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
+    """One row per name of an external ranking that means none of our models, and why."""
+    return _run_named(con, "ranking_unmatched", {"ranking": ranking})
+
+
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
     return Result([column[0] for column in cursor.description or []], cursor.fetchall())
 
@@ -130,5 +154,6 @@ def _require(name: str, known: list[str], what: str) -> None:
 
 
 __all__ = [
-    "NoBuildError", "QueryError", "Result", "connect", "find_disagreements", "list_eras", "list_suites", "rank",
+    "NoBuildError", "QueryError", "Result", "compare_ranking", "connect", "find_disagreements", "list_correlations",
+    "list_eras", "list_suites", "list_unmatched", "rank",
 ]  # fmt: skip

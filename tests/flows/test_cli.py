@@ -39,7 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert set(COMMANDS) >= {"demo", "nightly", "plan", "collect", "rebuild", "rank", "sql", "validate"}
-    assert set(COMMANDS) >= {"import board", "import results"}
+    assert set(COMMANDS) >= {"import board", "import ranking", "import results"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

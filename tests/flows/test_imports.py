@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from board_table import board_row, write_csv
 from served_hub import serve_hub
+
+from nightboard.flows.show_ranking import describe_agreement
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
 
@@ -46,3 +49,84 @@ def test_a_board_with_a_bad_row_ends_with_3_and_says_which(tmp_path: Path) -> No
     done = run("import", "board", str(file), "--store", str(tmp_path / "store"), "--era", "math-parser-fix")
     assert done.returncode == 3
     assert f"left out: {file}:3: gpqa raw: is no number (got 'much')." in done.stderr + done.stdout
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with five models of a board, a best, e worst."""
+    folder = tmp_path_factory.mktemp("ranked")
+    rows = [board_row(f"lab/{name}", **{"IFEval Raw": 0.9 - i / 10}) for i, name in enumerate("abcde")]
+    done = run(
+        "import", "board", str(write_csv(folder / "board.csv", rows)), "--store", str(folder / "store"),
+        "--era", "math-parser-fix",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "store"
+
+
+def test_an_external_ranking_is_shown_beside_ours_with_the_correlation_in_words(ranked: Path, tmp_path: Path) -> None:
+    file = tmp_path / "arena.csv"
+    file.write_text("Model,Elo\nA,1300\ngpt-4o,1400\nlab/b,1100\nC,1250\nd,1000\ne,900\nbad,much\n")
+    options = (str(file), "--name", "arena", "--store", str(ranked), "--date", "2025-03-01")
+    done = run("import", "ranking", *options)
+    assert done.returncode == 3
+    lines = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
+    assert f"! left out: {file}:8: elo: is no number (got 'much')." in lines
+    assert (
+        "arena of 2025-03-01 beside leaderboard-v2 (era math-parser-fix): places among 5 models in common" in lines[1]
+    )
+    at = next(i for i, line in enumerate(lines) if line.startswith("model "))
+    assert lines[at + 1 : at + 3] == ["lab/c 2 3 -1 3 3 1250.00 40.00", "lab/b 3 2 +1 4 2 1100.00 41.66"]
+    assert "Not among our models, or not for sure: gpt-4o." in lines
+    assert lines[-2].endswith(
+        "5 models in common, almost the same order: Spearman's rho 0.90 (95%: -0.17 to 1.00),"
+        " Kendall's tau-b 0.80 (95%: -0.19 to 0.98)."
+    )
+    again = run("import", "ranking", *options, "--format", "json")
+    report = json.loads(again.stdout)
+    assert (report["is_new"], report["dates"]) == (False, ["2025-03-01T00:00:00+00:00"])
+    assert report["correlations"][0]["spearman_rho"] == pytest.approx(0.9)
+    assert [each["model_name"] for each in report["unmatched"]] == ["gpt-4o"]
+    rows = run("sql", "--store", str(ranked), "--format", "csv", "select n_common from ranking_correlations")
+    assert rows.stdout == "n_common\n5\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--name", "Arena!"), 1, "--name: use small letters"),
+        (("--name", "arena", "--column", "elo=x"), 2, "write one of model, rank, score, date"),
+        (("--name", "arena", "--date", "soon"), 2, "soon"),
+        (("--name", "arena", "--suite", "leaderbord-v2"), 1, "Did you mean leaderboard-v2?"),
+        (("--name", "arena", "--era", "launched"), 1, "no era is called launched"),
+        ((), 2, "--name"),
+    ],
+)
+def test_a_mistake_in_the_options_is_said(
+    ranked: Path, tmp_path: Path, options: tuple[str, ...], code: int, says: str
+) -> None:
+    file = tmp_path / "arena.csv"
+    file.write_text("model,rank\na,1\n")
+    done = run("import", "ranking", str(file), "--store", str(ranked), *options)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rho", "words"),
+    [
+        (0.8999, "almost the same order"),
+        (0.75, "much alike"),
+        (0.1, "not alike"),
+        (-0.7, "much alike, but turned round"),
+    ],
+)
+def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
+    row = {
+        "ranking": "arena", "suite": "s", "era": "e", "is_current_era": True, "n_common": 9, "spearman_rho": rho,
+        "spearman_low": None, "spearman_high": None, "kendall_tau_b": 0.5, "kendall_low": 0.25, "kendall_high": 0.75,
+    }  # fmt: skip
+    said = describe_agreement(row)
+    assert f"9 models in common, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
+    said = describe_agreement(row | {"spearman_rho": None, "n_common": 1})
+    assert said == "arena and s (era e): 1 model in common, too few to compare the orders."

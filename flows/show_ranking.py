@@ -1,0 +1,107 @@
+"""Shows how an external ranking and ours agree: the models farthest apart, the correlation in words, unknown names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nightboard.flows.formats import Format, to_plain, to_records
+from nightboard.flows.show import print_result
+from nightboard.flows.terminal import Terminal, cells_table, count
+from nightboard.tasks.import_ranking import RankingImport
+from nightboard.warehouse.query import Result
+
+SHOWN_MODELS, SHOWN_NAMES = 20, 10
+
+# Least size of a correlation, in words.
+_WORDS = ((0.9, "almost the same order"), (0.7, "much alike"), (0.4, "alike in part"), (0.2, "hardly alike"))
+_WHY = {"ambiguous": "several models end so", "taken": "another name is nearer to its model"}
+
+
+@dataclass(frozen=True)
+class RankingReport:
+    """What the warehouse says of an external ranking; `models` are those of the first row of `correlations`."""
+
+    correlations: Result
+    models: Result
+    unmatched: Result
+
+
+def print_ranking_import(done: RankingImport, report: RankingReport, form: Format, top: int) -> None:
+    """What became of an imported ranking, and how it agrees with ours."""
+    if form is Format.json:
+        found = {name: to_records(getattr(report, name)) for name in ("correlations", "models", "unmatched")}
+        sys.stdout.write(json.dumps(asdict(done) | found, indent=1, default=to_plain, ensure_ascii=False) + "\n")
+        return
+    if form is not Format.table:
+        print_result(report.models, form)
+        return
+    ui = Terminal()
+    for left in done.left_out:
+        ui.warn(f"left out: {left.where}: {left.reason}")
+    rows = to_records(report.correlations)
+    if rows and report.models.rows:
+        _print_models(ui, rows[0], report.models, top)
+    _print_unmatched(ui, report.unmatched)
+    for row in rows:
+        ui.say(describe_agreement(row))
+    days = f" of {', '.join(f'{date:%Y-%m-%d}' for date in done.dates[-3:])}" if done.dates else ""
+    ui.say(
+        f"{done.file}: {count(done.n_imported, 'row')} as ranking {done.ranking}{days}"
+        f"{'' if done.is_new else ' (all of them were here before)'}, {len(done.left_out)} left out."
+    )
+
+
+def _print_models(ui: Terminal, row: Mapping[str, Any], models: Result, top: int) -> None:
+    ui.step(
+        f"{row['ranking']} of {row['published_at']:%Y-%m-%d} beside {row['suite']} (era {row['era']}): places among"
+        f" {count(row['n_common'], 'model')} in common, farthest apart first"
+    )
+    titles = ["model", "theirs", "ours", "shift", "their rank", "our rank", "their score", "our average"]
+    cells = [
+        (
+            each["model_id"], str(each["their_place"]), str(each["our_place"]), f"{each['shift']:+d}",
+            str(each["their_rank"]), str(each["our_rank"]),
+            "" if each["their_score"] is None else f"{each['their_score']:.2f}", f"{each['our_average']:.2f}",
+        )
+        for each in to_records(models)[:top]
+    ]  # fmt: skip
+    ui.console.print(cells_table(titles, cells, right=titles[1:]))
+    if len(models.rows) > top:
+        ui.say(f"... and {len(models.rows) - top:,} more; --top N shows them, --format csv has them all.")
+
+
+def _print_unmatched(ui: Terminal, unmatched: Result) -> None:
+    names = to_records(unmatched)
+    if names:
+        shown = [
+            each["model_name"] + (f" ({_WHY[each['match']]})" if each["match"] in _WHY else "")
+            for each in names[:SHOWN_NAMES]
+        ]
+        more = f" and {len(names) - SHOWN_NAMES:,} more (--format json)" if len(names) > SHOWN_NAMES else ""
+        ui.say(f"Not among our models, or not for sure: {', '.join(shown)}{more}.")
+
+
+def describe_agreement(row: Mapping[str, Any]) -> str:
+    """One row of ranking_correlations as a sentence."""
+    where = f"{row['ranking']} and {row['suite']} (era {row['era']}{'' if row['is_current_era'] else ', not current'})"
+    common = f"{count(row['n_common'], 'model')} in common"
+    if row["spearman_rho"] is None or row["kendall_tau_b"] is None:
+        return f"{where}: {common}, too few to compare the orders."
+    return (
+        f"{where}: {common}, {_tell(row['spearman_rho'])}: Spearman's rho {row['spearman_rho']:.2f}"
+        f"{_tell_interval(row['spearman_low'], row['spearman_high'])}, Kendall's tau-b {row['kendall_tau_b']:.2f}"
+        f"{_tell_interval(row['kendall_low'], row['kendall_high'])}."
+    )
+
+
+def _tell(rho: float) -> str:
+    words = next((words for least, words in _WORDS if abs(round(rho, 2)) >= least), "not alike")
+    return words if rho >= 0 or words == "not alike" else f"{words}, but turned round"
+
+
+def _tell_interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" (95%: {low:.2f} to {high:.2f})"
