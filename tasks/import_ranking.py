@@ -106,11 +106,11 @@ def import_ranking(
 def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now: datetime) -> bool:
     """False when this content was imported before."""
     plain = [[str(row["published_at"] or ""), row["model_name"], row["rank"], row["score"]] for row in content]
-    target = store.lake / RANKINGS.name / f"{hash_json([name, is_ascending, plain])[:32]}.parquet"
-    if target.exists():
+    file = hash_json([name, is_ascending, plain])[:32]
+    if store.is_in_lake(RANKINGS, file):
         return False
     common = {"ranking": name, "is_ascending": is_ascending, "imported_at": now}
-    write_parquet(target, RANKINGS, [common | row for row in content])
+    write_parquet(store.lake / RANKINGS.name / f"{file}.parquet", RANKINGS, [common | row for row in content])
     return True
 
 
