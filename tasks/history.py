@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
@@ -119,6 +118,8 @@ def read_table(
 
     Empty when nothing was ever written; columns that a file was written without are null.
     """
+    import pyarrow.dataset as ds  # brings pandas with it: a second that most commands do without
+
     where = None if evaluation_id is None else ds.field("evaluation_id") == evaluation_id
     while True:
         files = list_paths(store.lake, table.name)
