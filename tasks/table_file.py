@@ -109,7 +109,8 @@ def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
 
 
 def _read_parquet(file: Path) -> Numbered:
-    yield from enumerate(pq.read_table(file).to_pylist(), start=1)
+    with pq.ParquetFile(file) as opened:  # `read_table` would take parts of the path for columns
+        yield from enumerate(opened.read().to_pylist(), start=1)
 
 
 def _read_csv(file: Path) -> Numbered:
@@ -118,7 +119,10 @@ def _read_csv(file: Path) -> Numbered:
         delimiter = max(",;\t", key=opened.readline().count)
         opened.seek(0)
         reader = csv.reader(opened, strict=True, delimiter=delimiter)
-        titles, line = next(reader, []), reader.line_num + 1
+        titles = next(reader, [])
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"two columns are called {max(titles, key=titles.count)!r}")
+        line = reader.line_num + 1
         for cells in reader:
             if cells and len(cells) != len(titles):
                 yield line, RowError(f"has {len(cells)} cells where the columns are {len(titles)}.")

@@ -100,6 +100,7 @@ def test_a_column_can_be_named(store: Store, bring_in: Import) -> None:
         ("who,score\na,1\n", {}, "--column model=NAME. There are: who, score"),
         ("model,votes\na,1\n", {}, "--column score=NAME"),
         ("model,score\na,1\n", {"score": "elo"}, "--column: ranking has no column 'elo'. There are: model, score"),
+        ("model,score,score\na,1,2\n", {}, "two columns are called 'score'"),
         ("model,score\n", {}, "has no rows"),
         ("", {}, "has no rows"),
         (b"\xff\xfe", {}, "neither Parquet nor CSV nor JSON"),
