@@ -15,6 +15,7 @@ from nightboard.flows.show import print_board_import, print_results_import
 from nightboard.flows.show_ranking import SHOWN_MODELS, RankingReport, print_ranking_import
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.load import load_board, load_suite
+from nightboard.profiles.models import Suite
 from nightboard.tasks.find_tables import open_tables
 from nightboard.tasks.hub import open_hub
 from nightboard.tasks.import_board import import_board
@@ -94,26 +95,37 @@ def import_board_command(
         raise typer.Exit(3)
 
 
-@imports.command("results", epilog=example("nightboard import results lm-eval-outputs --store nightboard-store"))
+@imports.command(
+    "results",
+    epilog=example("nightboard import results lm-eval-outputs/ --store nightboard-store --suite leaderboard-v2"),
+)
 def import_results_command(
     paths: Annotated[
         list[Path], typer.Argument(help="Results files of lm-eval, or folders: all .json and .jsonl files below count.")
     ],
     board: DataBoardOption = None,
     store: StoreOption = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Suite that the files are scored by, a name or a file; left out: of the board's suites, or else of"
+            " leaderboard-v2 and leaderboard-v1, the one that has most of a file's tasks."
+        ),
+    ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples beside them.
+    """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples of the same run.
 
-    Reads every 0.4 version and results before 0.4. What cannot be read is listed with file, line and reason. The rest
-    stands in `task_scores` and `samples`; it is not ranked.
+    Reads every 0.4 version and results before 0.4. A file with tasks of a suite is scored as a run is, and ranked when
+    it has all of them; `coverage` says what is missing. Any other one stands in `task_scores` and `samples`. What
+    cannot be read is listed with file, line and reason; `--format json` lists everything.
     """
     root, now = find_store(board, store), utc_now()
     done = ResultsImport()
     with Terminal().progress() as progress:
         bar = progress.add_task("Reading", total=None)
-        for done in import_results(root, paths, now):
-            progress.update(bar, completed=len(done.imported), total=done.n_results)
+        for done in import_results(root, paths, choose_suites(board, suite), now):
+            progress.update(bar, completed=done.n_read, total=done.n_files)
     if done.imported and not is_current(root.lake, root.warehouse):
         build(root.lake, root.warehouse, now)
     print_results_import(done, form)
@@ -190,3 +202,11 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
             f"write one of {', '.join(COLUMNS)}, = and the title (got {wrong[0]})", param_hint="--column"
         )
     return {what: title for what, _, title in pairs}
+
+
+def choose_suites(board: str | None, suite: str | None) -> list[Suite]:
+    """The suites by which results files may be scored: the one that is named, or the board's, or the shipped ones."""
+    suites = load_board(board).suites if board is not None else {}
+    if suite is not None:
+        return [suites[suite] if suite in suites else load_suite(suite)]
+    return [*suites.values()] or [load_suite(name) for name in ("leaderboard-v2", "leaderboard-v1")]

@@ -218,14 +218,22 @@ IMPORTS = Table(
     "one row per evaluation that came from a file, and import of it; the newest import counts",
     ("evaluation_id", "imported_at"),
     (
-        Column("evaluation_id", _STRING, "hash over the source, suite, era and what names the row in its file"),
+        Column(
+            "evaluation_id",
+            _STRING,
+            "hash over the source, suite, era and what names the row in its file; of lm-eval's over suite and file",
+        ),
         Column("source", _STRING, "import:<name>"),
         Column(
             "source_revision", _STRING, "commit of the data set on the Hub that it was read from; null: a local file"
         ),
         Column("row_name", _STRING, "what its file calls it"),
         Column("suite", _STRING, "suite whose benchmarks it has; null: only tasks of lm-eval"),
-        Column("era", _STRING, "era of the suite that it was said to belong to; null without a suite"),
+        Column(
+            "era",
+            _STRING,
+            "era of the suite that it was said to belong to; null without a suite, and where task versions tell it",
+        ),
         Column("model_id", _STRING, "repository id on the Hub"),
         Column("revision", _STRING, "full commit sha; null where the file names none"),
         Column("precision", _STRING, "number format the weights were loaded in, as the file says"),
@@ -294,10 +302,13 @@ TASK_SCORES = Table(
         Column("filter", _STRING, "lm-eval filter"),
         Column("value", _DOUBLE, "score as lm-eval reports it (a fraction 0..1 for accuracies)"),
         Column("stderr", _DOUBLE, "standard error as lm-eval reports it; null where it gives none"),
-        Column("n_samples", _INT, "documents scored"),
+        Column("n_samples", _INT, "documents scored; null: an import does not say"),
         Column("n_shot", _INT, "few-shot examples"),
         Column("task_version", _STRING, "version in the task's metadata"),
-        Column("doc_set_hash", _STRING, "hash over the ordered documents and targets"),
+        Column("doc_set_hash", _STRING, "hash over the ordered documents and targets; null: an import without samples"),
+        Column(
+            "samples_hash", _STRING, "hash over the samples that an import brought for the task; null: none, or a run"
+        ),
         Column(
             "task_hash",
             _STRING,

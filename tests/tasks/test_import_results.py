@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +11,24 @@ from typing import Any
 
 import pytest
 
+from nightboard.profiles.load import load_suite
+from nightboard.tasks.history import read_table
 from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.store import Store
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import build
 from nightboard.warehouse.query import connect
+from nightboard.warehouse.schema import IMPORTS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SUITES = [load_suite("leaderboard-v2"), load_suite("leaderboard-v1")]
 STAMP = "2025-02-25T11-24-57.958926"
 SHA = "b968826d9c46dd6066d109eabc6255188de91218"
 
 NEW: dict[str, Any] = {
     "results": {
         "boolq": {
-            "alias": "boolq", "acc,none": 0.75, "acc_stderr,none": 0.25, "f1,strict": 0.5, "f1_stderr,strict": "N/A",
+            "alias": "boolq", "acc,none": 0.5, "acc_stderr,none": 0.25, "f1,strict": 0.75, "f1_stderr,strict": "N/A",
         },
         "ppl": {"name": "ppl", "sample_len": 4, "word_perplexity,none": float("nan"), "sample_count": {"x": 1}},
     },
@@ -74,7 +78,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def bring_in(store: Store, *paths: Path) -> ResultsImport:
-    *_, summary = import_results(store, paths, NOW)
+    *_, summary = import_results(store, paths, SUITES, NOW)
     return summary
 
 
@@ -103,8 +107,8 @@ def test_every_number_of_a_results_file_is_a_row(store: Store, tmp_path: Path) -
     assert done.left_out == []
     assert ask(store, SCORES) == [
         ("all", "acc", "none", 0.6, None, None, None, None, None, None),
-        ("boolq", "acc", "none", 0.75, 0.25, 4, 3, "2.0", "abc", "google/boolq"),
-        ("boolq", "f1", "strict", 0.5, None, 4, 3, "2.0", "abc", "google/boolq"),
+        ("boolq", "acc", "none", 0.5, 0.25, 4, 3, "2.0", "abc", "google/boolq"),
+        ("boolq", "f1", "strict", 0.75, None, 4, 3, "2.0", "abc", "google/boolq"),
         ("ppl", "word_perplexity", "none", None, None, None, None, "Yaml", None, None),
     ]
     columns = (
@@ -128,17 +132,42 @@ def test_results_before_0_4_and_renamed_files(store: Store, tmp_path: Path) -> N
     ]
 
 
+FOUR = [sample(doc_id) for doc_id in range(4)]
+WITHOUT_COUNT = {key: value for key, value in NEW.items() if key != "n-samples"}
+
+
 def test_samples_beside_and_inside_the_results(store: Store, tmp_path: Path) -> None:
-    write_run(tmp_path / "a", samples={"boolq": [sample(0), sample(1)]})
-    write_run(tmp_path / "b", NEW | {"samples": {"boolq": [sample(0), sample(1), sample(2)]}})
+    write_run(tmp_path / "a", samples={"boolq": FOUR})
+    write_run(tmp_path / "b", WITHOUT_COUNT | {"samples": {"boolq": FOUR[:2]}})
     done = bring_in(store, tmp_path)
     assert [each.n_samples_files for each in done.imported] == [1, 1]
+    assert done.left_out == []
     sql = "select count(*), sum(value), min(task), min(doc_hash) from samples group by evaluation_id order by all"
-    assert ask(store, sql) == [(2, 1.0, "boolq", "d0"), (3, 1.0, "boolq", "d0")]
+    assert ask(store, sql) == [(2, 1.0, "boolq", "d0"), (4, 2.0, "boolq", "d0")]
+
+
+def test_samples_tell_the_documents_and_their_number(store: Store, tmp_path: Path) -> None:
+    """The hash is that of a run: over each document's and target's hash, in order."""
+    write_run(tmp_path / "run", WITHOUT_COUNT, {"boolq": FOUR[::-1]})
+    bring_in(store, tmp_path / "run")
+    expected = hashlib.sha256(b"d0td1td2td3t").hexdigest()
+    sql = "select distinct n_samples, doc_set_hash from task_scores where task = 'boolq'"
+    assert ask(store, sql) == [(4, expected)]
+    assert ask(store, "select count(*) from task_scores") == [(4,)]
+
+
+def test_samples_without_hashes_or_without_the_first_documents_leave_the_documents_unknown(
+    store: Store, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "a", NEW, {"boolq": [sample(doc_id, target_hash=None) for doc_id in range(4)]})
+    write_run(tmp_path / "b", WITHOUT_COUNT, {"boolq": [sample(doc_id) for doc_id in (6, 7)]})
+    assert bring_in(store, tmp_path).left_out == []
+    sql = "select distinct n_samples, doc_set_hash from task_scores where task = 'boolq' order by all"
+    assert ask(store, sql) == [(4, None), (None, None)]
 
 
 def test_samples_of_older_versions_name_neither_filter_nor_metrics(store: Store, tmp_path: Path) -> None:
-    content = NEW | {"results": {"gsm": {"exact_match,strict": 0.5, "exact_match,flexible": 1.0}}, "groups": {}}
+    content = NEW | {"results": {"gsm": {"exact_match,strict": 0.0, "exact_match,flexible": 1.0}}, "groups": {}}
     lines = [sample(doc_id, exact_match=float(value)) for value in (0, 1) for doc_id in (0, 1)]
     for line in lines:
         del line["filter"], line["metrics"], line["acc"]
@@ -150,26 +179,174 @@ def test_samples_of_older_versions_name_neither_filter_nor_metrics(store: Store,
     ]
 
 
+def test_the_layout_before_0_4_3_is_one_list_named_by_the_arguments(store: Store, tmp_path: Path) -> None:
+    """`results.json`, and `pretrained__lab__old,dtype__float16_boolq.jsonl` that is no JSON lines."""
+    config = NEW["config"] | {"model_args": "pretrained=lab/old,dtype=float16"}
+    (tmp_path / "results.json").write_text(json.dumps(NEW | {"config": config}))
+    lines = [{k: v for k, v in each.items() if k not in ("filter", "metrics", "doc_hash")} for each in FOUR]
+    file = tmp_path / "pretrained__lab__old,dtype__float16_boolq.jsonl"
+    content = NEW | {"config": config, "results": {"boolq": {"acc,none": 0.5}}, "groups": {}}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    file.write_text(json.dumps(lines, indent=2))
+    assert bring_in(store, tmp_path).left_out == []
+    assert ask(store, "select doc_id, filter, metric, value from samples order by doc_id") == [
+        (doc_id, "none", "acc", float(doc_id % 2)) for doc_id in range(4)
+    ]
+    file.write_text(json.dumps(lines, indent=2)[:-30])
+    done = bring_in(Store(tmp_path / "other"), tmp_path / "results.json", file)
+    assert [(each.where, "not valid JSON" in each.reason) for each in done.left_out] == [
+        (f"{file}:{len(json.dumps(lines, indent=2)[:-30].splitlines())}", True)
+    ]
+
+
+def test_samples_find_their_results_in_another_folder_by_the_time_in_both_names(store: Store, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", samples={"boolq": FOUR})
+    (tmp_path / "elsewhere").mkdir()
+    path.rename(tmp_path / "elsewhere" / path.name)
+    assert bring_in(store, tmp_path).imported[0].n_samples_files == 1
+
+
+def test_samples_beside_a_renamed_results_file_need_content_that_shows_it(store: Store, tmp_path: Path) -> None:
+    right = write_run(tmp_path / "run", samples={"boolq": FOUR})
+    right.rename(right.with_name("llama.json"))
+    other = NEW | {"results": {"boolq": {"acc,none": 0.25}}}
+    (tmp_path / "run" / "gemma.json").write_text(json.dumps(other))
+    done = bring_in(store, tmp_path)
+    assert [(Path(each.file).name, each.n_samples_files) for each in done.imported] == [
+        ("gemma.json", 0),
+        ("llama.json", 1),
+    ]
+    assert done.left_out == []
+
+
+def test_samples_that_could_be_of_two_renamed_results_files_are_left_with_none(store: Store, tmp_path: Path) -> None:
+    right = write_run(tmp_path / "run", samples={"boolq": FOUR})
+    right.rename(right.with_name("llama.json"))
+    (tmp_path / "run" / "gemma.json").write_text(json.dumps(NEW | {"date": 5.0}))
+    done = bring_in(store, tmp_path)
+    assert [each.n_samples_files for each in done.imported] == [0, 0]
+    assert ["(gemma.json, llama.json)" in each.reason for each in done.left_out] == [True]
+    assert ask(store, "select count(*) from samples") == [(0,)]
+
+
+def test_the_hash_over_all_prompts_tells_two_renamed_results_files_apart(store: Store, tmp_path: Path) -> None:
+    lines = [sample(doc_id, prompt_hash=f"p{doc_id}") for doc_id in range(4)]
+    text = "".join(f"{each['doc_hash']}{each['prompt_hash']}{each['target_hash']}" for each in lines)
+    hashes = {"task_hashes": {"boolq": hashlib.sha256(text.encode()).hexdigest()}}
+    write_run(tmp_path / "run", NEW | hashes, {"boolq": lines}).rename(tmp_path / "run" / "llama.json")
+    (tmp_path / "run" / "gemma.json").write_text(json.dumps(NEW))
+    assert [each.n_samples_files for each in bring_in(store, tmp_path).imported] == [0, 1]
+
+
 def test_importing_again_from_anywhere_changes_nothing(store: Store, tmp_path: Path) -> None:
-    write_run(tmp_path / "a", samples={"boolq": [sample(0)]})
+    write_run(tmp_path / "a", samples={"boolq": FOUR})
     bring_in(store, tmp_path / "a")
     before = snapshot(store)
-    write_run(tmp_path / "elsewhere", samples={"boolq": [sample(0)]})
-    assert [each.is_new for each in bring_in(store, tmp_path / "a", tmp_path / "elsewhere").imported] == [False, False]
+    write_run(tmp_path / "elsewhere", samples={"boolq": FOUR})
+    again = bring_in(store, tmp_path / "a", tmp_path / "elsewhere")
+    assert [(each.is_new, each.n_samples_files) for each in again.imported] == [(False, 1), (False, 1)]
+    assert again.left_out == []
     assert snapshot(store) == before
 
 
 def test_a_broken_samples_file_is_left_out_whole_and_taken_when_it_is_mended(store: Store, tmp_path: Path) -> None:
-    write_run(tmp_path / "run", samples={"boolq": [sample(0), sample(1)]})
+    write_run(tmp_path / "run", samples={"boolq": FOUR})
     file = tmp_path / "run" / f"samples_boolq_{STAMP}.jsonl"
     whole = file.read_text()
     file.write_text(whole[:-9])
     done = bring_in(store, tmp_path)
-    assert [each.where for each in done.left_out] == [f"{file}:2"]
+    assert [each.where for each in done.left_out] == [f"{file}:4"]
     assert ask(store, "select count(*) from samples") == [(0,)]
+    assert ask(store, "select count(*) from task_scores where doc_set_hash is null") == [(4,)]
     file.write_text(whole)
     assert bring_in(store, tmp_path).left_out == []
-    assert ask(store, "select count(*) from samples") == [(2,)]
+    assert ask(store, "select count(*) from samples") == [(4,)]
+    assert ask(store, "select count(*), count(doc_set_hash) from task_scores") == [(4, 2)]
+
+
+BROKEN_SAMPLES: list[tuple[list[Any], str]] = [
+    (FOUR[:3], "holds 3 documents, but the results file counts 4"),
+    ([*FOUR, FOUR[3]], "document 3 stands there twice"),
+    ([*FOUR[:3], sample(3, acc=0.0)], "gives 0.25 as acc,none, but the results file has 0.5"),
+    ([*FOUR[:3], sample(3, filter="nine")], "other documents with one filter than with another"),
+    ([*FOUR[:3], sample(3, metrics=["acc", "f1"])], "lists (got 'f1')"),
+    ([*FOUR[:3], sample(3, metrics="acc")], "metrics is no list"),
+    ([*FOUR[:3], sample(3, metrics=["doc_id"])], "lists (got 'doc_id')"),
+    ([*FOUR[:3], sample(-1)], "it has no doc_id"),
+    ([*FOUR[:3], sample(10**30)], "it has no doc_id"),
+    ([*FOUR[:3], sample(3, filtered_resps=None)], "it has no filtered_resps"),
+    ([*FOUR[:3], [3]], "is not a JSON object"),
+    ([sample(each, acc=None) for each in range(4)], ""),
+    ([sample(each, filtered_resps=[[float("-inf"), 10**400, "\ud800"]]) for each in range(4)], ""),
+    ([], "holds no samples"),
+]
+
+
+@pytest.mark.parametrize(("lines", "says"), BROKEN_SAMPLES)
+def test_samples_that_are_not_all_of_the_run_are_refused(
+    store: Store, tmp_path: Path, lines: list[Any], says: str
+) -> None:
+    """Values that are no numbers are taken as none."""
+    write_run(tmp_path / "run", samples={"boolq": lines})
+    done = bring_in(store, tmp_path)
+    assert [each.reason for each in done.left_out if says not in each.reason] == []
+    assert len(done.left_out) == bool(says)
+    assert ask(store, "select count(distinct doc_id) from samples") == [(0 if says else 4,)]
+    assert ask(store, "select count(*) from task_scores") == [(4,)]
+
+
+def test_two_different_samples_files_of_one_task_are_both_refused(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", samples={"boolq": FOUR})
+    other = [sample(doc_id, acc=float(doc_id < 2)) for doc_id in range(4)]
+    file = tmp_path / "run" / f"samples_boolq_{STAMP}.json"
+    file.write_text(json.dumps(other, indent=1))
+    done = bring_in(store, tmp_path)
+    assert [each.reason.partition(";")[0] for each in done.left_out] == [
+        "there are other samples of boolq of the same run"
+    ] * 2
+    assert ask(store, "select count(*) from samples") == [(0,)]
+    # Of the one that is there already nothing is changed by another one.
+    file.rename(tmp_path / file.name)
+    assert bring_in(store, tmp_path / "run").left_out == []
+    assert len(bring_in(store, tmp_path).left_out) == 2
+    assert ask(store, "select count(*), sum(value) from samples where doc_id < 2") == [(2, 1.0)]
+
+
+MODELS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    ({"model_args": "pretrained=a/b,load_in_4bit=True"}, ("a/b", None, "4bit")),
+    ({"model_args": "pretrained=a/b,load_in_8bit=True,dtype=float16"}, ("a/b", None, "8bit")),
+    ({"model_args": "pretrained=a/b,load_in_8bit=False,dtype=half"}, ("a/b", None, "float16")),
+    ({"model_args": "pretrained=a/b,autogptq=model.safetensors"}, ("a/b", None, "GPTQ")),
+    ({"model_args": f"pretrained=a/b,revision={SHA},dtype=torch.bfloat16"}, ("a/b", SHA, "bfloat16")),
+    ({"model_args": "pretrained=a/b,revision=main", "model_sha": ""}, ("a/b", None, None)),
+    ({"model_args": "pretrained=a/b,dtype=auto", "model_dtype": "torch.float16"}, ("a/b", None, "float16")),
+    ({"model_args": '{"pretrained": "a/b", "dtype": "float"}'}, ("a/b", None, "float32")),
+    ({"model_args": {"model": "gpt-4o"}}, ("gpt-4o", None, None)),
+    ({"model_args": "pretrained=a/b,peft=a/lora", "model_sha": "0" * 40, "peft_sha": SHA}, ("a/lora", SHA, None)),
+    ({"model_args": "", "model": "dummy"}, ("dummy", None, None)),
+]
+
+
+@pytest.mark.parametrize(("config", "expected"), MODELS)
+def test_model_revision_and_precision_are_read_from_the_arguments(
+    store: Store, tmp_path: Path, config: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    write_run(tmp_path, OLD | {"config": config})
+    bring_in(store, tmp_path)
+    assert read_table(store, IMPORTS).select(["model_id", "revision", "precision"]).to_pylist() == [
+        dict(zip(("model_id", "revision", "precision"), expected, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"), [({}, None), ({"chat_template": None}, False), ({"chat_template": ""}, None)]
+)
+def test_the_chat_template_is_unknown_where_the_file_does_not_tell(
+    store: Store, tmp_path: Path, template: dict[str, Any], expected: bool | None
+) -> None:
+    write_run(tmp_path, OLD | template)
+    bring_in(store, tmp_path)
+    assert read_table(store, IMPORTS)["chat_template"].to_pylist() == [expected]
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
@@ -211,54 +388,3 @@ def test_a_path_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImportFileError, match=r"no \.json"):
         bring_in(store, tmp_path / "empty")
-
-
-STRANGE: tuple[Any, ...] = (
-    None, True, -1, 10**400, 1e308, float("nan"), float("inf"), "", " ", "\ud800", "x" * 10_000, [], [1], {}, {"a": 1},
-)  # fmt: skip
-
-
-def mutate(value: Any, chance: random.Random) -> Any:
-    """One change somewhere inside: a key dropped, a value of another type in its place."""
-    if isinstance(value, dict) and value and chance.random() < 0.8:
-        key = chance.choice(list(value))
-        if chance.random() < 0.2:
-            return {k: v for k, v in value.items() if k != key}
-        return value | {key: mutate(value[key], chance)}
-    return chance.choice(STRANGE)
-
-
-def spoil(text: bytes, chance: random.Random) -> bytes:
-    """Bytes cut off or flipped."""
-    if chance.random() < 0.5:
-        return text[: chance.randrange(len(text))]
-    at = chance.randrange(len(text))
-    return text[:at] + bytes([text[at] ^ chance.randrange(1, 256)]) + text[at + 1 :]
-
-
-def test_a_thousand_damaged_files_give_no_error_and_nothing_half(store: Store, tmp_path: Path) -> None:
-    chance = random.Random(7)
-    for number in range(500):
-        folder = tmp_path / "runs" / str(number)
-        lines: list[Any] = [sample(i) for i in range(4)]
-        content = NEW if number % 2 else OLD
-        task = "boolq" if number % 2 else "nsmc"
-        if number % 4 < 2:
-            content = mutate(content, chance)
-            lines[chance.randrange(4)] = mutate(lines[0], chance)
-        if not isinstance(content, dict):
-            content = {"results": content}
-        results = write_run(folder, content, {task: lines})
-        if number % 4 >= 2:
-            for file in (results, folder / f"samples_{task}_{STAMP}.jsonl"):
-                file.write_bytes(spoil(file.read_bytes(), chance))
-    done = bring_in(store, tmp_path / "runs")
-    assert len(done.imported) > 100
-    assert len(done.left_out) > 100
-    # Whatever is in has its scores, and samples files are whole: four lines, of one metric or more.
-    assert ask(store, "select count(*) from evaluations anti join task_scores using (evaluation_id)") == [(0,)]
-    sizes = "select distinct count(distinct doc_id) from samples group by evaluation_id, task"
-    assert {row[0] for row in ask(store, sizes)} <= {3, 4}
-    before = snapshot(store)
-    assert len(bring_in(store, tmp_path / "runs").left_out) == len(done.left_out)
-    assert snapshot(store) == before

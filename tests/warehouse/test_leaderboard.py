@@ -254,3 +254,13 @@ def test_times_of_evaluations_do_not_need_a_commit_date(lake: Lake, ask: Ask) ->
     lake.done("e1", "org/m", "dated")
     lake.done("e2", "org/m", "undated")
     assert ask("select revision, committed_at from leaderboard") == [("dated", START + timedelta(0))]
+
+
+def test_an_imported_model_that_is_a_folder_has_no_organization(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for number, model in enumerate(("/data/llama", r"C:\Users\me\my model", "gpt-4o", "lab/model")):
+        lake.imported(f"{number}", model)
+    expected = [("/data/llama", None), (r"C:\Users\me\my model", None), ("gpt-4o", "gpt-4o"), ("lab/model", "lab")]
+    assert ask("select model_id, organization from leaderboard order by model_id") == expected
+    assert ask("select model_id, organization from models order by model_id") == expected
+    assert ask("select organization from organizations order by all") == [("gpt-4o",), ("lab",)]

@@ -46,7 +46,7 @@ joined as (
     select
         discovered.* replace (
             coalesce(discovered.model_id, imported.model_id) as model_id,
-            coalesce(discovered.organization, split_part(imported.model_id, '/', 1)) as organization,
+            coalesce(discovered.organization, imported.organization) as organization,
             coalesce(
                 discovered.state,
                 case imported.is_available when true then 'available' when false then 'unavailable' end

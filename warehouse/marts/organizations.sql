@@ -9,7 +9,8 @@ seen as (
     union
     select organization from staging.models
     union
-    select split_part(model_id, '/', 1) as organization from staging.imports
+    select organization from staging.imports
+    where organization is not null
 ),
 
 organizations as (

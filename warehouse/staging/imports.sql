@@ -1,11 +1,14 @@
--- One row per imported evaluation: its newest import.
+-- One row per imported evaluation: its newest import. Its organization is null where its model is no repository on the Hub,
+-- such as a folder of somebody's machine.
 with
 imported as (
     select * from lake.imports
 ),
 
 newest as (
-    select *
+    select
+        *,
+        nullif(regexp_extract(model_id, '^([A-Za-z0-9][\w.-]*)(/[\w.-]+)?$', 1), '') as organization
     from imported
     qualify row_number() over (partition by evaluation_id order by imported_at desc, imported::varchar) = 1
 )

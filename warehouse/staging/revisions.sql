@@ -44,6 +44,7 @@ imported as (
 revisions as (
     select
         known.* replace (
+            case when imported.evaluation_id is null then known.organization else imported.organization end as organization,
             coalesce(known.params_b, imported.params_b) as params_b,
             coalesce(known.model_type, imported.model_type) as model_type,
             coalesce(known.license, imported.license) as license,

@@ -1,4 +1,5 @@
--- One row per done evaluation, task, metric and filter. Rows of an evaluation without an outcome are not all there yet.
+-- One row per done evaluation, task, metric and filter. Rows of an evaluation without an outcome are not all there yet. An
+-- import writes a row again when samples come to it: the one with samples counts.
 with
 reported as (
     select * from lake.task_scores
@@ -19,7 +20,8 @@ unique_rows as (
     from of_done
     qualify row_number() over (
         partition by evaluation_id, task, metric, filter
-        order by value, stderr, n_samples, n_shot, task_version, doc_set_hash, dataset_sha, node, device
+        order by
+            samples_hash nulls last, value, stderr, n_samples, n_shot, task_version, doc_set_hash, dataset_sha, node, device
     ) = 1
 )
 

@@ -1,0 +1,242 @@
+"""Reads the samples of one task as lm-eval wrote them, whole or not at all, and says what they have in common.
+
+Owns the layouts of these files: a sample a line, or (before lm-eval 0.4.3) one list of all; with or without the names
+of filter and metrics. Does not know which results file they belong to: what must agree is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from nightboard.tasks.results_file import LFS, BrokenFileError, TaskFacts, to_finite, to_whole
+from nightboard.tasks.validate import hash_documents
+
+# lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
+_MEAN_TOLERANCE = 1e-9
+_NO_SCORES = (
+    "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
+    "target_hash", "question_hash",
+)  # fmt: skip
+_HASHES = ("doc_hash", "prompt_hash", "target_hash")
+
+Json = dict[str, Any]
+# A sample with its line in the file, or without one what to call it.
+Placed = tuple[int | None, str, object]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All samples of a task. `lines`: a file of them as lm-eval writes them today; `digest`: of all that is imported.
+
+    `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None
+    where a value is no number.
+    """
+
+    lines: Path
+    digest: str
+    n_documents: int
+    has_all_documents: bool
+    doc_set_hash: str | None
+    task_hash: str | None
+    means: dict[tuple[str, str], float | None]
+
+    def find_conflict(self, facts: TaskFacts) -> str | None:
+        """Why these cannot be all samples of a task with these facts, in words."""
+        if facts.n_samples not in (None, self.n_documents):
+            return f"holds {self.n_documents} documents, but the results file counts {facts.n_samples}."
+        for (metric, chosen), value in facts.means.items():
+            mean = self.means.get((metric, chosen), math.nan)
+            if mean is not None and not abs(mean - value) <= _MEAN_TOLERANCE * max(1, abs(value)):
+                found = "no value" if math.isnan(mean) else repr(mean)
+                return f"gives {found} as {metric},{chosen}, but the results file has {value!r}."
+        return None
+
+    def is_proven(self, facts: TaskFacts) -> bool:
+        """Whether content alone shows that they are of this run: prompts by their hash, or count and scores."""
+        if self.find_conflict(facts) is not None:
+            return False
+        if facts.task_hash is not None and self.task_hash is not None:
+            return facts.task_hash == self.task_hash
+        has_means = any(self.means.get(key) is not None for key in facts.means)
+        return facts.n_samples == self.n_documents and has_means
+
+
+@dataclass
+class _Found:
+    """What has been seen of a file so far."""
+
+    digest: Any = field(default_factory=hashlib.sha256)
+    task_digest: Any = field(default_factory=hashlib.sha256)
+    has_task_hash: bool = True
+    seen: Counter[int] = field(default_factory=Counter)
+    documents: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    hashes: dict[int, str] = field(default_factory=dict)
+    values: dict[tuple[str, str], list[float | None]] = field(default_factory=lambda: defaultdict(list))
+
+
+def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path) -> Samples:
+    """Write all samples to the new file `lines` and say what they are. Raises BrokenFileError for the first bad one.
+
+    `filters` are those of the task's results in their order: older versions of lm-eval do not name them, and write all
+    documents once for each.
+    """
+    found = _Found()
+    with lines.open("wb") as out:
+        for line, name, value in samples:
+            try:
+                sample = _complete(value, found, filters)
+                _note(sample, found)
+                out.write(_dump(sample) + b"\n")
+            except (ValueError, RecursionError) as error:
+                raise BrokenFileError(f"{name}{error}", line) from error
+    return _conclude(found, lines)
+
+
+def list_samples(file: Path) -> Iterator[Placed]:
+    """The samples of a file, one by one. Raises BrokenFileError where it cannot be read on."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+            opened.seek(0)
+            if start.startswith(b"version https://git-lfs"):
+                raise BrokenFileError(LFS)
+            if start.startswith(b"["):
+                yield from _list_array(opened.read())
+                return
+            for number, line in enumerate(opened, start=1):
+                if line.strip():
+                    yield number, "", _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, number)
+    except OSError as error:
+        raise BrokenFileError(f"cannot be read ({error.strerror}).") from error
+
+
+def list_embedded(samples: Iterable[object]) -> Iterator[Placed]:
+    """Samples of a list, called by their numbers."""
+    yield from ((None, f"sample {number}: ", sample) for number, sample in enumerate(samples, start=1))
+
+
+def _list_array(data: bytes) -> Iterator[Placed]:
+    try:
+        samples = json.loads(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise BrokenFileError(f"is not valid JSON ({error.msg}).", error.lineno) from error
+    except (ValueError, RecursionError) as error:
+        raise BrokenFileError(f"cannot be read as JSON ({error}).") from error
+    yield from list_embedded(samples)
+
+
+def _parse(line: bytes, number: int) -> object:
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        where = "" if line.endswith(b"\n") else ", and the file ends in the middle of it"
+        raise BrokenFileError(f"is not valid JSON ({error}){where}.", number) from error
+
+
+# -------------------------------------------------------------------------------------------------------- one sample
+
+
+def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
+    """The sample with the names of its filter and metrics. Raises ValueError for what is no sample."""
+    if not isinstance(value, dict):
+        raise ValueError("is not a JSON object.")
+    doc_id = to_whole(value.get("doc_id"))
+    if doc_id is None:
+        raise ValueError("is not a sample of lm-eval: it has no doc_id.")
+    if not isinstance(value.get("filtered_resps"), list):
+        raise ValueError("is not a sample of lm-eval: it has no filtered_resps.")
+    chosen, metrics = value.get("filter"), value.get("metrics")
+    if chosen is None:
+        if found.seen[doc_id] >= max(1, len(filters)):
+            raise ValueError(f"document {doc_id} stands there more often than its results have filters.")
+        chosen = filters[found.seen[doc_id]] if filters else "none"
+    if metrics is None:
+        metrics = [key for key, score in value.items() if _is_score(key, score)]
+    if not isinstance(chosen, str) or not isinstance(metrics, list):
+        raise ValueError("is not a sample of lm-eval: filter is no text, or metrics is no list.")
+    for metric in metrics:
+        if not isinstance(metric, str) or metric in _NO_SCORES or metric not in value:
+            raise ValueError(f"has no score under the name of a metric that it lists (got {str(metric)[:40]!r}).")
+    found.seen[doc_id] += 1
+    scores = {metric: _clean(value[metric]) for metric in metrics}
+    return value | scores | {"doc_id": doc_id, "filter": chosen, "metrics": metrics}
+
+
+def _is_score(key: str, value: object) -> bool:
+    return key not in _NO_SCORES and isinstance(value, int | float | list)
+
+
+def _note(sample: Json, found: _Found) -> None:
+    """Remember what the file as a whole is judged by. Raises ValueError for a document that was there before."""
+    doc_id, chosen = sample["doc_id"], sample["filter"]
+    if doc_id in found.documents[chosen]:
+        raise ValueError(f"document {doc_id} stands there twice with filter {chosen}.")
+    found.documents[chosen].add(doc_id)
+    hashes = [value if _is_hash(value := sample.get(key)) else None for key in _HASHES]
+    document, _, target = hashes
+    if document is not None and target is not None:
+        found.hashes[doc_id] = document + target
+    found.has_task_hash = found.has_task_hash and None not in hashes
+    found.task_digest.update("".join(filter(None, hashes)).encode())
+    scores = {metric: sample[metric] for metric in sample["metrics"]}
+    for metric, value in scores.items():
+        found.values[metric, chosen].append(to_finite(int(value) if isinstance(value, bool) else value))
+    found.digest.update(
+        _dump({"scores": scores, "of": [doc_id, chosen, *hashes], "response": sample["filtered_resps"]})
+    )
+
+
+def _is_hash(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isascii() and value != ""
+
+
+def _dump(value: Json) -> bytes:
+    """As JSON that every reader takes: without NaN, and without halves of characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_clean(value), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def _clean(value: object) -> object:
+    """Without numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return None if is_number and to_finite(value) is None else value
+
+
+# --------------------------------------------------------------------------------------------------- the whole file
+
+
+def _conclude(found: _Found, lines: Path) -> Samples:
+    if not found.documents:
+        raise BrokenFileError("holds no samples.")
+    documents = next(iter(found.documents.values()))
+    if any(each != documents for each in found.documents.values()):
+        counts = ", ".join(f"{chosen} has {len(each)}" for chosen, each in found.documents.items())
+        raise BrokenFileError(f"has other documents with one filter than with another ({counts}).")
+    has_all = documents == set(range(len(documents)))
+    has_hashes = has_all and found.hashes.keys() == documents
+    return Samples(
+        lines=lines,
+        digest=found.digest.hexdigest()[:32],
+        n_documents=len(documents),
+        has_all_documents=has_all,
+        doc_set_hash=hash_documents(found.hashes[doc_id] for doc_id in sorted(documents)) if has_hashes else None,
+        task_hash=found.task_digest.hexdigest() if found.has_task_hash else None,
+        means={
+            key: None if None in values else math.fsum(value for value in values if value is not None) / len(values)
+            for key, values in found.values.items()
+        },
+    )
