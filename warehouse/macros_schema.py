@@ -5,9 +5,12 @@ Owns their names, defaults and meaning, as `marts_schema.py` does for tables; th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
 
 from nightboard.warehouse.marts_schema import CANDIDATES, HISTORY, LEADERBOARD
+from nightboard.warehouse.questions_schema import RANK_SHIFTS
 from nightboard.warehouse.schema import Column, Table
 
 
@@ -67,6 +70,10 @@ _VARIANCE = Parameter("variance", "sampling variance of the mean: the square of 
 _N = Parameter("n", "documents")
 _T = Parameter("t", "transformed argument")
 _Z = Parameter("z", "standard normal statistic")
+_ERA = Parameter("era", "era of the suite; null: the current one", "null")
+_UNTIL = replace(_AS_OF, default="null")
+
+_SELECTED_RANK = Column("selected_rank", pa.int64(), "place among those that the filters let through")
 
 FUNCTIONS = {
     function.name: function
@@ -110,6 +117,16 @@ FUNCTIONS = {
             "two-sided p-value of the exact sign test: wins as likely as losses; of right and wrong answers: McNemar's",
             (Parameter("wins", "documents where a is better"), Parameter("losses", "documents where b is better")),
         ),
+        Macro(
+            "co2_of_kwh",
+            "CO2 in kg at 269.8 g/kWh, the grid intensity that the Open LLM Leaderboard took",
+            (Parameter("energy_kwh", "energy, in kWh"),),
+        ),
+        Macro(
+            "estimate_kwh",
+            "energy in kWh at 0.7 kW a GPU, as the Open LLM Leaderboard took (8 H100 at 5.6 kW); null for no GPU-hours",
+            (Parameter("gpu_hours", "GPU-hours"),),
+        ),
     )
 }
 
@@ -129,6 +146,76 @@ MACROS = {
             " are those of today, scores and commits those of then",
             (_SUITE, _AS_OF),
             _RANKED,
+        ),
+        Macro(
+            "top_models",
+            f"{LEADERBOARD.grain}, of one era of a suite, that the filters let through, best first",
+            (
+                _SUITE,
+                Parameter("n", "rows at most; null: all", "10"),
+                _ERA,
+                _UNTIL,
+                Parameter("min_params_b", "only more parameters than this, in billions; unknown sizes go", "null"),
+                Parameter("max_params_b", "only up to this many parameters, in billions; unknown sizes go", "null"),
+                Parameter("model_type", "only this type: pretrained, fine-tuned, chat ...", "null"),
+                Parameter("precision", "only this number format", "null"),
+                Parameter("license", "only this licence", "null"),
+                Parameter("organization", "only this organisation", "null"),
+                Parameter("country", "only organisations of this country (ISO 3166-1 alpha-2)", "null"),
+                Parameter("with_merges", "false: no merges of models; unknown ones stay", "true"),
+                Parameter("with_flagged", "false: no models that an imported board flagged", "true"),
+                Parameter("with_unavailable", "false: no deleted, private or disabled models, as known today", "true"),
+                Parameter("with_gated", "false: no models that ask for accepted terms, as known today", "true"),
+                Parameter("with_copies", "false: no models whose files are those of a model that was run", "true"),
+            ),
+            (_SELECTED_RANK, *_RANKED),
+        ),
+        Macro(
+            "best_by_size",
+            "one row per size bracket that has a model: its best one by rank; unknown sizes are in no bracket",
+            (
+                _SUITE,
+                _ERA,
+                _UNTIL,
+                Parameter("bounds", "ends of the brackets, in billions", "[1, 2, 4, 9, 15, 40, 80]"),
+            ),
+            (
+                Column("above_b", pa.float64(), "parameters in billions that the bracket begins above"),
+                Column("up_to_b", pa.float64(), "parameters in billions that it ends at; null: no end"),
+                Column("n_models", pa.int64(), "rows of the leaderboard in the bracket"),
+                *_RANKED,
+            ),
+        ),
+        Macro(
+            "size_front",
+            "one row per model on the Pareto front of size against average, smallest first: no other one is as small or"
+            " smaller and as good or better; unknown sizes are left out",
+            (_SUITE, _ERA, _UNTIL),
+            _RANKED,
+        ),
+        Macro(
+            "top_shares",
+            "one row per month and organisation or country with models among the top n of the ranking as it stood at"
+            " the month's end; the best row of a model counts, copies do not",
+            (
+                _SUITE,
+                Parameter("n", "how many are the top", "10"),
+                Parameter("holder", "organization, or country", "'organization'"),
+                _ERA,
+            ),
+            (
+                Column("month", pa.date32(), "first day of the month (UTC)"),
+                Column("name", pa.string(), "organisation, or country; null: not declared"),
+                Column("n_models", pa.int64(), "its models among the top"),
+                Column("share", pa.float64(), "its part of the top, 0..1"),
+            ),
+        ),
+        Macro(
+            "shifts_between",
+            "one row per model that the current eras of two suites both rank, of identical weights one; most places"
+            " lost first",
+            (Parameter("suite_a", "suite A"), Parameter("suite_b", "suite B")),
+            RANK_SHIFTS.columns,
         ),
         Macro(
             "score_by_commit",

@@ -9,18 +9,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 from nightboard.warehouse import schema
+from nightboard.warehouse.questions_schema import CO2_KG, ESTIMATED_CO2_KG, ESTIMATED_KWH, QUESTION_TABLES
 from nightboard.warehouse.schema import UTC_TIMESTAMP, Column, Table
+from nightboard.warehouse.schema import take as _take
 
 _STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 
-def _take(table: Table, *names: str) -> tuple[Column, ...]:
-    columns = {column.name: column for column in table.columns}
-    return tuple(columns[name] for name in names)
-
-
 _ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted")
-_CO2_KG = Column("co2_kg", _DOUBLE, "CO2 emitted, in kg, as an imported board says; null: not measured yet")
 _ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
 _STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
 _BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
@@ -101,7 +97,7 @@ EVALUATIONS = Table(
         Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
         Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
         _ENERGY_KWH,
-        _CO2_KG,
+        CO2_KG,
         *_take(schema.OUTCOMES, "finished_at"),
     ),
 )
@@ -366,7 +362,9 @@ COSTS = Table(
         Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
         Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
         _ENERGY_KWH,
-        _CO2_KG,
+        ESTIMATED_KWH,
+        CO2_KG,
+        ESTIMATED_CO2_KG,
     ),
 )
 
@@ -403,6 +401,6 @@ MODEL_TABLES = {
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, TASK_SCORES,
         schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
-        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS,
+        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

@@ -36,6 +36,12 @@ class Table:
         return pa.schema([pa.field(c.name, c.type) for c in self.columns])
 
 
+def take(table: Table, *names: str) -> tuple[Column, ...]:
+    """Some columns of a table, for another one that has them too."""
+    columns = {column.name: column for column in table.columns}
+    return tuple(columns[name] for name in names)
+
+
 _STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 MODELS = Table(

@@ -168,7 +168,9 @@ def test_a_broken_model_or_file_leaves_the_last_good_build(store: Path, sql: Pat
     (sql / "marts" / "costs.sql").write_text("select nothing from main.evaluations")
     with pytest.raises(BuildError, match=r"main\.costs: .*nothing"):
         build(store / "lake", store / "warehouse", after(1))
-    (sql / "marts" / "costs.sql").write_text("select *, 1.5 as params_b from main.evaluations")
+    (sql / "marts" / "costs.sql").write_text(
+        "select *, 1.5 as params_b, 1e0 as estimated_kwh, 1e0 as estimated_co2_kg from main.evaluations"
+    )
     with pytest.raises(BuildError, match=r"main\.costs is not as described: params_b"):
         build(store / "lake", store / "warehouse", after(1))
     assert current_build(store / "warehouse") == good.path

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from make_lake import Lake, after
+import duckdb
+import pytest
+from make_lake import START, Lake, after, declare_task
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -66,3 +68,239 @@ def test_an_imported_model_is_known_from_its_submission_on_even_if_it_is_discove
     assert stood(ask, 4) == []
     assert stood(ask, 5) == [(1, "org/m", "r1", "dated", None)]
     assert ask("select model_id from leaderboard order by rank") == [("org/m",), ("org/n",)]
+
+
+@pytest.fixture
+def zoo(lake: Lake) -> Lake:
+    """Models of all kinds; their scores are their order: a first."""
+    lake.suite()
+    lake.add("organizations", "o", [
+        {"organization": "fr", "display_name": "Fr", "country": "FR", "declared_at": START},
+        {"organization": "cn", "display_name": "Cn", "country": "CN", "declared_at": START},
+    ])  # fmt: skip
+    models: dict[str, dict[str, Any]] = {
+        "fr/a": {"params_b": 70.0, "model_type": "chat"},
+        "cn/b": {"params_b": 7.0, "model_type": "merge", "license": "mit"},
+        "cn/c": {"params_b": 7.0, "model_type": "pretrained", "license": "MIT"},
+        "xx/d": {"params_b": 3.0, "model_type": None, "license": None},
+        "xx/e": {"params_b": None, "model_type": "chat"},
+        "fr/f": {"params_b": 8.0},
+        "fr/g": {"params_b": 0.5},
+    }
+    for number, (model, known) in enumerate(models.items()):
+        lake.commit(model, hours=number, **known)
+        precision = "float16" if model == "xx/d" else "bfloat16"
+        lake.done(f"e{model[3:]}", model, scores=0.95 - number / 10, hours=number + 1, precision=precision)
+    lake.commit("copy/a", params_b=70.0, fingerprint="fr/a@r1", hours=20)
+    for model, state in {"fr/f": "deleted", "xx/e": "gated"}.items():
+        lake.add("models", model.replace("/", "-"), [
+            {"model_id": model, "organization": model[:2], "state": state, "observed_at": START},
+        ])  # fmt: skip
+    return lake
+
+
+# The last letters of the models that each lets through.
+FILTERS = {
+    "": "a a b c d e f g",
+    "n := 3": "a a b",
+    "n := null": "a a b c d e f g",
+    "min_params_b := 3, max_params_b := 8": "b c f",
+    "max_params_b := 3": "d g",
+    "model_type := 'chat'": "a e",
+    "precision := 'float16'": "d",
+    "license := 'mit'": "b c",
+    "organization := 'cn'": "b c",
+    "country := 'FR', n := 2": "a f",
+    "with_merges := false": "a a c d e f g",
+    "with_unavailable := false": "a a b c d e g",
+    "with_gated := false": "a a b c d f g",
+    "with_copies := false": "a b c d e f g",
+    "as_of := timestamptz '2026-01-01 03:00+00'": "a b c",
+    "as_of := '2025-01-01'": "",
+    "era := 'other'": "",
+    "with_merges := false, min_params_b := 1, max_params_b := 10, n := 1": "c",
+}
+
+
+def test_top_models_filters(zoo: Lake, ask: Ask) -> None:
+    for filters, expected in FILTERS.items():
+        found = ask(f"select model_id, selected_rank from top_models('small'{', ' * bool(filters)}{filters})")
+        assert [model[-1] for model, _ in found] == expected.split(), filters
+        assert [rank for _, rank in found] == list(range(1, len(found) + 1))
+
+
+def test_top_models_keeps_the_rank_among_all_and_knows_flagged_models(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for number, flags in enumerate([{"is_flagged": True}, {"is_merged": True}, {"is_available": False}, {}]):
+        lake.board_row(f"e{number}", f"org/{number}", 0.9 - number / 10, **flags)
+    select = "select model_id, rank, selected_rank from top_models('small', "
+    assert ask(select + "with_flagged := false)")[0] == ("org/1", 2, 1)
+    assert [row[0] for row in ask(select + "with_merges := false)")] == ["org/0", "org/2", "org/3"]
+    assert [row[0] for row in ask(select + "with_unavailable := false)")] == ["org/0", "org/1", "org/3"]
+
+
+def test_best_by_size_has_one_model_a_bracket_and_none_of_unknown_size(zoo: Lake, ask: Ask) -> None:
+    select = "select above_b, up_to_b, model_id, n_models from best_by_size('small'"
+    assert ask(select + ")") == [
+        (0, 1, "fr/g", 1), (2, 4, "xx/d", 1), (4, 9, "cn/b", 3), (40, 80, "fr/a", 2),
+    ]  # fmt: skip
+    assert ask(select + ", bounds := [8, 3])") == [(0, 3, "xx/d", 2), (3, 8, "cn/b", 3), (8, None, "fr/a", 2)]
+    assert ask(select + ", as_of := timestamptz '2026-01-01 02:00+00')") == [(4, 9, "cn/b", 1), (40, 80, "fr/a", 1)]
+
+
+def test_size_front_has_no_model_that_another_one_beats_at_its_size(zoo: Lake, ask: Ask) -> None:
+    assert ask("select model_id from size_front('small')") == [("fr/g",), ("xx/d",), ("cn/b",), ("fr/a",)]
+    zoo.commit("xx/twin", params_b=7.0)
+    zoo.done("twin", "xx/twin", scores=0.85)  # as good as cn/b and of its size: one stands for both
+    assert ask("select model_id from size_front('small')") == [("fr/g",), ("xx/d",), ("cn/b",), ("fr/a",)]
+
+
+def test_top_shares_tell_who_held_the_top_of_each_month_as_it_stood_then(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.add("organizations", "o", [
+        {"organization": "cn", "display_name": "Cn", "country": "CN", "declared_at": START}
+    ])  # fmt: skip
+    month = 31 * 24
+    for model, score, hours in [("us/a", 0.5, 1), ("cn/a", 0.4, 2), ("cn/b", 0.6, month), ("cn/c", 0.7, 2 * month)]:
+        lake.commit(model, hours=hours - 1)
+        lake.done(model[:2] + model[3:], model, scores=score, hours=hours)
+    lake.commit("us/copy", fingerprint="cn/c@r1", hours=2 * month)  # a re-upload gives its owner nothing
+    lake.done("other precision", "us/a", scores=0.45, hours=3, precision="float16")  # nor does a second row
+    shares = ask("select month::varchar, name, n_models, share from top_shares('small', n := 2)")
+    assert shares == [
+        ("2026-01-01", "cn", 1, 0.5), ("2026-01-01", "us", 1, 0.5),
+        ("2026-02-01", "cn", 1, 0.5), ("2026-02-01", "us", 1, 0.5),
+        ("2026-03-01", "cn", 2, 1.0),
+    ]  # fmt: skip
+    countries = ask("select name, n_models from top_shares('small', 2, holder := 'country') where month < '2026-02-01'")
+    assert countries == [("CN", 1), (None, 1)]
+    with pytest.raises(duckdb.Error, match="neither organization nor country"):
+        ask("from top_shares('small', holder := 'planet')")
+
+
+def answer(lake: Lake, evaluation_id: str, n_right: int, n_documents: int = 100) -> None:
+    lake.add("samples", evaluation_id, [
+        {"evaluation_id": evaluation_id, "benchmark": "truth", "task": "truth", "doc_id": i, "doc_hash": str(i),
+         "question_hash": str(i), "filter": "none", "metric": "acc", "value": float(i < n_right), "weight": 1.0,
+         "target": "A", "response": "B"}
+        for i in range(n_documents)
+    ])  # fmt: skip
+
+
+def test_regressions_are_drops_beyond_noise_from_one_complete_commit_to_the_next(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("truth", "truth", n_samples=100)]
+    lake.suite(tasks)
+    right = {"r1": 50, "r2": 80, "r3": 60, "r4": 58}  # 0.20 down with a standard error of 0.063; then 0.02 down
+    for hours, (revision, n_right) in enumerate(right.items()):
+        lake.commit("org/m", revision, hours)
+        lake.done(revision, "org/m", revision, scores=n_right / 100, hours=hours + 9, tasks=tasks)
+        answer(lake, revision, n_right)
+    lake.commit("org/m", "readme", 9, fingerprint="org/m@r4")
+    lake.done("partial", "org/m", "r3", scores=0.0, hours=20, tasks=tasks, replicate=1).pop()
+    columns = "benchmark, revision_before, revision, score_before, score, change, change_stderr, is_approximate"
+    noise = 100 * (0.8 * 0.2 / 100 + 0.6 * 0.4 / 100) ** 0.5
+    step = ("r2", "r3", 80, pytest.approx(60), pytest.approx(-20), pytest.approx(noise, rel=0.02), False)
+    assert ask(f"select {columns} from regressions order by benchmark") == [("average", *step), ("truth", *step)]
+
+
+def test_regressions_without_samples_are_marked_approximate(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("truth", "truth", n_samples=100)]
+    lake.suite(tasks)
+    for hours, score in enumerate([0.9, 0.5]):
+        lake.commit("org/m", f"r{hours}", hours)
+        lake.done(f"e{hours}", "org/m", f"r{hours}", scores=score, hours=hours + 9, tasks=tasks)
+    found = ask("select benchmark, revision, change, is_approximate from regressions order by benchmark")
+    assert found == [("average", "r1", -40, True), ("truth", "r1", -40, True)]
+
+
+def test_rank_shifts_place_anew_the_models_that_both_suites_have(lake: Lake, ask: Ask) -> None:
+    for suite in ("leaderboard-v1", "leaderboard-v2"):
+        lake.suite(suite=suite, version=suite)
+    scores = {"a": (0.9, 0.2), "b": (0.8, 0.7), "c": (0.7, 0.6), "only-v1": (0.85, None), "only-v2": (None, 0.65)}
+    for model, of_suites in scores.items():
+        lake.commit(f"org/{model}")
+        for suite, score in zip(("leaderboard-v1", "leaderboard-v2"), of_suites, strict=True):
+            if score is not None:
+                known = {"suite": suite, "suite_version": suite}
+                lake.done(f"{model} {suite}", f"org/{model}", scores=score, **known)
+    lake.done("worse", "org/b", scores=0.1, precision="float16", suite="leaderboard-v2", suite_version="leaderboard-v2")
+    lake.commit("copy/a", fingerprint="org/a@r1", hours=1)
+    shifts = [("org/a", 1, 3, 2), ("org/b", 2, 1, -1), ("org/c", 3, 2, -1)]
+    assert ask("select model_id, rank_a, rank_b, shift from rank_shifts order by shift desc, model_id") == shifts
+    turned = ask("select model_id, shift from shifts_between('leaderboard-v2', 'leaderboard-v1')")
+    assert turned == [("org/b", 1), ("org/c", 1), ("org/a", -2)]
+
+
+def test_identical_weights_tell_who_had_them_first(lake: Lake, ask: Ask) -> None:
+    lake.commit("org/m", "r1", 0, weights_hash="w", fingerprint="one")
+    lake.commit("org/m", "r2", 9, weights_hash="w", fingerprint="two")
+    lake.commit("copy/m", "c1", 5, weights_hash="w", fingerprint="one")
+    lake.commit("copy/renamed", "c1", 6, weights_hash="w", fingerprint="three")
+    lake.commit("late/m", "l1", 7, weights_hash="w", fingerprint="two", state="rejected")
+    lake.commit("org/other", weights_hash="v")
+    lake.commit("org/unknown", weights_hash=None)
+    columns = "model_id, revision, is_first, first_model_id, has_same_files, n_models"
+    assert ask(f"select {columns} from identical_weights order by 1") == [
+        ("copy/m", "c1", False, "org/m", True, 3),
+        ("copy/renamed", "c1", False, "org/m", False, 3),
+        ("org/m", "r2", True, "org/m", True, 3),
+    ]  # fmt: skip
+
+
+def test_costs_keep_what_is_metered_apart_from_what_is_estimated(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.done("metered", "org/m")
+    lake.attempt("metered", "completed", energy_kwh=2.0)
+    lake.done("estimated", "org/m", "r2")
+    lake.attempt("estimated", "completed")  # half an hour on 2 GPUs
+    lake.done("both", "org/n")
+    lake.attempt("both", "timeout", 1, energy_kwh=1.0)
+    lake.attempt("both", "completed", 2, gpus=4)
+    lake.done("cpu", "org/n", "r2")
+    lake.attempt("cpu", "completed", gpus=0)
+    lake.board_row("board", "org/old", co2_kg=3.5)
+    costs = ask("select evaluation_id, energy_kwh, estimated_kwh, co2_kg, estimated_co2_kg from costs order by 1")
+    expected = [
+        ("board", None, None, 3.5, None), ("both", 1.0, 1.4, 0.2698, 1.4 * 0.2698), ("cpu", None, None, None, None),
+        ("estimated", None, 0.7, None, 0.7 * 0.2698), ("metered", 2.0, None, 2 * 0.2698, None),
+    ]  # fmt: skip
+    assert [row[0] for row in costs] == [row[0] for row in expected]
+    for found, wanted in zip(costs, expected, strict=True):
+        assert found[1:] == pytest.approx(wanted[1:])
+    models = ask("select model_id, evaluations, attempts, energy_kwh, estimated_kwh from model_costs order by 1")
+    assert [row[:3] for row in models] == [("org/m", 2, 2), ("org/n", 2, 3), ("org/old", 1, 0)]
+    assert models[0][3:] == pytest.approx((2.0, 0.7)) and models[1][3:] == pytest.approx((1.0, 1.4))
+
+
+def test_benchmark_costs_share_out_time_and_gpus(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for evaluation, gpus in (("one", 2), ("two", 4)):
+        for row in lake.done(evaluation, f"org/{evaluation}"):
+            row["benchmark_s"] = 900.0 if row["benchmark"] == "arc" else 2700.0
+        lake.attempt(evaluation, "failed", 1, gpus=8)
+        lake.attempt(evaluation, "completed", 2, gpus=gpus)
+    lake.done("untimed", "org/untimed")
+    columns = "benchmark, n_evaluations, mean_elapsed_s, elapsed_s, share, mean_gpu_hours, gpu_hours, estimated_kwh"
+    assert ask(f"select {columns} from benchmark_costs order by 1") == [
+        ("arc", 2, 900.0, 1800.0, 0.25, 0.75, 1.5, pytest.approx(1.05)),
+        ("truth", 2, 2700.0, 5400.0, 0.75, 2.25, 4.5, pytest.approx(3.15)),
+    ]
+
+
+def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    reasons = {
+        "a": "org/a: tried to allocate 2.50 GiB at /scratch/job.1/x",
+        "b": "org/b: tried to allocate 12 GiB at /home/x/y",
+        "c": "no tokenizer",
+        "d": None,
+    }
+    for number, (name, reason) in enumerate(reasons.items(), 1):
+        lake.planned(name, f"org/{name}")
+        lake.attempt(name, "failed" if name != "d" else "timeout", reason=reason, ended_at=after(number))
+    columns = "attempt_state, cause, n_evaluations, n_models, n_open, evaluation_id, log"
+    assert ask(f"select {columns} from failure_causes order by n_evaluations desc, cause") == [
+        ("failed", "<model>: tried to allocate N GiB at <path>", 2, 2, 0, "b", "runs/b/all/1/log.txt"),
+        ("timeout", "no reason known", 1, 1, 1, "d", "runs/d/all/1/log.txt"),
+        ("failed", "no tokenizer", 1, 1, 0, "c", "runs/c/all/1/log.txt"),
+    ]

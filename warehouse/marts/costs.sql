@@ -1,4 +1,5 @@
--- One row per evaluation: what it has cost so far.
+-- One row per evaluation: what it has cost so far. What is metered and what is estimated stand apart and add up: energy is
+-- estimated for those attempts whose energy the cluster does not account.
 with
 evaluations as (
     select * from main.evaluations
@@ -12,12 +13,34 @@ commits as (
     from main.commits
 ),
 
-costs as (
+unmetered as (
+    select
+        evaluation_id,
+        sum(elapsed_s * gpus order by shard, attempt) filter (where energy_kwh is null) / 3600 as gpu_hours
+    from main.attempts
+    group by evaluation_id
+),
+
+estimated as (
     select
         evaluations.*,
-        commits.params_b
+        main.estimate_kwh(
+            case
+                when unmetered.evaluation_id is not null then unmetered.gpu_hours
+                when evaluations.energy_kwh is null then evaluations.gpu_hours
+            end
+        ) as estimated_kwh
     from evaluations
-    left join commits on evaluations.model_id = commits.model_id and evaluations.revision = commits.revision
+    left join unmetered on evaluations.evaluation_id = unmetered.evaluation_id
+),
+
+costs as (
+    select
+        estimated.*,
+        main.co2_of_kwh(estimated.estimated_kwh) as estimated_co2_kg,
+        commits.params_b
+    from estimated
+    left join commits on estimated.model_id = commits.model_id and estimated.revision = commits.revision
 )
 
 select * from costs

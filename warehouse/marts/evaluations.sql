@@ -37,7 +37,7 @@ joined as (
         coalesce(outcomes.elapsed_s, spent.elapsed_s) as elapsed_s,
         coalesce(outcomes.gpu_hours, spent.gpu_hours) as gpu_hours,
         coalesce(spent.energy_kwh, outcomes.energy_kwh) as energy_kwh,
-        imports.co2_kg,
+        coalesce(imports.co2_kg, main.co2_of_kwh(coalesce(spent.energy_kwh, outcomes.energy_kwh))) as co2_kg,
         outcomes.finished_at
     from evaluations
     left join outcomes on evaluations.evaluation_id = outcomes.evaluation_id

@@ -1,0 +1,67 @@
+-- One row per month and organisation or country that has models among the top n: how many, of the ranking as it stood at the
+-- end of the month. One row of the ranking counts per model, its best one, and of identical weights the model that was run:
+-- a re-upload is nobody's achievement. Parameters: $suite, $n, $holder ('organization' or 'country'), $era.
+with
+candidates as (
+    select candidates.*
+    from main.candidates as candidates
+    where
+        candidates.suite = $suite
+        and case when $era is null then candidates.is_current_era else candidates.era = $era end
+),
+
+span as (
+    select
+        date_trunc('month', min(known_at) at time zone 'UTC') as first_month,
+        date_trunc('month', max(known_at) at time zone 'UTC') as last_month
+    from candidates
+),
+
+months as (
+    select unnest(generate_series(first_month, last_month, interval 1 month)) as month
+    from span
+),
+
+ranks as (
+    select
+        months.month,
+        ranks.*
+    from months
+    cross join
+        lateral (
+            select * from main.ranks_as_of((months.month + interval 1 month - interval 1 microsecond) at time zone 'UTC')
+        ) as ranks
+    where ranks.suite = $suite and case when $era is null then ranks.is_current_era else ranks.era = $era end
+),
+
+best_rows as (
+    select * from ranks
+    qualify
+        row_number() over (partition by month, evaluation_id order by rank) = 1
+        and row_number() over (partition by month, model_id order by rank) = 1
+),
+
+top as (
+    select
+        *,
+        case $holder
+            when 'organization' then organization
+            when 'country' then country
+            else error('neither organization nor country')
+        end as name
+    from best_rows
+    qualify row_number() over (partition by month order by rank) <= $n
+),
+
+shares as (
+    select
+        cast(top.month as date) as month,
+        top.name,
+        count(*) as n_models,
+        count(*) / sum(count(*)) over (partition by top.month) as share
+    from top
+    group by top.month, top.name
+    order by top.month, n_models desc, top.name nulls last
+)
+
+select * from shares

@@ -1,0 +1,55 @@
+-- One row per suite and benchmark: what it takes of an evaluation, from those that are done and whose time is known. Energy is
+-- not metered by benchmark: it is estimated from the GPU-hours, at the GPUs of the evaluation's largest completed attempt.
+with
+evaluations as (
+    select
+        evaluation_id,
+        suite
+    from main.evaluations
+),
+
+timed as (
+    select
+        evaluation_id,
+        benchmark,
+        max(benchmark_s) as elapsed_s
+    from main.task_scores
+    where benchmark_s is not null
+    group by evaluation_id, benchmark
+),
+
+devices as (
+    select
+        evaluation_id,
+        max(gpus) as gpus
+    from main.attempts
+    where state = 'completed'
+    group by evaluation_id
+),
+
+summed as (
+    select
+        evaluations.suite,
+        timed.benchmark,
+        count(*) as n_evaluations,
+        avg(timed.elapsed_s order by timed.evaluation_id) as mean_elapsed_s,
+        sum(timed.elapsed_s order by timed.evaluation_id) as elapsed_s,
+        avg(timed.elapsed_s * devices.gpus order by timed.evaluation_id) / 3600 as mean_gpu_hours,
+        sum(timed.elapsed_s * devices.gpus order by timed.evaluation_id) / 3600 as gpu_hours
+    from timed
+    inner join evaluations on timed.evaluation_id = evaluations.evaluation_id
+    left join devices on timed.evaluation_id = devices.evaluation_id
+    where evaluations.suite is not null
+    group by evaluations.suite, timed.benchmark
+),
+
+benchmark_costs as (
+    select
+        *,
+        elapsed_s / nullif(sum(elapsed_s) over (partition by suite), 0) as share,
+        main.estimate_kwh(gpu_hours) as estimated_kwh,
+        main.co2_of_kwh(estimated_kwh) as estimated_co2_kg
+    from summed
+)
+
+select * from benchmark_costs
