@@ -47,9 +47,7 @@ imports = typer.Typer(
 
 @imports.command(
     "board",
-    epilog=example(
-        "nightboard import board open-llm-leaderboard/contents --store nightboard-store --era math-parser-fix"
-    ),
+    epilog=example("nightboard import board open-llm-leaderboard/contents --store nightboard-store --era math-verify"),
 )
 def import_board_command(
     table: Annotated[

@@ -155,6 +155,8 @@ def print_board_import(done: BoardImport, disagreements: Result, form: Format) -
         f"{'' if done.is_new else ' (all of them were here before)'}; {done.n_without_sha} without a commit, "
         f"{len(done.left_out)} left out, {count(len(disagreements.rows), 'score')} in disagreement."
     )
+    if done.n_imported:
+        ui.say(f"To see them: nightboard rank --suite {done.suite} --era {done.era}, with the same --store or --board.")
 
 
 def print_results_import(done: ResultsImport, form: Format) -> None:

@@ -63,7 +63,8 @@ def _print_models(ui: Terminal, row: Mapping[str, Any], models: Result, top: int
     titles = ["model", "theirs", "ours", "shift", "their rank", "our rank", "their score", "our average"]
     cells = [
         (
-            each["model_id"], str(each["their_place"]), str(each["our_place"]), f"{each['shift']:+d}",
+            each["model_id"], str(each["their_place"]), str(each["our_place"]),
+            f"{each['shift']:+d}" if each["shift"] else "0",
             str(each["their_rank"]), str(each["our_rank"]),
             "" if each["their_score"] is None else f"{each['their_score']:.2f}", f"{each['our_average']:.2f}",
         )
