@@ -253,8 +253,10 @@ def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
     root = find_store(board, store)
     if not root.lake.is_dir():
         raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
-    result = build(root.lake, root.warehouse, utc_now())
-    Terminal().say(f"{result.path} built in {duration(result.elapsed_s)}.")
+    ui = Terminal()
+    with ui.show_work() as report:
+        result = build(root.lake, root.warehouse, utc_now(), report)
+    ui.say(f"{result.path} built in {duration(result.elapsed_s)}.")
 
 
 @app.command("rank", epilog=example("nightboard rank --board quickstart --top 10 --format markdown"))

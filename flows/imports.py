@@ -83,7 +83,8 @@ def import_board_command(
     with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None)) as tables:
         done = import_board(root, tables, declared, era, name, now)
     if done.n_imported and not is_current(root.lake, root.warehouse):
-        build(root.lake, root.warehouse, now)
+        with Terminal().show_work() as report:
+            build(root.lake, root.warehouse, now, report)
     disagreements = Result([], [])
     if done.n_imported:
         with connect(root.warehouse) as connection:
@@ -125,7 +126,8 @@ def import_results_command(
         for done in import_results(root, paths, choose_suites(board, suite), now):
             progress.update(bar, completed=done.n_read, total=done.n_files)
     if done.imported and not is_current(root.lake, root.warehouse):
-        build(root.lake, root.warehouse, now)
+        with Terminal().show_work() as report:
+            build(root.lake, root.warehouse, now, report)
     print_results_import(done, form)
     if done.left_out:
         raise typer.Exit(3)
@@ -172,7 +174,8 @@ def import_ranking_command(
         date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
     )  # fmt: skip
     if done.n_imported and not is_current(root.lake, root.warehouse):
-        build(root.lake, root.warehouse, now)
+        with Terminal().show_work() as report:
+            build(root.lake, root.warehouse, now, report)
     print_ranking_import(done, report_ranking(root, done, suite, era), form, top)
     if done.left_out:
         raise typer.Exit(3)

@@ -126,7 +126,9 @@ def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> lis
 
 def rebuild(night: Night) -> None:
     """Build the warehouse where the lake has grown."""
-    if result := night.board.rebuild(utc_now()):
+    with night.ui.show_work() as show:
+        result = night.board.rebuild(utc_now(), show)
+    if result:
         night.ui.step(f"Rebuild: {result.path.name} in {duration(result.elapsed_s)}.")
     else:
         night.ui.step("Rebuild: nothing new since the current build.")

@@ -5,17 +5,19 @@ Owns how things look, never what happens. Every text that came from outside is e
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nightboard.tasks.records import Job, Plan, Shard, Skip
+from nightboard.warehouse.builds import Report
 
 
 def make_console() -> Console:
@@ -52,6 +54,19 @@ class Terminal:
             TimeElapsedColumn(),
         )
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    @contextlib.contextmanager
+    def show_work(self) -> Iterator[Report]:
+        """One bar for each kind of work; call what it yields with the kind, what is done, and of how much."""
+        bars: dict[str, TaskID] = {}
+        with self.progress() as progress:
+
+            def report(what: str, done: int, total: int) -> None:
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=total)
+                progress.update(bars[what], completed=done)
+
+            yield report
 
     def show_plan(self, plan: Plan) -> None:
         """The plan as a person reads it: what runs, what does not and why."""

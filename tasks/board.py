@@ -27,6 +27,7 @@ from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
+from nightboard.warehouse.builds import Report
 from nightboard.warehouse.schema import COMMITS, MODELS, Table
 
 
@@ -144,11 +145,11 @@ class OpenBoard:
         """Record what the profiles declare."""
         declare(self.store, suites, self.bundle.organizations, now)
 
-    def rebuild(self, now: datetime) -> BuildResult | None:
+    def rebuild(self, now: datetime, report: Report | None = None) -> BuildResult | None:
         """Build the warehouse from the lake; None when the current build has read the same files."""
         if is_current(self.store.lake, self.store.warehouse):
             return None
-        return build(self.store.lake, self.store.warehouse, now)
+        return build(self.store.lake, self.store.warehouse, now, report)
 
 
 def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:

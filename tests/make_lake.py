@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from nightboard.tasks.store import write_parquet
 from nightboard.warehouse.schema import LAKE_TABLES
 
@@ -44,6 +46,18 @@ SMALL_SUITE = [
     declare_task("arc", "arc_hard", benchmark_position=1, task_lower_bound=0.25),
     declare_task("truth", "truth", benchmark_position=2),
 ]
+
+
+def read_build(path: Path) -> dict[str, list[Any]]:
+    """Everything that a build holds, but for its own name and files."""
+    with duckdb.connect(str(path), read_only=True) as con:
+        tables = con.execute("select table_schema, table_name from information_schema.tables").fetchall()
+        queries = {
+            f"{schema}.{name}": f"from {schema}.{name}" + " order by all" * (schema == "kept" or name == "samples")
+            for schema, name in sorted(tables)
+            if not name.startswith("build_")
+        }
+        return {name: con.execute(query).fetchall() for name, query in queries.items()}
 
 
 class Lake:

@@ -18,6 +18,7 @@ import duckdb
 from nightboard.warehouse import ddl, marts_schema, models
 from nightboard.warehouse.builds import (
     NoBuildError,
+    Report,
     current_build,
     lock_builds,
     name_build,
@@ -25,6 +26,7 @@ from nightboard.warehouse.builds import (
     temporary_build,
 )
 from nightboard.warehouse.compact import compact, remove_replaced
+from nightboard.warehouse.kept import Keeper, list_sample_files
 from nightboard.warehouse.lake import LakeError, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS
@@ -49,17 +51,18 @@ class BuildResult:
     elapsed_s: float
 
 
-def build(lake: Path, warehouse: Path, now: datetime) -> BuildResult:
+def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult:
     """Build a warehouse from all files of the lake and make it the current one.
 
+    `report` is told of long work.
     Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
     """
     started, build_id = time.monotonic(), name_build(now)
     with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
         try:
-            compact(lake)
+            compact(lake, report)
             files = list_files(lake)
-            rows = _fill(temporary, lake, files, build_id, now)
+            rows = _fill(temporary, lake, files, build_id, now, report)
             path = publish_build(temporary, warehouse, build_id)
             remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
@@ -92,12 +95,13 @@ def list_files(lake: Path) -> Files:
     return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
 
 
-def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime) -> dict[str, int]:
+def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime, report: Report | None) -> dict[str, int]:
     """Make everything that a build holds in the new file `path`; rows by table of main."""
     with duckdb.connect(str(path), config=ddl.OFFLINE) as con:
         con.execute("set TimeZone = 'UTC'")
         _attach_lake(con, lake.resolve(), files)
-        tables = [*_run_models(con), *create_wide_tables(con)]
+        with Keeper(con, lake.resolve(), path.parent, report) as keeper:
+            tables = [*_run_models(con, keeper), *create_wide_tables(con)]
         tables += [ddl.create_samples_view(con, lake.resolve(), files["samples"])]
         tables += _record_build(con, lake.resolve(), files, build_id, now)
         for macro in models.load_macros(models.SQL_FOLDER):
@@ -117,9 +121,10 @@ def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> No
     con.execute("attach ':memory:' as staging")
     for name, table in LAKE_TABLES.items():
         ddl.create_lake_view(con, table, lake, files[name])
+    list_sample_files(con, lake, files[SAMPLES.name])
 
 
-def _run_models(con: duckdb.DuckDBPyConnection) -> list[Table]:
+def _run_models(con: duckdb.DuckDBPyConnection, keeper: Keeper) -> list[Table]:
     """Run all SQL models in order; the tables of main that came out."""
     made = []
     for model in models.load_models(models.SQL_FOLDER):
@@ -130,7 +135,10 @@ def _run_models(con: duckdb.DuckDBPyConnection) -> list[Table]:
         if model.schema == "main" and table is None:
             raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
         try:
-            ddl.create_table(con, model.schema, model.name, model.sql, table)
+            if model.is_kept:
+                keeper.make(model)
+            else:
+                ddl.create_table(con, model.schema, model.name, model.sql, table)
         except duckdb.Error as error:
             raise models.ModelError(f"model {model.key}: {error}") from error
         made += [table] if table else []

@@ -10,12 +10,15 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 POINTER = "current.duckdb"
 KEPT_BUILDS = 3
+
+Report = Callable[[str, int, int], None]
+"""Called during long work: what is done, how much of it, and of how much."""
 
 
 class NoBuildError(Exception):

@@ -12,14 +12,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.warehouse.builds import kept_builds, sync
+from nightboard.warehouse.builds import Report, kept_builds, sync
 from nightboard.warehouse.ddl import OFFLINE, literal, quote, select_files
 from nightboard.warehouse.lake import COMPACTED, SOURCES_KEY, Listing, list_written, read_listing
 from nightboard.warehouse.schema import IMPORTED_SCORES, IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, TASK_SCORES, Table
@@ -35,13 +35,11 @@ _VOUCHED_BY = {
     IMPORTED_SCORES.name: (IMPORTS.name,),
 }
 
-Report = Callable[[str, int, int], None]
-
 
 def compact(lake: Path, report: Report | None = None) -> int:
     """Join the small files of every table that has many; the number of large files written.
 
-    `report` is told the table, and how many of its files are done of how many. Call it under the lock of builds.
+    `report` is told how many files of a table are done of how many. Call it under the lock of builds.
     """
     n_written = 0
     for table in LAKE_TABLES.values():
@@ -52,7 +50,7 @@ def compact(lake: Path, report: Report | None = None) -> int:
             _write(lake / table.name, table, batch)
             n_written, done = n_written + 1, done + len(batch)
             if report:
-                report(table.name, done, len(sources))
+                report(f"compact {table.name}", done, len(sources))
     return n_written
 
 

@@ -69,6 +69,15 @@ def list_written(lake: Path, table: str) -> set[str]:
     return {name.removesuffix(".parquet") for name in listing.small | listing.replaced}
 
 
+def read_holders(lake: Path, table: str) -> dict[str, str]:
+    """Every file of a table that was ever written, without its suffix, and the file that holds its rows now."""
+    listing = read_listing(lake, table)
+    held = {file: file for file in listing.small}
+    live = set(listing.live)
+    held |= {source: large for large, sources in listing.large.items() if large in live for source in sources}
+    return {file.removesuffix(".parquet"): held[file] for file in sorted(held) if not file.startswith(f"{COMPACTED}/")}
+
+
 def is_written(lake: Path, table: str, name: str) -> bool:
     """Whether the file `name`.parquet of a table was ever written, compacted since or not."""
     file = f"{name}.parquet"

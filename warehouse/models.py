@@ -53,9 +53,15 @@ class Model:
         return re.sub(r"--.*", "", self.sql).strip()
 
     @property
+    def is_kept(self) -> bool:
+        """Whether it works on samples, which are many: its rows are carried over from build to build (see kept.py)."""
+        return "lake.samples" in self.code
+
+    @property
     def references(self) -> set[str]:
         """Names of the models it reads or calls."""
-        return {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
+        found = {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
+        return found | {"staging.sample_inputs"} if self.is_kept else found
 
 
 def load_models(folder: Path = SQL_FOLDER) -> list[Model]:

@@ -127,11 +127,11 @@ def test_every_table_and_column_of_main_has_a_comment(store: Path) -> None:
     result = build(store / "lake", store / "warehouse", START)
     with duckdb.connect(str(result.path), read_only=True) as con:
         tables = con.execute(
-            "select table_name, comment from duckdb_tables() union all"
+            "select table_name, comment from duckdb_tables() where schema_name = 'main' union all"
             " select view_name, comment from duckdb_views() where not internal"
         ).fetchall()
         columns = con.execute(
-            "select table_name, column_name, comment from duckdb_columns() where not internal"
+            "select table_name, column_name, comment from duckdb_columns() where schema_name = 'main' and not internal"
         ).fetchall()
     assert {name for name, _ in tables} == {*MODEL_TABLES, "samples", "small", "build_files", "build_info"}
     assert [row for row in [*tables, *columns] if not row[-1]] == []

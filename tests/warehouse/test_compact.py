@@ -8,12 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
-from make_lake import START, Lake, after
+from make_lake import START, Lake, after, read_build
 
 from nightboard.tasks.history import read_table
 from nightboard.tasks.store import Store, write_parquet
@@ -64,17 +62,6 @@ def rows_of(store: Store) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def tables_of(path: Path) -> dict[str, list[Any]]:
-    """Everything that analysts see of a build, but for its own name and files."""
-    with duckdb.connect(str(path), read_only=True) as con:
-        names = [row[0] for row in con.execute("select table_name from information_schema.tables").fetchall()]
-        return {
-            name: con.execute(f"select * from {name} order by all").fetchall()
-            for name in sorted(names)
-            if not name.startswith("build_")
-        }
-
-
 def test_rows_and_names_are_what_they_were(store: Store) -> None:
     rows, written = rows_of(store), {name: list_written(store.lake, name) for name in LAKE_TABLES}
     assert compact(store.lake) > 0
@@ -98,10 +85,10 @@ def test_one_evaluation_is_read_from_large_files_and_small_ones(store: Store, la
 
 
 def test_a_build_gives_the_same_tables_before_and_after(store: Store) -> None:
-    before = tables_of(build(store.lake, store.warehouse, START).path)
+    before = read_build(build(store.lake, store.warehouse, START).path)
     with lock_builds(store.warehouse):
         compact(store.lake)
-    assert tables_of(build(store.lake, store.warehouse, after(1)).path) == before
+    assert read_build(build(store.lake, store.warehouse, after(1)).path) == before
 
 
 def test_compacting_twice_changes_nothing(store: Store) -> None:

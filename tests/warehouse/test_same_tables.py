@@ -8,11 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_lake import SMALL_SUITE, START, Lake, after
+from make_lake import SMALL_SUITE, START, Lake, after, read_build
 
 from nightboard.tasks.store import write_parquet
 from nightboard.warehouse import compact as compaction
@@ -62,17 +61,8 @@ def draw_lake(evaluations: list[tuple[int, str, tuple[float, ...], int, str, str
     return lake
 
 
-def tables_of(path: Path) -> dict[str, list[Any]]:
-    """Everything that analysts see of a build, but for its own name and files."""
-    with duckdb.connect(str(path), read_only=True) as con:
-        names = [row[0] for row in con.execute("select table_name from information_schema.tables").fetchall()]
-        queries = {name: f"from {name}" for name in sorted(names) if not name.startswith("build_")}
-        queries["samples"] = "from samples order by all"  # a view has no order
-        return {name: con.execute(query).fetchall() for name, query in queries.items()}
-
-
 def build_tables(lake: Path) -> dict[str, list[Any]]:
-    return tables_of(build(lake, lake.parent / "warehouse", START).path)
+    return read_build(build(lake, lake.parent / "warehouse", START).path)
 
 
 @settings(max_examples=6, deadline=None)
@@ -116,4 +106,4 @@ def test_rows_that_came_in_many_nights_or_in_one_give_the_same_tables(tmp_path: 
     for n_done in range(2, len(evaluations) + 1, 2):
         draw_lake(evaluations[:n_done]).write(tmp_path / "nights" / "lake")
         night = build(tmp_path / "nights" / "lake", tmp_path / "nights" / "warehouse", after(n_done))
-    assert tables_of(night.path) == build_tables(draw_lake(evaluations).write(tmp_path / "once" / "lake"))
+    assert read_build(night.path) == build_tables(draw_lake(evaluations).write(tmp_path / "once" / "lake"))

@@ -1,0 +1,176 @@
+"""What is computed from samples is carried over from build to build, and a build never shows it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make_lake import Lake, Row, after, declare_task, read_build
+
+from nightboard.tasks.store import write_parquet
+from nightboard.warehouse import compact as compaction
+from nightboard.warehouse import kept, models
+from nightboard.warehouse.build import build
+from nightboard.warehouse.schema import OUTCOMES, SAMPLES, TASK_SCORES
+
+# One task of two metrics, two that share questions: both models that work on samples have rows.
+SUITE = [
+    declare_task("arc", "arc_easy", metrics=["acc", "acc_norm"]),
+    declare_task("gpqa", "gpqa_a", benchmark_position=2, aggregate="pooled", independent_share=0.5),
+    declare_task("gpqa", "gpqa_b", benchmark_position=2, aggregate="pooled", independent_share=0.5),
+]
+
+
+def sample_rows(evaluation_id: str, seed: int) -> list[Row]:
+    return [
+        {
+            "evaluation_id": evaluation_id, "benchmark": task["benchmark"], "task": task["task"], "doc_id": doc,
+            "doc_hash": f"{task['task']}{doc}", "question_hash": f"q{doc}", "filter": "none", "metric": metric,
+            "value": float((seed >> doc) % 2), "weight": 1.0, "target": "A", "response": "B",
+        }
+        for task in SUITE for metric in task["metrics"] for doc in range(4)
+    ]  # fmt: skip
+
+
+def add_evaluation(lake: Lake, number: int, seed: int | None = None) -> None:
+    lake.commit(f"org/m{number}", hours=number)
+    lake.done(f"e{number}", f"org/m{number}", tasks=SUITE, hours=number)
+    lake.add("samples", f"e{number}", sample_rows(f"e{number}", number + 1 if seed is None else seed))
+
+
+class Site:
+    """A store that is built again and again; `computed` says over how many evaluations the last build worked."""
+
+    def __init__(self, root: Path, lake: Lake) -> None:
+        self.root, self.lake, self.hours = root, lake, 0
+        self.computed: dict[str, int] = {}
+
+    def build(self, root: Path | None = None) -> dict[str, list[Any]]:
+        self.computed, self.hours = {}, self.hours + 1
+        root = root or self.root
+        done = build(root / "lake", root / "warehouse", after(self.hours), self.report)
+        return read_build(done.path)
+
+    def report(self, what: str, done: int, n_all: int) -> None:
+        self.computed[what] = n_all
+
+    def build_from_scratch(self) -> dict[str, list[Any]]:
+        scratch = self.root / f"scratch {self.hours}"
+        shutil.copytree(self.root / "lake", scratch / "lake")
+        return self.build(scratch)
+
+
+@pytest.fixture
+def site(tmp_path: Path, lake: Lake) -> Site:
+    lake.suite(SUITE)
+    for number in range(4):
+        add_evaluation(lake, number)
+    lake.write(tmp_path / "lake")
+    return Site(tmp_path, lake)
+
+
+ALL = {"compute sample_variances": 4, "compute question_variances": 4}
+
+
+def test_the_second_build_computes_nothing_and_is_the_same(site: Site) -> None:
+    first = site.build()
+    assert site.computed == ALL
+    assert len(first["kept.sample_variances"]) == 4 * 4 and len(first["kept.question_variances"]) == 4 * 2
+    assert site.build() == first
+    assert site.computed == {}
+
+
+def test_a_night_computes_what_is_new_and_gives_what_a_full_build_gives(site: Site) -> None:
+    site.build()
+    add_evaluation(site.lake, 4)
+    add_evaluation(site.lake, 5)
+    site.lake.write(site.root / "lake")
+    night = site.build()
+    assert site.computed == dict.fromkeys(ALL, 2)
+    assert night == site.build_from_scratch()
+    assert site.computed == dict.fromkeys(ALL, 6)
+
+
+def test_compaction_and_a_move_change_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = site.build()
+    monkeypatch.setattr(compaction, "COMPACT_FROM", 2)
+    assert site.build() == first
+    assert not {*ALL} & site.computed.keys() and site.computed["compact samples"] == 4
+    moved = site.root / "moved"
+    for name in ("lake", "warehouse"):
+        shutil.move(site.root / name, moved / name)
+    assert site.build(moved) == first
+    assert site.computed == {}
+    shutil.rmtree(moved / "warehouse")
+    assert site.build(moved) == first
+    assert site.computed == ALL
+
+
+@pytest.mark.parametrize("n_batch", [1, 3])
+def test_batches_of_any_size_give_the_same(site: Site, monkeypatch: pytest.MonkeyPatch, n_batch: int) -> None:
+    first = site.build()
+    shutil.rmtree(site.root / "warehouse")
+    monkeypatch.setattr(kept, "BATCH_EVALUATIONS", n_batch)
+    assert site.build() == first
+
+
+def test_another_declaration_or_recipe_computes_all_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.build()
+    site.lake.suite([row | {"independent_share": None} for row in SUITE], hours=1)
+    del site.lake.files["suites", "v1"][: len(SUITE)]
+    site.lake.write(site.root / "lake")
+    declared = site.build()
+    assert site.computed == ALL
+    assert len(declared["kept.question_variances"]) == 4
+    assert declared == site.build_from_scratch()
+    monkeypatch.setattr(models, "hash_recipe", lambda folder: "another")
+    site.build()
+    assert site.computed == ALL
+
+
+def test_samples_that_come_later_to_a_done_evaluation_count(site: Site) -> None:
+    site.build()
+    more = [row | {"task": "other"} for row in sample_rows("e1", 9)]
+    write_parquet(site.root / "lake" / "samples" / "e1-abc.parquet", SAMPLES, more)
+    night = site.build()
+    assert site.computed == dict.fromkeys(ALL, 1)
+    assert night == site.build_from_scratch()
+
+
+def test_samples_of_an_evaluation_that_is_not_done_are_not_kept(site: Site) -> None:
+    path = site.root / "lake" / "samples" / "e9.parquet"
+    site.lake.planned("e9", "org/m1")
+    site.lake.write(site.root / "lake")
+    write_parquet(path, SAMPLES, sample_rows("e9", 3))
+    site.build()
+    assert site.computed == ALL
+    add_evaluation(site.lake, 9, seed=12)  # collected again, with other answers
+    for table in (TASK_SCORES, OUTCOMES, SAMPLES):
+        rows = site.lake.files[table.name, "e9"]
+        write_parquet(site.root / "lake" / table.name / "e9.parquet", table, rows)
+    night = site.build()
+    assert site.computed == dict.fromkeys(ALL, 1)
+    assert night == site.build_from_scratch()
+
+
+def test_a_file_that_no_evaluation_gave_its_name_makes_everything_new(site: Site) -> None:
+    site.build()
+    path = site.root / "lake" / "samples"
+    (path / "e1.parquet").rename(path / "by-hand.parquet")
+    night = site.build()
+    assert site.computed == ALL
+    assert night["kept.sample_variances"] == site.build_from_scratch()["kept.sample_variances"]
+    (path / "by-hand.parquet").rename(path / "e1.parquet")
+    assert {name: rows for name, rows in site.build().items() if name != "kept.inputs"} == {
+        name: rows for name, rows in night.items() if name != "kept.inputs"
+    }
+
+
+def test_a_build_that_cannot_be_read_is_not_carried_over(site: Site) -> None:
+    site.build()
+    current = (site.root / "warehouse" / "current.duckdb").resolve()
+    current.write_bytes(b"of another version")
+    site.build()
+    assert site.computed == ALL
