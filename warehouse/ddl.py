@@ -99,7 +99,7 @@ def _columns(table: Table) -> str:
 
 def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> Table:
     """Make main.samples: samples stay in the lake's Parquet files, and only those of done evaluations show."""
-    source = f"select {_columns(SAMPLES)} from {read_files(lake, paths)}" if paths else empty_select(SAMPLES)
+    source = select_files(SAMPLES, lake, paths)
     done = "select evaluation_id from main.evaluations where state = 'done'"
     con.execute(f"create view main.samples as select * from ({source}) where evaluation_id in ({done})")
     return SAMPLES

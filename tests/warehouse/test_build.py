@@ -89,6 +89,7 @@ NEW_COLUMNS = {
     "attempts": ["tier", "batch_size", "cluster_state", "exit_code", "energy_kwh", "log_tail"],
     "outcomes": ["energy_kwh"],
     "task_scores": ["benchmark_s"],
+    "samples": ["question_hash"],
 }
 
 
@@ -104,6 +105,8 @@ def test_a_lake_from_before_a_column_still_builds(store: Path, lake: Lake, is_mi
     if is_mixed:
         lake.done("new", "org/m", "r2", energy_kwh=1.5)
         lake.attempt("new", "completed", tier="big", log_tail=["end"], energy_kwh=1.5)
+        lake.samples("new")
+        lake.files["samples", "new"][0]["question_hash"] = "known"
         for (table, name), rows in lake.files.items():
             if name.startswith("new"):
                 write_parquet(store / "lake" / table / f"{name}.parquet", LAKE_TABLES[table], rows)
@@ -115,6 +118,9 @@ def test_a_lake_from_before_a_column_still_builds(store: Path, lake: Lake, is_mi
         assert energy == [("broken", None), ("e", None)] + [("new", 1.5)] * is_mixed
         assert con.execute("select log_tail, reason from failures").fetchall() == [(None, "failed 1")]
         assert con.execute("select distinct benchmark_s from task_scores").fetchall() == [(None,)]
+        assert con.execute("select count(*), count(question_hash) from samples").fetchall() == [
+            (4 + 4 * is_mixed, 1 * is_mixed)
+        ]
 
 
 def test_only_the_build_and_the_pointer_are_left(store: Path) -> None:
