@@ -55,6 +55,7 @@ from nightboard.warehouse.query import (
     list_suites,
     rank,
 )
+from nightboard.warehouse.shell import ShellError
 
 KNOWN_ERRORS = (
     ProfileError,
@@ -68,6 +69,7 @@ KNOWN_ERRORS = (
     NoBuildError,
     QueryError,
     ServerError,
+    ShellError,
     ImportFileError,
     LakeError,
 )

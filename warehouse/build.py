@@ -97,7 +97,7 @@ def list_files(lake: Path) -> Files:
 
 def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime, report: Report | None) -> dict[str, int]:
     """Make everything that a build holds in the new file `path`; rows by table of main."""
-    with duckdb.connect(str(path), config=ddl.OFFLINE) as con:
+    with duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE) as con:
         con.execute("set TimeZone = 'UTC'")
         _attach_lake(con, lake.resolve(), files)
         with Keeper(con, lake.resolve(), path.parent, report) as keeper:

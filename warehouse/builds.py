@@ -69,6 +69,8 @@ def temporary_build(warehouse: Path, build_id: str) -> Iterator[Path]:
 def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
     """Give a finished build its name and point to it; readers see the old one until the last moment."""
     path = warehouse / f"nightboard-{build_id}.duckdb"
+    # Opened for writing by mistake, it would be locked for all other readers.
+    temporary.chmod(temporary.stat().st_mode & 0o444)
     sync(temporary)
     os.replace(temporary, path)
     pointer = warehouse / f".nightboard-{build_id}.tmp-pointer"

@@ -24,6 +24,9 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
 }
 
+# What the oldest DuckDB that the project runs with can read; so the tools of analysts can be older than the builder.
+STORAGE = {"storage_compatibility_version": "v1.4.0"}
+
 _TYPES = {
     pa.string(): "VARCHAR",
     pa.float64(): "DOUBLE",

@@ -36,9 +36,7 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     # Connections of one process to one file share the settings, and these can be set once.
     if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
         con.execute("set global TimeZone = 'UTC'")
-        files = _sample_files(con)
-        # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
-        con.execute("set allowed_paths = ?", [[*files, *(escape_glob(Path(file)) for file in files)]])
+        con.execute("set allowed_paths = ?", [list_readable_files(con)])
         con.execute("set enable_external_access = false")
         con.execute("set lock_configuration = true")
     return con
@@ -128,12 +126,15 @@ def _list(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None
     return sorted(row[0] for row in con.execute(sql, parameters).fetchall())
 
 
-def _sample_files(con: duckdb.DuckDBPyConnection) -> list[str]:
-    return _list(
+def list_readable_files(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Paths of the Parquet files that the view `samples` reads."""
+    files = _list(
         con,
         "select info.lake || '/' || files.path from main.build_files as files, main.build_info as info"
         " where files.lake_table = 'samples'",
     )
+    # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
+    return sorted({*files, *(escape_glob(Path(file)) for file in files)})
 
 
 def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:

@@ -123,6 +123,11 @@ def test_a_lake_from_before_a_column_still_builds(store: Path, lake: Lake, is_mi
         ]
 
 
+def test_a_build_cannot_be_opened_for_writing_by_mistake(store: Path) -> None:
+    result = build(store / "lake", store / "warehouse", START)
+    assert result.path.stat().st_mode & 0o222 == 0
+
+
 def test_only_the_build_and_the_pointer_are_left(store: Path) -> None:
     result = build(store / "lake", store / "warehouse", START)
     names = {path.name for path in (store / "warehouse").iterdir()}

@@ -134,7 +134,7 @@ def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
                 "no table is called leaderbord. Did you mean leaderboard?",
                 "LINE 2: from leaderbord",
                 "             ^^^^^^^^^^",
-                "Tables: attempts, benchmark_scores, ",
+                "Tables: attempts, ",
             ],
         ),
         ("from other.Suits", ["no table is called other.Suits. Did you mean suites?", "LINE 1", "  ", "Tables: "]),
