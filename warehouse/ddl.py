@@ -69,7 +69,7 @@ def select_files(table: Table, folder: Path, paths: Iterable[str]) -> str:
     parts = [empty_select(table)]
     if paths := list(paths):
         parts.append(f"select * from {read_files(folder, paths)}")
-    return f"select {_columns(table)} from ({' union all by name '.join(parts)})"
+    return f"select {_columns(table, 'rows')} from ({' union all by name '.join(parts)}) as rows"
 
 
 def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, paths: tuple[str, ...]) -> None:
@@ -79,9 +79,9 @@ def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, p
 
 def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:
     """Make a table of what one SELECT gives; with a description: its columns in their order, rows ordered by key."""
-    columns = _columns(table) if table else "*"
+    columns = _columns(table, "answer") if table else "*"
     order = f"order by {', '.join(quote(key) for key in table.key)}" if table else ""
-    con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) {order}")
+    con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) as answer {order}")
 
 
 def key_check(table: Table) -> str:
@@ -96,15 +96,18 @@ def count_rows(con: duckdb.DuckDBPyConnection, table: Table) -> int:
     return int(row[0]) if row else 0
 
 
-def _columns(table: Table) -> str:
-    return ", ".join(quote(column.name) for column in table.columns)
+def _columns(table: Table, relation: str) -> str:
+    return ", ".join(f"{relation}.{quote(column.name)}" for column in table.columns)
 
 
 def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> Table:
-    """Make main.samples: samples stay in the lake's Parquet files, and only those of done evaluations show."""
-    source = select_files(SAMPLES, lake, paths)
-    done = "select evaluation_id from main.evaluations where state = 'done'"
-    con.execute(f"create view main.samples as select * from ({source}) where evaluation_id in ({done})")
+    """Make main.samples: samples stay in the lake's Parquet files, and only those of done evaluations show.
+
+    Every column is named with its relation: a macro puts its parameters even into the views that it reads.
+    """
+    done = "select done.evaluation_id from main.evaluations as done where done.state = 'done'"
+    source = f"({select_files(SAMPLES, lake, paths)}) as rows"
+    con.execute(f"create view main.samples as select rows.* from {source} where rows.evaluation_id in ({done})")
     return SAMPLES
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from nightboard.warehouse import schema
 from nightboard.warehouse.marts_schema import CANDIDATES, HISTORY, LEADERBOARD
 from nightboard.warehouse.questions_schema import RANK_SHIFTS
-from nightboard.warehouse.schema import Column, Table
+from nightboard.warehouse.schema import Column, Table, take
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,23 @@ MACROS = {
             " lost first",
             (Parameter("suite_a", "suite A"), Parameter("suite_b", "suite B")),
             RANK_SHIFTS.columns,
+        ),
+        Macro(
+            "document_difficulty",
+            "one row per task and document of a suite's era, hardest first, over the models with samples; of a model"
+            " its newest evaluation, of identical weights one",
+            (_SUITE, Parameter("benchmark", "only this benchmark: much faster than all", "null"), _ERA),
+            (
+                *take(schema.SAMPLES, "benchmark", "task", "doc_id"),
+                Column("n_models", pa.int64(), "models that answered it"),
+                Column("share_right", pa.float64(), "mean score of the document, 0..1: low is hard"),
+                Column(
+                    "discrimination",
+                    pa.float64(),
+                    "point-biserial correlation of the document's score with the models' averages: high where good"
+                    " models get it right and bad ones wrong, negative hints at a wrong target; null: no difference",
+                ),
+            ),
         ),
         Macro(
             "score_by_commit",

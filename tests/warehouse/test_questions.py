@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from statistics import correlation
 from typing import Any
 
 import duckdb
@@ -178,12 +179,12 @@ def test_top_shares_tell_who_held_the_top_of_each_month_as_it_stood_then(lake: L
         ask("from top_shares('small', holder := 'planet')")
 
 
-def answer(lake: Lake, evaluation_id: str, n_right: int, n_documents: int = 100) -> None:
+def answer(lake: Lake, evaluation_id: str, values: Iterable[float], **changes: Any) -> None:
     lake.add("samples", evaluation_id, [
         {"evaluation_id": evaluation_id, "benchmark": "truth", "task": "truth", "doc_id": i, "doc_hash": str(i),
-         "question_hash": str(i), "filter": "none", "metric": "acc", "value": float(i < n_right), "weight": 1.0,
-         "target": "A", "response": "B"}
-        for i in range(n_documents)
+         "question_hash": str(i), "filter": "none", "metric": "acc", "value": float(value), "weight": 1.0,
+         "target": "A", "response": "B"} | changes
+        for i, value in enumerate(values)
     ])  # fmt: skip
 
 
@@ -194,7 +195,7 @@ def test_regressions_are_drops_beyond_noise_from_one_complete_commit_to_the_next
     for hours, (revision, n_right) in enumerate(right.items()):
         lake.commit("org/m", revision, hours)
         lake.done(revision, "org/m", revision, scores=n_right / 100, hours=hours + 9, tasks=tasks)
-        answer(lake, revision, n_right)
+        answer(lake, revision, [i < n_right for i in range(100)])
     lake.commit("org/m", "readme", 9, fingerprint="org/m@r4")
     lake.done("partial", "org/m", "r3", scores=0.0, hours=20, tasks=tasks, replicate=1).pop()
     columns = "benchmark, revision_before, revision, score_before, score, change, change_stderr, is_approximate"
@@ -304,3 +305,36 @@ def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lak
         ("timeout", "no reason known", 1, 1, 1, "d", "runs/d/all/1/log.txt"),
         ("failed", "no tokenizer", 1, 1, 0, "c", "runs/c/all/1/log.txt"),
     ]
+
+
+def test_document_difficulty_finds_hard_and_discriminating_documents(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("truth", "truth"), declare_task("two", "two", metrics=["a", "b"], n_samples=2)]
+    lake.suite(tasks)
+    right = {"worst": [0, 1, 0, 0], "middle": [0, 1, 1, 0], "best": [0, 1, 1, 1]}  # by document
+    for model, values in right.items():
+        lake.commit(f"org/{model}")
+        score = sum(values) / 4
+        lake.done(model, f"org/{model}", scores={"truth": score, "two": score}, tasks=tasks)
+        answer(lake, model, values)
+        answer(lake, model, [0.25] * 4, metric="acc_norm")  # not declared
+        answer(lake, model, [0.25] * 4, filter="strict")
+        for metric, share in (("a", 0.0), ("b", score)):
+            answer(lake, model, [share, 1.0], benchmark="two", task="two", metric=metric)
+    lake.commit("copy/best", fingerprint="org/best@r1", hours=3)
+    lake.commit("org/worst", "r0", hours=-5)
+    for name, older in (("older commit", {"revision": "r0"}), ("older precision", {"precision": "float16"})):
+        lake.done(name, "org/worst", hours=0, scores=0.0, tasks=tasks, **older)
+        answer(lake, name, [1, 1, 1, 1])
+    averages = [25, 50, 75]
+    columns = "task, doc_id, n_models, share_right, discrimination"
+    assert ask(f"select {columns} from document_difficulty('small', benchmark := 'truth')") == [
+        ("truth", 0, 3, 0, None),
+        ("truth", 3, 3, pytest.approx(1 / 3), pytest.approx(correlation([0, 0, 1], averages))),
+        ("truth", 2, 3, pytest.approx(2 / 3), pytest.approx(correlation([0, 1, 1], averages))),
+        ("truth", 1, 3, 1, None),
+    ]
+    assert ask(f"select {columns} from document_difficulty('small') where benchmark = 'two'") == [
+        ("two", 0, 3, pytest.approx(0.25), pytest.approx(1)),  # the mean of its two metrics
+        ("two", 1, 3, 1, None),
+    ]
+    assert ask("from document_difficulty('small', era := 'other')") == []

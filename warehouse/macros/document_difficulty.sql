@@ -1,0 +1,83 @@
+-- One row per document of a suite's era: how many models get it right, and how well it tells good models from bad ones. Only the
+-- declared metrics and filter of each task count; of several metrics their mean. Per model its newest evaluation counts, and
+-- identical weights count once. Parameters: $suite, $benchmark (null: all), $era (null: the current one).
+with
+evaluations as (
+    select
+        leaderboard.evaluation_id,
+        leaderboard.average,
+        evaluations.suite_version
+    from main.leaderboard as leaderboard
+    inner join main.evaluations as evaluations on leaderboard.evaluation_id = evaluations.evaluation_id
+    where
+        leaderboard.suite = $suite
+        and case when $era is null then leaderboard.is_current_era else leaderboard.era = $era end
+    qualify
+        row_number() over (partition by leaderboard.evaluation_id order by leaderboard.rank) = 1
+        and row_number() over (
+            partition by leaderboard.model_id order by leaderboard.finished_at desc nulls last, leaderboard.rank
+        ) = 1
+),
+
+declared as (
+    select
+        suites.suite_version,
+        suites.task,
+        suites.filter,
+        len(suites.metrics) as n_metrics,
+        unnest(suites.metrics) as metric
+    from main.suites as suites
+    where suites.suite = $suite and ($benchmark is null or suites.benchmark = $benchmark)
+),
+
+values_of_metrics as (
+    select
+        samples.evaluation_id,
+        samples.benchmark,
+        samples.task,
+        samples.doc_id,
+        samples.value,
+        evaluations.average,
+        declared.n_metrics
+    from main.samples as samples
+    inner join evaluations on samples.evaluation_id = evaluations.evaluation_id
+    inner join declared
+        on
+            evaluations.suite_version = declared.suite_version
+            and samples.task = declared.task
+            and samples.filter = declared.filter
+            and samples.metric = declared.metric
+),
+
+-- Only where a task has several metrics are they put together first: that is slow over all samples.
+answers as (
+    select * exclude (n_metrics) from values_of_metrics
+    where n_metrics = 1
+    union all by name
+    select
+        several.evaluation_id,
+        any_value(several.benchmark) as benchmark,
+        several.task,
+        several.doc_id,
+        avg(several.value) as value,
+        any_value(several.average) as average
+    from values_of_metrics as several
+    where several.n_metrics > 1
+    group by several.evaluation_id, several.task, several.doc_id
+),
+
+difficulty as (
+    select
+        any_value(answers.benchmark) as benchmark,
+        answers.task,
+        answers.doc_id,
+        count(answers.value) as n_models,
+        avg(answers.value) as share_right,
+        corr(answers.value, answers.average) as correlation,
+        case when isfinite(correlation) then correlation end as discrimination
+    from answers
+    group by answers.task, answers.doc_id
+    order by share_right, answers.task, answers.doc_id
+)
+
+select * from difficulty
