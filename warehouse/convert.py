@@ -1,13 +1,14 @@
 """Turn lm-eval's samples files (JSON lines) into rows of the lake's `samples` table.
 
-Owns the reading of one such file. DuckDB reads it twice, each time only the columns that are needed, which is several
-times faster than any parser of whole lines. Does not judge scores: counts and documents are validated elsewhere.
+Owns the reading of one such file. DuckDB reads it, and of it only the columns that are needed, which is several times
+faster than any parser of whole lines. Does not judge scores: counts and documents are validated elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +31,7 @@ _FIXED = {
 }
 _REQUIRED = ("doc_id", "filter", "metrics", "filtered_resps")
 _LACKS_REQUIRED = """
-select 1 from fixed where doc_id is null or filter is null or metrics is null or filtered_resps is null limit 1
+select 1 from lines where doc_id is null or filter is null or metrics is null or filtered_resps is null limit 1
 """
 
 
@@ -67,40 +68,49 @@ def _read_samples(
     sql = (SQL_FOLDER / "queries" / "samples_of_lines.sql").read_text()
     try:
         with duckdb.connect(config=OFFLINE) as con:
-            metrics = _list_metrics(con, path)
-            _read_scores(con, path, metrics, question_field).create_view("lines")
-            if metrics:
+            if _load_lines(con, path, question_field):
                 for batch in con.sql(sql, params=parameters).to_arrow_reader(_BATCH_ROWS):
                     yield pa.Table.from_batches([batch]).select(SAMPLES.arrow.names).cast(SAMPLES.arrow)
     except duckdb.Error as error:
         raise ConvertError(_find_bad_line(path) or f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _list_metrics(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    """Names of all metrics that any line lists. Raises ConvertError for a line without its fixed columns."""
-    lines = _read_lines(con, path, _FIXED)
-    lines.create_view("fixed")
-    if con.execute(_LACKS_REQUIRED).fetchone():
-        raise ConvertError(_find_bad_line(path) or f"{path}: a line lacks one of {', '.join(_REQUIRED)}.")
-    return [
-        row[0] for row in con.execute("select distinct unnest(metrics) as metric from fixed order by metric").fetchall()
-    ]
+def _load_lines(con: duckdb.DuckDBPyConnection, path: Path, question_field: str | None) -> bool:
+    """Make the table `lines`: the fixed columns, one a metric, and question_hash. Says whether there is any metric.
+
+    Raises ConvertError for a line without its fixed columns.
+    """
+    metrics = _first_metrics(path)
+    while True:
+        _read_lines(con, path, metrics, question_field).create("lines")
+        if con.execute(_LACKS_REQUIRED).fetchone():
+            raise ConvertError(_find_bad_line(path) or f"{path}: a line lacks one of {', '.join(_REQUIRED)}.")
+        found = {row[0] for row in con.execute("select distinct unnest(metrics) from lines").fetchall()}
+        if found <= metrics:
+            return bool(found)
+        # Later lines list others: the file is read once more.
+        metrics |= found
+        con.execute("drop table lines")
 
 
-def _read_scores(
-    con: duckdb.DuckDBPyConnection, path: Path, metrics: list[str], question_field: str | None
+def _first_metrics(path: Path) -> set[str]:
+    """Metrics that the first line lists, which nearly always are those of all lines. What is wrong is found later."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+        return {name for name in json.loads(file.readline())["metrics"] if isinstance(name, str)}
+    return set()
+
+
+def _read_lines(
+    con: duckdb.DuckDBPyConnection, path: Path, metrics: Iterable[str], question_field: str | None
 ) -> duckdb.DuckDBPyRelation:
-    """The fixed columns, one a metric, and question_hash. Documents are long: only their question is ever read."""
-    columns = _FIXED | dict.fromkeys(metrics, "JSON")
-    if question_field is None:
-        return _read_lines(con, path, columns).project("*, cast(null as varchar) as question_hash")
-    field = quote(question_field)
-    lines = _read_lines(con, path, columns | {"doc": f"STRUCT({field} VARCHAR)"})
-    return lines.project(f"* exclude (doc), sha256(doc.{field}) as question_hash")
-
-
-def _read_lines(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]) -> duckdb.DuckDBPyRelation:
-    return con.read_json(escape_glob(path), format="newline_delimited", columns=columns)
+    """Documents are long: only their question is ever read."""
+    columns = _FIXED | dict.fromkeys(sorted(metrics), "JSON")
+    question = "cast(null as varchar)"
+    if question_field is not None:
+        field = quote(question_field)
+        columns, question = columns | {"doc": f"STRUCT({field} VARCHAR)"}, f"sha256(doc.{field})"
+    lines = con.read_json(escape_glob(path), format="newline_delimited", columns=columns)
+    return lines.project(f"* {'exclude (doc)' if question_field else ''}, {question} as question_hash")
 
 
 def _find_bad_line(path: Path) -> str | None:

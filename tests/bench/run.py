@@ -249,6 +249,20 @@ def bench_gpu() -> Iterator[Row]:
         yield from (Row(*row) for row in measure_gpu(batch_size=batch_size))
 
 
+def bench_convert() -> Iterator[Row]:
+    """lm-eval's samples to Parquet, against reading the file, pandas and `datasets`."""
+    from warehouse import measure_convert
+
+    yield from (Row(*row) for row in measure_convert())
+
+
+def bench_rebuild() -> Iterator[Row]:
+    """Full rebuild, its growth when the work doubles, and one more night; NIGHTBOARD_BENCH_EVALUATIONS=4576 for all."""
+    from warehouse import measure_rebuild
+
+    yield from (Row(*row) for row in measure_rebuild())
+
+
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "plan": bench_plan,
     "launch": bench_launch,
@@ -256,6 +270,8 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "makespan": bench_makespan,
     "shards": bench_shards,
     "submit": bench_submit,
+    "convert": bench_convert,
+    "rebuild": bench_rebuild,
     "gpu": bench_gpu,
 }
 
