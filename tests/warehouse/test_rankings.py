@@ -134,10 +134,12 @@ def test_correlations_are_those_of_scipy_with_ties_on_both_sides(lake: Lake, ask
     add_models(lake, [(model, score) for (model, *_), score in zip(truth, ours, strict=True)])
     add_ranking(lake, *((model, None, score) for (model, *_), score in zip(truth, theirs, strict=True)))
     assert len(set(ours)) < 40
-    ((n, rho, low, high, tau, tau_low, tau_high),) = ask(
-        "select n_common, spearman_rho, spearman_low, spearman_high, kendall_tau_b, kendall_low, kendall_high"
-        " from ranking_correlations"
-    )
+    sql = """
+        select n_common, spearman_rho, spearman_low, spearman_high, kendall_tau_b, kendall_low, kendall_high
+        from ranking_correlations
+    """
+    ((n, rho, low, high, tau, tau_low, tau_high),) = ask(sql)
+    assert ask(sql, seed=1) == ask(sql)
     assert n == 40
     assert rho == pytest.approx(stats.spearmanr(ours, theirs).statistic, abs=1e-12)
     assert tau == pytest.approx(stats.kendalltau(ours, theirs, variant="b").statistic, abs=1e-12)

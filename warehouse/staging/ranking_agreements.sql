@@ -1,17 +1,20 @@
 -- One row per external ranking, suite and era with models in common: Spearman's rho as the correlation of mean ranks, and
 -- Kendall's tau-b as concordant less discordant pairs over the geometric mean of the pairs that are no tie on either side.
+-- Sums are of whole numbers, so that they are exact, whatever the order of the rows.
 with
 comparisons as (
     select * from main.ranking_comparisons
 ),
 
-mean_ranks as (
+-- Mean ranks count double; `orders` numbers the two orders that are compared: millions of pairs are grouped by it.
+placed as (
     select
-        ranking,
-        suite,
-        era,
-        their_place + (count(*) over (partition by ranking, suite, era, their_place) - 1) / 2 as their_mean_rank,
-        our_place + (count(*) over (partition by ranking, suite, era, our_place) - 1) / 2 as our_mean_rank
+        *,
+        dense_rank() over (order by ranking, suite, era) as orders,
+        count(*) over (partition by ranking, suite, era, their_place) as their_ties,
+        count(*) over (partition by ranking, suite, era, our_place) as our_ties,
+        2 * their_place + their_ties - 1 as theirs,
+        2 * our_place + our_ties - 1 as ours
     from comparisons
 ),
 
@@ -20,37 +23,24 @@ by_rank as (
         ranking,
         suite,
         era,
+        orders,
         count(*) as n_common,
-        corr(their_mean_rank, our_mean_rank) as rho
-    from mean_ranks
-    group by ranking, suite, era
-),
-
-pairs as (
-    select
-        one.ranking,
-        one.suite,
-        one.era,
-        sign(one.their_place - other.their_place) as theirs,
-        sign(one.our_place - other.our_place) as ours
-    from comparisons as one
-    inner join comparisons as other
-        on
-            one.ranking = other.ranking
-            and one.suite = other.suite
-            and one.era = other.era
-            and one.model_id < other.model_id
+        count(*) * sum(theirs * ours) - sum(theirs) * sum(ours) as covariance,
+        count(*) * sum(theirs * theirs) - sum(theirs) * sum(theirs) as their_variance,
+        count(*) * sum(ours * ours) - sum(ours) * sum(ours) as our_variance,
+        count(*) * count(*) - sum(their_ties) as twice_their_pairs,
+        count(*) * count(*) - sum(our_ties) as twice_our_pairs
+    from placed
+    group by ranking, suite, era, orders
 ),
 
 by_pair as (
     select
-        ranking,
-        suite,
-        era,
-        sum(theirs * ours)
-        / nullif(sqrt(count(*) filter (where theirs != 0)) * sqrt(count(*) filter (where ours != 0)), 0) as tau
-    from pairs
-    group by ranking, suite, era
+        better.orders,
+        sum(sign(worse.our_place - better.our_place)) as concordance
+    from placed as better
+    inner join placed as worse on better.orders = worse.orders and better.their_place < worse.their_place
+    group by better.orders
 ),
 
 agreements as (
@@ -59,11 +49,11 @@ agreements as (
         by_rank.suite,
         by_rank.era,
         by_rank.n_common,
-        case when isfinite(by_rank.rho) then least(greatest(by_rank.rho, -1), 1) end as spearman_rho,
-        case when isfinite(by_pair.tau) then least(greatest(by_pair.tau, -1), 1) end as kendall_tau_b
+        by_rank.covariance / nullif(sqrt(by_rank.their_variance::double * by_rank.our_variance), 0) as spearman_rho,
+        2 * by_pair.concordance / nullif(sqrt(by_rank.twice_their_pairs::double * by_rank.twice_our_pairs), 0)
+            as kendall_tau_b
     from by_rank
-    left join by_pair
-        on by_rank.ranking = by_pair.ranking and by_rank.suite = by_pair.suite and by_rank.era = by_pair.era
+    left join by_pair on by_rank.orders = by_pair.orders
 )
 
 select * from agreements
