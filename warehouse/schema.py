@@ -306,7 +306,9 @@ TASK_SCORES = Table(
         Column("task", _STRING, "lm-eval leaf task"),
         Column("metric", _STRING, "lm-eval metric"),
         Column("filter", _STRING, "lm-eval filter"),
-        Column("value", _DOUBLE, "score as lm-eval reports it (a fraction 0..1 for accuracies)"),
+        Column(
+            "value", _DOUBLE, "score as lm-eval reports it (a fraction 0..1 for accuracies); null: no finite number"
+        ),
         Column("stderr", _DOUBLE, "standard error as lm-eval reports it; null where it gives none"),
         Column("n_samples", _INT, "documents scored; null: an import does not say"),
         Column("n_shot", _INT, "few-shot examples"),
