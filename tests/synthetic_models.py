@@ -6,6 +6,7 @@ of an IFEval prompt are followed or not together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,15 +119,19 @@ def _to_table(evaluation_id: str, task: Row, metric: str, values: Any, weights: 
     n = len(values)
     names = {"evaluation_id": evaluation_id, "benchmark": task["benchmark"], "task": task["task"], "metric": metric}
     columns: Table = {name: pa.repeat(pa.scalar(value), n) for name, value in names.items()}
-    is_shared = task["independent_share"] < 1
     columns |= {
         "filter": pa.repeat(pa.scalar(task["filter"]), n),
-        "doc_id": pa.array(range(n)),
-        "doc_hash": pa.array([f"{task['task']}:{i}" for i in range(n)]),
-        "question_hash": pa.array([f"q{i}" for i in range(n)]) if is_shared else pa.nulls(n, pa.string()),
+        "doc_id": pa.array(np.arange(n)),
+        "doc_hash": _name_documents(task["task"], n),
+        "question_hash": _name_documents("question", n) if task["independent_share"] < 1 else pa.nulls(n, pa.string()),
         "value": pa.array(values),
         "weight": pa.array(weights),
         "target": pa.nulls(n, pa.string()),
         "response": pa.nulls(n, pa.string()),
     }
     return pa.table([columns[name] for name in SAMPLES.arrow.names], schema=SAMPLES.arrow)
+
+
+@functools.cache
+def _name_documents(what: str, n: int) -> pa.Array:
+    return pa.array([f"{what}:{i}" for i in range(n)])
