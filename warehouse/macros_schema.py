@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from nightboard.warehouse import schema
 from nightboard.warehouse.marts_schema import CANDIDATES, HISTORY, LEADERBOARD
 from nightboard.warehouse.questions_schema import RANK_SHIFTS
-from nightboard.warehouse.schema import Column, Table, take
+from nightboard.warehouse.schema import SAMPLES, SUITES, Column, Table, take
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _without(table: Table, *names: str) -> tuple[Column, ...]:
     return tuple(column for column in table.columns if column.name not in names)
 
 
-_IDENTICAL_TO = tuple(column for column in LEADERBOARD.columns if column.name == "identical_to")
+_IDENTICAL_TO = take(LEADERBOARD, "identical_to")
 # Rank intervals compare every pair: they are made once a build.
 _INTERVALS = ("rank_low", "rank_high", "average_stderr", "average_low", "average_high", "is_approximate")
 _RANKED = _without(LEADERBOARD, *_INTERVALS)
@@ -131,9 +130,92 @@ FUNCTIONS = {
     )
 }
 
+_PAIR = tuple(
+    Parameter(name, "a model's id, model@revision (the first letters do) or an evaluation's id")
+    for name in ("model_a", "model_b")
+)
+_SUITE_ERA = take(LEADERBOARD, "suite", "era")
+_EVALUATION_PAIR = tuple(
+    Column(f"evaluation_{side}", pa.string(), f"evaluation of model_{side} that is compared") for side in "ab"
+)
+_SAMPLE = {column.name: column for column in SAMPLES.columns}
+
 MACROS = {
     macro.name: macro
     for macro in (
+        Macro(
+            "comparable_evaluations",
+            "one row per suite that two models share: evaluations of one era, the current one if possible; of a model"
+            " with several settings the best-ranked",
+            _PAIR,
+            (*_SUITE_ERA, *_EVALUATION_PAIR),
+        ),
+        Macro(
+            "paired_answers",
+            "one row per suite, task, metric and document that two models both answered, by the declared metrics",
+            _PAIR,
+            (
+                *_SUITE_ERA,
+                *take(SUITES, "suite_version"),
+                *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id", "doc_hash")),
+                Column("question", pa.string(), "what the document asks: the same for documents that share a question"),
+                Column("value_a", pa.float64(), "the document's score for model_a"),
+                Column("value_b", pa.float64(), "the document's score for model_b"),
+                *(_SAMPLE[name] for name in ("weight", "target")),
+                Column("response_a", pa.string(), "what model_a answered"),
+                Column("response_b", pa.string(), "what model_b answered"),
+                *_EVALUATION_PAIR,
+            ),
+        ),
+        Macro(
+            "paired_effects",
+            "one row per suite, task, metric and document that two models both answered: what it counts in compare",
+            _PAIR,
+            (
+                *_SUITE_ERA,
+                *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id")),
+                Column("position", pa.int64(), "order of the benchmark"),
+                Column("question", pa.string(), "what the document asks: the same for documents that share a question"),
+                *(_SAMPLE[name] for name in ("weight",)),
+                Column("value_a", pa.float64(), "the document's score for model_a"),
+                Column("value_b", pa.float64(), "the document's score for model_b"),
+                Column("points_a", pa.float64(), "its part of model_a's normalized score, 0..100"),
+                Column("points_b", pa.float64(), "its part of model_b's normalized score, 0..100"),
+                Column("influence", pa.float64(), "what it moves the difference by, beside a document like the mean"),
+                *_EVALUATION_PAIR,
+            ),
+        ),
+        Macro(
+            "compare",
+            "one row per suite and benchmark that two models share, and one for their average: paired over documents"
+            " that both answered. Imported boards have no documents",
+            _PAIR,
+            (
+                *_SUITE_ERA,
+                Column("benchmark", pa.string(), "key of the benchmark, or average"),
+                Column("n_questions", pa.int64(), "different questions that both answered"),
+                Column(
+                    "score_a", pa.float64(), "normalized score of model_a over these, 0..100, without the clip at 0"
+                ),
+                Column(
+                    "score_b", pa.float64(), "normalized score of model_b over these, 0..100, without the clip at 0"
+                ),
+                Column("difference", pa.float64(), "score_a - score_b"),
+                Column("stderr", pa.float64(), "standard error of difference: paired, linearised, by question"),
+                Column("low", pa.float64(), "lower end of difference's 95% interval"),
+                Column("high", pa.float64(), "upper end of difference's 95% interval"),
+                Column(
+                    "p_value",
+                    pa.float64(),
+                    "two-sided: exact McNemar (sign) test of wins against losses; of the average by the normal"
+                    " distribution",
+                ),
+                Column("wins", pa.int64(), "questions that model_a answered better"),
+                Column("losses", pa.int64(), "questions that model_b answered better"),
+                Column("ties", pa.int64(), "questions that both answered alike"),
+                *_EVALUATION_PAIR,
+            ),
+        ),
         Macro(
             "revision_scores_as_of",
             "one row per suite, era, model, revision, precision and chat template: its newest evaluation of a time",
@@ -224,7 +306,7 @@ MACROS = {
             " its newest evaluation, of identical weights one",
             (_SUITE, Parameter("benchmark", "only this benchmark: much faster than all", "null"), _ERA),
             (
-                *take(schema.SAMPLES, "benchmark", "task", "doc_id"),
+                *take(SAMPLES, "benchmark", "task", "doc_id"),
                 Column("n_models", pa.int64(), "models that answered it"),
                 Column("share_right", pa.float64(), "mean score of the document, 0..1: low is hard"),
                 Column(

@@ -112,7 +112,7 @@ SUITES = Table(
             "independent_share",
             _DOUBLE,
             "how much of the benchmark's samples are worth as independent ones, 0..1: less than 1 where tasks share"
-            " questions; null in old rows: 1",
+            " questions",
         ),
     ),
 )

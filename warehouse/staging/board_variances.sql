@@ -22,9 +22,9 @@ declared as (
         suite,
         suite_version,
         benchmark,
-        sum(n_samples) * coalesce(min(independent_share), 1) as n_independent,
-        sum(pow(task_weight, 2) / n_samples order by task) / coalesce(min(independent_share), 1) as share,
-        sum(pow(task_weight * slope, 2) / n_samples order by task) / coalesce(min(independent_share), 1) as normalized_share
+        sum(n_samples) * min(independent_share) as n_independent,
+        sum(pow(task_weight, 2) / n_samples order by task) / min(independent_share) as share,
+        sum(pow(task_weight * slope, 2) / n_samples order by task) / min(independent_share) as normalized_share
     from suites
     group by suite, suite_version, benchmark
 ),

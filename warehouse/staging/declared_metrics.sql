@@ -16,7 +16,7 @@ weighted as (
         task,
         filter,
         metrics,
-        coalesce(independent_share, 1) as independent_share,
+        independent_share,
         case aggregate
             when 'pooled' then n_samples / sum(n_samples) over (partition by suite, suite_version, benchmark)
             else 1 / count(*) over (partition by suite, suite_version, benchmark)

@@ -11,7 +11,7 @@ newest as (
 ),
 
 unique_rows as (
-    select *
+    select * replace (coalesce(independent_share, 1) as independent_share)
     from newest
     qualify row_number() over (partition by suite, suite_version, benchmark, task order by newest::varchar) = 1
 )

@@ -24,7 +24,6 @@ reported as (
         declared_metrics.evaluation_id,
         declared_metrics.task,
         min(declared_metrics.task_weight) as task_weight,
-        min(declared_metrics.independent_share) as independent_share,
         pow(avg(task_scores.stderr order by declared_metrics.metric), 2) as reported_variance,
         count(task_scores.stderr) = count(*) as is_reported,
         min(sample_variances.variance) as sample_variance,
@@ -40,7 +39,6 @@ variances as (
     select
         task_values.*,
         reported.task_weight,
-        reported.independent_share,
         case
             when reported.n_documents != task_values.n_samples then null
             when reported.n_metrics = 1 then reported.sample_variance

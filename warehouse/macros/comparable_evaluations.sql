@@ -1,0 +1,56 @@
+-- One row per suite that two models share: the two evaluations that compare. They are of one era, the current one if possible;
+-- of a model with several settings, the best-ranked. Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
+with
+candidates as (
+    select * from main.candidates
+),
+
+leaderboard as (
+    select * from main.leaderboard
+),
+
+asked as (
+    select unnest([$model_a, $model_b]) as name
+),
+
+named as (
+    select
+        leaderboard.model_id as name,
+        leaderboard.suite,
+        leaderboard.era,
+        leaderboard.is_current_era,
+        leaderboard.evaluation_id,
+        leaderboard.rank
+    from leaderboard
+    semi join asked on leaderboard.model_id = asked.name
+    union
+    select
+        asked.name,
+        candidates.suite,
+        candidates.era,
+        candidates.is_current_era,
+        candidates.evaluation_id,
+        0 as rank
+    from candidates
+    inner join asked
+        on
+            candidates.evaluation_id = asked.name
+            or (contains(asked.name, '@') and starts_with(candidates.model_id || '@' || candidates.revision, asked.name))
+),
+
+pairs as (
+    select
+        a.suite,
+        a.era,
+        a.evaluation_id as evaluation_a,
+        b.evaluation_id as evaluation_b
+    from named as a
+    inner join named as b on a.suite = b.suite and a.era = b.era
+    where a.name = $model_a and b.name = $model_b
+    qualify row_number() over (
+        partition by a.suite
+        order by a.is_current_era desc, a.rank + b.rank, a.era, a.evaluation_id, b.evaluation_id
+    ) = 1
+)
+
+select * from pairs

@@ -1,0 +1,77 @@
+-- One row per suite and benchmark that two models share, and one for the average: paired over the documents that both answered.
+-- The difference is one of normalized scores without the clip at the baseline: a sum over documents. What a document moves it by
+-- is added up over documents that ask the same question, before it is squared. Parameters: $model_a, $model_b.
+with
+effects as (
+    select * from main.paired_effects($model_a, $model_b)
+),
+
+questions as (
+    select
+        suite,
+        era,
+        benchmark,
+        position,
+        evaluation_a,
+        evaluation_b,
+        question,
+        sum(points_a order by task, metric, doc_id) as points_a,
+        sum(points_b order by task, metric, doc_id) as points_b,
+        sum(influence order by task, metric, doc_id) as influence,
+        sum(weight * (value_a - value_b)) as lead
+    from effects
+    group by suite, era, benchmark, position, evaluation_a, evaluation_b, question
+),
+
+benchmarks as (
+    select
+        * exclude (question, points_a, points_b, influence, lead),
+        count(*) as n_questions,
+        sum(points_a order by question) as score_a,
+        sum(points_b order by question) as score_b,
+        sqrt(sum(pow(influence, 2) order by question) * count(*) / nullif(count(*) - 1, 0)) as stderr,
+        count(*) filter (where lead > 1e-9) as wins,
+        count(*) filter (where lead < -1e-9) as losses
+    from questions
+    group by all
+),
+
+averages as (
+    select
+        benchmarks.suite,
+        benchmarks.era,
+        benchmarks.evaluation_a,
+        benchmarks.evaluation_b,
+        'average' as benchmark,
+        max(position) + 1 as position,
+        sum(n_questions)::bigint as n_questions,
+        avg(score_a order by benchmarks.position) as score_a,
+        avg(score_b order by benchmarks.position) as score_b,
+        sqrt(sum(pow(benchmarks.stderr, 2) order by benchmarks.position)) / count(*) as stderr,
+        sum(wins)::bigint as wins,
+        sum(losses)::bigint as losses
+    from benchmarks
+    group by benchmarks.suite, benchmarks.era, benchmarks.evaluation_a, benchmarks.evaluation_b
+),
+
+compared as (
+    select * from benchmarks
+    union all by name
+    select * from averages
+),
+
+finished as (
+    select
+        *,
+        score_a - score_b as difference,
+        difference - 1.959963984540054 * stderr as low,
+        difference + 1.959963984540054 * stderr as high,
+        if(
+            benchmark = 'average', coalesce(main.normal_p_value(difference / nullif(stderr, 0)), 1), main.sign_test(wins, losses)
+        ) as p_value,
+        n_questions - wins - losses as ties
+    from compared
+    order by suite, position
+)
+
+select * from finished

@@ -1,0 +1,37 @@
+-- One row per suite, task, metric and document that two models both answered: how many points of normalized score it gives each,
+-- and what it moves their difference by (linearised). Parameters: $model_a, $model_b.
+with
+answers as (
+    select
+        answers.*,
+        suites.benchmark_position as position,
+        if(suites.normalize = 'task', suites.task_lower_bound, suites.benchmark_lower_bound) as bound,
+        if(suites.aggregate = 'pooled', suites.n_samples, 1) / len(suites.metrics) as share,
+        sum(answers.weight) over metrics as parts,
+        row_number() over (metrics order by answers.doc_id) as place
+    from main.paired_answers($model_a, $model_b) as answers
+    inner join main.suites as suites using (suite, suite_version, benchmark, task)
+    where answers.value_a is not null and answers.value_b is not null
+    window metrics as (partition by answers.suite, answers.task, answers.metric)
+),
+
+weighted as (
+    select
+        *,
+        100 * share / (1 - bound) * weight / parts
+        / sum(if(place = 1, share, 0)) over (partition by suite, benchmark) as points
+    from answers
+),
+
+effects as (
+    select
+        *,
+        points * (value_a - bound) as points_a,
+        points * (value_b - bound) as points_b,
+        points * (
+            value_a - value_b - sum((value_a - value_b) * weight) over (partition by suite, task, metric) / parts
+        ) as influence
+    from weighted
+)
+
+select * from effects
