@@ -2,7 +2,7 @@
 -- approximate, from the standard errors that lm-eval reports, or as if every document were right or wrong.
 with
 task_values as (
-    select * exclude (independent_share) from staging.task_values
+    select * from staging.task_values
     where problem is null
 ),
 
