@@ -30,7 +30,7 @@ from nightboard.flows.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.reading import SQL_EXAMPLE, sql
+from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
 from nightboard.flows.server import ServerError, prefect_server
 from nightboard.flows.show import print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
@@ -38,6 +38,7 @@ from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
+from nightboard.tasks.export import ExportError
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
@@ -70,6 +71,7 @@ KNOWN_ERRORS = (
     QueryError,
     ServerError,
     ShellError,
+    ExportError,
     ImportFileError,
     LakeError,
 )
@@ -288,6 +290,7 @@ def rank_command(
 
 
 app.command(epilog=SQL_EXAMPLE)(sql)
+app.command(epilog=EXPORT_EXAMPLE)(export)
 
 
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))

@@ -1,8 +1,9 @@
-"""The commands that analysts read the warehouse with: SQL, and DuckDB's own shell."""
+"""The commands that analysts read the warehouse with: SQL, DuckDB's own shell, and export to files."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,11 +19,19 @@ from nightboard.flows.options import (
     usage_of_format,
 )
 from nightboard.flows.show import print_answers
+from nightboard.flows.terminal import Terminal, count
+from nightboard.tasks.export import export_all, export_table
+from nightboard.warehouse.copy import FileFormat
 from nightboard.warehouse.query import connect
 from nightboard.warehouse.shell import open_shell
 from nightboard.warehouse.statements import run_sql
 
 SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
+
+EXPORT_EXAMPLE = example(
+    "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
+    "    nightboard export --all --store nightboard-store --output tables/"
+)
 
 
 def sql(
@@ -42,6 +51,52 @@ def sql(
     form, text = find_format(form, output), read_query(query)
     with connect(root.warehouse) as connection, usage_of_format():
         print_answers(run_sql(connection, text), form, output)
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all a folder.")],
+    table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every table and view, a file each.")] = False,
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="Left out: by the ending of --output; of --all, parquet."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+) -> None:
+    """Write a table, or all of them, to Parquet, CSV or JSON files, at full precision.
+
+    Rows stream, so a table may be larger than memory. A file appears whole or not at all. For chosen columns and rows:
+    `sql` with --output.
+    """
+    if (table is None) != everything:
+        raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
+    root, ui = find_store(board, store), Terminal()
+    with ui.progress() as progress:
+        bar = progress.add_task("Writing", total=100)
+
+        def tell(name: str, done: float) -> None:
+            progress.update(bar, description=name, completed=round(max(done, 0)))
+
+        if table is None:
+            exported = export_all(root, output, form or FileFormat.parquet, force, tell)
+        else:
+            exported = iter([export_table(root, table, output, form or find_file_format(output), force, tell)])
+        for each in exported:
+            ui.say(f"{each.table}: {count(each.n_rows, 'row')} in {each.path}")
+
+
+def find_file_format(output: Path) -> FileFormat:
+    """The format that a file's ending names."""
+    try:
+        return FileFormat(output.suffix.lower().removeprefix("."))
+    except ValueError:
+        endings = ", ".join(f".{form}" for form in FileFormat)
+        raise typer.BadParameter(
+            f"the name {output.name} does not tell the format. End it in {endings}, or say --format.",
+            param_hint="--output",
+        ) from None
 
 
 def read_query(query: str | None) -> str:

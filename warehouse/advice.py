@@ -26,7 +26,7 @@ def explain(con: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> st
     text, mark, place = str(error).strip().partition("\nLINE ")
     place = (mark + place).strip("\n")
     if found := _TABLE.search(text):
-        what, names = _explain_table(con, found[1])
+        what, names = explain_table(con, found[1])
     elif found := _COLUMN.search(text):
         what, names = _explain_column(con, sql, found, text)
     elif found := _FUNCTION.search(text):
@@ -43,7 +43,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {by_key[near[0]]}?" if near else ""
 
 
-def _explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
+def explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
+    """That there is no such table, with the nearest one; and all that there are."""
     tables = list(list_columns(con))
     return f"no table is called {name}.{suggest(name.split('.')[-1], tables)}", f"Tables: {', '.join(tables)}."
 

@@ -134,3 +134,29 @@ def test_a_failing_query_leaves_the_old_output_as_it_was(store: Path, tmp_path: 
     done = run(store, "sql", sql, "--output", str(path))
     assert (done.returncode, path.read_text()) == (1, "old")
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_export_writes_a_table_or_all_of_them(store: Path, tmp_path: Path) -> None:
+    done = call(store, "export", "leaderboard", "--output", str(tmp_path / "board.json"))
+    assert (done.exit_code, "leaderboard: 2 rows in" in done.output) == (0, True)
+    assert {row["model_id"] for row in json.loads((tmp_path / "board.json").read_text())} == set(MODELS)
+    assert call(store, "export", "--all", "--output", str(tmp_path / "all")).exit_code == 0
+    assert pq.read_table(tmp_path / "all" / "samples.parquet").num_rows == 8
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--output", "rows.csv"],
+        ["leaderboard", "--all", "--output", "rows"],
+        ["leaderboard", "--output", "rows.md"],
+        ["leaderboard"],
+    ],
+)
+def test_wrong_usage_of_export_is_exit_code_2(store: Path, arguments: list[str]) -> None:
+    assert call(store, "export", *arguments).exit_code == 2
+
+
+def test_an_export_that_is_refused_is_one_message_and_exit_code_1(store: Path) -> None:
+    done = run(store, "export", "leaderboard", "--output", str(store / "rows.csv"), "--force")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
