@@ -292,7 +292,7 @@ def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lak
     lake.suite()
     reasons = {
         "a": "org/a: tried to allocate 2.50 GiB at /scratch/job.1/x",
-        "b": "org/b: tried to allocate 12 GiB at /home/x/y",
+        "b": "org/b: tried to allocate 12 GiB at /srv/x/y",
         "c": "no tokenizer",
         "d": None,
     }
