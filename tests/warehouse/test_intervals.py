@@ -170,3 +170,20 @@ def test_models_far_apart_have_no_other_place(lake: Lake, ask: Ask) -> None:
         ("lab/middle", 3, 3, 3),
         ("lab/worst", 4, 4, 4),
     ]
+
+
+def test_a_board_has_approximate_intervals_above_the_baseline_of_its_benchmarks(lake: Lake, ask: Ask) -> None:
+    bound = {"normalize": "benchmark", "benchmark_lower_bound": 0.25, "n_samples": 100}
+    lake.suite([declare_task("arc", "arc", **bound), declare_task("truth", "truth", **bound)])
+    lake.board_row("board", "org/m", 0.5)
+    columns = "normalized, normalized_stderr, normalized_low, normalized_high, is_approximate"
+    stderr = 0.05 / 0.75 * 100
+    assert ask(f"select {columns} from benchmark_scores where benchmark = 'arc'") == [
+        (
+            pytest.approx(100 / 3),
+            pytest.approx(stderr),
+            pytest.approx(20.51, abs=0.01),
+            pytest.approx(46.16, abs=0.01),
+            True,
+        )
+    ]

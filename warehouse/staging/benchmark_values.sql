@@ -59,6 +59,7 @@ declared as (
         benchmark,
         min(benchmark_position) as benchmark_position,
         min(normalize) as normalize,
+        min(benchmark_lower_bound) as benchmark_lower_bound,
         count(*) as expected_tasks,
         sum(n_samples)::bigint as expected_samples,
         case
@@ -77,6 +78,7 @@ published as (
         declared.benchmark,
         declared.benchmark_position,
         declared.normalize,
+        declared.benchmark_lower_bound,
         declared.expected_tasks,
         declared.expected_samples,
         imported_scores.raw,
