@@ -32,7 +32,7 @@ from nightboard.flows.options import (
 )
 from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import print_ranking, print_result, print_status
+from nightboard.flows.show import print_comparison, print_ranking, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -51,6 +51,7 @@ from nightboard.warehouse.lake import LakeError
 from nightboard.warehouse.query import (
     NoBuildError,
     QueryError,
+    compare,
     connect,
     list_eras,
     list_suites,
@@ -284,6 +285,28 @@ def rank_command(
         result = rank(connection, suite=suite, era=era, limit=top)
     if form is Format.table and output is None:
         print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(root, str(suite), era))
+    else:
+        with usage_of_format():
+            print_result(result, form, output)
+
+
+@app.command("compare", epilog=example("nightboard compare lab/strong lab/medium --board quickstart"))
+def compare_command(
+    model_a: Annotated[
+        str, typer.Argument(help="A model, model@revision (its first letters do) or an evaluation's id.")
+    ],
+    model_b: Annotated[str, typer.Argument(help="The other one.")],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
+    form = find_format(form, output)
+    with connect(find_store(board, store).warehouse) as connection:
+        result = compare(connection, model_a, model_b)
+    if form is Format.table and output is None:
+        print_comparison(result, model_a, model_b)
     else:
         with usage_of_format():
             print_result(result, form, output)

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
@@ -39,7 +39,7 @@ RANK_TITLES = {
     "identical_to": "identical to",
 }
 # The first to go where a terminal is narrow.
-RANK_LESS_NEEDED = ("license", "identical_to", "params_b", "precision", "chat_template", "revision")
+RANK_LESS_NEEDED = ("license", "95%", "identical_to", "params_b", "precision", "chat_template", "revision")
 
 
 # More of them would push the summary off the screen.
@@ -99,6 +99,7 @@ def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]
 
 
 def _print_ranking(result: Result, heading: str) -> None:
+    result = _with_intervals(result)
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
     hidden = {"era"} | {c for i, c in enumerate(columns) if c == "identical_to" and not any(row[i] for row in rows)}
@@ -120,6 +121,58 @@ def _print_ranking(result: Result, heading: str) -> None:
     # What is still too wide runs over: a cut number would be a wrong number.
     console.width = max(console.width, _measure(console, table))
     console.print(table)
+
+
+# Beside the column, its 95% interval: title, bounds, how they are written.
+_INTERVALS = {
+    "rank": ("places", "rank_low", "rank_high", "{}-{}"),
+    "average": ("95%", "average_low", "average_high", "{:.2f}-{:.2f}"),
+}
+
+
+def _with_intervals(result: Result) -> Result:
+    """Bounds as one column beside what they are of."""
+    bounds = {bound for _, low, high, _ in _INTERVALS.values() for bound in (low, high)}
+    columns = [each for each in result.columns if each not in bounds]
+    rows = []
+    for row in result.rows:
+        cells = dict(zip(result.columns, row, strict=True))
+        rows.append([cells[each] for each in columns])
+    for of, (title, low, high, form) in _INTERVALS.items():
+        at = columns.index(of) + 1
+        columns.insert(at, title)
+        lows, highs = (result.columns.index(bound) for bound in (low, high))
+        for cells_of, row in zip(rows, result.rows, strict=True):
+            cells_of.insert(at, "" if row[lows] is None else form.format(row[lows], row[highs]))
+    return Result(columns, [tuple(row) for row in rows])
+
+
+def print_comparison(result: Result, model_a: str, model_b: str) -> None:
+    """Two models beside each other, a table a suite: score, difference with its interval, p-value, wins and losses."""
+    console, at = make_console(), result.columns.index
+    for suite, era in dict.fromkeys((row[at("suite")], row[at("era")]) for row in result.rows):
+        console.print(
+            f"[bold]{escape(model_a)} (a) and {escape(model_b)} (b)[/bold] in {escape(suite)} (era {escape(era)})"
+        )
+        cells = [
+            (
+                row[at("benchmark")], f"{row[at('n_questions')]:,}", to_text("", row[at("score_a")]),
+                to_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
+                f"{row[at('p_value')]:.2g}", *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
+            )
+            for row in result.rows
+            if row[at("suite")] == suite
+        ]  # fmt: skip
+        titles = ["benchmark", "questions", "a", "b", "a - b", "95%", "p", "a better", "b better", "ties"]
+        table = cells_table(titles, cells, right=titles[1:])
+        console.width = max(console.width, _measure(console, table))
+        console.print(table)
+    console.print("[dim]Scores are normalized, over the questions that both answered, without the clip at 0.[/dim]")
+
+
+def _tell_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:
+    low, high = row[at("low")], row[at("high")]
+    return "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
 
 
 def _measure(console: Console, table: Table) -> int:

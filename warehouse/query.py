@@ -113,6 +113,25 @@ def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
     return _run_named(con, "ranking_unmatched", {"ranking": ranking})
 
 
+def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Result:
+    """Two models, revisions or evaluations, paired by document: one row per shared suite and benchmark, and average.
+
+    Raises QueryError for a name that is not ranked, and where nothing compares.
+    """
+    known = _list(con, "select distinct model_id from main.candidates")
+    for name in (model_a, model_b):
+        found = "candidates.evaluation_id = ? or starts_with(model_id || '@' || revision, ?) or model_id = ?"
+        if not con.execute(f"select 1 from main.candidates where {found} limit 1", [name] * 3).fetchone():  # noqa: S608
+            raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}")
+    result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
+    if not result.rows:
+        raise QueryError(
+            f"{model_a} and {model_b} share no documents: they need complete evaluations with samples in one era of a"
+            " suite. Imported boards have no samples; `evaluations` and `leaderboard` say what each model has."
+        )
+    return result
+
+
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
     return Result([column[0] for column in cursor.description or []], cursor.fetchall())
 
@@ -155,6 +174,6 @@ def _require(name: str, known: list[str], what: str) -> None:
 
 
 __all__ = [
-    "NoBuildError", "QueryError", "Result", "compare_ranking", "connect", "find_disagreements", "list_correlations",
-    "list_eras", "list_suites", "list_unmatched", "rank",
+    "NoBuildError", "QueryError", "Result", "compare", "compare_ranking", "connect", "find_disagreements",
+    "list_correlations", "list_eras", "list_suites", "list_unmatched", "rank",
 ]  # fmt: skip

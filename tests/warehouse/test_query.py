@@ -10,7 +10,7 @@ import pytest
 from make_lake import START, Lake
 
 from nightboard.warehouse.build import build
-from nightboard.warehouse.query import QueryError, connect, list_suites, rank
+from nightboard.warehouse.query import QueryError, compare, connect, list_suites, rank
 
 REVISION = "0123456789" * 4
 
@@ -42,14 +42,17 @@ def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.D
     columns, rows = rank(con, suite="small")
     assert columns == [
         "rank", "model_id", "revision", "precision", "chat_template", "average", "arc", "truth", "params_b", "license",
-        "identical_to", "era",
+        "identical_to", "rank_low", "rank_high", "average_low", "average_high", "era",
     ]  # fmt: skip
     arc = (75 + (0.75 - 0.25) / 0.75 * 100) / 2
     average = (arc + 75) / 2
-    assert rows[0] == (
+    assert rows[0][:11] == (
         1, "org/good", REVISION, "bfloat16", False, pytest.approx(average, abs=1e-12), pytest.approx(arc, abs=1e-12),
-        75.0, 1.0, "apache-2.0", None, "now",
+        75.0, 1.0, "apache-2.0", None,
     )  # fmt: skip
+    low, high, average_low, average_high, era = rows[0][11:]
+    assert (low, high, era) == (1, 2, "now")
+    assert average_low < average < average_high
     assert [row[1] for row in rows] == ["org/good", "org/fair", "it's/odd"]
 
 
@@ -79,3 +82,15 @@ def test_a_warehouse_without_suites_says_so(tmp_path: Path) -> None:
     build(tmp_path / "lake", tmp_path / "warehouse", START)
     with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="no suite yet"):
         rank(con)
+
+
+def test_compare_says_what_is_missing(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match=r"called org/god\. Did you mean org/good\?"):
+        compare(con, "org/god", "org/fair")
+    rows = compare(con, "org/good", "org/fair").rows
+    assert {row[2] for row in rows} == {"arc", "average"}
+
+
+def test_compare_of_models_without_shared_documents_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match="share no documents"):
+        compare(con, "o", "org/fair")

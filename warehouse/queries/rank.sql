@@ -29,6 +29,10 @@ ranked as (
         leaderboard.params_b,
         leaderboard.license,
         leaderboard.identical_to,
+        leaderboard.rank_low,
+        leaderboard.rank_high,
+        leaderboard.average_low,
+        leaderboard.average_high,
         leaderboard.era
     from leaderboard
     inner join scores on leaderboard.evaluation_id = scores.evaluation_id
