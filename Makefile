@@ -17,7 +17,7 @@ TYPING := build/typing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench slurm-up slurm-down lock clean
+.PHONY: help demo test check docs bench slurm-up slurm-down lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,7 +35,7 @@ $(TYPING): Makefile
 	@for room in $(ROOMS); do ln -s ../../../$$room $@/nightboard/$$room; done
 
 # Every tool runs, whatever the one before found; the target fails if any of them did.
-check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, sqlfluff
+check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, docs, sqlfluff
 	@failed=""; \
 	step() { \
 		name="$$1"; shift; \
@@ -46,8 +46,12 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, sql
 	step ruff-format $(BIN)/ruff format --check .; \
 	step mypy env MYPYPATH=$(TYPING) $(BIN)/mypy $(ROOMS:%=-p nightboard.%); \
 	step import-linter env PYTHONPATH=$(TYPING) $(BIN)/lint-imports; \
+	step docs $(BIN)/python -m nightboard.warehouse.dictionary --check docs/tables.md; \
 	step sqlfluff $(BIN)/sqlfluff lint --nocolor --disable-progress-bar warehouse; \
 	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi
+
+docs: .venv/.installed-dev ## write the data dictionary docs/tables.md from the schema
+	@$(BIN)/python -m nightboard.warehouse.dictionary docs/tables.md
 
 bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan for one
 	@$(BIN)/python tests/bench/run.py $(ONLY)

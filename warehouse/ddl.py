@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from nightboard.warehouse.models import ModelError
-from nightboard.warehouse.schema import SAMPLES, UTC_TIMESTAMP, Table
+from nightboard.warehouse.schema import SAMPLES, UTC_TIMESTAMP, Column, Table
 
 # Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
@@ -32,9 +32,15 @@ _TYPES = {
     pa.float64(): "DOUBLE",
     pa.int64(): "BIGINT",
     pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
     UTC_TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
     pa.list_(pa.string()): "VARCHAR[]",
 }
+
+
+def type_name(column: Column) -> str:
+    """DuckDB's name of a column's type."""
+    return _TYPES[column.type]
 
 
 def quote(name: str) -> str:
