@@ -11,8 +11,9 @@ import typer
 
 from nightboard.flows.formats import Format
 from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption, example, find_store
-from nightboard.flows.show import print_board_import, print_results_import
+from nightboard.flows.show import print_board_import
 from nightboard.flows.show_ranking import SHOWN_MODELS, RankingReport, print_ranking_import
+from nightboard.flows.show_results import print_results_import
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.load import load_board, load_suite
 from nightboard.profiles.models import Suite
@@ -29,6 +30,7 @@ from nightboard.warehouse.query import (
     Result,
     compare_ranking,
     connect,
+    count_complete,
     find_disagreements,
     list_correlations,
     list_unmatched,
@@ -128,7 +130,11 @@ def import_results_command(
     if done.imported and not is_current(root.lake, root.warehouse):
         with Terminal().show_work() as report:
             build(root.lake, root.warehouse, now, report)
-    print_results_import(done, form)
+    suites = Result([], [])
+    if done.imported:
+        with connect(root.warehouse) as connection:
+            suites = count_complete(connection, [each.evaluation_id for each in done.imported])
+    print_results_import(done, suites, form)
     if done.left_out:
         raise typer.Exit(3)
 

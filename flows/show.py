@@ -23,7 +23,6 @@ from rich.table import Table
 from nightboard.flows.formats import Format, to_plain, to_records, to_table, to_text, write_parquet, write_rows
 from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
 from nightboard.tasks.import_board import BoardImport
-from nightboard.tasks.import_results import ResultsFile, ResultsImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store, replace_atomically
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
@@ -210,39 +209,6 @@ def print_board_import(done: BoardImport, disagreements: Result, form: Format) -
     )
     if done.n_imported:
         ui.say(f"To see them: nightboard rank --suite {done.suite} --era {done.era}, with the same --store or --board.")
-
-
-def print_results_import(done: ResultsImport, form: Format) -> None:
-    """What became of imported outputs of lm-eval: by model, what was left out and why, and a summary."""
-    if form is Format.json:
-        sys.stdout.write(json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
-        return
-    if form is not Format.table:
-        names = [each.name for each in fields(ResultsFile)]
-        print_result(Result(names, [tuple(getattr(each, name) for name in names) for each in done.imported]), form)
-        return
-    ui = Terminal()
-    if done.imported:
-        by_model: dict[str, list[ResultsFile]] = {}
-        for each in done.imported:
-            by_model.setdefault(each.model_id, []).append(each)
-        titles = ["model", "results files", "new", "scores", "samples files"]
-        rows = [
-            (
-                model, str(len(files)), str(sum(each.is_new for each in files)),
-                f"{sum(each.n_scores for each in files):,}", str(sum(each.n_samples_files for each in files)),
-            )
-            for model, files in sorted(by_model.items())
-        ]  # fmt: skip
-        ui.console.print(cells_table(titles, rows, right=titles[1:]))
-    for left in done.left_out:
-        ui.warn(f"left out: {left.where}: {left.reason}")
-    distinct = len({each.evaluation_id for each in done.imported})
-    ui.say(
-        f"{count(len(done.imported), 'results file')} with {distinct} different contents, "
-        f"{sum(each.is_new for each in done.imported)} of them new; "
-        f"{count(sum(each.n_samples_files for each in done.imported), 'samples file')}; {len(done.left_out)} left out."
-    )
 
 
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:

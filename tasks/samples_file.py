@@ -136,8 +136,9 @@ def _parse(line: bytes, number: int) -> object:
     try:
         return json.loads(line.decode())
     except (ValueError, RecursionError) as error:
-        where = "" if line.endswith(b"\n") else ", and the file ends in the middle of it"
-        raise BrokenFileError(f"is not valid JSON ({error}){where}.", number) from error
+        what = f"{error.msg} at column {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        where = "" if line.endswith(b"\n") else ", and the file ends with it"
+        raise BrokenFileError(f"is not valid JSON ({what}){where}.", number) from error
 
 
 # -------------------------------------------------------------------------------------------------------- one sample

@@ -5,6 +5,7 @@ SQL that a reader wrote is run by `statements.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,11 @@ def list_correlations(
 def compare_ranking(con: duckdb.DuckDBPyConnection, ranking: str, suite: str, era: str) -> Result:
     """One row per model that an external ranking and ours have in common, those farthest apart first."""
     return _run_named(con, "ranking_comparison", {"ranking": ranking, "suite": suite, "era": era})
+
+
+def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]) -> Result:
+    """One row per suite: how many of these evaluations are of it, and how many of them are complete."""
+    return _run_named(con, "imported_coverage", {"evaluation_ids": [*evaluation_ids]})
 
 
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:

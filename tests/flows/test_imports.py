@@ -130,3 +130,63 @@ def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
     assert f"9 models in common, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
     said = describe_agreement(row | {"spearman_rho": None, "n_common": 1})
     assert said == "arena and s (era e): 1 model in common, too few to compare the orders."
+
+
+# ------------------------------------------------------------------------------------------------------------ results
+
+
+def write_outputs(folder: Path, n_orphans: int) -> Path:
+    """Results of a suite and of none, a broken file, and samples that belong to nothing."""
+    folder.mkdir()
+    stamp = "2025-02-25T11-24-57.958926"
+    content = {
+        "results": {"leaderboard_ifeval": {"prompt_level_strict_acc,none": 0.5, "inst_level_strict_acc,none": 0.5}},
+        "versions": {"leaderboard_ifeval": 2.0},
+        "n-shot": {"leaderboard_ifeval": 0},
+        "n-samples": {"leaderboard_ifeval": {"original": 541, "effective": 541}},
+        "config": {"model": "hf", "model_args": "pretrained=lab/model"},
+    }
+    (folder / f"results_{stamp}.json").write_text(json.dumps(content))
+    content["results"] = {"boolq": {"acc,none": 0.5}}
+    (folder / "boolq.json").write_text(json.dumps(content))
+    (folder / "broken.json").write_text('{"results": {\n')
+    for number in range(n_orphans):
+        sample = {"doc_id": 0, "filtered_resps": ["A"], "acc": 1.0}
+        (folder / f"samples_task{number:02}_{stamp}.jsonl").write_text(json.dumps(sample) + "\n")
+    return folder
+
+
+def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed(tmp_path: Path) -> None:
+    outputs = write_outputs(tmp_path / "outputs", 2)
+    done = run("import", "results", str(outputs), "--store", str(tmp_path / "store"))
+    assert done.returncode == 3
+    assert "lab/model        2    2       3        0" in done.stdout
+    assert f"left out: {outputs}/broken.json:2: is not valid JSON" in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("there is no results file of the same run") == 2
+    assert "Of suite leaderboard-v2: 1 evaluation, 0 with all benchmarks" in done.stdout
+    assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 left out." in done.stdout
+
+
+def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -> None:
+    outputs = write_outputs(tmp_path / "outputs", 30)
+    options = ("import", "results", str(outputs), "--store", str(tmp_path / "store"))
+    done = run(*options, COLUMNS="80")
+    text = " ".join((done.stdout + done.stderr).split())
+    assert text.count("there is no results file of the same run") == 1
+    assert "30 files, samples_task00_" in text
+    assert max(map(len, done.stdout.splitlines())) <= max(80, len(str(outputs)) + 1)
+    whole = json.loads(run(*options, "--format", "json").stdout)
+    assert len(whole["left_out"]) == 31
+    assert [each["suite"] for each in whole["imported"]] == [None, "leaderboard-v2"]
+    assert whole["suites"] == [{"suite": "leaderboard-v2", "n_evaluations": 1, "n_complete": 0}]
+
+
+def test_results_are_scored_by_the_suite_that_is_named(tmp_path: Path) -> None:
+    outputs = write_outputs(tmp_path / "outputs", 0)
+    (outputs / "broken.json").unlink()
+    options = ("import", "results", str(outputs), "--store", str(tmp_path / "store"))
+    done = run(*options, "--suite", "demo", "--format", "json")
+    assert (done.returncode, [each["suite"] for each in json.loads(done.stdout)["imported"]]) == (0, [None, "demo"])
+    unknown = run(*options, "--suite", "leaderbord-v2")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert "leaderboard-v2" in unknown.stderr
