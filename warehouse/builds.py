@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,10 +95,16 @@ def _remove_old(warehouse: Path, current: Path) -> None:
 
 
 def _remove_unread(path: Path) -> None:
-    # DuckDB holds a read lock on the file of every open database. Under ours, nobody opens it any more.
-    with open(path, "rb+") as file, contextlib.suppress(BlockingIOError, PermissionError):
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+    # DuckDB holds a read lock on the file of every open database. Under ours, which needs a file open for writing,
+    # nobody opens it any more.
+    mode = path.stat().st_mode
+    path.chmod(mode | stat.S_IWUSR)
+    with open(path, "rb+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except (BlockingIOError, PermissionError):  # the two ways in which systems say that somebody holds a lock
+            path.chmod(mode)
 
 
 def _remove_temporaries(warehouse: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from make_lake import START, Lake, after
 from nightboard.tasks.store import write_parquet
 from nightboard.warehouse import models
 from nightboard.warehouse.build import BuildError, build, is_current
-from nightboard.warehouse.builds import NoBuildError, current_build
+from nightboard.warehouse.builds import NoBuildError, current_build, publish_build
 from nightboard.warehouse.marts_schema import MODEL_TABLES
 from nightboard.warehouse.models import ModelError, load_models
 from nightboard.warehouse.query import connect
@@ -248,6 +249,22 @@ def test_three_builds_are_kept_and_leftovers_of_killed_ones_go(store: Path) -> N
     paths = [build(store / "lake", warehouse, START).path for _ in range(5)]
     assert sorted(warehouse.glob("nightboard-*.duckdb")) == sorted(paths[-3:])
     assert not list(warehouse.glob(".nightboard*"))
+
+
+def test_builds_that_nobody_may_write_are_removed_by_their_owner_too() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        warehouse = Path(name)
+        os.chown(warehouse, owner := os.geteuid() or 65534, -1)
+        before = os.geteuid()
+        os.seteuid(owner)  # root may write everything
+        try:
+            for number in range(5):
+                (temporary := warehouse / f".nightboard-{number}.tmp").write_bytes(b"a build")
+                publish_build(temporary, warehouse, str(number))
+            kept = sorted(path.name for path in warehouse.glob("nightboard-*.duckdb"))
+        finally:
+            os.seteuid(before)
+    assert kept == [f"nightboard-{number}.duckdb" for number in (2, 3, 4)]
 
 
 def test_no_build_is_one_clear_error(tmp_path: Path) -> None:
