@@ -26,6 +26,7 @@ from nightboard.warehouse.builds import (
     temporary_build,
 )
 from nightboard.warehouse.compact import compact, remove_replaced
+from nightboard.warehouse.judge import find_offences
 from nightboard.warehouse.kept import Keeper, list_sample_files
 from nightboard.warehouse.lake import LakeError, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
@@ -37,7 +38,7 @@ Files = Mapping[str, tuple[str, ...]]
 
 
 class BuildError(Exception):
-    """A build failed, the last good one is still current; the message names the model, or the check and first rows."""
+    """A build failed, the last good one is still current; the message names the model, or checks and rows."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,9 @@ def _record_build(
 
 
 def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
-    """Run every check and the unique key of every table. Raises BuildError for the first that returns rows."""
-    checks = models.load_checks(models.SQL_FOLDER)
-    checks |= {f"{table.name}_key_is_unique": ddl.key_check(table) for table in tables}
-    for name, sql in checks.items():
-        cursor = con.execute(sql)
-        if rows := cursor.fetchmany(3):
-            columns = [column[0] for column in cursor.description or []]
-            shown = "; ".join(", ".join(f"{c}={v}" for c, v in zip(columns, row, strict=True)) for row in rows)
-            raise BuildError(f"check {name} failed, the last good warehouse stays. First rows: {shown}")
+    """Raise BuildError with all checks that failed, and their first rows."""
+    if offences := find_offences(con, tables):
+        raise BuildError(
+            "\n".join(["the new warehouse is not good, the last good one stays.", *offences])
+            + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild`."
+        )

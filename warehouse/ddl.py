@@ -93,7 +93,10 @@ def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: st
 def key_check(table: Table) -> str:
     """A check that returns the keys that are not unique."""
     key = ", ".join(quote(name) for name in table.key)
-    return f"select {key}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
+    return (
+        f"-- Keys that {table.name} has more than once.\n"
+        f"select {key}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
+    )
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, table: Table) -> int:

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from make_lake import START, Lake, after
+from make_lake import START, Lake, after, declare_task
 
 from nightboard.tasks.store import write_parquet
 from nightboard.warehouse import models
@@ -153,7 +153,9 @@ def test_a_column_without_a_comment_fails_the_build(store: Path, monkeypatch: py
     first, *others = MODEL_TABLES["costs"].columns
     undescribed = replace(MODEL_TABLES["costs"], columns=(replace(first, description=""), *others))
     monkeypatch.setitem(MODEL_TABLES, "costs", undescribed)
-    with pytest.raises(BuildError, match=r"every_column_has_a_comment .*table_name=costs, column_name=evaluation_id"):
+    with pytest.raises(
+        BuildError, match=r"every_column_has_a_comment .*\n +table_name=costs, column_name=evaluation_id"
+    ):
         build(store / "lake", store / "warehouse", START)
 
 
@@ -163,11 +165,45 @@ def test_a_failing_check_names_its_rows_and_leaves_the_last_good_build(store: Pa
     lake.commit("org/new")
     lake.done("new", "org/new")
     lake.write(store / "lake")
-    with pytest.raises(BuildError, match=r"nobody_is_ranked .*model_id=org/m, rank=1"):
+    with pytest.raises(BuildError, match=r"nobody_is_ranked failed .*\n +model_id=org/m, rank=1"):
         build(store / "lake", store / "warehouse", after(1))
     assert current_build(store / "warehouse") == good.path
     assert ranked(store) == [("org/m",)]
     assert not list((store / "warehouse").glob("*.tmp*")) + list((store / "warehouse").glob(".*.tmp*"))
+
+
+def test_a_spoiled_lake_is_told_with_every_check_what_it_means_and_its_first_rows(
+    store: Path, lake: Lake, sql: Path
+) -> None:
+    good = build(store / "lake", store / "warehouse", START)
+    contradictory = [
+        declare_task(f"b{number}", f"t{number}_{aggregate}", aggregate=aggregate)
+        for number in range(7)
+        for aggregate in ("mean", "pooled")
+    ]
+    lake.suite(contradictory, suite="odd", version="o")
+    lake.write(store / "lake")
+    (sql / "checks" / "nobody_is_ranked.sql").write_text(
+        "-- Rows\n-- that rank.\nselect model_id from main.leaderboard"
+    )
+    with pytest.raises(BuildError) as caught:
+        build(store / "lake", store / "warehouse", after(1))
+    lines = str(caught.value).splitlines()
+    assert lines[:2] == [
+        "the new warehouse is not good, the last good one stays.",
+        (
+            "check benchmarks_are_declared_once failed for 7 rows."
+            " Benchmarks whose tasks declare different ways to make one score of them."
+        ),
+    ]
+    assert all(line.startswith("  suite=odd, suite_version=o, benchmark=b") for line in lines[2:7])
+    assert lines[7:] == [
+        "  ... and 2 more",
+        "check nobody_is_ranked failed for 1 row. Rows that rank.",
+        "  model_id=org/m",
+        "Find what these rows name in the lake, mend or remove its files, and run `nightboard rebuild`.",
+    ]
+    assert current_build(store / "warehouse") == good.path
 
 
 def test_a_broken_model_or_file_leaves_the_last_good_build(store: Path, sql: Path) -> None:

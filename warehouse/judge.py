@@ -1,0 +1,44 @@
+"""Judge a build before it is published: every SQL check, and the unique key of every table.
+
+A check returns the rows that offend; none is a pass. Its first comment says in words what it returns.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import duckdb
+
+from nightboard.warehouse import models
+from nightboard.warehouse.ddl import key_check
+from nightboard.warehouse.schema import Table
+
+SHOWN_ROWS = 5
+
+
+def find_offences(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
+    """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
+    checks = models.load_checks(models.SQL_FOLDER)
+    checks |= {f"{table.name}_key_is_unique": key_check(table) for table in tables}
+    return [offence for name, sql in checks.items() if (offence := _judge(con, name, sql))]
+
+
+def _judge(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:
+    cursor = con.execute(sql)
+    columns = [column[0] for column in cursor.description or []]
+    if not (rows := cursor.fetchmany(SHOWN_ROWS)):
+        return None
+    (n_rows,) = con.execute(f"select count(*) from ({sql}\n)").fetchone() or (len(rows),)
+    lines = ["  " + ", ".join(f"{c}={v}" for c, v in zip(columns, row, strict=True)) for row in rows]
+    if n_rows > len(rows):
+        lines.append(f"  ... and {n_rows - len(rows):,} more")
+    return "\n".join([f"check {name} failed for {n_rows:,} row{'' if n_rows == 1 else 's'}. {_meaning(sql)}", *lines])
+
+
+def _meaning(sql: str) -> str:
+    """The comment that a check begins with."""
+    lines = re.match(r"(?:--.*\n)*", sql)
+    return " ".join(line.removeprefix("--").strip() for line in (lines[0] if lines else "").splitlines())
