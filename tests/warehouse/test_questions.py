@@ -291,8 +291,8 @@ def test_benchmark_costs_share_out_time_and_gpus(lake: Lake, ask: Ask) -> None:
 def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lake, ask: Ask) -> None:
     lake.suite()
     reasons = {
-        "a": "org/a: tried to allocate 2.50 GiB at /scratch/job.1/x",
-        "b": "org/b: tried to allocate 12 GiB at /srv/x/y",
+        "a": "org/a: tried to allocate 2.50 GiB of 80 at /scratch/job.1/x",
+        "b": "org/b: tried to allocate 12 GiB of 40 at /srv/x/y",
         "c": "no tokenizer",
         "d": None,
     }
@@ -301,7 +301,7 @@ def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lak
         lake.attempt(name, "failed" if name != "d" else "timeout", reason=reason, ended_at=after(number))
     columns = "attempt_state, cause, n_evaluations, n_models, n_open, evaluation_id, log"
     assert ask(f"select {columns} from failure_causes order by n_evaluations desc, cause") == [
-        ("failed", "<model>: tried to allocate N GiB at <path>", 2, 2, 0, "b", "runs/b/all/1/log.txt"),
+        ("failed", "<model>: tried to allocate N GiB of N at <path>", 2, 2, 0, "b", "runs/b/all/1/log.txt"),
         ("timeout", "no reason known", 1, 1, 1, "d", "runs/d/all/1/log.txt"),
         ("failed", "no tokenizer", 1, 1, 0, "c", "runs/c/all/1/log.txt"),
     ]
