@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from nightboard.flows.formats import Format, to_plain, to_records, to_table, to_text, write_parquet, write_rows
-from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
+from nightboard.flows.terminal import Terminal, cells_table, count, duration, escape, make_console
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store, replace_atomically

@@ -12,12 +12,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nightboard.tasks.records import Job, Plan, Shard, Skip
 from nightboard.warehouse.builds import Report
+
+# Codes that would move the cursor, change colours or worse; a tab and the end of a line do no harm.
+_CODES = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10}, "\N{REPLACEMENT CHARACTER}")
+
+
+def escape(text: str) -> str:
+    """A text from outside as it stands: no markup, and no codes that steer a terminal."""
+    return escape_markup(text.translate(_CODES))
 
 
 def make_console() -> Console:

@@ -13,11 +13,10 @@ from typing import Self
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from rich.markup import escape
 from rich.progress import TaskID
 
 from nightboard.flows.night import Night
-from nightboard.flows.terminal import Terminal
+from nightboard.flows.terminal import Terminal, escape
 from nightboard.tasks.attempt import Progress
 from nightboard.tasks.records import Plan, RecordError, Shard
 from nightboard.tasks.settle import OpenShard, Settled

@@ -190,3 +190,15 @@ def test_results_are_scored_by_the_suite_that_is_named(tmp_path: Path) -> None:
     unknown = run(*options, "--suite", "leaderbord-v2")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
     assert "leaderboard-v2" in unknown.stderr
+
+
+def test_names_from_a_file_steer_no_terminal(tmp_path: Path) -> None:
+    """Names of files need not be text either."""
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=[red]a\u001b[2Jb"}}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    (tmp_path / os.fsdecode(b"bad\xff\x1b.json")).write_text("{")
+    done = run("import", "results", str(tmp_path), "--store", str(tmp_path / "store"))
+    assert done.returncode == 3, done.stderr
+    assert "[red]a\N{REPLACEMENT CHARACTER}[2Jb" in done.stdout
+    assert "\u001b[2J" not in done.stdout + done.stderr
+    assert "bad?\N{REPLACEMENT CHARACTER}.json:1: is not valid JSON" in done.stdout + done.stderr

@@ -332,3 +332,18 @@ def test_documents_are_hashed_as_those_of_a_run(store: Store, tmp_path: Path) ->
     found = dict(ask(store, "select task, doc_set_hash from task_scores where doc_set_hash is not null"))
     assert found == {each.task: each.doc_set_hash for each in ours.tasks}
     assert ask(store, "select distinct benchmark from samples") == [("musr",)]
+
+
+def test_samples_that_come_later_count_as_if_they_had_been_there(tmp_path: Path) -> None:
+    """Also in a build that carries over what the one before has computed."""
+    demo = load_suite("demo")
+    write_benchmark(tmp_path / "musr", demo, "musr")
+    late, whole = Store(tmp_path / "late"), Store(tmp_path / "whole")
+    sql = "select * from benchmark_scores order by benchmark"
+    steps = [(late, "musr/results.json"), (late, "musr"), (whole, "musr")]
+    found = []
+    for store, path in steps:
+        _ = [*import_results(store, [tmp_path / path], [demo], NOW)]
+        found.append((ask(store, sql), ask(store, "select * from task_scores order by task, metric")))
+    assert found[0] != found[1] == found[2]
+    assert found[2][0]

@@ -164,6 +164,8 @@ def test_samples_without_hashes_or_without_the_first_documents_leave_the_documen
     assert bring_in(store, tmp_path).left_out == []
     sql = "select distinct n_samples, doc_set_hash from task_scores where task = 'boolq' order by all"
     assert ask(store, sql) == [(4, None), (None, None)]
+    assert ask(store, "select task, count(distinct samples_hash) from task_scores where samples_hash is not null"
+                      " group by task") == [("boolq", 2)]  # fmt: skip
 
 
 def test_samples_of_older_versions_name_neither_filter_nor_metrics(store: Store, tmp_path: Path) -> None:
