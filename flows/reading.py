@@ -20,7 +20,7 @@ from nightboard.flows.options import (
 )
 from nightboard.flows.show import print_answers
 from nightboard.flows.terminal import Terminal, count
-from nightboard.tasks.export import export_all, export_table
+from nightboard.tasks.export import export_all, export_table, refuse_inside
 from nightboard.warehouse.copy import FileFormat
 from nightboard.warehouse.query import connect
 from nightboard.warehouse.shell import open_shell
@@ -49,6 +49,8 @@ def sql(
             raise typer.BadParameter("the shell has its own: type SQL, .mode csv and so on", param_hint="--shell")
         raise typer.Exit(1 if open_shell(root.warehouse) else 0)
     form, text = find_format(form, output), read_query(query)
+    if output is not None:
+        refuse_inside(root, output)
     with connect(root.warehouse) as connection, usage_of_format():
         print_answers(run_sql(connection, text), form, output)
 

@@ -57,9 +57,14 @@ def export_all(
             yield Exported(table, path, n_rows)
 
 
-def _check(store: Store, path: Path, is_forced: bool) -> None:
+def refuse_inside(store: Store, path: Path) -> None:
+    """Raise ExportError for a path in the store."""
     if path.resolve().is_relative_to(store.root.resolve()):
         raise ExportError(f"{path}: lies in the store, whose files are nightboard's own. Choose a place outside.")
+
+
+def _check(store: Store, path: Path, is_forced: bool) -> None:
+    refuse_inside(store, path)
     if path.is_dir():
         raise ExportError(f"{path}: is a folder. Name a file, or export --all tables into it.")
     if path.exists() and not is_forced:

@@ -157,6 +157,8 @@ def test_wrong_usage_of_export_is_exit_code_2(store: Path, arguments: list[str])
     assert call(store, "export", *arguments).exit_code == 2
 
 
-def test_an_export_that_is_refused_is_one_message_and_exit_code_1(store: Path) -> None:
-    done = run(store, "export", "leaderboard", "--output", str(store / "rows.csv"), "--force")
+@pytest.mark.parametrize("command", [["export", "leaderboard", "--force"], ["sql", "select 1"]])
+def test_writing_into_the_store_is_refused_in_one_message_with_exit_code_1(store: Path, command: list[str]) -> None:
+    done = run(store, *command, "--output", str(store / "rows.csv"))
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert not (store / "rows.csv").exists()
