@@ -80,7 +80,7 @@ def add_models(
         for row in rows:
             row["value"] = scores[row["task"], row["metric"]]
     (folder / SAMPLES.name).mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.concat_tables(tables), folder / SAMPLES.name / f"{next(iter(models))}.parquet")
+    pq.write_table(pa.concat_tables(tables), folder / SAMPLES.name / f"models from {next(iter(models))}.parquet")
 
 
 def _draw_evaluation(

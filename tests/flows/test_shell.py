@@ -51,14 +51,13 @@ def run(store: Path, typed: str, **environment: str) -> subprocess.CompletedProc
 
 def test_the_shell_reads_every_table_and_the_samples_in_utc(store: Path) -> None:
     with duckdb.connect(str(current_build(store / "warehouse")), read_only=True) as con:
-        tables = [
-            row[0] for row in con.execute("select table_name from duckdb_columns() where not internal").fetchall()
-        ]
-    asked = [f"select '{table}', count(*) >= 0 from {table};" for table in sorted(set(tables))]
+        sql = "select distinct table_name from duckdb_columns() where schema_name = 'main' and not internal order by 1"
+        tables = [row[0] for row in con.execute(sql).fetchall()]
+    asked = [f"select '{table}', count(*) >= 0 from {table};" for table in tables]
     typed = "\n".join([".headers off", *asked, "select count(*) from samples;", "select current_setting('TimeZone');"])
     done = run(store, typed, TZ="America/New_York")
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [*(f"{table},true" for table in sorted(set(tables))), "4", "UTC"]
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines() == [*(f"{table},true" for table in tables), "4", "UTC"]
 
 
 REFUSED = [

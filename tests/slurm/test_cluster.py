@@ -111,7 +111,7 @@ def test_a_node_that_goes_down_ends_a_job_or_puts_it_back(cluster: Cluster, sbat
     wait_for(cluster, lost, "NODE_FAIL")
     assert queue_state(cluster, back) == "PENDING"
     cluster.node_up(node)
-    start_at_once(cluster, back)
+    start_soon(cluster, back)
     wait_for(cluster, back, "COMPLETED")
     assert sacct(cluster, lost) == ["NODE_FAIL"]
 
@@ -120,7 +120,7 @@ def test_a_requeued_job_runs_again_under_its_id(cluster: Cluster, sbatch: Sbatch
     job = sbatch("[ $SLURM_RESTART_COUNT ] || sleep 300")
     wait_until_running(cluster, job)
     cluster.must("scontrol", "requeue", job)
-    start_at_once(cluster, job)
+    start_soon(cluster, job)
     wait_for(cluster, job, "COMPLETED")
     assert list_lives(cluster, job) == ["REQUEUED", "COMPLETED"]
 
@@ -131,7 +131,7 @@ def test_an_urgent_job_puts_another_one_back(cluster: Cluster, sbatch: Sbatch) -
     wait_until_running(cluster, job)
     urgent = sbatch("true", "--partition=urgent", *whole_node)
     wait_for(cluster, urgent, "COMPLETED")
-    start_at_once(cluster, job)
+    start_soon(cluster, job)
     wait_for(cluster, job, "COMPLETED")
     assert list_lives(cluster, job) == ["PREEMPTED", "COMPLETED"]
 
@@ -141,10 +141,10 @@ def list_lives(cluster: Cluster, job: str) -> list[str]:
     return cluster.must("sacct", "-X", "-P", "-n", "-D", "-j", job, "-o", "State").split()
 
 
-def start_at_once(cluster: Cluster, job: str) -> None:
-    """SLURM lets a job that it put back wait for two minutes."""
+def start_soon(cluster: Cluster, job: str) -> None:
+    """SLURM lets a job that it put back wait for two minutes; in the second in which it did, the node refuses it."""
     wait_until(f"job {job} in the queue again", lambda: queue_state(cluster, job) == "PENDING", 120)
-    cluster.must("scontrol", "update", f"JobId={job}", "StartTime=now")
+    cluster.must("scontrol", "update", f"JobId={job}", "StartTime=now+2")
 
 
 # ------------------------------------------------------------------------------------------------ daemons that stop

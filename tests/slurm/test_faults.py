@@ -194,7 +194,7 @@ def release_requeued(site: Site) -> None:
     """SLURM holds a requeued job back for two minutes; an administrator can let it start now."""
     waiting = lambda: site.cluster.must("squeue", "-h", "-r", "-t", "PD", "-o", "%i").split()  # noqa: E731
     wait_until("the requeued job", lambda: bool(waiting()), 60)
-    site.cluster.must("scontrol", "update", f"JobId={waiting()[0]}", "StartTime=now")
+    site.cluster.must("scontrol", "update", f"JobId={waiting()[0]}", "StartTime=now+2")
 
 
 def test_a_node_that_goes_down_loses_nothing(site: Site) -> None:
