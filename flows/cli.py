@@ -19,6 +19,7 @@ import typer
 
 from nightboard.flows.formats import Format
 from nightboard.flows.imports import imports
+from nightboard.flows.leaderboard import RANK_EXAMPLE, rank_command, show_ranking
 from nightboard.flows.options import (
     BoardOption,
     DataBoardOption,
@@ -32,7 +33,7 @@ from nightboard.flows.options import (
 )
 from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import print_comparison, print_ranking, print_result, print_status
+from nightboard.flows.show import print_comparison, print_result, print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -48,15 +49,7 @@ from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.lake import LakeError
-from nightboard.warehouse.query import (
-    NoBuildError,
-    QueryError,
-    compare,
-    connect,
-    list_eras,
-    list_suites,
-    rank,
-)
+from nightboard.warehouse.query import NoBuildError, QueryError, compare, connect
 from nightboard.warehouse.shell import ShellError
 
 KNOWN_ERRORS = (
@@ -149,7 +142,8 @@ def nightly(
             raise typer.Exit(130) from None
     ui = Terminal()
     for suite in load_board(board).suites:
-        show_ranking(root, suite, ui)
+        ui.say("")
+        show_ranking(Store(root), suite)
     if report.in_flight or report.not_started:
         ui.say(
             f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
@@ -264,30 +258,7 @@ def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
     ui.say(f"{result.path} built in {duration(result.elapsed_s)}.")
 
 
-@app.command("rank", epilog=example("nightboard rank --board quickstart --top 10 --format markdown"))
-def rank_command(
-    board: DataBoardOption = None,
-    store: StoreOption = None,
-    suite: Annotated[
-        str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")
-    ] = None,
-    era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first N models.")] = None,
-    form: OutputFormatOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Print a leaderboard: rank, model, revision, average, the benchmarks, size, licence."""
-    root, form = find_store(board, store), find_format(form, output)
-    if suite is None and board is not None:
-        suite = next(iter(load_board(board).suites))
-    with connect(root.warehouse) as connection:
-        suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
-        result = rank(connection, suite=suite, era=era, limit=top)
-    if form is Format.table and output is None:
-        print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(root, str(suite), era))
-    else:
-        with usage_of_format():
-            print_result(result, form, output)
+app.command("rank", epilog=RANK_EXAMPLE)(rank_command)
 
 
 @app.command("compare", epilog=example("nightboard compare lab/strong lab/medium --board quickstart"))
@@ -354,21 +325,6 @@ def show_plan(board: str, store: Path | None) -> None:
     for problem in [*map(str, discovery.problems), *problems]:
         ui.warn(problem)
     ui.show_plan(opened.plan(discovery, suites, utc_now()))
-
-
-def show_ranking(root: Path, suite: str, ui: Terminal) -> None:
-    """A suite's leaderboard on the terminal."""
-    with connect(Store(root).warehouse) as connection:
-        ui.say("")
-        result = rank(connection, suite=suite)
-    print_ranking(result, f"Leaderboard of {suite}", find_eras_beside(Store(root), suite, None))
-
-
-def find_eras_beside(store: Store, suite: str, era: str | None) -> list[tuple[str, int]]:
-    """Eras of a suite that are not shown (era None: the current one is), with their numbers of rows."""
-    with connect(store.warehouse) as connection:
-        eras = list_eras(connection, suite).rows
-    return [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
 
 
 def parse_minutes(text: str | None) -> float | None:

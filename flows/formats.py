@@ -75,7 +75,8 @@ def write_rows(columns: Sequence[str], batches: Iterable[Sequence[Row]], form: F
             texts = _text_table(columns, batches)
         case Format.parquet:
             rows = list(chain.from_iterable(batches))
-            write_parquet(pa.Table.from_pylist(_records(columns, rows)).to_reader(), out)
+            table = {name: [row[at] for row in rows] for at, name in enumerate(_distinct(columns))}
+            write_parquet(pa.table(table).to_reader(), out)  # without rows too, its columns are there
             return
     for text in texts:
         out.write(text.encode())

@@ -29,6 +29,7 @@ from nightboard.warehouse.statements import Answer
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
 RANK_TITLES = {
+    "selected_rank": "here",
     "rank": "#",
     "model_id": "model",
     "chat_template": "chat",
@@ -38,7 +39,8 @@ RANK_TITLES = {
 }
 # The first to go where a terminal is narrow.
 RANK_LESS_NEEDED = ("license", "95%", "identical_to", "params_b", "precision", "chat_template", "revision")
-
+# Times have no rank intervals.
+RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
 
 # More of them would push the summary off the screen.
 SHOWN_DISAGREEMENTS = 20
@@ -85,26 +87,28 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     ]
 
 
-def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = ()) -> None:
+def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "") -> None:
     """A leaderboard for people: the columns that say something, as many as the terminal has room for.
 
     `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
+    `filters`: what was chosen, in words.
     """
-    _print_ranking(result, heading)
+    _print_ranking(result, heading, filters)
     if beside:
         others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
         make_console().print(f"[dim]Not comparable, so ranked apart: era {escape(others)}. Show one with --era.[/dim]")
 
 
-def _print_ranking(result: Result, heading: str) -> None:
-    result = _with_intervals(result)
+def _print_ranking(result: Result, heading: str, filters: str) -> None:
+    result = _with_places(_with_intervals(result))
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
-    hidden = {"era"} | {c for i, c in enumerate(columns) if c == "identical_to" and not any(row[i] for row in rows)}
+    hidden = {"era"} | {c for i, c in enumerate(columns) if c in RANK_OFTEN_EMPTY and not any(row[i] for row in rows)}
     console = make_console()
-    console.print(f"[bold]{escape(heading)}[/bold]" + (f" (era {escape(', '.join(eras))})" if rows else ""))
+    told = (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else "")
+    console.print(f"[bold]{escape(heading)}[/bold]{escape(told)}")
     if not rows:
-        console.print("  nothing complete to rank yet")
+        console.print("  no row passes all filters" if filters else "  nothing complete to rank yet")
         return
     table = to_table(_without(result, hidden), RANK_TITLES)
     left_out = []
@@ -119,6 +123,18 @@ def _print_ranking(result: Result, heading: str) -> None:
     # What is still too wide runs over: a cut number would be a wrong number.
     console.width = max(console.width, _measure(console, table))
     console.print(table)
+    if "selected_rank" in columns:
+        console.print("[dim]#: the place among all rows of the era; here: among those that pass the filters.[/dim]")
+
+
+def _with_places(result: Result) -> Result:
+    """The place in a selection before the one among all, and only where it is another one."""
+    columns, rows = result
+    at, of_all = columns.index("selected_rank"), columns.index("rank")
+    if all(row[at] == row[of_all] for row in rows):
+        return _without(result, {"selected_rank"})
+    names = ["selected_rank", *(each for each in columns if each != "selected_rank")]
+    return Result(names, [(row[at], *row[:at], *row[at + 1 :]) for row in rows])
 
 
 # Beside the column, its 95% interval: title, bounds, how they are written.

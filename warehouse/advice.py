@@ -43,6 +43,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {by_key[near[0]]}?" if near else ""
 
 
+def sort_by_nearness(name: str, known: Iterable[str]) -> list[str]:
+    """The known names, the one first that is most like the given one."""
+    likeness = difflib.SequenceMatcher(b=name.lower())
+
+    def distance(each: str) -> tuple[float, str]:
+        likeness.set_seq1(each.lower())
+        return -likeness.ratio(), each
+
+    return sorted(known, key=distance)
+
+
 def explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
     """That there is no such table, with the nearest one; and all that there are."""
     tables = list(list_columns(con))

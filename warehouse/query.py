@@ -6,12 +6,14 @@ SQL that a reader wrote is run by `statements.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
-from nightboard.warehouse.advice import suggest
+from nightboard.warehouse.advice import sort_by_nearness, suggest
 from nightboard.warehouse.builds import NoBuildError, current_build
 from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
@@ -22,6 +24,32 @@ class Result(NamedTuple):
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a ranking shows, as the macro top_models has it; None, and True, let everything through."""
+
+    min_params_b: float | None = None
+    max_params_b: float | None = None
+    model_type: str | None = None
+    precision: str | None = None
+    license: str | None = None
+    organization: str | None = None
+    country: str | None = None
+    as_of: datetime | None = None
+    with_merges: bool = True
+    with_flagged: bool = True
+    with_unavailable: bool = True
+
+
+NO_FILTERS = Filters()
+
+# Filters that compare a text with a column of the same name, in words.
+_VALUES = {"model_type": "type", "precision": "precision", "license": "licence", "organization": "organisation",
+           "country": "country"}  # fmt: skip
+# Leaderboards have hundreds of organisations.
+_SHOWN_VALUES = 20
 
 
 class QueryError(Exception):
@@ -54,12 +82,17 @@ def _open(warehouse: Path) -> duckdb.DuckDBPyConnection:
 
 
 def rank(
-    con: duckdb.DuckDBPyConnection, suite: str | None = None, era: str | None = None, limit: int | None = None
+    con: duckdb.DuckDBPyConnection,
+    suite: str | None = None,
+    era: str | None = None,
+    limit: int | None = None,
+    filters: Filters = NO_FILTERS,
 ) -> Result:
     """The ranking of one suite and era: one row per model, precision and chat template, scores at full precision.
 
-    Without a suite: the one with the most ranked rows. Without an era: the current one. Raises QueryError for a suite
-    or era that the warehouse does not have.
+    Without a suite: the one with the most ranked rows. Without an era: the current one. `rank` counts all rows,
+    `selected_rank` those that the filters let through. Raises QueryError for a suite or era that the warehouse does not
+    have, and for a type, licence ... that no row has.
     """
     suite = _choose_suite(con, suite)
     if era is not None:
@@ -68,11 +101,33 @@ def rank(
             _list(con, "select distinct era from main.leaderboard where suite = ?", [suite]),
             f"era of suite {suite}",
         )
+    _require_values(con, suite, era, filters)
     benchmarks = [row[0] for row in _run_named(con, "benchmarks", {"suite": suite}).rows]
-    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": limit})
+    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": limit} | asdict(filters))
     at = columns.index("scores")
     spread = [(*row[:at], *(row[at].get(benchmark) for benchmark in benchmarks), *row[at + 1 :]) for row in rows]
     return Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
+
+
+def _require_values(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
+    """Raise QueryError for a value that no row has: the empty table that it gives would look like an answer."""
+    asked = {column: value for column in _VALUES if (value := getattr(filters, column)) is not None}
+    if not asked:
+        return
+    found = _run_named(con, "rank_values", {"suite": suite, "era": era, "as_of": filters.as_of})
+    known = dict(zip(found.columns, found.rows[0], strict=True))
+    for column, value in asked.items():
+        if known["n_rows"] and value.lower() not in (each.lower() for each in known[column]):
+            raise QueryError(
+                f"no row of this ranking has the {_VALUES[column]} {value}. {_tell_values(value, known[column])}"
+            )
+
+
+def _tell_values(value: str, known: Sequence[str]) -> str:
+    if not known:
+        return "None has any."
+    more = f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""
+    return f"There is, the nearest first: {', '.join(sort_by_nearness(value, known)[:_SHOWN_VALUES])}{more}."
 
 
 def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
@@ -180,6 +235,6 @@ def _require(name: str, known: list[str], what: str) -> None:
 
 
 __all__ = [
-    "NoBuildError", "QueryError", "Result", "compare", "compare_ranking", "connect", "find_disagreements",
-    "list_correlations", "list_eras", "list_suites", "list_unmatched", "rank",
+    "NO_FILTERS", "Filters", "NoBuildError", "QueryError", "Result", "compare", "compare_ranking", "connect",
+    "find_disagreements", "list_correlations", "list_eras", "list_suites", "list_unmatched", "rank",
 ]  # fmt: skip

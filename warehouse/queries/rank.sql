@@ -1,5 +1,6 @@
--- One row per ranked model of one suite and era, best first, with its scores as a map from benchmark to normalized score.
--- Parameters: $suite, $era (null: the current one), $limit (null: all).
+-- One row per model, precision and chat template of a suite's era that the filters let through, best first, with its scores as
+-- a map from benchmark to normalized score. Null and true let all through. Rank intervals are today's: none with $as_of.
+-- Parameters: $suite, $era (null: the current one), $limit (null: all), and the filters of top_models.
 with
 leaderboard as (
     select * from main.leaderboard
@@ -7,6 +8,26 @@ leaderboard as (
 
 benchmark_scores as (
     select * from main.benchmark_scores
+),
+
+selected as (
+    select *
+    from main.top_models(
+        $suite,
+        n := $limit,
+        era := $era,
+        as_of := $as_of,
+        min_params_b := $min_params_b,
+        max_params_b := $max_params_b,
+        model_type := $model_type,
+        precision := $precision,
+        license := $license,
+        organization := $organization,
+        country := $country,
+        with_merges := $with_merges,
+        with_flagged := $with_flagged,
+        with_unavailable := $with_unavailable
+    )
 ),
 
 scores as (
@@ -19,28 +40,33 @@ scores as (
 
 ranked as (
     select
-        leaderboard.rank,
-        leaderboard.model_id,
-        leaderboard.revision,
-        leaderboard.precision,
-        leaderboard.chat_template,
-        leaderboard.average,
+        selected.rank,
+        selected.model_id,
+        selected.revision,
+        selected.precision,
+        selected.chat_template,
+        selected.average,
         scores.scores,
-        leaderboard.params_b,
-        leaderboard.license,
-        leaderboard.identical_to,
+        selected.params_b,
+        selected.license,
+        selected.identical_to,
         leaderboard.rank_low,
         leaderboard.rank_high,
         leaderboard.average_low,
         leaderboard.average_high,
-        leaderboard.era
-    from leaderboard
-    inner join scores on leaderboard.evaluation_id = scores.evaluation_id
-    where
-        leaderboard.suite = $suite
-        and case when $era is null then leaderboard.is_current_era else leaderboard.era = $era end
-    order by leaderboard.rank
-    limit $limit
+        selected.era,
+        selected.selected_rank
+    from selected
+    inner join scores on selected.evaluation_id = scores.evaluation_id
+    left join leaderboard
+        on
+            $as_of is null
+            and selected.suite = leaderboard.suite
+            and selected.era = leaderboard.era
+            and selected.model_id = leaderboard.model_id
+            and selected.precision = leaderboard.precision
+            and selected.chat_template = leaderboard.chat_template
+    order by selected.rank
 )
 
 select * from ranked
