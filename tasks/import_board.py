@@ -18,6 +18,7 @@ from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import hash_json
 from nightboard.tasks.declare import declare_imported
 from nightboard.tasks.find_tables import Tables
+from nightboard.tasks.results_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.table_file import (
     ImportFileError,
@@ -70,7 +71,7 @@ def import_board(
     Raises ImportFileError for a file that is no such table, an era that the suite does not declare, and a bad name.
     """
     tables = board if isinstance(board, Tables) else Tables.local(board)
-    source, era = f"import:{check_name(name)}", _choose_era(suite, era)
+    source, era = _name_source(name), _choose_era(suite, era)
     found: dict[str, tuple[Row, list[Row]]] = {}
     left_out = []
     for place, row in ((place, row) for file in tables.files for place, row in _read_rows(file, suite)):
@@ -99,6 +100,16 @@ def import_board(
         n_without_sha=sum(evaluation["revision"] is None for evaluation, _ in found.values()),
         left_out=tuple(left_out),
     )
+
+
+def _name_source(name: str) -> str:
+    source = f"import:{check_name(name)}"
+    if source == RESULTS_SOURCE:
+        raise ImportFileError(
+            f"--name: {name} is what `import results` calls its rows, and the two could not be told apart. Take another"
+            " name, such as the board's."
+        )
+    return source
 
 
 def _choose_era(suite: Suite, era: str | None) -> str:
