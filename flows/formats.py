@@ -113,6 +113,10 @@ def to_table(result: Result, title_of: Mapping[str, str]) -> Table:
     return cells_table(titles, texts, right=numeric)
 
 
+# Parameters: a model may have 0.00127 of them, or a bracket end at 80.
+_IN_BILLIONS = ("params_b", "above_b", "up_to_b")
+
+
 def to_text(column: str, value: object) -> str:
     """A cell for people: numbers with 2 decimals, short revisions, nothing for null."""
     if value is None:
@@ -120,7 +124,7 @@ def to_text(column: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float | Decimal):
-        return f"{value:.3g}" if column == "params_b" else f"{value:.2f}"
+        return f"{value:.3g}" if column in _IN_BILLIONS else f"{value:.2f}"
     if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:
         return value[:7]
     if isinstance(value, datetime):

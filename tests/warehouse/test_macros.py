@@ -13,6 +13,7 @@ from make_lake import START, Lake
 
 from nightboard.warehouse import models
 from nightboard.warehouse.build import BuildError, build
+from nightboard.warehouse.ddl import type_name
 from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS, Macro, Parameter
 from nightboard.warehouse.marts_schema import MODEL_TABLES
 from nightboard.warehouse.models import ModelError, load_macros, load_models
@@ -111,6 +112,21 @@ def test_every_macro_explains_itself_its_parameters_and_columns(make: Callable[.
     assert TASKS.comment == (
         "one row per task. Parameters: suite: name of the suite; n (default 2): rows at most. Columns: task: task"
     )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build(folder / "lake", folder / "warehouse", START)
+    return folder / "warehouse"
+
+
+@pytest.mark.parametrize("name", MACROS)
+def test_a_macro_gives_the_types_that_it_declares(built: Path, name: str) -> None:
+    """Tables are held to theirs by every build."""
+    needed = ", ".join("null" for parameter in MACROS[name].parameters if parameter.default is None)
+    described = [(column.name, type_name(column)) for column in MACROS[name].columns]
+    assert [row[:2] for row in ask(built, f"describe from {name}({needed})")] == described
 
 
 def test_a_macro_without_a_comment_fails_the_build(make: Callable[..., Path]) -> None:

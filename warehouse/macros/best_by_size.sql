@@ -8,7 +8,7 @@ models as (
 ),
 
 ends as (
-    select unnest($bounds) as bound
+    select cast(unnest($bounds) as double) as bound
 ),
 
 brackets as (
