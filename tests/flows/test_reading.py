@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from make_lake import START, Lake
+from make_lake import START, Lake, after
 from typer.testing import CliRunner, Result
 
 from nightboard.flows.cli import app
@@ -162,3 +165,18 @@ def test_writing_into_the_store_is_refused_in_one_message_with_exit_code_1(store
     done = run(store, *command, "--output", str(store / "rows.csv"))
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert not (store / "rows.csv").exists()
+
+
+def test_times_are_written_in_utc_wherever_the_reader_is(store: Path, tmp_path: Path) -> None:
+    select = "select model_id, finished_at from leaderboard"
+    for arguments in (["export", "leaderboard"], ["sql", select]):
+        for ending in ("csv", "json"):
+            path = tmp_path / f"{arguments[0]}.{ending}"
+            command = [COMMAND, *arguments, "--store", str(store), "--output", str(path)]
+            subprocess.run(command, env=os.environ | {"TZ": "Asia/Tokyo"}, capture_output=True, check=True)
+            rows = (
+                json.loads(path.read_text()) if ending == "json" else [*csv.DictReader(path.read_text().splitlines())]
+            )
+            times = [datetime.fromisoformat(row["finished_at"]) for row in rows]
+            assert times == [after(1)] * len(MODELS)
+            assert [time.utcoffset() for time in times] == [timedelta(0)] * len(MODELS), path.read_text()

@@ -1,0 +1,54 @@
+"""`nightboard rebuild` where a file of the store is damaged: it says which one, and readers keep the last build."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from make_lake import START, Lake
+
+from nightboard.warehouse import compact as compaction
+from nightboard.warehouse.build import build
+from nightboard.warehouse.builds import current_build
+from nightboard.warehouse.lake import COMPACTED
+
+COMMAND = str(Path(sys.executable).with_name("nightboard"))
+MODELS = ("org/a", "org/b", "org/c", "org/d")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Built once, with large files that compaction made."""
+    monkeypatch.setattr(compaction, "COMPACT_FROM", len(MODELS))
+    lake = Lake()
+    lake.suite()
+    for model in MODELS:
+        lake.commit(model)
+        lake.done(model.replace("/", "-"), model)
+        lake.samples(model.replace("/", "-"))
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    return tmp_path
+
+
+def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, *arguments, "--store", str(store)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("table", "left"), [("samples", 0.5), ("commits", 0.0), ("task_scores", 0.99)])
+def test_a_damaged_large_file_is_named_and_the_last_build_stays(store: Path, table: str, left: float) -> None:
+    (file,) = (store / "lake" / table / COMPACTED).glob("*.parquet")
+    before = current_build(store / "warehouse")
+    os.truncate(file, int(left * file.stat().st_size))
+    done = run(store, "rebuild")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the last good one stays: {file}: is damaged" in done.stderr
+    assert "take it from a backup" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert current_build(store / "warehouse") == before
+    assert not list((store / "warehouse").glob("*.tmp*"))
+    ranked = run(store, "sql", "--format", "csv", "select model_id from leaderboard order by rank")
+    assert ranked.stdout.split() == ["model_id", *MODELS]
