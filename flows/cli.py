@@ -19,7 +19,7 @@ import typer
 
 from nightboard.flows.formats import Format
 from nightboard.flows.imports import imports
-from nightboard.flows.leaderboard import RANK_EXAMPLE, rank_command, show_ranking
+from nightboard.flows.leaderboard import COMPARE_EXAMPLE, RANK_EXAMPLE, compare_command, rank_command, show_ranking
 from nightboard.flows.options import (
     BoardOption,
     DataBoardOption,
@@ -29,11 +29,10 @@ from nightboard.flows.options import (
     example,
     find_format,
     find_store,
-    usage_of_format,
 )
 from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
 from nightboard.flows.server import ServerError, prefect_server
-from nightboard.flows.show import print_comparison, print_result, print_status
+from nightboard.flows.show import print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
@@ -49,7 +48,7 @@ from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.lake import LakeError
-from nightboard.warehouse.query import NoBuildError, QueryError, compare, connect
+from nightboard.warehouse.query import NoBuildError, QueryError
 from nightboard.warehouse.shell import ShellError
 
 KNOWN_ERRORS = (
@@ -259,30 +258,7 @@ def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
 
 
 app.command("rank", epilog=RANK_EXAMPLE)(rank_command)
-
-
-@app.command("compare", epilog=example("nightboard compare lab/strong lab/medium --board quickstart"))
-def compare_command(
-    model_a: Annotated[
-        str, typer.Argument(help="A model, model@revision (its first letters do) or an evaluation's id.")
-    ],
-    model_b: Annotated[str, typer.Argument(help="The other one.")],
-    board: DataBoardOption = None,
-    store: StoreOption = None,
-    form: OutputFormatOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
-    form = find_format(form, output)
-    with connect(find_store(board, store).warehouse) as connection:
-        result = compare(connection, model_a, model_b)
-    if form is Format.table and output is None:
-        print_comparison(result, model_a, model_b)
-    else:
-        with usage_of_format():
-            print_result(result, form, output)
-
-
+app.command("compare", epilog=COMPARE_EXAMPLE)(compare_command)
 app.command(epilog=SQL_EXAMPLE)(sql)
 app.command(epilog=EXPORT_EXAMPLE)(export)
 

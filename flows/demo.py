@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightboard.flows.server import prefect_server
-from nightboard.flows.show import print_ranking
+from nightboard.flows.show_leaderboard import print_ranking
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
 from nightboard.profiles.load import load_board

@@ -1,4 +1,7 @@
-"""The command `rank`: a suite's leaderboard, all of it or what the filters of the macro top_models let through."""
+"""The commands that rank and compare models.
+
+`rank` shows a suite's leaderboard, all of it or what the filters of the macro top_models let through.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,18 @@ from nightboard.flows.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.show import print_ranking, print_result
+from nightboard.flows.show import print_result
+from nightboard.flows.show_leaderboard import print_comparison, print_ranking
 from nightboard.profiles.load import load_board
 from nightboard.tasks.store import Store
-from nightboard.warehouse.query import NO_FILTERS, Filters, connect, list_eras, list_suites, rank
+from nightboard.warehouse.query import NO_FILTERS, Filters, compare, connect, list_eras, list_suites, rank
 
 RANK_EXAMPLE = example(
     "nightboard rank --board quickstart --top 10 --format markdown\n\n"
     "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
 )
+
+COMPARE_EXAMPLE = example("nightboard compare lab/strong lab/medium --board quickstart")
 
 
 def parse_params(text: str) -> float:
@@ -111,6 +117,27 @@ def rank_command(
         result = rank(connection, suite, era, top, filters)
     with usage_of_format():
         print_result(result, form, output)
+
+
+def compare_command(
+    model_a: Annotated[
+        str, typer.Argument(help="A model, model@revision (its first letters do) or an evaluation's id.")
+    ],
+    model_b: Annotated[str, typer.Argument(help="The other one.")],
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
+    form = find_format(form, output)
+    with connect(find_store(board, store).warehouse) as connection:
+        result = compare(connection, model_a, model_b)
+    if form is Format.table and output is None:
+        print_comparison(result, model_a, model_b)
+    else:
+        with usage_of_format():
+            print_result(result, form, output)
 
 
 def show_ranking(

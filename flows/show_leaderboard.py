@@ -1,0 +1,136 @@
+"""Shows a leaderboard, and two models beside each other, on a terminal: what a reader needs first, and words for it.
+
+Asks nothing and decides nothing about scores: rows come from the warehouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nightboard.flows.formats import to_table, to_text
+from nightboard.flows.show import measure
+from nightboard.flows.terminal import cells_table, count, escape, make_console
+from nightboard.warehouse.query import Result
+
+# Columns of a ranking that a reader needs first; the warehouse has the rest.
+RANK_TITLES = {
+    "selected_rank": "here",
+    "rank": "#",
+    "model_id": "model",
+    "chat_template": "chat",
+    "params_b": "params (B)",
+    "license": "licence",
+    "identical_to": "identical to",
+}
+# The first to go where a terminal is narrow.
+RANK_LESS_NEEDED = ("license", "95%", "identical_to", "params_b", "precision", "chat_template", "revision")
+# Times have no rank intervals.
+RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
+
+
+def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "") -> None:
+    """A leaderboard for people: the columns that say something, as many as the terminal has room for.
+
+    `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
+    `filters`: what was chosen, in words.
+    """
+    _print_ranking(result, heading, filters)
+    if beside:
+        others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
+        make_console().print(f"[dim]Not comparable, so ranked apart: era {escape(others)}. Show one with --era.[/dim]")
+
+
+def _print_ranking(result: Result, heading: str, filters: str) -> None:
+    result = _with_places(_with_intervals(result))
+    columns, rows = result
+    eras = {row[columns.index("era")] for row in rows}
+    hidden = {"era"} | {c for i, c in enumerate(columns) if c in RANK_OFTEN_EMPTY and not any(row[i] for row in rows)}
+    console = make_console()
+    told = (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else "")
+    console.print(f"[bold]{escape(heading)}[/bold]{escape(told)}")
+    if not rows:
+        console.print("  no row passes all filters" if filters else "  nothing complete to rank yet")
+        return
+    table = to_table(_without(result, hidden), RANK_TITLES)
+    left_out = []
+    for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
+        if measure(console, table) <= console.width:
+            break
+        left_out.append(RANK_TITLES.get(column, column))
+        table = to_table(_without(result, hidden := hidden | {column}), RANK_TITLES)
+    if left_out:
+        names = ", ".join(left_out)
+        console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
+    # What is still too wide runs over: a cut number would be a wrong number.
+    console.width = max(console.width, measure(console, table))
+    console.print(table)
+    if "selected_rank" in columns:
+        console.print("[dim]#: the place among all rows of the era; here: among those that pass the filters.[/dim]")
+
+
+def _with_places(result: Result) -> Result:
+    """The place in a selection before the one among all, and only where it is another one."""
+    columns, rows = result
+    at, of_all = columns.index("selected_rank"), columns.index("rank")
+    if all(row[at] == row[of_all] for row in rows):
+        return _without(result, {"selected_rank"})
+    names = ["selected_rank", *(each for each in columns if each != "selected_rank")]
+    return Result(names, [(row[at], *row[:at], *row[at + 1 :]) for row in rows])
+
+
+# Beside the column, its 95% interval: title, bounds, how they are written.
+_INTERVALS = {
+    "rank": ("places", "rank_low", "rank_high", "{}-{}"),
+    "average": ("95%", "average_low", "average_high", "{:.2f}-{:.2f}"),
+}
+
+
+def _with_intervals(result: Result) -> Result:
+    """Bounds as one column beside what they are of."""
+    bounds = {bound for _, low, high, _ in _INTERVALS.values() for bound in (low, high)}
+    columns = [each for each in result.columns if each not in bounds]
+    rows = []
+    for row in result.rows:
+        cells = dict(zip(result.columns, row, strict=True))
+        rows.append([cells[each] for each in columns])
+    for of, (title, low, high, form) in _INTERVALS.items():
+        at = columns.index(of) + 1
+        columns.insert(at, title)
+        lows, highs = (result.columns.index(bound) for bound in (low, high))
+        for cells_of, row in zip(rows, result.rows, strict=True):
+            cells_of.insert(at, "" if row[lows] is None else form.format(row[lows], row[highs]))
+    return Result(columns, [tuple(row) for row in rows])
+
+
+def print_comparison(result: Result, model_a: str, model_b: str) -> None:
+    """Two models beside each other, a table a suite: score, difference with its interval, p-value, wins and losses."""
+    console, at = make_console(), result.columns.index
+    for suite, era in dict.fromkeys((row[at("suite")], row[at("era")]) for row in result.rows):
+        console.print(
+            f"[bold]{escape(model_a)} (a) and {escape(model_b)} (b)[/bold] in {escape(suite)} (era {escape(era)})"
+        )
+        cells = [
+            (
+                row[at("benchmark")], f"{row[at('n_questions')]:,}", to_text("", row[at("score_a")]),
+                to_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
+                f"{row[at('p_value')]:.2g}", *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
+            )
+            for row in result.rows
+            if row[at("suite")] == suite
+        ]  # fmt: skip
+        titles = ["benchmark", "questions", "a", "b", "a - b", "95%", "p", "a better", "b better", "ties"]
+        table = cells_table(titles, cells, right=titles[1:])
+        console.width = max(console.width, measure(console, table))
+        console.print(table)
+    console.print("[dim]Scores are normalized, over the questions that both answered, without the clip at 0.[/dim]")
+
+
+def _tell_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:
+    low, high = row[at("low")], row[at("high")]
+    return "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+
+
+def _without(result: Result, hidden: set[str]) -> Result:
+    kept = [index for index, column in enumerate(result.columns) if column not in hidden]
+    return Result([result.columns[i] for i in kept], [tuple(row[i] for i in kept) for row in result.rows])
