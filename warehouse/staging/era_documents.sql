@@ -5,8 +5,8 @@ matches as (
     select * from staging.era_matches
 ),
 
-evaluation_tasks as (
-    select * from staging.evaluation_tasks
+open_documents as (
+    select * from staging.open_documents
 ),
 
 settled as (
@@ -22,33 +22,21 @@ numbers_settled as (
     group by suite, era
 ),
 
-declared_documents as (
-    select
-        suite,
-        era,
-        task
-    from staging.eras
-    where doc_set_hash is not null
-),
-
 compared as (
     select
-        matches.evaluation_id,
-        matches.suite,
-        matches.era,
+        open_documents.evaluation_id,
+        open_documents.suite,
+        open_documents.era,
         count(settled.task) as n_common,
         count(*) as n_open,
-        bool_and(coalesce(evaluation_tasks.doc_set_hash = settled.doc_set_hash, true)) as has_settled_docs
-    from matches
-    inner join evaluation_tasks on matches.evaluation_id = evaluation_tasks.evaluation_id
-    anti join declared_documents
-        on
-            matches.suite = declared_documents.suite
-            and matches.era = declared_documents.era
-            and evaluation_tasks.task = declared_documents.task
+        bool_and(coalesce(open_documents.doc_set_hash = settled.doc_set_hash, true)) as has_settled_docs
+    from open_documents
     left join settled
-        on matches.suite = settled.suite and matches.era = settled.era and evaluation_tasks.task = settled.task
-    group by matches.evaluation_id, matches.suite, matches.era
+        on
+            open_documents.suite = settled.suite
+            and open_documents.era = settled.era
+            and open_documents.task = settled.task
+    group by open_documents.evaluation_id, open_documents.suite, open_documents.era
 ),
 
 judged as (

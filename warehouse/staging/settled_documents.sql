@@ -5,17 +5,8 @@ matches as (
     select * from staging.era_matches
 ),
 
-evaluation_tasks as (
-    select * from staging.evaluation_tasks
-),
-
-declared_documents as (
-    select
-        suite,
-        era,
-        task
-    from staging.eras
-    where doc_set_hash is not null
+open_documents as (
+    select * from staging.open_documents
 ),
 
 first_evaluations as (
@@ -30,17 +21,16 @@ first_evaluations as (
 
 settled as (
     select
-        first_evaluations.suite,
-        first_evaluations.era,
-        evaluation_tasks.task,
-        evaluation_tasks.doc_set_hash
+        open_documents.suite,
+        open_documents.era,
+        open_documents.task,
+        open_documents.doc_set_hash
     from first_evaluations
-    inner join evaluation_tasks on first_evaluations.evaluation_id = evaluation_tasks.evaluation_id
-    anti join declared_documents
+    inner join open_documents
         on
-            first_evaluations.suite = declared_documents.suite
-            and first_evaluations.era = declared_documents.era
-            and evaluation_tasks.task = declared_documents.task
+            first_evaluations.evaluation_id = open_documents.evaluation_id
+            and first_evaluations.suite = open_documents.suite
+            and first_evaluations.era = open_documents.era
 )
 
 select * from settled
