@@ -43,7 +43,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build: its file, lake files read by lake table, rows by table of `main`, and how long it took."""
+    """A finished build: its file, files read by lake table, rows by stored table of `main`, and how long it took."""
 
     path: Path
     build_id: str
@@ -112,8 +112,9 @@ def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime, re
             ddl.match_schema(con, table)
             ddl.comment_on(con, table)
         con.execute("commit")
-        _run_checks(con, [table for table in tables if table is not SAMPLES])
-        return {table.name: ddl.count_rows(con, table) for table in tables}
+        stored = [table for table in tables if table is not SAMPLES]
+        _run_checks(con, stored)
+        return {table.name: ddl.count_rows(con, table) for table in stored}
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:

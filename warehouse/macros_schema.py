@@ -65,6 +65,7 @@ _IDENTICAL_TO = take(LEADERBOARD, "identical_to")
 _INTERVALS = ("rank_low", "rank_high", "average_stderr", "average_low", "average_high", "is_approximate")
 _RANKED = _without(LEADERBOARD, *_INTERVALS)
 
+_VALUE = Parameter("value", "number, one a row")
 _MEAN = Parameter("value", "mean of values between 0 and 1")
 _VARIANCE = Parameter("variance", "sampling variance of the mean: the square of its standard error")
 _N = Parameter("n", "documents")
@@ -78,6 +79,13 @@ _SELECTED_RANK = Column("selected_rank", pa.int64(), "place among those that the
 FUNCTIONS = {
     function.name: function
     for function in (
+        Macro(
+            "exact_sum",
+            "sum that is the same in whatever order the rows come: whole numbers of 2^-80 are added, up to 1e14 in all;"
+            " what is not finite is left out",
+            (_VALUE,),
+        ),
+        Macro("exact_mean", "mean that is the same in whatever order the rows come, see exact_sum", (_VALUE,)),
         Macro(
             "effective_size",
             "number of independent documents that would give a mean its sampling variance (Korn & Graubard 1998);"

@@ -263,6 +263,13 @@ def bench_rebuild() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_rebuild())
 
 
+def bench_answers() -> Iterator[Row]:
+    """The ranking and a comparison, p50 and p95, against the same answers from the JSON files with pandas."""
+    from answers import measure_answers
+
+    yield from (Row(*row) for row in measure_answers())
+
+
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "plan": bench_plan,
     "launch": bench_launch,
@@ -272,6 +279,7 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "submit": bench_submit,
     "convert": bench_convert,
     "rebuild": bench_rebuild,
+    "answers": bench_answers,
     "gpu": bench_gpu,
 }
 

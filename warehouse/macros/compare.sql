@@ -15,10 +15,10 @@ questions as (
         evaluation_a,
         evaluation_b,
         question,
-        sum(points_a order by task, metric, doc_id) as points_a,
-        sum(points_b order by task, metric, doc_id) as points_b,
-        sum(influence order by task, metric, doc_id) as influence,
-        sum(weight * (value_a - value_b)) as lead
+        main.exact_sum(points_a) as points_a,
+        main.exact_sum(points_b) as points_b,
+        main.exact_sum(influence) as influence,
+        main.exact_sum(weight * (value_a - value_b)) as lead
     from effects
     group by suite, era, benchmark, position, evaluation_a, evaluation_b, question
 ),
@@ -27,9 +27,9 @@ benchmarks as (
     select
         * exclude (question, points_a, points_b, influence, lead),
         count(*) as n_questions,
-        sum(points_a order by question) as score_a,
-        sum(points_b order by question) as score_b,
-        sqrt(sum(pow(influence, 2) order by question) * count(*) / nullif(count(*) - 1, 0)) as stderr,
+        main.exact_sum(points_a) as score_a,
+        main.exact_sum(points_b) as score_b,
+        sqrt(main.exact_sum(pow(influence, 2)) * count(*) / nullif(count(*) - 1, 0)) as stderr,
         count(*) filter (where lead > 1e-9) as wins,
         count(*) filter (where lead < -1e-9) as losses
     from questions
@@ -45,9 +45,9 @@ averages as (
         'average' as benchmark,
         max(position) + 1 as position,
         sum(n_questions)::bigint as n_questions,
-        avg(score_a order by benchmarks.position) as score_a,
-        avg(score_b order by benchmarks.position) as score_b,
-        sqrt(sum(pow(benchmarks.stderr, 2) order by benchmarks.position)) / count(*) as stderr,
+        main.exact_mean(score_a) as score_a,
+        main.exact_mean(score_b) as score_b,
+        sqrt(main.exact_sum(pow(benchmarks.stderr, 2))) / count(*) as stderr,
         sum(wins)::bigint as wins,
         sum(losses)::bigint as losses
     from benchmarks

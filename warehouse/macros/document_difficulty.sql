@@ -59,7 +59,7 @@ answers as (
         any_value(several.benchmark) as benchmark,
         several.task,
         several.doc_id,
-        avg(several.value) as value,
+        main.exact_mean(several.value) as value,
         any_value(several.average) as average
     from values_of_metrics as several
     where several.n_metrics > 1
@@ -72,7 +72,7 @@ difficulty as (
         answers.task,
         answers.doc_id,
         count(answers.value) as n_models,
-        avg(answers.value) as share_right,
+        main.exact_mean(answers.value) as share_right,
         corr(answers.value, answers.average) as correlation,
         case when isfinite(correlation) then correlation end as discrimination
     from answers

@@ -6,6 +6,13 @@ pairs as (
     select * from main.comparable_evaluations($model_a, $model_b)
 ),
 
+sides as (
+    select
+        *,
+        unnest([evaluation_a, evaluation_b]) as evaluation_id
+    from pairs
+),
+
 declared as (
     select
         suites.suite,
@@ -19,10 +26,9 @@ declared as (
 
 answers as (
     select
-        pairs.*,
+        sides.*,
         declared.suite_version,
         declared.benchmark,
-        samples.evaluation_id,
         samples.task,
         samples.metric,
         samples.doc_id,
@@ -33,12 +39,12 @@ answers as (
         samples.target,
         samples.response,
         row_number() over (
-            partition by samples.evaluation_id, pairs.suite, samples.task, samples.metric, samples.doc_hash
+            partition by samples.evaluation_id, sides.suite, samples.task, samples.metric, samples.doc_hash
             order by samples.doc_id
         ) as occurrence
     from main.samples as samples
-    inner join pairs on samples.evaluation_id in (pairs.evaluation_a, pairs.evaluation_b)
-    inner join main.evaluations as evaluations on pairs.evaluation_a = evaluations.evaluation_id
+    inner join sides on samples.evaluation_id = sides.evaluation_id
+    inner join main.evaluations as evaluations on sides.evaluation_a = evaluations.evaluation_id
     inner join declared
         on
             evaluations.suite = declared.suite

@@ -32,10 +32,10 @@ summed as (
         evaluations.suite,
         timed.benchmark,
         count(*) as n_evaluations,
-        avg(timed.elapsed_s order by timed.evaluation_id) as mean_elapsed_s,
-        sum(timed.elapsed_s order by timed.evaluation_id) as elapsed_s,
-        avg(timed.elapsed_s * devices.gpus order by timed.evaluation_id) / 3600 as mean_gpu_hours,
-        sum(timed.elapsed_s * devices.gpus order by timed.evaluation_id) / 3600 as gpu_hours
+        main.exact_mean(timed.elapsed_s) as mean_elapsed_s,
+        main.exact_sum(timed.elapsed_s) as elapsed_s,
+        main.exact_mean(timed.elapsed_s * devices.gpus) / 3600 as mean_gpu_hours,
+        main.exact_sum(timed.elapsed_s * devices.gpus) / 3600 as gpu_hours
     from timed
     inner join evaluations on timed.evaluation_id = evaluations.evaluation_id
     left join devices on timed.evaluation_id = devices.evaluation_id

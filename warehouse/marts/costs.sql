@@ -16,7 +16,7 @@ commits as (
 unmetered as (
     select
         evaluation_id,
-        sum(elapsed_s * gpus order by shard, attempt) filter (where energy_kwh is null) / 3600 as gpu_hours
+        main.exact_sum(case when energy_kwh is null then elapsed_s * gpus end) / 3600 as gpu_hours
     from main.attempts
     group by evaluation_id
 ),

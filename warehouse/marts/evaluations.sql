@@ -16,9 +16,9 @@ spent as (
     select
         evaluation_id,
         count(*) as attempts,
-        sum(elapsed_s order by shard, attempt) as elapsed_s,
-        sum(elapsed_s * gpus order by shard, attempt) / 3600 as gpu_hours,
-        sum(energy_kwh order by shard, attempt) as energy_kwh
+        main.exact_sum(elapsed_s) as elapsed_s,
+        main.exact_sum(elapsed_s * gpus) / 3600 as gpu_hours,
+        main.exact_sum(energy_kwh) as energy_kwh
     from staging.attempts
     group by evaluation_id
 ),

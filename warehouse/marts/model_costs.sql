@@ -9,12 +9,12 @@ model_costs as (
         model_id,
         count(*) as evaluations,
         sum(attempts)::bigint as attempts,
-        sum(elapsed_s order by evaluation_id) as elapsed_s,
-        sum(gpu_hours order by evaluation_id) as gpu_hours,
-        sum(energy_kwh order by evaluation_id) as energy_kwh,
-        sum(estimated_kwh order by evaluation_id) as estimated_kwh,
-        sum(co2_kg order by evaluation_id) as co2_kg,
-        sum(estimated_co2_kg order by evaluation_id) as estimated_co2_kg
+        main.exact_sum(elapsed_s) as elapsed_s,
+        main.exact_sum(gpu_hours) as gpu_hours,
+        main.exact_sum(energy_kwh) as energy_kwh,
+        main.exact_sum(estimated_kwh) as estimated_kwh,
+        main.exact_sum(co2_kg) as co2_kg,
+        main.exact_sum(estimated_co2_kg) as estimated_co2_kg
     from costs
     group by model_id
 )

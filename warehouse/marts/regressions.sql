@@ -21,8 +21,8 @@ averages as (
     select
         evaluation_id,
         'average' as benchmark,
-        avg(score order by benchmark) as score,
-        sqrt(sum(stderr * stderr order by benchmark)) / count(*) as stderr,
+        main.exact_mean(score) as score,
+        sqrt(main.exact_sum(stderr * stderr)) / count(*) as stderr,
         bool_or(is_approximate) as is_approximate
     from benchmark_scores
     group by evaluation_id

@@ -13,10 +13,10 @@ joined as (
     select
         evaluation_id,
         bool_or(is_approximate) as is_approximate,
-        sqrt(sum(pow(normalized_stderr, 2) order by benchmark)) / count(*) as average_stderr,
-        avg(floor order by benchmark) as average_floor,
-        sqrt(sum(pow(floor_half, 2) order by benchmark)) / count(*) as floor_half,
-        sqrt(sum(pow(top_half, 2) order by benchmark)) / count(*) as top_half
+        sqrt(main.exact_sum(pow(normalized_stderr, 2))) / count(*) as average_stderr,
+        main.exact_mean(floor) as average_floor,
+        sqrt(main.exact_sum(pow(floor_half, 2))) / count(*) as floor_half,
+        sqrt(main.exact_sum(pow(top_half, 2))) / count(*) as top_half
     from benchmark_intervals
     group by evaluation_id
 ),

@@ -25,8 +25,8 @@ aggregated as (
         case when count(found_samples) = count(*) then sum(found_samples)::bigint end as found_samples,
         count(distinct coalesce(task_version, '')) as n_task_versions,
         min(task || ': ' || problem) as task_problem,
-        sum(value * weight order by task) / sum(weight) as raw,
-        sum(task_normalized * weight order by task) / sum(weight) as mean_task_normalized
+        main.exact_sum(value * weight) / sum(weight) as raw,
+        main.exact_sum(task_normalized * weight) / sum(weight) as mean_task_normalized
     from task_values
     group by evaluation_id, suite, suite_version, benchmark
 ),

@@ -24,13 +24,11 @@ joined as (
         min(independent_share) as independent_share,
         sum(n_samples) * min(independent_share) as n_independent,
         bool_or(is_approximate) as is_approximate,
-        sum(pow(task_weight, 2) * variance order by task) as variance,
-        sum(pow(task_weight * slope, 2) * variance order by task) as normalized_variance,
-        sum(task_weight * if(is_below, 0, normalized) order by task) as floor,
-        sum(pow(task_weight * if(is_below, 0, normalized - normalized_low), 2) order by task) as floor_half_squared,
-        sum(
-            pow(task_weight * (greatest(0, normalized_high) - greatest(0, normalized)), 2) order by task
-        ) as top_half_squared
+        main.exact_sum(pow(task_weight, 2) * variance) as variance,
+        main.exact_sum(pow(task_weight * slope, 2) * variance) as normalized_variance,
+        main.exact_sum(task_weight * if(is_below, 0, normalized)) as floor,
+        main.exact_sum(pow(task_weight * if(is_below, 0, normalized - normalized_low), 2)) as floor_half_squared,
+        main.exact_sum(pow(task_weight * (greatest(0, normalized_high) - greatest(0, normalized)), 2)) as top_half_squared
     from tasks
     group by evaluation_id, benchmark
 ),

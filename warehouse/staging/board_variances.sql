@@ -23,8 +23,8 @@ declared as (
         suite_version,
         benchmark,
         sum(n_samples) * min(independent_share) as n_independent,
-        sum(pow(task_weight, 2) / n_samples order by task) / min(independent_share) as share,
-        sum(pow(task_weight * slope, 2) / n_samples order by task) / min(independent_share) as normalized_share
+        main.exact_sum(pow(task_weight, 2) / n_samples) / min(independent_share) as share,
+        main.exact_sum(pow(task_weight * slope, 2) / n_samples) / min(independent_share) as normalized_share
     from suites
     group by suite, suite_version, benchmark
 ),

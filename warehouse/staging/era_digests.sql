@@ -6,17 +6,52 @@ evaluation_tasks as (
     select * from staging.evaluation_tasks
 ),
 
-combinations as (
+hashed as (
     select
         evaluation_id,
         suite,
         source,
         finished_at,
-        hash(list([task, task_version, n_shot::varchar] order by task)) as versions,
-        left(sha256(to_json(list([task, task_version, n_shot::varchar, doc_set_hash] order by task))::varchar), 8) as digest,
+        bit_xor(hash(task, task_version, n_shot)) as versions,
+        bit_xor(hash(task, task_version, n_shot, doc_set_hash)) as documents,
         bool_and(doc_set_hash is not null) as has_known_docs
     from evaluation_tasks
     group by evaluation_id, suite, source, finished_at
+),
+
+examples as (
+    select
+        documents,
+        min(evaluation_id) as evaluation_id
+    from hashed
+    group by documents
+),
+
+listed as (
+    select
+        examples.documents,
+        evaluation_tasks.task,
+        evaluation_tasks.task_version,
+        evaluation_tasks.n_shot,
+        evaluation_tasks.doc_set_hash
+    from examples
+    inner join evaluation_tasks using (evaluation_id)
+),
+
+digests as (
+    select
+        documents,
+        left(sha256(to_json(list([task, task_version, n_shot::varchar, doc_set_hash] order by task))::varchar), 8) as digest
+    from listed
+    group by documents
+),
+
+combinations as (
+    select
+        hashed.*,
+        digests.digest
+    from hashed
+    inner join digests using (documents)
 ),
 
 known as (

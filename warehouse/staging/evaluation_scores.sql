@@ -15,7 +15,7 @@ outcomes as (
 averages as (
     select
         evaluation_id,
-        avg(normalized order by benchmark_position, benchmark) as average
+        main.exact_mean(normalized) as average
     from benchmark_values
     group by evaluation_id
     having count(*) = count(*) filter (where problem is null)

@@ -22,9 +22,7 @@ influences as (
         samples.doc_id,
         any_value(samples.question_hash) as question_hash,
         count(*) as found_metrics,
-        sum(
-            samples.weight * (samples.value - sample_variances.mean) / sample_variances.parts order by samples.metric
-        ) as summed
+        main.exact_sum(samples.weight * (samples.value - sample_variances.mean) / sample_variances.parts) as summed
     from samples
     inner join declared_metrics using (evaluation_id, task, metric, filter)
     inner join sample_variances using (evaluation_id, task, metric, filter)
@@ -53,7 +51,7 @@ questions as (
         benchmark,
         task,
         question,
-        sum(influence order by influence) as influence
+        main.exact_sum(influence) as influence
     from units
     group by all
 ),
@@ -64,7 +62,7 @@ question_variances as (
         benchmark,
         task,
         count(*) as n_questions,
-        sum(pow(influence, 2) order by question) * count(*) / nullif(count(*) - 1, 0) as variance
+        main.exact_sum(pow(influence, 2)) * count(*) / nullif(count(*) - 1, 0) as variance
     from questions
     group by evaluation_id, benchmark, task
     having bool_and(question is not null)

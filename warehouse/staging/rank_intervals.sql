@@ -29,14 +29,21 @@ competitors as (
     window eras as (partition by ranked_revisions.suite, ranked_revisions.era)
 ),
 
+numbered as (
+    select
+        *,
+        row_number() over (order by suite, era, evaluation_id) as number
+    from competitors
+),
+
 differences as (
     select
-        better.evaluation_id as better_id,
-        worse.evaluation_id as worse_id,
+        better.number as better,
+        worse.number as worse,
         better.n_rows as n_better,
         worse.n_rows as n_worse
-    from competitors as better
-    inner join competitors as worse
+    from numbered as better
+    inner join numbered as worse
         on
             better.suite = worse.suite
             and better.era = worse.era
@@ -46,30 +53,30 @@ differences as (
 
 beaten_by as (
     select
-        worse_id as evaluation_id,
+        worse as number,
         sum(n_better) as n_rows
     from differences
-    group by worse_id
+    group by worse
 ),
 
 beats as (
     select
-        better_id as evaluation_id,
+        better as number,
         sum(n_worse) as n_rows
     from differences
-    group by better_id
+    group by better
 ),
 
 rank_intervals as (
     select
-        competitors.suite,
-        competitors.era,
-        competitors.evaluation_id,
+        numbered.suite,
+        numbered.era,
+        numbered.evaluation_id,
         (1 + coalesce(beaten_by.n_rows, 0))::bigint as rank_low,
-        (competitors.n_ranked - coalesce(beats.n_rows, 0))::bigint as rank_high
-    from competitors
-    left join beaten_by using (evaluation_id)
-    left join beats using (evaluation_id)
+        (numbered.n_ranked - coalesce(beats.n_rows, 0))::bigint as rank_high
+    from numbered
+    left join beaten_by using (number)
+    left join beats using (number)
 )
 
 select * from rank_intervals

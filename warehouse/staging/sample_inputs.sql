@@ -7,19 +7,28 @@ outcomes as (
 ),
 
 evaluations as (
-    select evaluation_id from staging.evaluations
+    select * from staging.evaluations
 ),
 
-declared_metrics as (
-    select * from staging.declared_metrics
+suite_metrics as (
+    select * from staging.suite_metrics
+),
+
+declarations as (
+    select
+        suite,
+        suite_version,
+        string_agg(suite_metrics::varchar, ';' order by suite_metrics::varchar) as declaration
+    from suite_metrics
+    group by suite, suite_version
 ),
 
 declared as (
     select
-        evaluation_id,
-        string_agg(declared_metrics::varchar, ';' order by declared_metrics::varchar) as declaration
-    from declared_metrics
-    group by evaluation_id
+        evaluations.evaluation_id,
+        declarations.declaration
+    from evaluations
+    inner join declarations using (suite, suite_version)
 ),
 
 owners as (

@@ -24,7 +24,7 @@ reported as (
         declared_metrics.evaluation_id,
         declared_metrics.task,
         min(declared_metrics.task_weight) as task_weight,
-        pow(avg(task_scores.stderr order by declared_metrics.metric), 2) as reported_variance,
+        pow(main.exact_mean(task_scores.stderr), 2) as reported_variance,
         count(task_scores.stderr) = count(*) as is_reported,
         min(sample_variances.variance) as sample_variance,
         min(sample_variances.n_documents) as n_documents,

@@ -16,6 +16,10 @@ outcomes as (
 ),
 
 suites as (
+    select * exclude (metrics) from staging.suites
+),
+
+metrics as (
     select
         * exclude (metrics),
         unnest(metrics) as metric
@@ -29,45 +33,58 @@ task_scores as (
 metric_values as (
     select
         evaluations.evaluation_id,
-        outcomes.finished_at,
-        suites.*,
+        metrics.benchmark,
+        metrics.task,
         task_scores.value,
         task_scores.n_samples as found_samples,
         task_scores.task_version,
         task_scores.doc_set_hash,
         case
-            when task_scores.value is null then 'no value of ' || suites.metric
-            when not isfinite(task_scores.value) then suites.metric || ' is not a finite number'
-            when task_scores.value not between 0 and 1 then suites.metric || ' is not a fraction between 0 and 1'
-            when task_scores.n_samples is null then 'number of samples not known, to be ' || suites.n_samples
-            when task_scores.n_samples != suites.n_samples
-                then task_scores.n_samples || ' samples instead of ' || suites.n_samples
-            when task_scores.n_shot is null then 'number of shots not known, to be ' || suites.n_shot
-            when task_scores.n_shot != suites.n_shot then task_scores.n_shot || ' shots instead of ' || suites.n_shot
+            when task_scores.value is null then 'no value of ' || metrics.metric
+            when not isfinite(task_scores.value) then metrics.metric || ' is not a finite number'
+            when task_scores.value not between 0 and 1 then metrics.metric || ' is not a fraction between 0 and 1'
+            when task_scores.n_samples is null then 'number of samples not known, to be ' || metrics.n_samples
+            when task_scores.n_samples != metrics.n_samples
+                then task_scores.n_samples || ' samples instead of ' || metrics.n_samples
+            when task_scores.n_shot is null then 'number of shots not known, to be ' || metrics.n_shot
+            when task_scores.n_shot != metrics.n_shot then task_scores.n_shot || ' shots instead of ' || metrics.n_shot
             when task_scores.task_version is null then 'version of the task not known'
         end as metric_problem
     from evaluations
-    inner join outcomes on evaluations.evaluation_id = outcomes.evaluation_id
-    inner join suites on evaluations.suite = suites.suite and evaluations.suite_version = suites.suite_version
+    inner join metrics on evaluations.suite = metrics.suite and evaluations.suite_version = metrics.suite_version
     left join task_scores
         on
             evaluations.evaluation_id = task_scores.evaluation_id
-            and suites.task = task_scores.task
-            and suites.metric = task_scores.metric
-            and suites.filter = task_scores.filter
+            and metrics.task = task_scores.task
+            and metrics.metric = task_scores.metric
+            and metrics.filter = task_scores.filter
 ),
 
-task_values as (
+of_tasks as (
     select
-        * exclude (metric, value, found_samples, task_version, doc_set_hash, metric_problem),
-        avg(value order by metric) as value,
+        evaluation_id,
+        benchmark,
+        task,
+        main.exact_mean(value) as value,
         case when bool_and(found_samples is not null or value is null) then coalesce(min(found_samples), 0) end
             as found_samples,
         min(task_version) as task_version,
         min(doc_set_hash) as doc_set_hash,
         min(metric_problem) as problem
     from metric_values
-    group by all
+    group by evaluation_id, benchmark, task
+),
+
+task_values as (
+    select
+        evaluations.evaluation_id,
+        outcomes.finished_at,
+        suites.*,
+        of_tasks.* exclude (evaluation_id, benchmark, task)
+    from of_tasks
+    inner join evaluations using (evaluation_id)
+    inner join outcomes using (evaluation_id)
+    inner join suites using (suite, suite_version, benchmark, task)
 )
 
 select * from task_values
