@@ -26,11 +26,12 @@ from nightboard.warehouse.builds import (
     temporary_build,
 )
 from nightboard.warehouse.compact import compact, remove_replaced
+from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
 from nightboard.warehouse.kept import Keeper, list_sample_files
 from nightboard.warehouse.lake import LakeError, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
-from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS
+from nightboard.warehouse.macros_schema import MACROS
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
 from nightboard.warehouse.wide import create_wide_tables
 
@@ -150,7 +151,7 @@ def _run_models(con: duckdb.DuckDBPyConnection, keeper: Keeper) -> list[Table]:
 def _create_macro(con: duckdb.DuckDBPyConnection, model: models.Model) -> None:
     described = (FUNCTIONS if model.folder == "functions" else MACROS).get(model.name)
     if described is None:
-        raise models.ModelError(f"{model.folder}/{model.name}.sql has no description in macros_schema.py.")
+        raise models.ModelError(f"{model.folder}/{model.name}.sql has no description in {model.folder}_schema.py.")
     try:
         create_macro(con, model, described)
     except duckdb.Error as error:

@@ -19,7 +19,8 @@ import duckdb
 from nightboard.warehouse import marts_schema
 from nightboard.warehouse.build import build
 from nightboard.warehouse.ddl import type_name
-from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS, Macro
+from nightboard.warehouse.functions_schema import FUNCTIONS
+from nightboard.warehouse.macros_schema import MACROS, Macro
 from nightboard.warehouse.query import connect
 from nightboard.warehouse.schema import SAMPLES, Column
 

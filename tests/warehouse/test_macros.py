@@ -14,7 +14,8 @@ from make_lake import START, Lake
 from nightboard.warehouse import models
 from nightboard.warehouse.build import BuildError, build
 from nightboard.warehouse.ddl import type_name
-from nightboard.warehouse.macros_schema import FUNCTIONS, MACROS, Macro, Parameter
+from nightboard.warehouse.functions_schema import FUNCTIONS
+from nightboard.warehouse.macros_schema import MACROS, Macro, Parameter
 from nightboard.warehouse.marts_schema import MODEL_TABLES
 from nightboard.warehouse.models import ModelError, load_macros, load_models
 from nightboard.warehouse.query import connect
