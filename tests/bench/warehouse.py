@@ -32,7 +32,7 @@ from nightboard.warehouse.schema import COMMITS, EVALUATIONS, LAKE_TABLES, OUTCO
 N_EVALUATIONS = int(os.environ.get("NIGHTBOARD_BENCH_EVALUATIONS", "400"))
 N_LINES = int(os.environ.get("NIGHTBOARD_BENCH_LINES", "3000"))
 N_NIGHT = 50
-EVALUATIONS_PER_FILE = 46
+EVALUATIONS_PER_FILE = 180
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Cells = tuple[str, str, str, str, float]
