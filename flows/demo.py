@@ -143,6 +143,10 @@ def _tell_next(ui: Terminal, folder: Path) -> None:
     ui.step("\nTry next")
     for command, what in (
         (f"rank --store {shown}/store --suite demo", "the ranking again"),
+        (
+            f"compare --store {shown}/store demo-lab/strong demo-lab/learner",
+            "is one better than the other beyond noise?",
+        ),
         (f'sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
         (f'sql --store {shown}/store "from failures"', "what failed, and why"),
         ("validate quickstart", "check a board before it runs"),

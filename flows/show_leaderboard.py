@@ -114,7 +114,7 @@ def print_comparison(result: Result, model_a: str, model_b: str) -> None:
             (
                 row[at("benchmark")], f"{row[at('n_questions')]:,}", to_text("", row[at("score_a")]),
                 to_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
-                f"{row[at('p_value')]:.2g}", *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
+                _tell_p_value(row[at("p_value")]), *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
             )
             for row in result.rows
             if row[at("suite")] == suite
@@ -129,6 +129,10 @@ def print_comparison(result: Result, model_a: str, model_b: str) -> None:
 def _tell_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:
     low, high = row[at("low")], row[at("high")]
     return "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+
+
+def _tell_p_value(p_value: float | None) -> str:
+    return "" if p_value is None else f"{p_value:.2g}"
 
 
 def _without(result: Result, hidden: set[str]) -> Result:

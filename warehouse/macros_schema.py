@@ -122,7 +122,11 @@ MACROS = {
                 Column("value_b", pa.float64(), "the document's score for model_b"),
                 Column("points_a", pa.float64(), "its part of model_a's normalized score, 0..100"),
                 Column("points_b", pa.float64(), "its part of model_b's normalized score, 0..100"),
-                Column("influence", pa.float64(), "what it moves the difference by, beside a document like the mean"),
+                Column(
+                    "influence",
+                    pa.float64(),
+                    "what it moves the difference by, beside a document like the mean; null: the task has no other",
+                ),
                 *_EVALUATION_PAIR,
             ),
         ),
@@ -142,14 +146,18 @@ MACROS = {
                     "score_b", pa.float64(), "normalized score of model_b over these, 0..100, without the clip at 0"
                 ),
                 Column("difference", pa.float64(), "score_a - score_b"),
-                Column("stderr", pa.float64(), "standard error of difference: paired, linearised, by question"),
+                Column(
+                    "stderr",
+                    pa.float64(),
+                    "standard error of difference: paired, linearised, by question; null: a task has one document",
+                ),
                 Column("low", pa.float64(), "lower end of difference's 95% interval"),
                 Column("high", pa.float64(), "upper end of difference's 95% interval"),
                 Column(
                     "p_value",
                     pa.float64(),
                     "two-sided: exact McNemar (sign) test of wins against losses; of the average by the normal"
-                    " distribution",
+                    " distribution (null: no standard error)",
                 ),
                 Column("wins", pa.int64(), "questions that model_a answered better"),
                 Column("losses", pa.int64(), "questions that model_b answered better"),

@@ -96,6 +96,18 @@ def test_a_document_that_stands_twice_in_a_task_is_paired_twice_not_four_times(t
     assert ask("select n_questions from compare('lab/a', 'lab/b') where benchmark = 'arc'") == [(8,)]
 
 
+def test_one_document_of_a_task_tells_no_standard_error(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("arc", task, n_samples=n) for task, n in (("arc", 8), ("main", 1))]
+    lake.suite(tasks)
+    for name, right in RIGHT.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", tasks=tasks)
+        answer(lake, name, right)
+        answer(lake, name, right[:1], task="main")
+    found = ask("select benchmark, stderr, low, p_value is null from compare('lab/a', 'lab/b')")
+    assert found == [("arc", None, None, False), ("average", None, None, True)]
+
+
 def test_other_eras_are_not_compared(two: Lake, ask: Ask) -> None:
     for row in two.files["task_scores", "b"]:
         row["task_version"] = "2.0"

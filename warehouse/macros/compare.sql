@@ -17,7 +17,7 @@ questions as (
         question,
         main.exact_sum(points_a) as points_a,
         main.exact_sum(points_b) as points_b,
-        main.exact_sum(influence) as influence,
+        case when count(influence) = count(*) then main.exact_sum(influence) end as influence,
         main.exact_sum(weight * (value_a - value_b)) as lead
     from effects
     group by suite, era, benchmark, position, evaluation_a, evaluation_b, question
@@ -29,7 +29,10 @@ benchmarks as (
         count(*) as n_questions,
         main.exact_sum(points_a) as score_a,
         main.exact_sum(points_b) as score_b,
-        sqrt(main.exact_sum(pow(influence, 2)) * count(*) / nullif(count(*) - 1, 0)) as stderr,
+        case
+            when count(influence) = count(*)
+                then sqrt(main.exact_sum(pow(influence, 2)) * count(*) / nullif(count(*) - 1, 0))
+        end as stderr,
         count(*) filter (where lead > 1e-9) as wins,
         count(*) filter (where lead < -1e-9) as losses
     from questions
@@ -47,7 +50,9 @@ averages as (
         sum(n_questions)::bigint as n_questions,
         main.exact_mean(score_a) as score_a,
         main.exact_mean(score_b) as score_b,
-        sqrt(main.exact_sum(pow(benchmarks.stderr, 2))) / count(*) as stderr,
+        case
+            when count(benchmarks.stderr) = count(*) then sqrt(main.exact_sum(pow(benchmarks.stderr, 2))) / count(*)
+        end as stderr,
         sum(wins)::bigint as wins,
         sum(losses)::bigint as losses
     from benchmarks
@@ -66,9 +71,11 @@ finished as (
         score_a - score_b as difference,
         difference - 1.959963984540054 * stderr as low,
         difference + 1.959963984540054 * stderr as high,
-        if(
-            benchmark = 'average', coalesce(main.normal_p_value(difference / nullif(stderr, 0)), 1), main.sign_test(wins, losses)
-        ) as p_value,
+        case
+            when benchmark != 'average' then main.sign_test(wins, losses)
+            when stderr > 0 then main.normal_p_value(difference / stderr)
+            when difference = 0 then 1
+        end as p_value,
         n_questions - wins - losses as ties
     from compared
     order by suite, position

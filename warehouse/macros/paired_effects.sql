@@ -1,5 +1,6 @@
 -- One row per suite, task, metric and document that two models both answered: how many points of normalized score it gives each,
--- and what it moves their difference by (linearised). Parameters: $model_a, $model_b.
+-- and what it moves their difference by (linearised; null for the only document of a task, which tells
+-- nothing of how documents differ). Parameters: $model_a, $model_b.
 with
 answers as (
     select
@@ -7,6 +8,7 @@ answers as (
         suites.benchmark_position as position,
         if(suites.normalize = 'task', suites.task_lower_bound, suites.benchmark_lower_bound) as bound,
         if(suites.aggregate = 'pooled', suites.n_samples, 1) / len(suites.metrics) as share,
+        count(*) over metrics as n_documents,
         sum(answers.weight) over metrics as parts,
         row_number() over (metrics order by answers.doc_id) as place
     from main.paired_answers($model_a, $model_b) as answers
@@ -28,9 +30,12 @@ effects as (
         *,
         points * (value_a - bound) as points_a,
         points * (value_b - bound) as points_b,
-        points * (
-            value_a - value_b - sum((value_a - value_b) * weight) over (partition by suite, task, metric) / parts
-        ) as influence
+        case
+            when n_documents > 1
+                then points * (
+                    value_a - value_b - sum((value_a - value_b) * weight) over (partition by suite, task, metric) / parts
+                )
+        end as influence
     from weighted
 )
 
