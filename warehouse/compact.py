@@ -26,8 +26,8 @@ from nightboard.warehouse.schema import IMPORTED_SCORES, IMPORTS, LAKE_TABLES, O
 
 # Fewer small files than these are no burden.
 COMPACT_FROM = 100
-# About 180 evaluations of the largest suite, so that a comparison opens few files. With rows in the order of evaluations
-# DuckDB reads the row groups of those that are asked for, and no others.
+# About 180 evaluations of the largest suite, so that a comparison opens few files. As rows lie in the order of
+# evaluations, DuckDB reads the row groups of those that are asked for, and no others.
 ROWS_PER_FILE = 4_000_000
 # What is written before the row that vouches for it may still be written anew; of these, at least one must be there.
 _VOUCHED_BY = {
