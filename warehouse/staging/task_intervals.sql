@@ -2,7 +2,15 @@
 -- approximate, from the standard errors that lm-eval reports, or as if every document were right or wrong.
 with
 task_values as (
-    select * from staging.task_values
+    select
+        evaluation_id,
+        benchmark,
+        task,
+        n_samples,
+        task_lower_bound,
+        independent_share,
+        value
+    from staging.task_values
     where problem is null
 ),
 

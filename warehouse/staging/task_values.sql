@@ -16,7 +16,7 @@ outcomes as (
 ),
 
 suites as (
-    select * exclude (metrics) from staging.suites
+    select * exclude (suite_title, declared_at, benchmark_title, filter, metrics) from staging.suites
 ),
 
 metrics as (
