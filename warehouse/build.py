@@ -29,7 +29,7 @@ from nightboard.warehouse.compact import compact, remove_replaced
 from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
 from nightboard.warehouse.kept import Keeper, list_sample_files
-from nightboard.warehouse.lake import LakeError, read_listing
+from nightboard.warehouse.lake import LakeError, find_damaged, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import MACROS
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
@@ -68,10 +68,20 @@ def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = No
             path = publish_build(temporary, warehouse, build_id)
             remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
-            raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {error}") from error
+            reason = _find_damage(lake, error) or str(error)
+            raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {reason}") from error
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
     )
+
+
+def _find_damage(lake: Path, error: Exception) -> str | None:
+    """What to do where a file is damaged inside: DuckDB fails with an error of no kind, and names no file."""
+    cause = error.__cause__ if isinstance(error, models.ModelError) else error
+    if type(cause) is not duckdb.Error and not isinstance(cause, duckdb.InvalidInputException):
+        return None
+    damaged = ", ".join(str(path) for path in find_damaged(lake))
+    return f"{damaged}: damaged, it cannot be read to its end. Take it from a backup." if damaged else None
 
 
 def is_current(lake: Path, warehouse: Path) -> bool:

@@ -84,6 +84,21 @@ def is_written(lake: Path, table: str, name: str) -> bool:
     return (lake / table / file).exists() or any(file in found for found in _read_large(lake / table).values())
 
 
+def find_damaged(lake: Path) -> list[Path]:
+    """Files of the lake that cannot be read to their end. Reads all of them: for when a build has failed."""
+    return [path for path in sorted(lake.glob("*/**/*.parquet")) if not path.name.startswith(".") and _is_damaged(path)]
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with pq.ParquetFile(path) as file:
+            for _ in file.iter_batches():
+                pass
+    except (pa.ArrowException, OSError):
+        return True
+    return False
+
+
 @lru_cache(maxsize=4096)
 def read_sources(path: Path) -> frozenset[str]:
     """The files that a large file replaces. A file of that name never changes. Raises LakeError for a damaged one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,19 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [COMMAND, *arguments, "--store", str(store)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("table", ["commits", "task_scores", "samples"])
+def test_a_file_that_is_damaged_inside_is_named(store: Path, table: str) -> None:
+    (file,) = (store / "lake" / table / COMPACTED).glob("*.parquet")
+    content = bytearray(file.read_bytes())
+    # The header of the first page.
+    content[4:30] = b"\xff" * 26
+    file.write_bytes(content)
+    shutil.rmtree(store / "warehouse")
+    done = run(store, "rebuild")
+    assert done.returncode == 1
+    assert f"{file}: damaged, it cannot be read to its end. Take it from a backup." in done.stderr
 
 
 @pytest.mark.parametrize(("table", "left"), [("samples", 0.5), ("commits", 0.0), ("task_scores", 0.99)])
