@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from scipy.stats import binomtest, norm
 
+from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.macro_ddl import create_macro
-from nightboard.warehouse.macros_schema import FUNCTIONS
 from nightboard.warehouse.models import SQL_FOLDER, Model
 
 Con = duckdb.DuckDBPyConnection
