@@ -51,7 +51,7 @@ class _Source:
         """The same; what disagrees with the results file is refused too."""
         samples = self.read(folder)
         if conflict := samples.find_conflict(self.run.tasks[self.task]):
-            raise BrokenFileError(conflict)
+            raise conflict
         return samples
 
 

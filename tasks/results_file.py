@@ -38,7 +38,8 @@ class BrokenFileError(Exception):
 class TaskFacts:
     """What a results file says of a task that its samples must agree with; None: it does not say.
 
-    `means` has the values of metrics that are means over documents, by metric and filter.
+    `means` has the values of metrics that are means over documents, by metric and filter; `finite` names all metrics
+    that have a finite value.
     """
 
     filters: tuple[str, ...]
@@ -46,6 +47,7 @@ class TaskFacts:
     n_shot: int | None
     task_hash: str | None
     means: Mapping[tuple[str, str], float]
+    finite: frozenset[tuple[str, str]] = frozenset()
 
 
 def parse_results(data: bytes) -> Json:
@@ -126,8 +128,11 @@ def read_facts(content: Json) -> dict[str, TaskFacts]:
     """What the file says of each task, by the name of the task."""
     filters: dict[str, dict[str, None]] = {}
     means: dict[str, dict[tuple[str, str], float]] = {}
+    finite: dict[str, set[tuple[str, str]]] = {}
     for task, metric, chosen, value, _ in read_metrics(content):
         filters.setdefault(task, {})[chosen] = None
+        if value is not None:
+            finite.setdefault(task, set()).add((metric, chosen))
         if value is not None and _is_mean(content, task, metric):
             means.setdefault(task, {})[metric, chosen] = value
     return {
@@ -137,6 +142,7 @@ def read_facts(content: Json) -> dict[str, TaskFacts]:
             _count_shots(content, task),
             to_text(to_map(content, "task_hashes").get(task)),
             means.get(task, {}),
+            frozenset(finite.get(task, ())),
         )
         for task, chosen in filters.items()
         if task in content["results"]

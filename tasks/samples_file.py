@@ -29,6 +29,18 @@ _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 Json = dict[str, Any]
 # A sample with its line in the file, or without one what to call it.
 Placed = tuple[int | None, str, object]
+Place = tuple[int | None, str]
+
+
+@dataclass
+class _Strange:
+    """The first value of a metric that is no finite number, and how many of all its values are none."""
+
+    place: Place
+    shown: str
+    is_list: bool
+    n_values: int = 0
+    n_of_all: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Samples:
     """All samples of a task. `lines`: a file of them as lm-eval writes them today; `digest`: of all that is imported.
 
     `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None
-    where a value is no number.
+    where a value is no number: `strange` has the first such value of each metric and filter, `last` the highest doc_id.
     """
 
     lines: Path
@@ -46,16 +58,45 @@ class Samples:
     doc_set_hash: str | None
     task_hash: str | None
     means: dict[tuple[str, str], float | None]
+    strange: dict[tuple[str, str], _Strange]
+    last: tuple[int, Place]
 
-    def find_conflict(self, facts: TaskFacts) -> str | None:
-        """Why these cannot be all samples of a task with these facts, in words."""
+    def find_conflict(self, facts: TaskFacts) -> BrokenFileError | None:
+        """Why these cannot be all samples of a task with these facts."""
         if facts.n_samples not in (None, self.n_documents):
-            return f"holds {self.n_documents} documents, but the results file counts {facts.n_samples}."
+            return BrokenFileError(
+                f"holds {self.n_documents} documents, but the results file counts {facts.n_samples}."
+            )
+        if facts.n_samples is not None and not self.has_all_documents:
+            doc_id, (line, name) = self.last
+            return BrokenFileError(
+                f"{name}has doc_id {doc_id}, but the {self.n_documents} documents that the results file counts are 0 to"
+                f" {self.n_documents - 1}.",
+                line,
+            )
+        return self._find_strange(facts) or self._find_other_mean(facts)
+
+    def _find_strange(self, facts: TaskFacts) -> BrokenFileError | None:
+        """A value that cannot have gone into a finite score.
+
+        Metrics that are not means may have lists and pairs, or nothing else than texts: for their own aggregation.
+        """
+        for key, strange in self.strange.items():
+            is_mixed = strange.n_values < strange.n_of_all
+            if key in facts.finite and (is_mixed or (key in facts.means and not strange.is_list)):
+                line, name = strange.place
+                return BrokenFileError(
+                    f"{name}has {strange.shown} as {key[0]} (filter {key[1]}), but the results file a finite score.",
+                    line,
+                )
+        return None
+
+    def _find_other_mean(self, facts: TaskFacts) -> BrokenFileError | None:
         for (metric, chosen), value in facts.means.items():
             mean = self.means.get((metric, chosen), math.nan)
             if mean is not None and not abs(mean - value) <= _MEAN_TOLERANCE * max(1, abs(value)):
                 found = "no value" if math.isnan(mean) else repr(mean)
-                return f"gives {found} as {metric},{chosen}, but the results file has {value!r}."
+                return BrokenFileError(f"gives {found} as {metric},{chosen}, but the results file has {value!r}.")
         return None
 
     def is_proven(self, facts: TaskFacts) -> bool:
@@ -79,6 +120,8 @@ class _Found:
     documents: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     hashes: dict[int, str] = field(default_factory=dict)
     values: dict[tuple[str, str], list[float | None]] = field(default_factory=lambda: defaultdict(list))
+    strange: dict[tuple[str, str], _Strange] = field(default_factory=dict)
+    last: tuple[int, Place] = (-1, (None, ""))
 
 
 def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path) -> Samples:
@@ -93,6 +136,7 @@ def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path)
             try:
                 sample = _complete(value, found, filters)
                 _note(sample, found)
+                _note_places(sample, value, (line, name), found)
                 out.write(_dump(sample) + b"\n")
             except (ValueError, RecursionError) as error:
                 raise BrokenFileError(f"{name}{error}", line) from error
@@ -150,7 +194,7 @@ def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
         raise ValueError("is not a JSON object.")
     doc_id = to_whole(value.get("doc_id"))
     if doc_id is None:
-        raise ValueError("is not a sample of lm-eval: it has no doc_id.")
+        raise ValueError(f"is not a sample of lm-eval: {_explain_doc_id(value)}")
     if not isinstance(value.get("filtered_resps"), list):
         raise ValueError("is not a sample of lm-eval: it has no filtered_resps.")
     chosen, metrics = value.get("filter"), value.get("metrics")
@@ -168,6 +212,12 @@ def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
     found.seen[doc_id] += 1
     scores = {metric: _clean(value[metric]) for metric in metrics}
     return value | scores | {"doc_id": doc_id, "filter": chosen, "metrics": metrics}
+
+
+def _explain_doc_id(value: Json) -> str:
+    if value.get("doc_id") is None:
+        return "it has no doc_id."
+    return f"its doc_id must be a whole number from 0 up, below 2^62 (got {json.dumps(value['doc_id'])[:40]})."
 
 
 def _is_score(key: str, value: object) -> bool:
@@ -192,6 +242,16 @@ def _note(sample: Json, found: _Found) -> None:
     found.digest.update(
         _dump({"scores": scores, "of": [doc_id, chosen, *hashes], "response": sample["filtered_resps"]})
     )
+
+
+def _note_places(sample: Json, read: object, place: Place, found: _Found) -> None:
+    """Remember where the highest doc_id stands, and the first value of each metric that is no number, as read."""
+    found.last = max(found.last, (sample["doc_id"], place), key=lambda each: each[0])
+    for metric in sample["metrics"]:
+        key = metric, sample["filter"]
+        if found.values[key][-1] is None and key not in found.strange and isinstance(read, dict):
+            shown = json.dumps(read[metric])[:40]
+            found.strange[key] = _Strange(place, shown, isinstance(read[metric], list | dict))
 
 
 def _is_hash(value: object) -> TypeGuard[str]:
@@ -229,6 +289,8 @@ def _conclude(found: _Found, lines: Path) -> Samples:
         raise BrokenFileError(f"has other documents with one filter than with another ({counts}).")
     has_all = documents == set(range(len(documents)))
     has_hashes = has_all and found.hashes.keys() == documents
+    for key, strange in found.strange.items():
+        strange.n_values, strange.n_of_all = found.values[key].count(None), len(found.values[key])
     return Samples(
         lines=lines,
         digest=found.digest.hexdigest()[:32],
@@ -240,4 +302,6 @@ def _conclude(found: _Found, lines: Path) -> Samples:
             key: None if None in values else math.fsum(value for value in values if value is not None) / len(values)
             for key, values in found.values.items()
         },
+        strange=found.strange,
+        last=found.last,
     )

@@ -274,11 +274,21 @@ BROKEN_SAMPLES: list[tuple[list[Any], str]] = [
     ([*FOUR[:3], sample(3, metrics=["acc", "f1"])], "lists (got 'f1')"),
     ([*FOUR[:3], sample(3, metrics="acc")], "metrics is no list"),
     ([*FOUR[:3], sample(3, metrics=["doc_id"])], "lists (got 'doc_id')"),
-    ([*FOUR[:3], sample(-1)], "it has no doc_id"),
-    ([*FOUR[:3], sample(10**30)], "it has no doc_id"),
+    ([*FOUR[:3], {**FOUR[3], "doc_id": None}], "it has no doc_id"),
+    ([*FOUR[:3], {**FOUR[3], "doc_id": "abc"}], '(got "abc")'),
+    ([*FOUR[:3], sample(-1)], "its doc_id must be a whole number from 0 up, below 2^62 (got -1)"),
+    ([*FOUR[:3], sample(2**70)], "(got 1180591620717411303424)"),
+    ([sample(99, acc=0.0), *FOUR[1:]], "has doc_id 99, but the 4 documents that the results file counts are 0 to 3"),
+    ([*FOUR[:3], sample(3, acc=float("nan"))], "has NaN as acc (filter none), but the results file a finite score"),
+    ([*FOUR[:3], sample(3, acc="yes")], 'has "yes" as acc'),
+    ([*FOUR[:3], sample(3, acc=[1.0])], "has [1.0] as acc"),
+    ([*FOUR[:3], sample(3, acc=None)], "has null as acc"),
     ([*FOUR[:3], sample(3, filtered_resps=None)], "it has no filtered_resps"),
     ([*FOUR[:3], [3]], "is not a JSON object"),
-    ([sample(each, acc=None) for each in range(4)], ""),
+    ([sample(each, acc=None) for each in range(4)], "has null as acc"),
+    ([sample(each, acc=[each, 1.0]) for each in range(4)], ""),
+    ([sample(each, acc=bool(each % 2)) for each in range(4)], ""),
+    ([sample(each, metrics=["acc", "em"], em=[None, 1.0, "yes", float("nan")][each]) for each in range(4)], ""),
     ([sample(each, filtered_resps=[[float("-inf"), 10**400, "\ud800"]]) for each in range(4)], ""),
     ([], "holds no samples"),
 ]
@@ -288,13 +298,32 @@ BROKEN_SAMPLES: list[tuple[list[Any], str]] = [
 def test_samples_that_are_not_all_of_the_run_are_refused(
     store: Store, tmp_path: Path, lines: list[Any], says: str
 ) -> None:
-    """Values that are no numbers are taken as none."""
+    """Values that are no numbers are taken as none where the results file has no score that they went into."""
     write_run(tmp_path / "run", samples={"boolq": lines})
     done = bring_in(store, tmp_path)
     assert [each.reason for each in done.left_out if says not in each.reason] == []
     assert len(done.left_out) == bool(says)
     assert ask(store, "select count(distinct doc_id) from samples") == [(0 if says else 4,)]
     assert ask(store, "select count(*) from task_scores") == [(4,)]
+
+
+def test_a_value_that_is_no_number_is_named_with_its_line_and_blocks_nothing(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", samples={"boolq": [*FOUR[:2], sample(2, acc=float("nan")), FOUR[3]]})
+    done = bring_in(store, tmp_path)
+    assert [each.where for each in done.left_out] == [str(tmp_path / "run" / f"samples_boolq_{STAMP}.jsonl") + ":3"]
+    write_run(tmp_path / "run", samples={"boolq": FOUR})
+    assert bring_in(store, tmp_path).left_out == []
+    assert ask(store, "select count(*), count(value) from samples") == [(4, 4)]
+
+
+@pytest.mark.parametrize(("values", "is_taken"), [((0.1, 0.2, "x"), False), (("a", "b", "c"), True), ((0, 1, 2), True)])
+def test_a_metric_that_is_no_mean_may_have_texts_but_not_among_numbers(
+    store: Store, tmp_path: Path, values: tuple[object, ...], is_taken: bool
+) -> None:
+    content = WITHOUT_COUNT | {"results": {"own": {"rank,none": 7.0}}, "groups": {}}
+    lines = [sample(doc_id, metrics=["rank"], rank=value) for doc_id, value in enumerate(values)]
+    write_run(tmp_path / "run", content, {"own": lines})
+    assert (bring_in(store, tmp_path).left_out == []) is is_taken
 
 
 def test_two_different_samples_files_of_one_task_are_both_refused(store: Store, tmp_path: Path) -> None:
