@@ -87,11 +87,12 @@ def import_board_command(
     if done.n_imported and not is_current(root.lake, root.warehouse):
         with Terminal().show_work() as report:
             build(root.lake, root.warehouse, now, report)
-    disagreements = Result([], [])
+    disagreements, n_complete = Result([], []), 0
     if done.n_imported:
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
-    print_board_import(done, disagreements, form)
+            n_complete = sum(row[-1] for row in count_complete(connection, done.evaluation_ids).rows)
+    print_board_import(done, disagreements, n_complete, form)
     if done.left_out:
         raise typer.Exit(3)
 

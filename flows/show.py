@@ -29,6 +29,7 @@ from nightboard.warehouse.statements import Answer
 
 # More of them would push the summary off the screen.
 SHOWN_DISAGREEMENTS = 20
+SHOWN_DATES = 10
 
 # Nobody reads more in a terminal, and laying them out takes seconds.
 SHOWN_ROWS = 1000
@@ -77,10 +78,16 @@ def measure(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=100_000)).maximum
 
 
-def print_board_import(done: BoardImport, disagreements: Result, form: Format) -> None:
-    """What became of an imported board: what was left out, where its scores disagree with each other, and a summary."""
+def print_board_import(done: BoardImport, disagreements: Result, n_complete: int, form: Format) -> None:
+    """What became of an imported board: what was left out, where its scores disagree with each other, and a summary.
+
+    `n_complete`: how many of its rows have all benchmarks.
+    """
+    n_incomplete = done.n_imported - n_complete
     if form is Format.json:
-        report = asdict(done) | {"disagreements": to_records(disagreements)}
+        report = asdict(done) | {"n_imported": done.n_imported, "n_incomplete": n_incomplete}
+        del report["evaluation_ids"]
+        report["disagreements"] = to_records(disagreements)
         sys.stdout.write(json.dumps(report, indent=1, default=to_plain, ensure_ascii=False) + "\n")
         return
     if form is not Format.table:
@@ -89,6 +96,10 @@ def print_board_import(done: BoardImport, disagreements: Result, form: Format) -
     ui = Terminal()
     for each in done.left_out:
         ui.warn(f"left out: {each.where}: {each.reason}")
+    for each in done.unread_dates[:SHOWN_DATES]:
+        ui.warn(f"imported without its date: {each.where}: {each.reason}")
+    if len(done.unread_dates) > SHOWN_DATES:
+        ui.warn(f"... and {len(done.unread_dates) - SHOWN_DATES:,} more dates; --format json has them all.")
     if disagreements.rows:
         ui.step("Scores that differ from what their raw scores give; the computed ones are ranked")
         print_result(Result(disagreements.columns, disagreements.rows[:SHOWN_DISAGREEMENTS]), form)
@@ -100,7 +111,11 @@ def print_board_import(done: BoardImport, disagreements: Result, form: Format) -
         f"{'' if done.is_new else ' (all of them were here before)'}; {done.n_without_sha} without a commit, "
         f"{len(done.left_out)} left out, {count(len(disagreements.rows), 'score')} in disagreement."
     )
-    if done.n_imported:
+    if n_incomplete:
+        ui.warn(
+            f"{count(n_incomplete, 'row')} without all benchmarks: not ranked; what they lack is in table coverage."
+        )
+    if n_complete:
         ui.say(f"To see them: nightboard rank --suite {done.suite} --era {done.era}, with the same --store or --board.")
 
 

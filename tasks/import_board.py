@@ -8,7 +8,7 @@ row by row. Scores are computed where all scores are: in the warehouse.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from nightboard.tasks.find_tables import Tables
 from nightboard.tasks.results_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.table_file import (
+    NOTHING,
     ImportFileError,
     LeftOut,
     Row,
@@ -50,7 +51,10 @@ _REQUIRED = ("eval_name", "fullname", "model sha", "precision", "chat template",
 
 @dataclass(frozen=True)
 class BoardImport:
-    """What became of a board's table. `is_new`: it was not in the store before; `revision`: its commit on the Hub."""
+    """What became of a board's table. `is_new`: it was not in the store before; `revision`: its commit on the Hub.
+
+    `unread_dates`: cells of rows that are imported without them.
+    """
 
     file: str
     revision: str | None
@@ -58,9 +62,14 @@ class BoardImport:
     suite: str
     era: str
     is_new: bool
-    n_imported: int
     n_without_sha: int
     left_out: tuple[LeftOut, ...]
+    unread_dates: tuple[LeftOut, ...]
+    evaluation_ids: tuple[str, ...]
+
+    @property
+    def n_imported(self) -> int:
+        return len(self.evaluation_ids)
 
 
 def import_board(
@@ -73,7 +82,7 @@ def import_board(
     tables = board if isinstance(board, Tables) else Tables.local(board)
     source, era = _name_source(name), _choose_era(suite, era)
     found: dict[str, tuple[Row, list[Row]]] = {}
-    left_out = []
+    left_out, unread_dates = [], []
     for place, row in ((place, row) for file in tables.files for place, row in _read_rows(file, suite)):
         try:
             if isinstance(row, RowError):
@@ -83,6 +92,7 @@ def import_board(
             evaluation_id = hash_json(key)[:32]
             if found.setdefault(evaluation_id, (evaluation, scores)) != (evaluation, scores):
                 raise RowError(f"eval_name: {evaluation['row_name']} is there before, with other values.")
+            unread_dates += [LeftOut(place, reason) for reason in _find_unread_dates(row)]
         except RowError as error:
             left_out.append(LeftOut(place, str(error)))
     common = {"source": source, "suite": suite.suite, "era": era}
@@ -96,9 +106,10 @@ def import_board(
         suite=suite.suite,
         era=era,
         is_new=is_new,
-        n_imported=len(found),
         n_without_sha=sum(evaluation["revision"] is None for evaluation, _ in found.values()),
         left_out=tuple(left_out),
+        unread_dates=tuple(unread_dates),
+        evaluation_ids=tuple(found),
     )
 
 
@@ -204,6 +215,13 @@ def _read_row(row: Row, suite: Suite) -> tuple[Row, list[Row]]:
         for name, title in titles.items()
     ]
     return evaluation, scores
+
+
+def _find_unread_dates(row: Row) -> Iterator[str]:
+    for column in ("submission date", "upload to hub date"):
+        text = read_text(row, column) or ""
+        if text.lower() not in ("", *NOTHING) and read_time(row[column]) is None:
+            yield f"{column}: is no date in ISO form (got {text[:40]!r})."
 
 
 def _bounded(row: Row, column: str, highest: float) -> float | None:

@@ -23,7 +23,8 @@ Row = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LARGEST = 2**53
-_NOTHING = ("nan", "none", "null", "n/a", "-")
+# What stands for nothing in tables, in small letters.
+NOTHING = ("nan", "none", "null", "n/a", "-")
 
 
 class ImportFileError(Exception):
@@ -175,7 +176,7 @@ def require_text(row: Row, column: str) -> str:
 def read_number(row: Row, column: str) -> float | None:
     """A finite number; nothing, and what stands for nothing in tables, is None. Raises RowError."""
     text = read_text(row, column)
-    if text is None or text.lower() in _NOTHING:
+    if text is None or text.lower() in NOTHING:
         return None
     try:
         number = float(text)

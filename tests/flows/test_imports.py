@@ -51,6 +51,24 @@ def test_a_board_with_a_bad_row_ends_with_3_and_says_which(tmp_path: Path) -> No
     assert f"left out: {file}:3: gpqa raw: is no number (got 'much')." in done.stderr + done.stdout
 
 
+def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    rows = [
+        board_row("lab/a"),
+        board_row("lab/b", **{"GPQA Raw": "", "GPQA": ""}),
+        board_row("lab/c", **{"Submission Date": "tomorrow", "Upload To Hub Date": ""}),
+    ]
+    file = write_csv(tmp_path / "contents.csv", rows)
+    options = ("import", "board", str(file), "--store", str(tmp_path / "store"), "--era", "math-parser-fix")
+    done = run(*options)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert f"imported without its date: {file}:4: submission date: is no date in ISO form (got 'tomorrow')." in said
+    assert "1 row without all benchmarks: not ranked; what they lack is in table coverage." in said
+    report = json.loads(run(*options, "--format", "json").stdout)
+    assert (report["n_imported"], report["n_incomplete"]) == (3, 1)
+    assert [each["where"] for each in report["unread_dates"]] == [f"{file}:4"]
+
+
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with five models of a board, a best, e worst."""
