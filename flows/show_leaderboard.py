@@ -27,6 +27,8 @@ RANK_TITLES = {
 RANK_LESS_NEEDED = ("license", "95%", "identical_to", "params_b", "precision", "chat_template", "revision")
 # Times have no rank intervals.
 RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
+OWN_SOURCE = "run"
+APPROXIMATE = "~"
 
 
 def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "") -> None:
@@ -46,6 +48,9 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
     hidden = {"era"} | {c for i, c in enumerate(columns) if c in RANK_OFTEN_EMPTY and not any(row[i] for row in rows)}
+    sources = {row[columns.index("source")] for row in rows}
+    if len(sources) == 1:
+        hidden.add("source")
     console = make_console()
     told = (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else "")
     console.print(f"[bold]{escape(heading)}[/bold]{escape(told)}")
@@ -67,6 +72,10 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     console.print(table)
     if "selected_rank" in columns:
         console.print("[dim]#: the place among all rows of the era; here: among those that pass the filters.[/dim]")
+    if len(sources) == 1 and sources != {OWN_SOURCE}:
+        console.print(f"[dim]Source of all rows: {escape(sources.pop())}.[/dim]")
+    if "95%" not in hidden and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
+        console.print(f"[dim]{APPROXIMATE}: an approximate interval, not from samples.[/dim]")
 
 
 def _with_places(result: Result) -> Result:
@@ -88,7 +97,8 @@ _INTERVALS = {
 
 def _with_intervals(result: Result) -> Result:
     """Bounds as one column beside what they are of."""
-    bounds = {bound for _, low, high, _ in _INTERVALS.values() for bound in (low, high)}
+    bounds = {bound for _, low, high, _ in _INTERVALS.values() for bound in (low, high)} | {"is_approximate"}
+    doubtful = result.columns.index("is_approximate")
     columns = [each for each in result.columns if each not in bounds]
     rows = []
     for row in result.rows:
@@ -99,7 +109,8 @@ def _with_intervals(result: Result) -> Result:
         columns.insert(at, title)
         lows, highs = (result.columns.index(bound) for bound in (low, high))
         for cells_of, row in zip(rows, result.rows, strict=True):
-            cells_of.insert(at, "" if row[lows] is None else form.format(row[lows], row[highs]))
+            sign = APPROXIMATE if title == "95%" and row[doubtful] else ""
+            cells_of.insert(at, "" if row[lows] is None else sign + form.format(row[lows], row[highs]))
     return Result(columns, [tuple(row) for row in rows])
 
 

@@ -84,9 +84,9 @@ def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, p
 
 
 def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:
-    """Make a table of what one SELECT gives; with a description: its columns in their order, rows ordered by key."""
+    """Make a table of what one SELECT gives; with a description: its columns, and rows in its order."""
     columns = _columns(table, "answer") if table else "*"
-    order = f"order by {', '.join(quote(key) for key in table.key)}" if table else ""
+    order = f"order by {', '.join(map(quote, table.order or table.key))}" if table else ""
     con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) as answer {order}")
 
 

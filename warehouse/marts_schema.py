@@ -31,7 +31,7 @@ _IS_CURRENT_ERA = Column(
     "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
 )
 _IS_MERGED = Column(
-    "is_merged", _BOOL, "whether it is a merge of models, by its card or an imported board; null: unknown"
+    "is_merged", _BOOL, "whether it is a merge of models, by its type or an imported board; null: unknown"
 )
 _IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board has it as flagged")
 _AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
@@ -122,7 +122,8 @@ BENCHMARK_SCORES = Table(
             "stderr",
             _DOUBLE,
             "standard error of raw over other documents of the same kind: Taylor-linearised by document (mean over"
-            " tasks, several metrics, parts), and by question where tasks share them (GPQA: 546, not 1,192)",
+            " tasks, several metrics, parts), and by question where tasks share them (GPQA: 546, not 1,192); null: a"
+            " task has one document",
         ),
         Column("raw_low", _DOUBLE, f"lower end of raw's {_WILSON}"),
         Column("raw_high", _DOUBLE, f"upper end of raw's {_WILSON}"),
@@ -196,7 +197,11 @@ LEADERBOARD = Table(
         _IS_MERGED,
         _IS_FLAGGED,
         _AVERAGE,
-        Column("average_stderr", _DOUBLE, "standard error of average, from those of the benchmarks, 0..100"),
+        Column(
+            "average_stderr",
+            _DOUBLE,
+            "standard error of average, from those of the benchmarks, 0..100; null where one has none",
+        ),
         Column("average_low", _DOUBLE, f"lower end of average's 95% interval: {_MOVER}"),
         Column("average_high", _DOUBLE, f"upper end of average's 95% interval: {_MOVER}"),
         _IS_APPROXIMATE,
@@ -209,6 +214,7 @@ LEADERBOARD = Table(
         *_take(schema.OUTCOMES, "finished_at"),
         Column("model_state", _STRING, "state of the model on the Hub; a deleted model keeps its row"),
     ),
+    order=("suite", "era", "rank"),
 )
 
 # The lake's columns and the interval.

@@ -23,12 +23,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the lake. `grain` says what a row is; `key` names the columns that are unique together."""
+    """One table of the lake. `grain` says what a row is; `key` names the columns that are unique together.
+
+    A table of the warehouse has its rows in the order of `order`, or of its key.
+    """
 
     name: str
     grain: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    order: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> pa.Schema:
@@ -73,7 +77,7 @@ COMMITS = Table(
             "fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null when rejected"
         ),
         Column("weights_hash", _STRING, "hash over the blob ids of the weight files alone; null when rejected"),
-        Column("params_b", _DOUBLE, "parameters in billions, from safetensors metadata"),
+        Column("params_b", _DOUBLE, "parameters in billions, from safetensors metadata; else as an import says"),
         Column("size_gb", _DOUBLE, "size of the files to fetch, in 10^9 bytes"),
         Column("stored_precision", _STRING, "number format of most parameters: float32, float16, bfloat16 ..."),
         Column("architecture", _STRING, "first architecture that the configuration names"),
@@ -81,7 +85,7 @@ COMMITS = Table(
         Column("needs_remote_code", _BOOL, "whether the configuration loads code from the repository"),
         Column("is_gated", _BOOL, "whether the Hub asks for accepted terms"),
         Column("license", _STRING, "licence as the model card says"),
-        Column("model_type", _STRING, "pretrained, fine-tuned, chat or merge"),
+        Column("model_type", _STRING, "pretrained, continuously pretrained, fine-tuned, chat, merge or multimodal"),
         Column("base_model", _STRING, "model it was made from, as the card says"),
         Column("files", pa.list_(_STRING), "files that the fingerprint covers, sorted; what is fetched"),
     ),

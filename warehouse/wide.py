@@ -72,6 +72,7 @@ def _create_wide_table(
         f"{LEADERBOARD.grain}, of suite {suite}, with one column per benchmark",
         LEADERBOARD.key,
         (*LEADERBOARD.columns, *described),
+        LEADERBOARD.order,
     )
     create_table(con, "main", name, sql, table)
     return table

@@ -82,15 +82,19 @@ def test_rank_shows_what_the_filters_let_through(store: Path, options: str, expe
 
 
 def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path) -> None:
-    title, titles, first, second, note, _ = read_lines(call(store, "--license", "mit", "--max-params", "7.5"))
+    title, titles, first, second, note, approximate, _ = read_lines(
+        call(store, "--license", "mit", "--max-params", "7.5")
+    )
     assert " ".join(title) == "Leaderboard of small (era now): up to 7.5 B, licence mit"
     assert titles[:4] == ["here", "#", "places", "model"]
     assert (first[:2], second[:2]) == (["1", "2"], ["2", "3"])
     assert " ".join(note).startswith("#: the place among all rows")
+    assert " ".join(approximate) == "~: an approximate interval, not from samples."
+    assert first[titles.index("95%")].startswith("~")
 
 
 def test_the_whole_board_is_shown_as_before_with_the_other_eras_named(store: Path) -> None:
-    title, titles, *rows, others = read_lines(call(store))
+    title, titles, *rows, _, others = read_lines(call(store))
     assert " ".join(title) == "Leaderboard of small (era now)"
     assert titles[:3] == ["#", "places", "model"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
@@ -98,6 +102,16 @@ def test_the_whole_board_is_shown_as_before_with_the_other_eras_named(store: Pat
     assert " ".join(read_lines(call(store, "--era", "old"))[-1]).endswith(
         "apart: era now (5 rows). Show one with --era."
     )
+
+
+def test_a_row_says_who_measured_it_where_not_all_are_ours(store: Path) -> None:
+    titles, *rows = read_lines(call(store))[1:7]
+    assert titles[-1] == "source"
+    assert [row[-1] for row in rows] == ["run"] * 4 + ["import:board"]
+    output = call(store, "--organization", "xx").output
+    assert "source " not in output
+    assert "Source of all rows: import:board." in output
+    assert "ource" not in call(store, "--top", "4").output
 
 
 def test_a_time_has_no_intervals_of_today(store: Path) -> None:

@@ -172,6 +172,19 @@ def test_models_far_apart_have_no_other_place(lake: Lake, ask: Ask) -> None:
     ]
 
 
+def test_one_document_tells_an_interval_but_no_standard_error_and_no_regression(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("arc", f"arc-{number}", n_samples=1) for number in range(7)]
+    lake.suite(tasks)
+    for hours, right in enumerate((6, 5)):
+        lake.commit("lab/m", f"r{hours}", hours=hours)
+        scores = {task["task"]: float(number < right) for number, task in enumerate(tasks)}
+        lake.done(f"e{hours}", "lab/m", f"r{hours}", scores=scores, hours=hours, tasks=tasks)
+    (row,) = ask("select stderr, raw_low, raw_high, is_approximate from benchmark_scores where evaluation_id = 'e0'")
+    assert row == (None, pytest.approx(0.487, abs=1e-3), pytest.approx(0.974, abs=1e-3), True)
+    assert ask("select average_stderr, average_low < average from leaderboard") == [(None, True)]
+    assert ask("from regressions") == []
+
+
 def test_a_board_has_approximate_intervals_above_the_baseline_of_its_benchmarks(lake: Lake, ask: Ask) -> None:
     bound = {"normalize": "benchmark", "benchmark_lower_bound": 0.25, "n_samples": 100}
     lake.suite([declare_task("arc", "arc", **bound), declare_task("truth", "truth", **bound)])

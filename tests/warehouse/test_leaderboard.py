@@ -45,6 +45,37 @@ def test_the_newest_complete_revision_is_shown(lake: Lake, ask: Ask) -> None:
     assert ask("select distinct revision from history order by 1") == [("r1",), ("r2",)]
 
 
+def test_a_run_of_our_own_stands_for_its_revision_whatever_is_imported_later(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.commit("org/m", "r1")
+    lake.done("ours", "org/m", "r1", scores=0.5, hours=1)
+    for hours, name in ((9, "theirs"), (10, "newer")):
+        lake.imported(name, "org/m", scores=1.0, hours=hours)
+        lake.files["imports", name][0]["revision"] = "r1"
+    assert ask("select evaluation_id, source from leaderboard") == [("ours", "run")]
+    del lake.files["outcomes", "ours"]
+    assert ask("select evaluation_id, source from leaderboard") == [("newer", "import:results")]
+
+
+def test_rows_of_the_leaderboard_lie_in_the_order_of_their_ranks(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for score, name in enumerate("badc"):
+        lake.commit(f"org/{name}")
+        lake.done(name, f"org/{name}", scores=0.9 - score / 10)
+    for table in ("leaderboard", "small"):
+        assert ask(f"select rank, model_id from {table} limit 2") == [(1, "org/b"), (2, "org/a")]
+
+
+def test_a_model_is_a_merge_by_its_type_or_by_what_a_board_says(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    rows = {"a": (True, "chat"), "b": (False, "merge"), "c": (False, "chat"), "d": (None, "merge"), "e": (None, None)}
+    for name, (is_merged, model_type) in rows.items():
+        lake.board_row(name, f"org/{name}", is_merged=is_merged, model_type=model_type, hours=2)
+    assert dict(ask("select evaluation_id, is_merged from leaderboard")) == {
+        "a": True, "b": True, "c": False, "d": True, "e": None,
+    }  # fmt: skip
+
+
 def test_a_commit_that_changed_only_the_readme_takes_the_scores_of_its_fingerprint(lake: Lake, ask: Ask) -> None:
     lake.suite()
     lake.commit("org/m", "r1", fingerprint="same")

@@ -1,5 +1,5 @@
 -- One row per suite, era, model, revision, precision and chat template: the newest complete evaluation of the revision's
--- fingerprint among those that were known at a time, whoever's commit was run.
+-- fingerprint among those that were known at a time, whoever's commit was run. Runs of our own come before imports.
 -- Parameter: $as_of (null: all there is, also what tells no time).
 with
 known as (
@@ -24,7 +24,7 @@ newest as (
     from owned
     qualify row_number() over (
         partition by suite, era, model_id, revision, precision, chat_template
-        order by finished_at desc nulls last, evaluation_id
+        order by source != 'run', finished_at desc nulls last, evaluation_id
     ) = 1
 )
 

@@ -22,7 +22,7 @@ averages as (
         evaluation_id,
         'average' as benchmark,
         main.exact_mean(score) as score,
-        sqrt(main.exact_sum(stderr * stderr)) / count(*) as stderr,
+        case when count(stderr) = count(*) then sqrt(main.exact_sum(stderr * stderr)) / count(*) end as stderr,
         bool_or(is_approximate) as is_approximate
     from benchmark_scores
     group by evaluation_id

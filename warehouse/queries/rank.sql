@@ -55,6 +55,8 @@ ranked as (
         leaderboard.average_low,
         leaderboard.average_high,
         selected.era,
+        selected.source,
+        leaderboard.is_approximate,
         selected.selected_rank
     from selected
     inner join scores on selected.evaluation_id = scores.evaluation_id

@@ -13,7 +13,9 @@ joined as (
     select
         evaluation_id,
         bool_or(is_approximate) as is_approximate,
-        sqrt(main.exact_sum(pow(normalized_stderr, 2))) / count(*) as average_stderr,
+        case
+            when count(normalized_stderr) = count(*) then sqrt(main.exact_sum(pow(normalized_stderr, 2))) / count(*)
+        end as average_stderr,
         main.exact_mean(floor) as average_floor,
         sqrt(main.exact_sum(pow(floor_half, 2))) / count(*) as floor_half,
         sqrt(main.exact_sum(pow(top_half, 2))) / count(*) as top_half

@@ -24,8 +24,9 @@ joined as (
         min(independent_share) as independent_share,
         sum(n_samples) * min(independent_share) as n_independent,
         bool_or(is_approximate) as is_approximate,
-        main.exact_sum(pow(task_weight, 2) * variance) as variance,
-        main.exact_sum(pow(task_weight * slope, 2) * variance) as normalized_variance,
+        case when count(variance) = count(*) then main.exact_sum(pow(task_weight, 2) * variance) end as variance,
+        case when count(variance) = count(*) then main.exact_sum(pow(task_weight * slope, 2) * variance) end
+            as normalized_variance,
         main.exact_sum(task_weight * if(is_below, 0, normalized)) as floor,
         main.exact_sum(pow(task_weight * if(is_below, 0, normalized - normalized_low), 2)) as floor_half_squared,
         main.exact_sum(pow(task_weight * (greatest(0, normalized_high) - greatest(0, normalized)), 2)) as top_half_squared

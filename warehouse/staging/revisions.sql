@@ -51,7 +51,7 @@ revisions as (
             coalesce(known.base_model, imported.base_model) as base_model,
             coalesce(known.architecture, imported.architecture) as architecture
         ),
-        coalesce(imported.is_merged, coalesce(known.model_type, imported.model_type) = 'merge') as is_merged,
+        imported.is_merged or coalesce(known.model_type, imported.model_type) = 'merge' as is_merged,
         coalesce(imported.is_flagged, false) as is_flagged
     from known
     left join imported on known.model_id = imported.model_id and known.revision is not distinct from imported.revision

@@ -1,5 +1,6 @@
 -- One row per evaluation and complete task: sampling variance and 95% interval of its value. From the samples; without them
--- approximate, from the standard errors that lm-eval reports, or as if every document were right or wrong.
+-- approximate, from the standard errors that lm-eval reports, or as if every document were right or wrong. One document
+-- alone tells no variance.
 with
 task_values as (
     select
@@ -52,11 +53,13 @@ variances as (
             when reported.n_metrics = 1 then reported.sample_variance
             else question_variances.variance
         end as exact_variance,
-        coalesce(
-            exact_variance,
-            case when reported.is_reported then reported.reported_variance end,
-            task_values.value * (1 - task_values.value) / task_values.n_samples
-        ) as variance
+        case
+            when task_values.n_samples > 1 then coalesce(
+                exact_variance,
+                case when reported.is_reported then reported.reported_variance end,
+                task_values.value * (1 - task_values.value) / task_values.n_samples
+            )
+        end as variance
     from task_values
     inner join reported using (evaluation_id, task)
     left join question_variances using (evaluation_id, benchmark, task)
