@@ -69,7 +69,7 @@ class RunIndex:
         names = ", ".join(sorted({match.run.file.name for match in proven or found}))
         if names:
             return f"could belong to several results files ({names}), so it is left with none."
-        return "there is no results file of the same run, so its model and settings are not known."
+        return "there is no results file of the same run among the files given; give the paths of both together."
 
     def _match_names(self, file: Path) -> Sequence[Match]:
         """Runs that the names of both files tell; the same folder comes before others."""

@@ -410,7 +410,21 @@ def test_what_cannot_be_read_is_listed(store: Store, tmp_path: Path, text: str, 
 def test_samples_without_results_are_listed(store: Store, tmp_path: Path) -> None:
     file = tmp_path / f"samples_boolq_{STAMP}.jsonl"
     file.write_text(json.dumps(sample(0)) + "\n")
-    assert [each.where for each in bring_in(store, tmp_path).left_out] == [str(file)]
+    done = bring_in(store, tmp_path)
+    assert [(each.where, each.reason) for each in done.left_out] == [
+        (str(file), "there is no results file of the same run among the files given; give the paths of both together.")
+    ]
+
+
+def test_samples_that_come_after_their_results_are_taken_with_them(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", samples={"boolq": FOUR})
+    samples = tmp_path / "run" / f"samples_boolq_{STAMP}.jsonl"
+    (tmp_path / "later").mkdir()
+    samples = samples.rename(tmp_path / "later" / samples.name)
+    bring_in(store, tmp_path / "run")
+    assert "give the paths of both together" in bring_in(store, tmp_path / "later").left_out[0].reason
+    assert bring_in(store, tmp_path / "run", tmp_path / "later").left_out == []
+    assert ask(store, "select count(*) from samples") == [(4,)]
 
 
 def test_a_path_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
