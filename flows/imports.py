@@ -14,16 +14,17 @@ from nightboard.flows.options import DataBoardOption, FormatOption, StoreOption,
 from nightboard.flows.show import print_board_import
 from nightboard.flows.show_ranking import SHOWN_MODELS, RankingReport, print_ranking_import
 from nightboard.flows.show_results import print_results_import
-from nightboard.flows.terminal import Terminal
+from nightboard.flows.terminal import Terminal, count
 from nightboard.profiles.load import load_board, load_suite
 from nightboard.profiles.models import Suite
 from nightboard.tasks.find_tables import open_tables
+from nightboard.tasks.forget import forget_board
 from nightboard.tasks.hub import open_hub
 from nightboard.tasks.import_board import import_board
 from nightboard.tasks.import_ranking import COLUMNS, RankingImport, import_ranking
 from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.settle import utc_now
-from nightboard.tasks.store import Store
+from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import TableFile
 from nightboard.warehouse.build import build, is_current
 from nightboard.warehouse.query import (
@@ -138,6 +139,31 @@ def import_results_command(
     print_results_import(done, suites, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+@imports.command(
+    "forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store")
+)
+def forget_command(
+    name: Annotated[str, typer.Option(help="Name that the board was imported under, as in import:NAME.")],
+    era: Annotated[str | None, typer.Option(help="Era it was imported in; needed where there are several.")] = None,
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Take an imported board out of the store again, such as one that was imported in a wrong era.
+
+    Not for outputs of lm-eval, and not for rows that were joined with others since: a store that has over 100 files of
+    imports is compacted. Rows of your own runs are never touched.
+    """
+    root = find_store(board, store)
+    if not root.lake.is_dir():
+        raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
+    done, ui = forget_board(root, name, era), Terminal()
+    with ui.show_work() as report:
+        build(root.lake, root.warehouse, utc_now(), report)
+    ui.say(
+        f"{count(done.n_evaluations, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt."
+    )
 
 
 @imports.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))

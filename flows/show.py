@@ -111,6 +111,12 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         f"{'' if done.is_new else ' (all of them were here before)'}; {done.n_without_sha} without a commit, "
         f"{len(done.left_out)} left out, {count(len(disagreements.rows), 'score')} in disagreement."
     )
+    for era, n_rows in done.other_eras.items():
+        ui.warn(
+            f"here in era {era} too: {count(n_rows, 'row')} of the same model, commit and precision. If one of the two"
+            f" eras is wrong: nightboard import forget --name {done.source.removeprefix('import:')} --era WRONG, with"
+            " the same --store or --board."
+        )
     if n_incomplete:
         ui.warn(
             f"{count(n_incomplete, 'row')} without all benchmarks: not ranked; what they lack is in table coverage."

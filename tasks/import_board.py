@@ -8,7 +8,8 @@ row by row. Scores are computed where all scores are: in the warehouse.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import hash_json
 from nightboard.tasks.declare import declare_imported
 from nightboard.tasks.find_tables import Tables
+from nightboard.tasks.history import read_table
 from nightboard.tasks.results_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.table_file import (
@@ -53,7 +55,8 @@ _REQUIRED = ("eval_name", "fullname", "model sha", "precision", "chat template",
 class BoardImport:
     """What became of a board's table. `is_new`: it was not in the store before; `revision`: its commit on the Hub.
 
-    `unread_dates`: cells of rows that are imported without them.
+    `unread_dates`: cells of rows that are imported without them; `other_eras`: how many of the rows are there under
+    another era too, by model, commit and precision.
     """
 
     file: str
@@ -66,6 +69,7 @@ class BoardImport:
     left_out: tuple[LeftOut, ...]
     unread_dates: tuple[LeftOut, ...]
     evaluation_ids: tuple[str, ...]
+    other_eras: Mapping[str, int]
 
     @property
     def n_imported(self) -> int:
@@ -110,6 +114,7 @@ def import_board(
         left_out=tuple(left_out),
         unread_dates=tuple(unread_dates),
         evaluation_ids=tuple(found),
+        other_eras=_count_other_eras(store, [evaluation for evaluation, _ in found.values()], source, suite, era),
     )
 
 
@@ -137,6 +142,18 @@ def _choose_era(suite: Suite, era: str | None) -> str:
             f"--era: suite {suite.suite} has no era of that name (got {era!r}). {suggest(era, names, 'eras')}"
         )
     return era
+
+
+def _count_other_eras(store: Store, found: Sequence[Row], source: str, suite: Suite, era: str) -> dict[str, int]:
+    """How many rows are there under another era: one file under two eras is a mistake more often than not."""
+    keys = ("model_id", "revision", "precision")
+    mine = {tuple(row[key] for key in keys) for row in found}
+    others = {
+        (row["era"], tuple(row[key] for key in keys))
+        for row in read_table(store, IMPORTS, ["source", "suite", "era", *keys]).to_pylist()
+        if (row["source"], row["suite"]) == (source, suite.suite) and row["era"] != era
+    }
+    return dict(sorted(Counter(other for other, key in others if key in mine).items()))
 
 
 def _write(

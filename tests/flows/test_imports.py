@@ -69,6 +69,23 @@ def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told
     assert [each["where"] for each in report["unread_dates"]] == [f"{file}:4"]
 
 
+def test_a_board_in_a_wrong_era_is_told_and_taken_out_again(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "contents.csv", [board_row("lab/a")])
+    store = ("--store", str(tmp_path / "store"))
+    missing = run("import", "forget", "--name", "board", *store)
+    assert (missing.returncode, "there is no store here" in missing.stderr) == (1, True)
+    run("import", "board", str(file), "--name", "board", "--era", "math-parser-fix", *store)
+    done = run("import", "board", str(file), "--name", "board", "--era", "math-verify", *store)
+    assert (
+        "here in era math-parser-fix too: 1 row of the same model, commit and precision. If one of the two eras is"
+        " wrong: nightboard import forget --name board --era WRONG" in done.stdout + done.stderr
+    )
+    gone = run("import", "forget", "--name", "board", "--era", "math-verify", *store)
+    assert gone.returncode == 0, gone.stderr
+    assert "1 row of import:board in era math-verify taken out" in gone.stdout
+    assert run("sql", *store, "--format", "csv", "select era from leaderboard").stdout == "era\nmath-parser-fix\n"
+
+
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with five models of a board, a best, e worst."""
