@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from nightboard.flows.terminal import cells_table
+from nightboard.flows.terminal import cells_table, print_table
 from nightboard.warehouse.query import Result
 
 Row = tuple[Any, ...]
@@ -166,7 +166,7 @@ def _markdown(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Itera
 def _text_table(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
     text = io.StringIO()
     rows = list(chain.from_iterable(batches))
-    Console(file=text, width=200, highlight=False).print(to_table(Result(list(columns), rows), {}))
+    print_table(Console(file=text, width=200, highlight=False), to_table(Result(list(columns), rows), {}))
     yield text.getvalue()
 
 

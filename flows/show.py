@@ -16,11 +16,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from nightboard.flows.formats import Format, to_plain, to_records, to_table, to_text, write_parquet, write_rows
-from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console
+from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console, measure, print_table
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store, replace_atomically
@@ -73,11 +70,6 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     ]
 
 
-def measure(console: Console, table: Table) -> int:
-    """Columns of text that the table takes when nothing is folded."""
-    return console.measure(table, options=console.options.update(max_width=100_000)).maximum
-
-
 def print_board_import(done: BoardImport, disagreements: Result, n_complete: int, form: Format) -> None:
     """What became of an imported board: what was left out, where its scores disagree with each other, and a summary.
 
@@ -128,11 +120,7 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
 def print_result(result: Result, form: Format, output: Path | None = None) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        table, console = to_table(result, {}), make_console()
-        # What is too wide for the terminal runs over: a cut number would be a wrong number.
-        narrowest = console.measure(table, options=console.options.update(max_width=100_000)).minimum
-        console.width = max(console.width, narrowest)
-        console.print(table)
+        print_table(make_console(), to_table(result, {}))
         return
     with open_output(form, output) as out:
         write_rows(result.columns, [result.rows], form, out)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nightboard.flows.formats import to_table, to_text
-from nightboard.flows.show import measure
-from nightboard.flows.terminal import cells_table, count, escape, make_console
+from nightboard.flows.terminal import cells_table, count, escape, make_console, measure
 from nightboard.warehouse.query import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.

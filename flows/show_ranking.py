@@ -10,7 +10,7 @@ from typing import Any
 
 from nightboard.flows.formats import Format, to_plain, to_records
 from nightboard.flows.show import print_result
-from nightboard.flows.terminal import Terminal, cells_table, count
+from nightboard.flows.terminal import Terminal, cells_table, count, print_table
 from nightboard.tasks.import_ranking import RankingImport
 from nightboard.warehouse.query import Result
 
@@ -70,7 +70,7 @@ def _print_models(ui: Terminal, row: Mapping[str, Any], models: Result, top: int
         )
         for each in to_records(models)[:top]
     ]  # fmt: skip
-    ui.console.print(cells_table(titles, cells, right=titles[1:]))
+    print_table(ui.console, cells_table(titles, cells, right=titles[1:]))
     if len(models.rows) > top:
         ui.say(f"... and {len(models.rows) - top:,} more; --top N shows them, --format csv has them all.")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nightboard.flows.formats import Format, to_records
 from nightboard.flows.show import print_result
-from nightboard.flows.terminal import Terminal, cells_table, count
+from nightboard.flows.terminal import Terminal, cells_table, count, print_table
 from nightboard.tasks.import_results import ResultsFile, ResultsImport
 from nightboard.tasks.table_file import LeftOut
 from nightboard.warehouse.query import Result
@@ -66,7 +66,7 @@ def _print_models(imported: Sequence[ResultsFile], ui: Terminal) -> None:
         )
         for model, files in most_first[:SHOWN_MODELS]
     ]  # fmt: skip
-    ui.console.print(cells_table(titles, rows, right=titles[1:]))
+    print_table(ui.console, cells_table(titles, rows, right=titles[1:]))
     if len(most_first) > SHOWN_MODELS:
         ui.say(f"... and {count(len(most_first) - SHOWN_MODELS, 'more model')}; --format csv or json has all files.")
 

@@ -14,13 +14,16 @@ from datetime import timedelta
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from nightboard.tasks.records import Job, Plan, Shard, Skip
 from nightboard.warehouse.builds import Report
 
 # Codes that would move the cursor, change colours or worse; a tab and the end of a line do no harm.
 _CODES = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10}, "\N{REPLACEMENT CHARACTER}")
+
+# Wider than any table: rich wants a number.
+_NO_LIMIT = 10**9
 
 
 def escape(text: str) -> str:
@@ -79,9 +82,9 @@ class Terminal:
     def show_plan(self, plan: Plan) -> None:
         """The plan as a person reads it: what runs, what does not and why."""
         if plan.evaluations:
-            self.console.print(_evaluations_table(plan))
+            print_table(self.console, _evaluations_table(plan))
         if rows := [skip for skip in plan.skipped if skip.kind != "done"]:
-            self.console.print(_skips_table(rows))
+            print_table(self.console, _skips_table(rows))
         done = sum(skip.kind == "done" for skip in plan.skipped)
         self.say(
             f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
@@ -138,8 +141,47 @@ def cells_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: It
         is_number = column in numeric
         table.add_column(escape(column), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        # Tabs are blanks to the eye; rich counts them as nothing and would fold the cell.
+        table.add_row(*(escape(cell.expandtabs()) for cell in row))
     return table
+
+
+def measure(console: Console, table: Table) -> int:
+    """Columns of text that the table takes when nothing is folded."""
+    return console.measure(table, options=console.options.update(max_width=_NO_LIMIT)).maximum
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print all of a table: where it is too wide, long texts are folded between words; what is left runs over."""
+    natural, limits = measure(console, table), [_limits(console, column) for column in table.columns]
+    least, most = [low for low, _ in limits], [high for _, high in limits]
+    room = max(console.width - (natural - sum(most)), sum(least))
+    # Left to itself, rich makes the widest columns narrower, whatever they hold, down to nothing.
+    for column, width in zip(table.columns, _share(room, least, most), strict=True):
+        column.width = width
+    console.width = max(console.width, measure(console, table))
+    console.print(table)
+
+
+def _limits(console: Console, column: Column) -> tuple[int, int]:
+    """What a column takes at least, with every word whole, and at most."""
+    options = console.options.update(max_width=_NO_LIMIT)
+    cells = [console.measure(cell, options=options) for cell in (column.header, *column.cells)]
+    most = max(cell.maximum for cell in cells)
+    return most if column.no_wrap else max(cell.minimum for cell in cells), most
+
+
+def _share(room: int, least: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Widths that take up the room at most: the widest columns give way first, each down to its least."""
+
+    def cut(cap: int) -> list[int]:
+        return [max(low, min(high, cap)) for low, high in zip(least, most, strict=True)]
+
+    low, high = 0, max(most, default=0)
+    while low < high:
+        cap = (low + high + 1) // 2
+        low, high = (cap, high) if sum(cut(cap)) <= room else (low, cap - 1)
+    return cut(low)
 
 
 def count(number: int, noun: str) -> str:

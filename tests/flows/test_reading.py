@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -34,10 +35,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(store: Path, *arguments: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(store: Path, *arguments: str, typed: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The real command; its standard input is what is `typed`."""
     command = [COMMAND, *arguments, "--store", str(store)]
-    return subprocess.run(command, input=typed or "", capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, input=typed or "", capture_output=True, text=True, check=False, env=os.environ | environment
+    )
 
 
 def call(store: Path, *arguments: str) -> Result:
@@ -63,6 +66,29 @@ def test_a_mistake_in_sql_is_one_message_with_the_place_and_exit_code_1(store: P
         "               ^^^^",
     ]
     assert "Traceback" not in done.stderr
+
+
+WIDE = (
+    'select 1 as "a b", 2 as "sum(x, y)", 3 as "c d e f g h", 4 as "d", 12345 as "e", 1 as "count_star()", null as gone'
+)
+
+
+@pytest.mark.parametrize("width", ["60", "1"])
+def test_a_table_keeps_every_column_on_a_narrow_terminal(store: Path, width: str) -> None:
+    done = run(store, "sql", WIDE, COLUMNS=width)
+    titles, values = done.stdout.splitlines()
+    assert re.split("  +", titles) == ["a b", "sum(x, y)", "c d e f g h", "d", "e", "count_star()", "gone"]
+    assert values.split() == ["1", "2", "3", "4", "12345", "1"]
+
+
+def test_words_stay_whole_and_texts_are_folded_between_them(store: Path) -> None:
+    model, text = "organization/a-model-with-a-long-name-8B", "some words that go on and on for longer than a line has"
+    done = run(store, "sql", f"select '{model}' as model, '{text}' as said, 'x\ty' as tab, 1 as n", COLUMNS="60")
+    assert done.stdout.split()[4] == model
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    assert [word for word in text.split() if word not in done.stdout.split()] == []
+    narrow = run(store, "sql", "from leaderboard", COLUMNS="60").stdout.split()
+    assert {"org/good", "org/fair"} <= set(narrow)
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "md", "parquet", "txt"])
