@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -62,17 +62,59 @@ def choose_format(form: Format | None, output: Path | None) -> Format:
         ) from None
 
 
-def write_rows(columns: Sequence[str], batches: Iterable[Sequence[Row]], form: Format, out: IO[bytes]) -> None:
-    """Write rows in a machine's format as they come, at full precision; Markdown and a table round to 2 decimals."""
+# Parameters: a model may have 0.00127 of them, or a bracket end at 80.
+_IN_BILLIONS = ("params_b", "above_b", "up_to_b")
+
+
+def to_text(column: str, value: object) -> str:
+    """A cell for people: numbers with 2 decimals, or 3 digits where small; short revisions, nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float | Decimal):
+        return f"{value:.3g}" if column in _IN_BILLIONS else _round(float(value))
+    if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:
+        return value[:7]
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return str(value)
+
+
+def to_score_text(column: str, value: object) -> str:
+    """A cell of a leaderboard for people: as `to_text`, but scores have 2 decimals, however small."""
+    if isinstance(value, float | Decimal) and column not in _IN_BILLIONS:
+        return f"{value:.2f}"
+    return to_text(column, value)
+
+
+def _round(value: float) -> str:
+    """2 decimals, unless they would hide the number or be lost in its digits."""
+    if 0 < abs(value) < 0.1:
+        return f"{value:.3g}"
+    return f"{value:.6g}" if 1e15 <= abs(value) < math.inf else f"{value:.2f}"
+
+
+Tell = Callable[[str, object], str]
+
+
+def write_rows(
+    columns: Sequence[str],
+    batches: Iterable[Sequence[Row]],
+    form: Format,
+    out: IO[bytes],
+    tell: Tell = to_text,
+) -> None:
+    """Write rows in a machine's format as they come, at full precision; Markdown and a table hold what cells `tell`."""
     match form:
         case Format.json:
             texts = _json(columns, batches)
         case Format.csv:
             texts = _csv(columns, batches)
         case Format.markdown:
-            texts = _markdown(columns, batches)
+            texts = _markdown(columns, batches, tell)
         case Format.table:
-            texts = _text_table(columns, batches)
+            texts = _text_table(columns, batches, tell)
         case Format.parquet:
             rows = list(chain.from_iterable(batches))
             table = {name: [row[at] for row in rows] for at, name in enumerate(_distinct(columns))}
@@ -104,32 +146,13 @@ def to_records(result: Result) -> list[dict[str, Any]]:
     return [{key: _without_nan(value) for key, value in record.items()} for record in _records(*result)]
 
 
-def to_table(result: Result, title_of: Mapping[str, str]) -> Table:
+def to_table(result: Result, title_of: Mapping[str, str], tell: Tell = to_text) -> Table:
     """A table for people, numbers to the right."""
     columns, rows = result
     titles = [title_of.get(column, column) for column in columns]
     numeric = [title for index, title in enumerate(titles) if _is_numeric(row[index] for row in rows)]
-    texts = [[to_text(*cell) for cell in zip(columns, row, strict=True)] for row in rows]
+    texts = [[tell(*cell) for cell in zip(columns, row, strict=True)] for row in rows]
     return cells_table(titles, texts, right=numeric)
-
-
-# Parameters: a model may have 0.00127 of them, or a bracket end at 80.
-_IN_BILLIONS = ("params_b", "above_b", "up_to_b")
-
-
-def to_text(column: str, value: object) -> str:
-    """A cell for people: numbers with 2 decimals, short revisions, nothing for null."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float | Decimal):
-        return f"{value:.3g}" if column in _IN_BILLIONS else f"{value:.2f}"
-    if column in ("revision", "fingerprint") and isinstance(value, str) and len(value) >= 40:
-        return value[:7]
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value)
 
 
 def to_plain(value: object) -> object:
@@ -156,17 +179,17 @@ def _csv(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[s
         yield text.getvalue()
 
 
-def _markdown(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
+def _markdown(columns: Sequence[str], batches: Iterable[Sequence[Row]], tell: Tell) -> Iterator[str]:
     yield f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n"
     for row in chain.from_iterable(batches):
-        cells = (to_text(*cell).replace("|", "\\|").replace("\n", " ") for cell in zip(columns, row, strict=True))
+        cells = (tell(*cell).replace("|", "\\|").replace("\n", " ") for cell in zip(columns, row, strict=True))
         yield f"| {' | '.join(cells)} |\n"
 
 
-def _text_table(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
+def _text_table(columns: Sequence[str], batches: Iterable[Sequence[Row]], tell: Tell) -> Iterator[str]:
     text = io.StringIO()
     rows = list(chain.from_iterable(batches))
-    print_table(Console(file=text, width=200, highlight=False), to_table(Result(list(columns), rows), {}))
+    print_table(Console(file=text, width=200, highlight=False), to_table(Result(list(columns), rows), {}, tell))
     yield text.getvalue()
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.formats import Format
+from nightboard.flows.formats import Format, to_score_text
 from nightboard.flows.options import (
     DataBoardOption,
     OutputFormatOption,
@@ -116,7 +116,7 @@ def rank_command(
     with connect(root.warehouse) as connection:
         result = rank(connection, suite, era, top, filters)
     with usage_of_format():
-        print_result(result, form, output)
+        print_result(result, form, output, to_score_text)
 
 
 def compare_command(

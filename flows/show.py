@@ -16,7 +16,17 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
-from nightboard.flows.formats import Format, to_plain, to_records, to_table, to_text, write_parquet, write_rows
+from nightboard.flows.formats import (
+    Format,
+    Tell,
+    to_plain,
+    to_records,
+    to_score_text,
+    to_table,
+    to_text,
+    write_parquet,
+    write_rows,
+)
 from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console, measure, print_table
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
@@ -66,7 +76,8 @@ def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
     except NoBuildError:
         return []
     return [
-        dict(zip(columns, (to_text(*cell) for cell in zip(columns, row, strict=True)), strict=True)) for row in rows
+        dict(zip(columns, (to_score_text(*cell) for cell in zip(columns, row, strict=True)), strict=True))
+        for row in rows
     ]
 
 
@@ -117,13 +128,13 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         ui.say(f"To see them: nightboard rank --suite {done.suite} --era {done.era}, with the same --store or --board.")
 
 
-def print_result(result: Result, form: Format, output: Path | None = None) -> None:
+def print_result(result: Result, form: Format, output: Path | None = None, tell: Tell = to_text) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        print_table(make_console(), to_table(result, {}))
+        print_table(make_console(), to_table(result, {}, tell))
         return
     with open_output(form, output) as out:
-        write_rows(result.columns, [result.rows], form, out)
+        write_rows(result.columns, [result.rows], form, out, tell)
 
 
 def print_answers(answers: Sequence[Answer], form: Format, output: Path | None = None) -> None:

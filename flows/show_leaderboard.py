@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nightboard.flows.formats import to_table, to_text
+from nightboard.flows.formats import to_score_text, to_table
 from nightboard.flows.terminal import cells_table, count, escape, make_console, measure
 from nightboard.warehouse.query import Result
 
@@ -56,13 +56,13 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     if not rows:
         console.print("  no row passes all filters" if filters else "  nothing complete to rank yet")
         return
-    table = to_table(_without(result, hidden), RANK_TITLES)
+    table = to_table(_without(result, hidden), RANK_TITLES, to_score_text)
     left_out = []
     for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
         if measure(console, table) <= console.width:
             break
         left_out.append(RANK_TITLES.get(column, column))
-        table = to_table(_without(result, hidden := hidden | {column}), RANK_TITLES)
+        table = to_table(_without(result, hidden := hidden | {column}), RANK_TITLES, to_score_text)
     if left_out:
         names = ", ".join(left_out)
         console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
@@ -122,8 +122,8 @@ def print_comparison(result: Result, model_a: str, model_b: str) -> None:
         )
         cells = [
             (
-                row[at("benchmark")], f"{row[at('n_questions')]:,}", to_text("", row[at("score_a")]),
-                to_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
+                row[at("benchmark")], f"{row[at('n_questions')]:,}", to_score_text("", row[at("score_a")]),
+                to_score_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
                 _tell_p_value(row[at("p_value")]), *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
             )
             for row in result.rows

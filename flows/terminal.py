@@ -24,6 +24,8 @@ _CODES = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10}, "\N{REPLACEMENT
 
 # Wider than any table: rich wants a number.
 _NO_LIMIT = 10**9
+# A time, 2026-01-31 18:00:00, is read in one piece.
+_SHORT = 19
 
 
 def escape(text: str) -> str:
@@ -164,11 +166,11 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def _limits(console: Console, column: Column) -> tuple[int, int]:
-    """What a column takes at least, with every word whole, and at most."""
+    """What a column takes at least, with every word and short text whole, and at most."""
     options = console.options.update(max_width=_NO_LIMIT)
     cells = [console.measure(cell, options=options) for cell in (column.header, *column.cells)]
     most = max(cell.maximum for cell in cells)
-    return most if column.no_wrap else max(cell.minimum for cell in cells), most
+    return most if column.no_wrap else min(most, max(_SHORT, *(cell.minimum for cell in cells))), most
 
 
 def _share(room: int, least: Sequence[int], most: Sequence[int]) -> list[int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from nightboard.flows.cli import app, parse_minutes
-from nightboard.flows.formats import Format, to_bytes, to_text
+from nightboard.flows.formats import Format, to_bytes, to_score_text, to_text
 from nightboard.warehouse.query import Result
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
@@ -103,3 +105,21 @@ def test_a_cell_shows_short_revisions_and_small_sizes() -> None:
     assert to_text("revision", "a" * 40) == "aaaaaaa"
     assert to_text("params_b", 0.0012345) == "0.00123"
     assert to_text("license", None) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.00412, "0.00412"), (-0.0012345, "-0.00123"), (0.05, "0.05"), (3.1e-7, "3.1e-07"), (0.0, "0.00"),
+        (0.125, "0.12"), (99.999, "100.00"), (123456789.123, "123456789.12"), (1e300, "1e+300"),
+        (-1.5e15, "-1.5e+15"), (Decimal("0.0030"), "0.003"), (math.inf, "inf"), (math.nan, "nan"),
+    ],
+)  # fmt: skip
+def test_rounding_hides_no_small_number_and_prints_no_endless_one(value: float | Decimal, text: str) -> None:
+    assert to_text("stderr", value) == text
+
+
+def test_scores_have_two_decimals_however_small() -> None:
+    assert to_score_text("arc", 0.0123) == "0.01"
+    assert to_score_text("params_b", 0.0123) == "0.0123"
+    assert to_score_text("license", None) == ""
