@@ -26,7 +26,16 @@ from nightboard.flows.show import print_result
 from nightboard.flows.show_leaderboard import print_comparison, print_ranking
 from nightboard.profiles.load import load_board
 from nightboard.tasks.store import Store
-from nightboard.warehouse.query import NO_FILTERS, Filters, compare, connect, list_eras, list_suites, rank
+from nightboard.warehouse.query import (
+    NO_FILTERS,
+    Filters,
+    compare,
+    connect,
+    list_eras,
+    list_suites,
+    name_compared,
+    rank,
+)
 
 RANK_EXAMPLE = example(
     "nightboard rank --board quickstart --top 10 --format markdown\n\n"
@@ -65,7 +74,7 @@ def rank_command(
         str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")
     ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Only the first N rows.")] = None,
     max_params: Annotated[
         float | None,
         typer.Option(
@@ -133,8 +142,9 @@ def compare_command(
     form = find_format(form, output)
     with connect(find_store(board, store).warehouse) as connection:
         result = compare(connection, model_a, model_b)
+        names = name_compared(connection, result, model_a, model_b)
     if form is Format.table and output is None:
-        print_comparison(result, model_a, model_b)
+        print_comparison(result, names)
     else:
         with usage_of_format():
             print_result(result, form, output)

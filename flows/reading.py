@@ -109,4 +109,5 @@ def read_query(query: str | None) -> str:
         raise typer.BadParameter(
             'write SQL, such as "from leaderboard", pipe it in, or open --shell', param_hint="QUERY"
         )
-    return sys.stdin.read()
+    # Bytes that are no text are kept as they are, so that the place can be told.
+    return sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")

@@ -5,11 +5,11 @@ Asks nothing and decides nothing about scores: rows come from the warehouse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nightboard.flows.formats import to_score_text, to_table
-from nightboard.flows.terminal import cells_table, count, escape, make_console, measure
+from nightboard.flows.terminal import cells_table, count, escape, make_console, measure, print_table
 from nightboard.warehouse.query import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
@@ -113,13 +113,19 @@ def _with_intervals(result: Result) -> Result:
     return Result(columns, [tuple(row) for row in rows])
 
 
-def print_comparison(result: Result, model_a: str, model_b: str) -> None:
-    """Two models beside each other, a table a suite: score, difference with its interval, p-value, wins and losses."""
+# With fewer questions the normal distribution, by which intervals are made, is a rough one.
+FEW_QUESTIONS = 30
+
+
+def print_comparison(result: Result, names: Mapping[str, tuple[str, str]]) -> None:
+    """Two models beside each other, a table a suite: score, difference with its interval, p-value, wins and losses.
+
+    `names`: the two by suite, with the revisions that were compared there.
+    """
     console, at = make_console(), result.columns.index
     for suite, era in dict.fromkeys((row[at("suite")], row[at("era")]) for row in result.rows):
-        console.print(
-            f"[bold]{escape(model_a)} (a) and {escape(model_b)} (b)[/bold] in {escape(suite)} (era {escape(era)})"
-        )
+        name_a, name_b = map(escape, names[suite])
+        console.print(f"[bold]{name_a} (a) and {name_b} (b)[/bold] in {escape(suite)} (era {escape(era)})")
         cells = [
             (
                 row[at("benchmark")], f"{row[at('n_questions')]:,}", to_score_text("", row[at("score_a")]),
@@ -130,10 +136,23 @@ def print_comparison(result: Result, model_a: str, model_b: str) -> None:
             if row[at("suite")] == suite
         ]  # fmt: skip
         titles = ["benchmark", "questions", "a", "b", "a - b", "95%", "p", "a better", "b better", "ties"]
-        table = cells_table(titles, cells, right=titles[1:])
-        console.width = max(console.width, measure(console, table))
-        console.print(table)
-    console.print("[dim]Scores are normalized, over the questions that both answered, without the clip at 0.[/dim]")
+        print_table(console, cells_table(titles, cells, right=titles[1:]))
+    for note in list_footnotes(result):
+        console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
+
+
+def list_footnotes(result: Result) -> Iterator[str]:
+    """What a reader must know of the numbers above."""
+    yield "Scores are normalized, over the questions that both answered, without the clip at 0."
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    if any(row["low"] is None for row in rows):
+        yield "No 95% or p: a task has one document, so there is no standard error."
+    benchmarks = [row for row in rows if row["benchmark"] != "average" and row["low"] is not None]
+    if few := dict.fromkeys(row["benchmark"] for row in benchmarks if row["n_questions"] < FEW_QUESTIONS):
+        yield (
+            f"Fewer than {FEW_QUESTIONS} questions in {', '.join(few)}: there the 95% interval is rough;"
+            " trust p, which is exact."
+        )
 
 
 def _tell_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:

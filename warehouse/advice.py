@@ -32,7 +32,7 @@ def explain(con: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> st
     elif found := _FUNCTION.search(text):
         what, names = _explain_function(con, found[1])
     else:
-        what, names = _shorten(text), _explain_files(sql, text)
+        what, names = _shorten(text), explain_files(text)
     return "\n".join(part for part in (what, place, names) if part)
 
 
@@ -82,8 +82,9 @@ def _explain_function(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, s
     return f"no function is called {name}.{hint}", f"The warehouse's own: {calls}." if calls else ""
 
 
-def _explain_files(sql: str, message: str) -> str:
-    is_lost = message.startswith(("IO Error", "Permission Error")) and re.search(r"\bsamples\b", sql, re.IGNORECASE)
+def explain_files(message: str) -> str:
+    """What to do where samples cannot be read; nothing where DuckDB's message is about something else."""
+    is_lost = message.startswith(("IO Error", "Permission Error")) and "/samples/" in message
     return "Samples are read from the store's files. Was it moved? `nightboard rebuild` finds them." if is_lost else ""
 
 

@@ -120,6 +120,7 @@ MACROS = {
                 *(_SAMPLE[name] for name in ("weight",)),
                 Column("value_a", pa.float64(), "the document's score for model_a"),
                 Column("value_b", pa.float64(), "the document's score for model_b"),
+                Column("points", pa.float64(), "the most that it can move the difference of normalized scores by"),
                 Column("points_a", pa.float64(), "its part of model_a's normalized score, 0..100"),
                 Column("points_b", pa.float64(), "its part of model_b's normalized score, 0..100"),
                 Column(
@@ -151,8 +152,16 @@ MACROS = {
                     pa.float64(),
                     "standard error of difference: paired, linearised, by question; null: a task has one document",
                 ),
-                Column("low", pa.float64(), "lower end of difference's 95% interval"),
-                Column("high", pa.float64(), "upper end of difference's 95% interval"),
+                Column(
+                    "low",
+                    pa.float64(),
+                    "lower end of difference's 95% interval, not below the least one that there can be",
+                ),
+                Column(
+                    "high",
+                    pa.float64(),
+                    "upper end of difference's 95% interval, not above the largest one that there can be",
+                ),
                 Column(
                     "p_value",
                     pa.float64(),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from nightboard.warehouse.advice import sort_by_nearness, suggest
+from nightboard.warehouse.advice import explain_files, sort_by_nearness, suggest
 from nightboard.warehouse.builds import NoBuildError, current_build
 from nightboard.warehouse.ddl import OFFLINE, escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
@@ -177,20 +177,53 @@ def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
 def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Result:
     """Two models, revisions or evaluations, paired by document: one row per shared suite and benchmark, and average.
 
-    Raises QueryError for a name that is not ranked, and where nothing compares.
+    Raises QueryError for a name that is not ranked or means several revisions, and where nothing compares.
     """
-    known = _list(con, "select distinct model_id from main.candidates")
     for name in (model_a, model_b):
-        found = "candidates.evaluation_id = ? or starts_with(model_id || '@' || revision, ?) or model_id = ?"
-        if not con.execute(f"select 1 from main.candidates where {found} limit 1", [name] * 3).fetchone():  # noqa: S608
-            raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}")
-    result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
+        _require_one(con, name)
+    try:
+        result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
+    except duckdb.Error as error:
+        if advice := explain_files(str(error)):
+            raise QueryError(f"{str(error).splitlines()[0]}\n{advice}") from error
+        raise
     if not result.rows:
         raise QueryError(
             f"{model_a} and {model_b} share no documents: they need complete evaluations with samples in one era of a"
             " suite. Imported boards have no samples; `evaluations` and `leaderboard` say what each model has."
         )
     return result
+
+
+def _require_one(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Raise QueryError for a name that is not ranked, and for the beginning of a revision that several have."""
+    if con.execute("select 1 from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]).fetchone():
+        return
+    model, _, prefix = name.rpartition("@")
+    revisions = _list(con, "select distinct revision from main.candidates where model_id = ?", [model])
+    if not revisions:
+        known = _list(con, "select distinct model_id from main.candidates")
+        near = suggest(model or name, known)
+        raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{near}")
+    meant = [each for each in revisions if each.startswith(prefix)]
+    if prefix and len(meant) == 1:
+        return
+    what = f"means {len(meant)} revisions" if prefix and meant else "names no revision"
+    raise QueryError(f"{name} {what}. Write the first letters of one: {', '.join(meant or revisions)}.")
+
+
+def name_compared(
+    con: duckdb.DuckDBPyConnection, result: Result, model_a: str, model_b: str
+) -> dict[str, tuple[str, str]]:
+    """The two model@revision, shortened, that were compared in each suite of what `compare` gave."""
+    places = [result.columns.index(column) for column in ("suite", "evaluation_a", "evaluation_b")]
+
+    def tell(name: str, evaluation_id: str) -> str:
+        ((model, revision),) = _run_named(con, "compared", {"name": name, "evaluation_id": evaluation_id}).rows
+        return f"{model}@{revision[:7]}"
+
+    pairs = dict.fromkeys(tuple(row[place] for place in places) for row in result.rows)
+    return {suite: (tell(model_a, a), tell(model_b, b)) for suite, a, b in pairs}
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
@@ -236,5 +269,5 @@ def _require(name: str, known: list[str], what: str) -> None:
 
 __all__ = [
     "NO_FILTERS", "Filters", "NoBuildError", "QueryError", "Result", "compare", "compare_ranking", "connect",
-    "find_disagreements", "list_correlations", "list_eras", "list_suites", "list_unmatched", "rank",
+    "find_disagreements", "list_correlations", "list_eras", "list_suites", "list_unmatched", "name_compared", "rank",
 ]  # fmt: skip

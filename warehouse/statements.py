@@ -59,6 +59,7 @@ def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[Answer]:
 
     Raises QueryError for a mistake in the syntax and for any statement that does not only read; nothing has run then.
     """
+    _refuse_bytes(sql)
     try:
         statements = [statement.query for statement in con.extract_statements(sql)]
         for statement in statements:
@@ -72,6 +73,15 @@ def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[Answer]:
         Answer(con, statement, f"statement {number} of {len(statements)}: " if many else "")
         for number, statement in enumerate(statements, 1)
     ]
+
+
+def _refuse_bytes(sql: str) -> None:
+    """Raise QueryError for what is not UTF-8, which Python passes on as halves of characters."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        line = sql.count("\n", 0, error.start) + 1
+        raise QueryError(f"the SQL is not UTF-8 (line {line}: {sql[error.start]!a}). Save it as UTF-8.") from None
 
 
 def _refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -72,7 +72,14 @@ def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["rank"], ["rank", "--store", ".", "--top", "0"], ["nightly", "-b", "demo", "--wait", "soon"], ["no"]]
+    "arguments",
+    [
+        ["rank"],
+        ["rank", "--store", ".", "--top", "0"],
+        ["rank", "--store", ".", "--top", "9" * 20],
+        ["nightly", "-b", "demo", "--wait", "soon"],
+        ["no"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert runner.invoke(app, arguments).exit_code == 2

@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from nightboard.flows.cli import app
 from nightboard.flows.leaderboard import describe_filters
+from nightboard.flows.show_leaderboard import list_footnotes
 from nightboard.warehouse.build import build
 from nightboard.warehouse.query import Filters
+from nightboard.warehouse.query import Result as Rows
 
 MODELS: dict[str, dict[str, Any]] = {
     "fr/a": {"params_b": 70.0, "model_type": "chat"},
@@ -184,3 +186,19 @@ def test_filters_are_told_in_words() -> None:
     assert (
         describe_filters(Filters(as_of=datetime(2026, 1, 31, 0, 0, 5, tzinfo=UTC))) == "as of 2026-01-31 00:00:05 UTC"
     )
+
+
+def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for model in ("lab/a", "lab/b"):
+        lake.commit(model, "0123456789")
+        lake.done(f"e {model}", model, "0123456789")
+        lake.samples(f"e {model}")
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    arguments = ["compare", "lab/a", "lab/b@0123", "--store", str(tmp_path)]
+    lines = CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines()
+    assert lines[0].startswith("lab/a@0123456 (a) and lab/b@0123456 (b) in small")
+    assert lines[-1].startswith("Fewer than 30 questions in arc: there the 95% interval is rough; trust p")
+    result = Rows(["suite", "benchmark", "low", "n_questions"], [("small", "arc", None, 1)])
+    assert list(list_footnotes(result))[1:] == ["No 95% or p: a task has one document, so there is no standard error."]

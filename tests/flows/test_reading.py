@@ -57,6 +57,14 @@ def test_sql_is_read_from_a_pipe(store: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "model_id\norg/good\norg/fair\n", "")
 
 
+@pytest.mark.parametrize("arguments", [["select 1\udcff"], []])
+def test_sql_that_is_no_utf_8_is_said(store: Path, arguments: list[str]) -> None:
+    command = [COMMAND, "sql", *arguments, "--store", str(store)]
+    done = subprocess.run(command, input=b"select\n1\xff", capture_output=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"nightboard: the SQL is not UTF-8 \(line [12]: .+\)\. Save it as UTF-8\.\n", done.stderr)
+
+
 def test_a_mistake_in_sql_is_one_message_with_the_place_and_exit_code_1(store: Path) -> None:
     done = run(store, "sql", "select modl\nfrom leaderboard")
     assert (done.returncode, done.stdout) == (1, "")

@@ -60,6 +60,18 @@ def test_the_difference_is_paired_by_document(two: Lake, ask: Ask) -> None:
     assert average[8] == pytest.approx(2 * norm.sf(46.875 / stderr), rel=1e-6)
 
 
+def test_an_interval_ends_where_the_difference_cannot_go(lake: Lake, ask: Ask) -> None:
+    lake.suite(TASKS)
+    for name, right in {"a": [1, 1, 1, 1, 1, 1, 1, 0], "b": [0, 0, 0, 1, 0, 0, 0, 0]}.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", scores=sum(right) / 8, tasks=TASKS)
+        answer(lake, name, right)
+    found = ask("select low > 0, high from compare('lab/a', 'lab/b')")
+    assert found == [(True, pytest.approx(100 / 0.8))] * 2
+    found = ask("select low, high < 0 from compare('lab/b', 'lab/a')")
+    assert found == [(pytest.approx(-100 / 0.8), True)] * 2
+
+
 def test_the_other_way_round_is_the_negative(two: Lake, ask: Ask) -> None:
     there, back = (ask(f"select difference, stderr, p_value, wins, losses from compare({pair})") for pair in PAIRS)
     turned = [(-d, s, p, losses, wins) for d, s, p, wins, losses in back]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from make_lake import START, Lake
 
 from nightboard.warehouse.build import build
-from nightboard.warehouse.query import QueryError, compare, connect, list_suites, rank
+from nightboard.warehouse.query import QueryError, compare, connect, list_suites, name_compared, rank
 
 REVISION = "0123456789" * 4
 
@@ -95,3 +96,26 @@ def test_compare_says_what_is_missing(con: duckdb.DuckDBPyConnection) -> None:
 def test_compare_of_models_without_shared_documents_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(QueryError, match="share no documents"):
         compare(con, "o", "org/fair")
+
+
+def test_compare_takes_the_first_letters_of_one_revision_only(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for number, revision in enumerate(("abc1", "abd2")):
+        lake.commit("org/m", revision, hours=number)
+        lake.done(revision, "org/m", revision, scores=0.25 + number / 2)
+        lake.samples(revision)
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        for name, says in {
+            "org/m@": "names no revision. Write the first letters of one: abc1, abd2.",
+            "org/m@ab": "means 2 revisions. Write the first letters of one: abc1, abd2.",
+            "org/m@b": "names no revision",
+            "org/": "is called org/. Did you mean org/m?",
+        }.items():
+            with pytest.raises(QueryError, match=re.escape(says)):
+                compare(con, "org/m", name)
+        result = compare(con, "org/m@abd", "org/m@abc")
+        assert name_compared(con, result, "org/m@abd", "org/m@abc") == {"small": ("org/m@abd2", "org/m@abc1")}
+        result = compare(con, "org/m", "abc1")
+        assert name_compared(con, result, "org/m", "abc1") == {"small": ("org/m@abd2", "org/m@abc1")}

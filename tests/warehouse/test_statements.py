@@ -11,7 +11,7 @@ import pytest
 from make_lake import START, Lake
 
 from nightboard.warehouse.build import build
-from nightboard.warehouse.query import QueryError, connect
+from nightboard.warehouse.query import QueryError, compare, connect
 from nightboard.warehouse.statements import run_sql
 
 Rows = list[tuple[object, ...]]
@@ -229,12 +229,16 @@ def test_a_mistake_in_a_later_row_is_told_like_any_other(con: duckdb.DuckDBPyCon
 
 def test_samples_whose_files_are_gone_say_what_to_do(tmp_path: Path) -> None:
     lake = Lake()
+    lake.suite()
+    lake.commit("org/m")
     lake.done("e", "org/m")
     lake.samples("e")
     build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
     (tmp_path / "lake" / "samples").rename(tmp_path / "moved")
     with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="`nightboard rebuild` finds them"):
         ask(con, "select * from samples")
+    with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="`nightboard rebuild` finds them"):
+        compare(con, "org/m", "org/m")
 
 
 def test_two_connections_of_one_process_are_both_locked_and_show_utc(store: Path) -> None:

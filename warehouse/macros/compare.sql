@@ -1,6 +1,7 @@
 -- One row per suite and benchmark that two models share, and one for the average: paired over the documents that both answered.
 -- The difference is one of normalized scores without the clip at the baseline: a sum over documents. What a document moves it by
--- is added up over documents that ask the same question, before it is squared. Parameters: $model_a, $model_b.
+-- is added up over documents that ask the same question, before it is squared. Its interval ends at the reach: the difference
+-- when one model has every question right and the other none. Parameters: $model_a, $model_b.
 with
 effects as (
     select * from main.paired_effects($model_a, $model_b)
@@ -15,6 +16,7 @@ questions as (
         evaluation_a,
         evaluation_b,
         question,
+        main.exact_sum(points) as points,
         main.exact_sum(points_a) as points_a,
         main.exact_sum(points_b) as points_b,
         case when count(influence) = count(*) then main.exact_sum(influence) end as influence,
@@ -25,8 +27,9 @@ questions as (
 
 benchmarks as (
     select
-        * exclude (question, points_a, points_b, influence, lead),
+        * exclude (question, points, points_a, points_b, influence, lead),
         count(*) as n_questions,
+        main.exact_sum(points) as reach,
         main.exact_sum(points_a) as score_a,
         main.exact_sum(points_b) as score_b,
         case
@@ -48,6 +51,7 @@ averages as (
         'average' as benchmark,
         max(position) + 1 as position,
         sum(n_questions)::bigint as n_questions,
+        main.exact_mean(reach) as reach,
         main.exact_mean(score_a) as score_a,
         main.exact_mean(score_b) as score_b,
         case
@@ -67,10 +71,11 @@ compared as (
 
 finished as (
     select
-        *,
+        * exclude (reach),
         score_a - score_b as difference,
-        difference - 1.959963984540054 * stderr as low,
-        difference + 1.959963984540054 * stderr as high,
+        1.959963984540054 * stderr as margin,
+        case when margin is not null then greatest(difference - margin, -reach) end as low,
+        case when margin is not null then least(difference + margin, reach) end as high,
         case
             when benchmark != 'average' then main.sign_test(wins, losses)
             when stderr > 0 then main.normal_p_value(difference / stderr)

@@ -1,5 +1,5 @@
 -- One row per suite, task, metric and document that two models both answered: how many points of normalized score it gives each,
--- and what it moves their difference by (linearised; null for the only document of a task, which tells
+-- how many at most, and what it moves their difference by (linearised; null for the only document of a task, which tells
 -- nothing of how documents differ). Parameters: $model_a, $model_b.
 with
 answers as (
