@@ -81,7 +81,9 @@ def _refuse_bytes(sql: str) -> None:
         sql.encode()
     except UnicodeEncodeError as error:
         line = sql.count("\n", 0, error.start) + 1
-        raise QueryError(f"the SQL is not UTF-8 (line {line}: {sql[error.start]!a}). Save it as UTF-8.") from None
+        raise QueryError(
+            f"the SQL is not UTF-8 (line {line}: byte 0x{ord(sql[error.start]) & 0xFF:02x}). Save it as UTF-8."
+        ) from None
 
 
 def _refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:

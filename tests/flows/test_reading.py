@@ -62,7 +62,9 @@ def test_sql_that_is_no_utf_8_is_said(store: Path, arguments: list[str]) -> None
     command = [COMMAND, "sql", *arguments, "--store", str(store)]
     done = subprocess.run(command, input=b"select\n1\xff", capture_output=True, check=False)
     assert done.returncode == 1
-    assert re.fullmatch(rb"nightboard: the SQL is not UTF-8 \(line [12]: .+\)\. Save it as UTF-8\.\n", done.stderr)
+    assert re.fullmatch(
+        rb"nightboard: the SQL is not UTF-8 \(line [12]: byte 0xff\)\. Save it as UTF-8\.\n", done.stderr
+    )
 
 
 def test_a_mistake_in_sql_is_one_message_with_the_place_and_exit_code_1(store: Path) -> None:
