@@ -6,6 +6,7 @@ or files failed, and they are listed.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import re
 import socket
@@ -105,8 +106,16 @@ def main() -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             sys.exit(1)
-        typer.echo(f"nightboard: {error.filename}: {error.strerror}. Check the path and its permissions.", err=True)
+        typer.echo(f"nightboard: {describe_os_error(error)}", err=True)
         sys.exit(1)
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, where it says where, and what to do."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    where = "" if error.filename is None else f"{error.filename}: "
+    advice = "Make room on the disk, then run it again." if is_full else "Check the path and its permissions."
+    return f"{where}{error.strerror or error}. {advice}"
 
 
 @app.command(epilog=example("nightboard nightly --board quickstart --wait 8h"))

@@ -209,7 +209,7 @@ def import_ranking_command(
     if done.n_imported and not is_current(root.lake, root.warehouse):
         with Terminal().show_work() as report:
             build(root.lake, root.warehouse, now, report)
-    print_ranking_import(done, report_ranking(root, done, suite, era), form, top)
+    print_ranking_import(done, report_ranking(root, done, suite, era), form, top, now)
     if done.left_out:
         raise typer.Exit(3)
 

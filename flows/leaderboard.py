@@ -124,7 +124,7 @@ def rank_command(
         return
     with connect(root.warehouse) as connection:
         result = rank(connection, suite, era, top, filters)
-    with usage_of_format():
+    with usage_of_format(output):
         print_result(result, form, output, to_score_text)
 
 
@@ -146,7 +146,7 @@ def compare_command(
     if form is Format.table and output is None:
         print_comparison(result, names)
     else:
-        with usage_of_format():
+        with usage_of_format(output):
             print_result(result, form, output)
 
 

@@ -20,7 +20,16 @@ OutputFormatOption = Annotated[
     Format | None,
     typer.Option("--format", help="How rows are written; left out: by the ending of --output, else a table."),
 ]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write to this file, not to the terminal; - is the standard output.",
+        # By custom, and no file's name.
+        callback=lambda output: None if output == Path("-") else output,
+    ),
+]
 DataBoardOption = Annotated[
     str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
 ]
@@ -49,9 +58,9 @@ def find_format(form: Format | None, output: Path | None) -> Format:
 
 
 @contextlib.contextmanager
-def usage_of_format() -> Iterator[None]:
-    """What cannot be shown as asked is wrong usage."""
+def usage_of_format(output: Path | None = None) -> Iterator[None]:
+    """What cannot be shown, or written to `output`, as asked is wrong usage."""
     try:
         yield
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--format") from error
+        raise typer.BadParameter(str(error), param_hint="--format" if output is None else "--output") from error

@@ -51,7 +51,7 @@ def sql(
     form, text = find_format(form, output), read_query(query)
     if output is not None:
         refuse_inside(root, output)
-    with connect(root.warehouse) as connection, usage_of_format():
+    with connect(root.warehouse) as connection, usage_of_format(output):
         print_answers(run_sql(connection, text), form, output)
 
 
@@ -74,6 +74,11 @@ def export(
     """
     if (table is None) != everything:
         raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
+    if output == Path("-"):
+        raise typer.BadParameter(
+            'files are written here; for the standard output: nightboard sql "from TABLE" --format csv',
+            param_hint="--output",
+        )
     root, ui = find_store(board, store), Terminal()
     with ui.progress() as progress:
         bar = progress.add_task("Writing", total=100)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -31,12 +32,18 @@ from nightboard.flows.terminal import Terminal, cells_table, count, duration, ma
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store, replace_atomically
+from nightboard.tasks.table_file import LeftOut
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
 from nightboard.warehouse.statements import Answer
 
 # More of them would push the summary off the screen.
 SHOWN_DISAGREEMENTS = 20
 SHOWN_DATES = 10
+
+# Rows that were left out, or groups of them.
+SHOWN_LEFT_OUT = 20
+# The value that a reason names.
+_VALUE = re.compile(r" \(got .*\)", re.DOTALL)
 
 # Nobody reads more in a terminal, and laying them out takes seconds.
 SHOWN_ROWS = 1000
@@ -97,8 +104,7 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         print_result(disagreements, form)
         return
     ui = Terminal()
-    for each in done.left_out:
-        ui.warn(f"left out: {each.where}: {each.reason}")
+    warn_left_out(ui, done.left_out)
     for each in done.unread_dates[:SHOWN_DATES]:
         ui.warn(f"imported without its date: {each.where}: {each.reason}")
     if len(done.unread_dates) > SHOWN_DATES:
@@ -128,6 +134,19 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         ui.say(f"To see them: nightboard rank --suite {done.suite} --era {done.era}, with the same --store or --board.")
 
 
+def warn_left_out(ui: Terminal, left_out: Sequence[LeftOut]) -> None:
+    """Rows that were not imported, and why; when there are many, those with one reason are one line."""
+    groups: dict[str, list[LeftOut]] = {}
+    for number, each in enumerate(left_out):
+        reason = _VALUE.sub("", each.reason) if len(left_out) > SHOWN_LEFT_OUT else str(number)
+        groups.setdefault(reason, []).append(each)
+    for first, *others in list(groups.values())[:SHOWN_LEFT_OUT]:
+        more = f" and {count(len(others), 'other row')}" if others else ""
+        ui.warn(f"left out: {first.where}{more}: {first.reason}")
+    if hidden := list(groups.values())[SHOWN_LEFT_OUT:]:
+        ui.warn(f"... and {sum(map(len, hidden)):,} more; --format json has them all.")
+
+
 def print_result(result: Result, form: Format, output: Path | None = None, tell: Tell = to_text) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
@@ -147,7 +166,8 @@ def print_answers(answers: Sequence[Answer], form: Format, output: Path | None =
             _print_first_rows(answer)
         return
     if len(answers) > 1:
-        raise ValueError(f"{len(answers)} statements give {len(answers)} tables, and {form} holds one. Leave one.")
+        holder = "a file" if output is not None else form
+        raise ValueError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
     with open_output(form, output) as out:
         if form is Format.parquet:
             write_parquet(answers[0].run_arrow(), out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,6 +38,9 @@ _TITLES: Mapping[str, tuple[str, ...]] = {
     "date": ("date", "day", "published", "published at", "publish date", "leaderboard publish date", "last updated"),
 }
 COLUMNS = tuple(_TITLES)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+
+_Placed = tuple[str, Row | RowError]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def import_ranking(
     rows = list(file.read())
     titles = _match_columns(file, rows, columns or {})
     left_out: list[LeftOut] = []
+    rows = _join_thousands(rows, [titles[what] for what in ("rank", "score") if what in titles])
     entries = list(_read_entries(rows, titles, date, left_out))
     kept = [each for ranking in _split_by_date(entries, left_out) for each in _choose_entries(ranking, left_out)]
     content = sorted(
@@ -117,7 +121,7 @@ def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now:
 # ------------------------------------------------------------------------------------------------------------ columns
 
 
-def _match_columns(file: TableFile, rows: list[tuple[str, Row | RowError]], named: Mapping[str, str]) -> dict[str, str]:
+def _match_columns(file: TableFile, rows: list[_Placed], named: Mapping[str, str]) -> dict[str, str]:
     """The file's column for each of model, rank, score and date. Raises ImportFileError without model, or an order."""
     columns = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
     if not columns:
@@ -149,7 +153,7 @@ def _match_columns(file: TableFile, rows: list[tuple[str, Row | RowError]], name
 
 
 def _read_entries(
-    rows: list[tuple[str, Row | RowError]], titles: Mapping[str, str], date: datetime | None, left_out: list[LeftOut]
+    rows: list[_Placed], titles: Mapping[str, str], date: datetime | None, left_out: list[LeftOut]
 ) -> Iterator[_Entry]:
     for place, row in rows:
         try:
@@ -158,6 +162,17 @@ def _read_entries(
             yield _read_entry(place, row, titles, date)
         except RowError as error:
             left_out.append(LeftOut(place, str(error)))
+
+
+def _join_thousands(rows: list[_Placed], columns: Sequence[str]) -> list[_Placed]:
+    """1,400 as 1400 in columns where every comma stands so; beside a 1,4 or a 0,400 it may be a decimal one."""
+    for column in columns:
+        cells = [(row, str(row[column]).strip()) for _, row in rows if isinstance(row, dict) and column in row]
+        parted = [(row, text) for row, text in cells if "," in text]
+        if all(_THOUSANDS.fullmatch(text) for _, text in parted):
+            for row, text in parted:
+                row[column] = text.replace(",", "")
+    return rows
 
 
 def _read_entry(place: str, row: Row, titles: Mapping[str, str], date: datetime | None) -> _Entry:

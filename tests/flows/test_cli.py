@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import errno
 import json
 import math
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from nightboard.flows.cli import app, parse_minutes
+from nightboard.flows.cli import app, describe_os_error, parse_minutes
 from nightboard.flows.formats import Format, to_bytes, to_score_text, to_text
 from nightboard.warehouse.query import Result
 
@@ -130,3 +131,10 @@ def test_scores_have_two_decimals_however_small() -> None:
     assert to_score_text("arc", 0.0123) == "0.01"
     assert to_score_text("params_b", 0.0123) == "0.0123"
     assert to_score_text("license", None) == ""
+
+
+def test_what_the_system_refuses_is_told_with_what_to_do() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert describe_os_error(full) == "No space left on device. Make room on the disk, then run it again."
+    closed = PermissionError(errno.EACCES, "Permission denied", "/a")
+    assert describe_os_error(closed) == "/a: Permission denied. Check the path and its permissions."

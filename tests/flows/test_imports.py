@@ -154,6 +154,8 @@ def test_a_mistake_in_the_options_is_said(
         (0.75, "much alike"),
         (0.1, "not alike"),
         (-0.7, "much alike, but turned round"),
+        (0.999, "the same order"),
+        (-0.999, "the same order, turned round"),
     ],
 )
 def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
@@ -165,6 +167,35 @@ def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
     assert f"9 models in common, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
     said = describe_agreement(row | {"spearman_rho": None, "n_common": 1})
     assert said == "arena and s (era e): 1 model in common, too few to compare the orders."
+    said = describe_agreement(row | {"spearman_rho": None})
+    assert said == "arena and s (era e): 9 models in common, but one of the two orders ties them all."
+
+
+def test_a_ranking_of_which_nothing_is_left_says_so(ranked: Path, tmp_path: Path) -> None:
+    file = tmp_path / "arena.csv"
+    file.write_text("model,elo\n" + "".join(f"m{number},x{number}\n" for number in range(25)) + ",7\n")
+    done = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked))
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == [
+        f"! left out: {file}:2 and 24 other rows: elo: is no number (got 'x0').",
+        f"! left out: {file}:27: model: is empty.",
+        f"{file}: nothing to import, 26 rows left out.",
+    ]
+    file.write_text("model,rank\n" + "".join(f"m{number},1\nm{number},2\n" for number in range(21)))
+    lines = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked)).stdout.splitlines()
+    assert len(lines) == 22
+    assert lines[-2] == "! ... and 2 more; --format json has them all."
+
+
+def test_dates_that_make_another_ranking_the_newest_are_told(ranked: Path, tmp_path: Path) -> None:
+    file = tmp_path / "arena.csv"
+    options = (str(file), "--name", "dated", "--store", str(ranked), "--date")
+    file.write_text("model,elo\na,3\nb,2\nc,1\n")
+    assert "! The date 2999-01-01 is in the future" in run("import", "ranking", *options, "2999-01-01").stdout
+    file.write_text("model,elo\na,1\nb,2\nc,3\n")
+    said = run("import", "ranking", *options, "2025-01-01").stdout
+    assert "! What is compared is dated of 2999-01-01, which was here before and is newer than this file, of" in said
+    assert "future" not in said
 
 
 # ------------------------------------------------------------------------------------------------------------ results

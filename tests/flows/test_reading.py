@@ -127,6 +127,17 @@ def test_the_ending_of_the_output_is_its_format(store: Path, tmp_path: Path, end
             assert path.read_text().split()[:4] == ["model_id", "model_id", "average", "finished_at"]
 
 
+@pytest.mark.parametrize("command", [["sql", "select model_id from leaderboard order by rank"], ["rank"]])
+def test_a_dash_is_the_standard_output(
+    store: Path, tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with_dash, without = (call(store, *command, "--format", "csv", *more) for more in (["-o", "-"], []))
+    assert with_dash.exit_code == 0
+    assert with_dash.output == without.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_format_wins_over_the_ending(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.dat"
     assert call(store, "rank", "--format", "csv", "--output", str(path)).exit_code == 0
@@ -138,6 +149,11 @@ def test_format_wins_over_the_ending(store: Path, tmp_path: Path) -> None:
     [
         (["sql", "select 1", "--output", "rows.dat"], "the name rows.dat does not tell the format. End it in .csv,"),
         (["rank", "--output", "rows"], "the name rows does not tell the format"),
+        (
+            ["sql", "select 1; select 2", "--output", "rows.csv"],
+            "Invalid value for --output: 2 statements give 2 tables, and a file holds one. Leave one.",
+        ),
+        (["export", "leaderboard", "--output", "-"], 'standard output: nightboard sql "from TABLE" --format csv'),
         (["sql", "select 1; select 2", "--format", "json"], "2 statements give 2 tables, and json holds one"),
     ],
 )

@@ -158,6 +158,17 @@ def test_rows_outside_the_order_of_the_others_are_left_out(store: Store, bring_i
     assert left_out(done) == [("ranking:4", "has no rank, by which the other rows are ordered.")]
 
 
+def test_thousands_may_have_commas_where_none_can_be_a_decimal_one(store: Store, bring_in: Import) -> None:
+    done = bring_in('model;rank;score\na;1;1,400\nb;2;"1,234,567.5"\nc;3;-12,000\nd;1,004;7\n')
+    assert {name: (rank, score) for name, rank, score, _ in entries(store)} == {
+        "a": (1, 1400), "b": (2, 1234567.5), "c": (3, -12000), "d": (1004, 7)
+    }  # fmt: skip
+    assert left_out(done) == []
+    for other in ("1,4", "0,400", "1,4000", "1.400,5"):
+        done = bring_in(f"model;score\na;1,400\nb;{other}\n", hours=1)
+        assert [where for where, _ in left_out(done)] == ["ranking:2", "ranking:3"]
+
+
 def test_a_date_is_given_to_rows_without_one(store: Store, bring_in: Import) -> None:
     later = datetime(2025, 4, 1, tzinfo=UTC)
     assert bring_in("model,rank,date\na,1,\nb,2,2025-03-01T23:59:00Z\n", date=later).dates == (later,)

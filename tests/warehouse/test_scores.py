@@ -147,6 +147,7 @@ SPOILED: list[tuple[str, object, str]] = [
     ("value", None, "arc_hard: no value of acc"),
     ("metric", "acc_norm", "arc_hard: no value of acc"),
     ("filter", "strict", "arc_hard: no value of acc"),
+    ("n_samples", 1, "arc_hard: 1 sample instead of 4"),
     ("n_samples", 3, "arc_hard: 3 samples instead of 4"),
     ("n_samples", 5, "arc_hard: 5 samples instead of 4"),
     ("n_samples", None, "arc_hard: number of samples not known, to be 4"),
