@@ -45,9 +45,14 @@ metric_values as (
             when task_scores.value not between 0 and 1 then metrics.metric || ' is not a fraction between 0 and 1'
             when task_scores.n_samples is null then 'number of samples not known, to be ' || metrics.n_samples
             when task_scores.n_samples != metrics.n_samples
-                then task_scores.n_samples || if(task_scores.n_samples = 1, ' sample', ' samples') || ' instead of ' || metrics.n_samples
+                then
+                    task_scores.n_samples || if(task_scores.n_samples = 1, ' sample', ' samples')
+                    || ' instead of ' || metrics.n_samples
             when task_scores.n_shot is null then 'number of shots not known, to be ' || metrics.n_shot
-            when task_scores.n_shot != metrics.n_shot then task_scores.n_shot || if(task_scores.n_shot = 1, ' shot', ' shots') || ' instead of ' || metrics.n_shot
+            when task_scores.n_shot != metrics.n_shot
+                then
+                    task_scores.n_shot || if(task_scores.n_shot = 1, ' shot', ' shots')
+                    || ' instead of ' || metrics.n_shot
             when task_scores.task_version is null then 'version of the task not known'
         end as metric_problem
     from evaluations
