@@ -15,7 +15,7 @@ from nightboard.tasks.results_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.store import Store
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.builds import lock_builds, sync
-from nightboard.warehouse.lake import list_paths, read_listing
+from nightboard.warehouse.lake import check_readable, list_paths, read_listing
 from nightboard.warehouse.schema import IMPORTED_SCORES, IMPORTS
 
 Key = tuple[str, str | None]
@@ -35,7 +35,7 @@ def forget_board(store: Store, name: str, era: str | None) -> Forgotten:
     """Take out all that was imported as `import:<name>` in an era; the era may be left out where there is one only.
 
     Raises ImportFileError, and takes nothing out, for a name or era that is not there, for several eras, for outputs of
-    lm-eval, and for what was compacted.
+    lm-eval, and for what was compacted; LakeError for a damaged file.
     """
     source = f"import:{name}"
     if source == RESULTS_SOURCE:
@@ -55,6 +55,7 @@ def _read_keys(store: Store) -> dict[str, dict[Key, int]]:
     folder = store.lake / IMPORTS.name
     for path in list_paths(store.lake, IMPORTS.name):
         keys = found.setdefault(str(path.relative_to(folder)), {})
+        check_readable([path])
         for row in pq.ParquetFile(path).read(["source", "era"]).to_pylist():
             key = row["source"], row["era"]
             keys[key] = keys.get(key, 0) + 1

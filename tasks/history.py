@@ -5,7 +5,6 @@ Reads the lake; decides nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
 from nightboard.tasks.records import Commit, Evaluation, Part, Parts, RecordError, ShardSpec
 from nightboard.tasks.store import Store
-from nightboard.warehouse.lake import is_large, list_paths, list_written
+from nightboard.warehouse.lake import LakeError, check_readable, is_large, list_paths, list_written
 from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
 
 
@@ -116,7 +115,8 @@ def read_table(
 ) -> pa.Table:
     """All rows of a lake table, or those of one evaluation, in the order of the file names.
 
-    Empty when nothing was ever written; columns that a file was written without are null.
+    Empty when nothing was ever written; columns that a file was written without are null. Raises LakeError for a file
+    that is damaged.
     """
     import pyarrow.dataset as ds  # brings pandas with it: a second that most commands do without
 
@@ -127,9 +127,14 @@ def read_table(
             files = [file for file in files if is_large(file) or file.name.startswith(evaluation_id)]
         if not files:
             return table.arrow.empty_table().select(columns or table.arrow.names)
-        with contextlib.suppress(FileNotFoundError):  # compacted and removed since it was listed
+        try:
             data = ds.dataset([str(file) for file in files], schema=table.arrow, format="parquet")
             return data.to_table(columns, filter=where)
+        except FileNotFoundError:  # compacted and removed since it was listed
+            continue
+        except (pa.ArrowInvalid, OSError) as error:
+            check_readable(files)
+            raise LakeError(f"{store.lake / table.name}: cannot be read ({error}).") from error
 
 
 def read_commits(store: Store) -> dict[tuple[str, str], Commit]:

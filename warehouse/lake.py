@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ SOURCES_KEY = "nightboard_sources"
 
 
 class LakeError(Exception):
-    """A large file of the lake cannot be read; the message names it."""
+    """A file of the lake cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,12 @@ def is_written(lake: Path, table: str, name: str) -> bool:
 def find_damaged(lake: Path) -> list[Path]:
     """Files of the lake that cannot be read to their end. Reads all of them: for when a build has failed."""
     return [path for path in sorted(lake.glob("*/**/*.parquet")) if not path.name.startswith(".") and _is_damaged(path)]
+
+
+def check_readable(paths: Iterable[Path]) -> None:
+    """Raise LakeError with those of the files that cannot be read to their end."""
+    if damaged := ", ".join(str(path) for path in paths if _is_damaged(path)):
+        raise LakeError(f"{damaged}: damaged, it cannot be read to its end. Take it from a backup.")
 
 
 def _is_damaged(path: Path) -> bool:
