@@ -74,8 +74,9 @@ def import_results(
     A file becomes an evaluation of the suite that has most of its tasks; of equals, the first in `suites`.
     Raises ImportFileError for a path that does not exist or holds no such file.
     """
-    results, samples = _find_files(paths)
-    done = ResultsImport(n_files=len(results) + len(samples))
+    done = ResultsImport()
+    results, samples = _find_files(paths, done)
+    done.n_files = len(results) + len(samples)
     known = set(read_table(store, IMPORTS, ["evaluation_id"])["evaluation_id"].to_pylist())
     importer, runs = SamplesImporter.open(store, done.leave_out), []
     for file in results:
@@ -94,15 +95,18 @@ def import_results(
     yield done
 
 
-def _find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Files that may be results, and files that may be samples."""
+def _find_files(paths: Sequence[Path], done: ResultsImport) -> tuple[list[Path], list[Path]]:
+    """Files that may be results, and files that may be samples; what never ends, such as a named pipe, is listed."""
     files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
             raise ImportFileError(f"{path}: there is no such file or folder.")
-        found = [path] if path.is_file() else sorted(each for each in path.rglob("*.json*") if not each.is_dir())
-        files.update(dict.fromkeys(each for each in found if path.is_file() or each.suffix in (".json", ".jsonl")))
-    if not files:
+        found = [path] if not path.is_dir() else sorted(each for each in path.rglob("*.json*") if not each.is_dir())
+        files.update(dict.fromkeys(each for each in found if each == path or each.suffix in (".json", ".jsonl")))
+    for file in [each for each in files if each.exists() and not each.is_file()]:
+        done.leave_out(str(file), BrokenFileError("is not a regular file, but a pipe, socket or device: give a file."))
+        del files[file]
+    if not files and not done.left_out:
         raise ImportFileError(f"{', '.join(map(str, paths))}: there is no .json or .jsonl file below.")
     samples = {file for file in files if file.suffix == ".jsonl" or file.name.startswith("samples_")}
     return [file for file in files if file not in samples], [file for file in files if file in samples]
@@ -116,7 +120,7 @@ def _import_scores(
         data = read_bytes(file)
         content = parse_results(data)
         run = _describe_run(file, data, content, suites)
-        row = describe(content, file.name) | {"suite": run.suite.suite if run.suite else None, "imported_at": now}
+        row = describe(content, file) | {"suite": run.suite.suite if run.suite else None, "imported_at": now}
         imports = to_table(IMPORTS, [row], run.evaluation_id)
         scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(run.suite))), run.evaluation_id)
     except BrokenFileError as error:

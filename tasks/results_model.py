@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 from nightboard.tasks.results_file import SHA, BrokenFileError, Json, read_harness, to_finite, to_map, to_text, to_whole
 
@@ -17,7 +18,7 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?")
 _DTYPES = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
 
-def describe(content: Json, file_name: str) -> Json:
+def describe(content: Json, file: Path) -> Json:
     """What the file says of the evaluation as a whole: columns of IMPORTS."""
     config = to_map(content, "config")
     arguments = _read_arguments(config.get("model_args"))
@@ -25,14 +26,14 @@ def describe(content: Json, file_name: str) -> Json:
     count = to_whole(config.get("model_num_parameters"))
     return {
         "source": SOURCE,
-        "row_name": to_text(file_name),
+        "row_name": to_text(str(file)),
         **_name_model(content, config, arguments),
         "precision": _read_precision(config, arguments),
         "chat_template": _has_template(content),
         "fewshot_as_multiturn": turns if isinstance(turns, bool) else None,
         "backend": to_text(config.get("model")) or to_text(content.get("model_source")),
         "harness_version": read_harness(content),
-        "finished_at": _read_time(content.get("date"), file_name),
+        "finished_at": _read_time(content.get("date"), file.name),
         "params_b": count / 1e9 if count else None,
     }
 

@@ -237,7 +237,11 @@ IMPORTS = Table(
         Column(
             "source_revision", _STRING, "commit of the data set on the Hub that it was read from; null: a local file"
         ),
-        Column("row_name", _STRING, "what its file calls it"),
+        Column(
+            "row_name",
+            _STRING,
+            "what the board's table calls it; of lm-eval's outputs the path of the results file, as it was given",
+        ),
         Column("suite", _STRING, "suite whose benchmarks it has; null: only tasks of lm-eval"),
         Column(
             "era",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from nightboard.tasks.import_results import ResultsImport, import_results
 from nightboard.tasks.store import Store
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import build
+from nightboard.warehouse.lake import LakeError
 from nightboard.warehouse.query import connect
 from nightboard.warehouse.schema import IMPORTS
 
@@ -343,6 +345,32 @@ def test_two_different_samples_files_of_one_task_are_both_refused(store: Store, 
     assert ask(store, "select count(*), sum(value) from samples where doc_id < 2") == [(2, 1.0)]
 
 
+def test_an_import_keeps_the_path_of_its_file_as_it_was_given_and_is_the_same_from_elsewhere(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs/a"))
+    bring_in(store, Path("runs"))
+    fingerprint = ask(store, "select fingerprint from evaluations")
+    assert read_table(store, IMPORTS)["row_name"].to_pylist() == [f"runs/a/results_{STAMP}.json"]
+    write_run(tmp_path / "elsewhere")
+    before = snapshot(store)
+    assert not bring_in(store, tmp_path / "elsewhere").imported[0].is_new
+    assert snapshot(store) == before
+    other = Store(tmp_path / "other")
+    bring_in(other, tmp_path / "elsewhere")
+    assert ask(other, "select fingerprint from evaluations") == fingerprint
+
+
+def test_a_model_without_a_commit_is_known_by_the_name_of_its_file_not_by_its_folder(
+    store: Store, tmp_path: Path
+) -> None:
+    for folder, value in (("a", 0.5), ("b", 0.75)):
+        write_run(tmp_path / folder, OLD | {"results": {"nsmc": {"acc": value}}})
+    bring_in(store, tmp_path)
+    assert ask(store, "select count(*), count(distinct fingerprint) from evaluations") == [(2, 1)]
+
+
 MODELS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"model_args": "pretrained=a/b,load_in_4bit=True"}, ("a/b", None, "4bit")),
     ({"model_args": "pretrained=a/b,load_in_8bit=True,dtype=float16"}, ("a/b", None, "8bit")),
@@ -425,6 +453,27 @@ def test_samples_that_come_after_their_results_are_taken_with_them(store: Store,
     assert "give the paths of both together" in bring_in(store, tmp_path / "later").left_out[0].reason
     assert bring_in(store, tmp_path / "run", tmp_path / "later").left_out == []
     assert ask(store, "select count(*) from samples") == [(4,)]
+
+
+def test_a_pipe_is_left_out_and_not_waited_for(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    pipe = tmp_path / "run" / "pipe.json"
+    os.mkfifo(pipe)
+    done = bring_in(store, tmp_path)
+    assert len(done.imported) == 1
+    assert [(each.where, "is not a regular file" in each.reason) for each in done.left_out] == [(str(pipe), True)]
+    assert [each.where for each in bring_in(store, pipe).left_out] == [str(pipe)]
+
+
+@pytest.mark.parametrize("n_kept", [0, 200, -300])
+def test_a_damaged_file_of_the_lake_is_named(store: Store, tmp_path: Path, n_kept: int) -> None:
+    write_run(tmp_path / "run")
+    bring_in(store, tmp_path)
+    (file,) = (store.lake / "task_scores").glob("*.parquet")
+    data = file.read_bytes()
+    file.write_bytes(data[:n_kept] if n_kept >= 0 else data[:50] + bytes(200) + data[250:])
+    with pytest.raises(LakeError, match=f"{file}: damaged, it cannot be read to its end. Take it from a backup."):
+        bring_in(store, tmp_path)
 
 
 def test_a_path_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:

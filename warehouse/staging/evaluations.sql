@@ -32,6 +32,14 @@ first_plan as (
     qualify row_number() over (partition by evaluation_id order by planned_at, planned::varchar) = 1
 ),
 
+-- Of a results file the name alone counts, wherever it lay.
+row_names as (
+    select
+        evaluation_id,
+        if(source = 'import:results', regexp_extract(row_name, '[^/]*$'), row_name) as name
+    from imports
+),
+
 imported as (
     select
         imports.evaluation_id,
@@ -41,7 +49,7 @@ imported as (
         imports.revision,
         coalesce(
             commits.fingerprint,
-            'import:' || sha256(imports.model_id || '@' || coalesce(imports.revision, imports.row_name))
+            'import:' || sha256(imports.model_id || '@' || coalesce(imports.revision, row_names.name))
         ) as fingerprint,
         imports.precision,
         imports.chat_template,
@@ -52,6 +60,7 @@ imported as (
         imports.finished_at as planned_at
     from imports
     left join suite_versions on imports.suite = suite_versions.suite
+    left join row_names on imports.evaluation_id = row_names.evaluation_id
     left join commits on imports.model_id = commits.model_id and imports.revision = commits.revision
 ),
 
