@@ -223,7 +223,7 @@ def _read_row(row: Row, suite: Suite) -> tuple[Row, list[Row]]:
         "is_flagged": read_flag(row, "flagged"),
         "is_official": read_flag(row, "official providers"),
         "is_available": read_flag(row, "available on the hub"),
-        "likes": read_whole(row, "hub"),
+        "likes": read_whole(row, "hub", "Hub ❤️"),
         "uploaded_at": read_time(row.get("upload to hub date")),
         "co2_kg": read_number(row, "co2 cost (kg)"),
     }

@@ -173,25 +173,28 @@ def require_text(row: Row, column: str) -> str:
     return text
 
 
-def read_number(row: Row, column: str) -> float | None:
-    """A finite number; nothing, and what stands for nothing in tables, is None. Raises RowError."""
+def read_number(row: Row, column: str, title: str | None = None) -> float | None:
+    """A finite number; nothing, and what stands for nothing in tables, is None. Raises RowError.
+
+    `title`: what messages call the column, where its simplified name does not tell which one it is.
+    """
     text = read_text(row, column)
     if text is None or text.lower() in NOTHING:
         return None
     try:
         number = float(text)
     except ValueError:
-        raise RowError(f"{column}: is no number (got {text[:40]!r}).") from None
+        raise RowError(f"{title or column}: is no number (got {text[:40]!r}).") from None
     if not math.isfinite(number):
-        raise RowError(f"{column}: is not finite (got {text[:40]!r}).")
+        raise RowError(f"{title or column}: is not finite (got {text[:40]!r}).")
     return number
 
 
-def read_whole(row: Row, column: str) -> int | None:
-    """A number without its fraction. Raises RowError."""
-    number = read_number(row, column)
+def read_whole(row: Row, column: str, title: str | None = None) -> int | None:
+    """A number without its fraction; `title` as above. Raises RowError."""
+    number = read_number(row, column, title)
     if number is not None and abs(number) > _LARGEST:
-        raise RowError(f"{column}: is too large (got {number!r}).")
+        raise RowError(f"{title or column}: is too large (got {number!r}).")
     return None if number is None else int(number)
 
 

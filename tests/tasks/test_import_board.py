@@ -136,6 +136,7 @@ def test_what_cannot_be_read_is_left_out_with_line_and_reason(
         board_row("", eval_name="nameless"),
         board_row("lab/flag", **{"Chat Template": "perhaps"}),
         board_row("lab/good", **{"GPQA Raw": 0.9}),
+        board_row("lab/liked", **{"Hub ❤️": 1e300}),
     )
     file = tmp_path / "contents.csv"
     assert [(each.where, each.reason.partition(":")[0]) for each in done.left_out] == [
@@ -145,6 +146,7 @@ def test_what_cannot_be_read_is_left_out_with_line_and_reason(
         (f"{file}:6", "fullname"),
         (f"{file}:7", "chat template"),
         (f"{file}:8", "eval_name"),
+        (f"{file}:9", "Hub ❤️"),
     ]
     assert ask(store, "select model_id from evaluations") == [("lab/good",)]
 
