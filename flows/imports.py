@@ -120,8 +120,9 @@ def import_results_command(
     """Bring in outputs of lm-eval that nightboard did not make: scores by task, and the samples of the same run.
 
     Reads every 0.4 version and results before 0.4. A file with tasks of a suite is scored as a run is, and ranked when
-    it has all of them; `coverage` says what is missing. Any other one stands in `task_scores` and `samples`. What
-    cannot be read is listed with file, line and reason; `--format json` lists everything.
+    all benchmarks of the suite stand in this one file: what stands in several is not put together. `coverage` says what
+    is missing. Any other one stands in `task_scores` and `samples`. Samples are taken together with their results file.
+    What cannot be read is listed with file, line and reason; `--format json` lists everything.
     """
     root, now = find_store(board, store), utc_now()
     done = ResultsImport()
@@ -161,9 +162,7 @@ def forget_command(
     done, ui = forget_board(root, name, era), Terminal()
     with ui.show_work() as report:
         build(root.lake, root.warehouse, utc_now(), report)
-    ui.say(
-        f"{count(done.n_evaluations, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt."
-    )
+    ui.say(f"{count(done.n_rows, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt.")
 
 
 @imports.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))

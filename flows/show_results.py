@@ -34,6 +34,8 @@ def print_results_import(done: ResultsImport, suites: Result, form: Format) -> N
         _print_models(done.imported, ui)
     for where, reason in shorten_left_out(done.left_out):
         ui.warn(f"left out: {where}: {reason}")
+    for where, reason in shorten_left_out(done.future):
+        ui.warn(f"taken as evaluated now: {where}: {reason}")
     for suite, n_evaluations, n_complete in suites.rows:
         missing = n_evaluations - n_complete
         ui.say(

@@ -28,7 +28,7 @@ class Forgotten:
 
     source: str
     era: str | None
-    n_evaluations: int
+    n_rows: int
 
 
 def forget_board(store: Store, name: str, era: str | None) -> Forgotten:

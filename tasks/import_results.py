@@ -53,17 +53,29 @@ class ResultsFile:
 
 @dataclass
 class ResultsImport:
-    """What became of all files under the given paths; of `n_files` so far `n_read` were looked at."""
+    """What became of all files under the given paths; of `n_files` so far `n_read` were looked at.
+
+    `future`: files of which the date had not come yet, taken as evaluated when they were imported.
+    """
 
     n_files: int = 0
     n_read: int = 0
     imported: list[ResultsFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    future: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, place: str, error: BrokenFileError) -> None:
         """List what is not imported. Texts may hold what no terminal can show."""
         where = f"{place}:{error.line}" if error.line else place
         self.left_out.append(LeftOut(*(text.encode("utf-8", "replace").decode() for text in (where, str(error)))))
+
+    def limit_time(self, file: Path, finished_at: datetime | None, now: datetime) -> datetime | None:
+        """When the file's evaluation ended, not later than now; a later time is listed."""
+        if finished_at is None or finished_at <= now:
+            return finished_at
+        reason = f"says that it was evaluated at {finished_at:%Y-%m-%d %H:%M} UTC, which has not come yet."
+        self.future.append(LeftOut(_show(file), reason))
+        return now
 
 
 def import_results(
@@ -121,6 +133,7 @@ def _import_scores(
         content = parse_results(data)
         run = _describe_run(file, data, content, suites)
         row = describe(content, file) | {"suite": run.suite.suite if run.suite else None, "imported_at": now}
+        row["finished_at"] = done.limit_time(file, row["finished_at"], now)
         imports = to_table(IMPORTS, [row], run.evaluation_id)
         scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(run.suite))), run.evaluation_id)
     except BrokenFileError as error:

@@ -233,6 +233,15 @@ def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed
     assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 left out." in done.stdout
 
 
+def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=a/b"}, "date": 4e9}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(content))
+    done = run("import", "results", str(file), "--store", str(tmp_path / "store"))
+    assert done.returncode == 0, done.stderr
+    assert f"taken as evaluated now: {file}: says that it was evaluated at 2096-10-02" in done.stdout + done.stderr
+
+
 def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -> None:
     outputs = write_outputs(tmp_path / "outputs", 30)
     options = ("import", "results", str(outputs), "--store", str(tmp_path / "store"))

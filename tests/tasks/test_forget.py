@@ -66,7 +66,7 @@ def test_a_forgotten_era_leaves_what_was_before_and_can_be_imported_again(store:
     with_wrong = list_rows(store)
     assert len(with_wrong) == len(rows) + 3
     done = forget_board(store, "board", WRONG)
-    assert (done.source, done.era, done.n_evaluations) == ("import:board", WRONG, 3)
+    assert (done.source, done.era, done.n_rows) == ("import:board", WRONG, 3)
     assert snapshot(store) == before
     assert list_rows(store) == rows
     assert bring_in(store, WRONG, "lab/a", "lab/d").is_new

@@ -134,6 +134,15 @@ def test_results_before_0_4_and_renamed_files(store: Store, tmp_path: Path) -> N
     ]
 
 
+def test_a_date_that_has_not_come_yet_is_told_and_not_later_than_the_import(store: Store, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", NEW | {"date": datetime(2030, 5, 6, 7, 8, tzinfo=UTC).timestamp()})
+    done = bring_in(store, tmp_path)
+    assert [(each.where, each.reason) for each in done.future] == [
+        (str(path), "says that it was evaluated at 2030-05-06 07:08 UTC, which has not come yet.")
+    ]
+    assert ask(store, "select finished_at, imported_at from imports") == [(NOW, NOW)]
+
+
 FOUR = [sample(doc_id) for doc_id in range(4)]
 WITHOUT_COUNT = {key: value for key, value in NEW.items() if key != "n-samples"}
 
