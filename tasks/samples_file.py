@@ -49,6 +49,7 @@ class Samples:
 
     `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None
     where a value is no number: `strange` has the first such value of each metric and filter, `last` the highest doc_id.
+    `partial`: how many documents have a score, where the file names no metrics and not all documents have it.
     """
 
     lines: Path
@@ -59,6 +60,7 @@ class Samples:
     task_hash: str | None
     means: dict[tuple[str, str], float | None]
     strange: dict[tuple[str, str], _Strange]
+    partial: dict[tuple[str, str], int]
     last: tuple[int, Place]
 
     def find_conflict(self, facts: TaskFacts) -> BrokenFileError | None:
@@ -93,6 +95,11 @@ class Samples:
 
     def _find_other_mean(self, facts: TaskFacts) -> BrokenFileError | None:
         for (metric, chosen), value in facts.means.items():
+            if n_scored := self.partial.get((metric, chosen)):
+                return BrokenFileError(
+                    f"has a number as {metric} for {n_scored} of its {self.n_documents} documents, but the results file"
+                    " a finite score."
+                )
             mean = self.means.get((metric, chosen), math.nan)
             if mean is not None and not abs(mean - value) <= _MEAN_TOLERANCE * max(1, abs(value)):
                 found = "no value" if math.isnan(mean) else repr(mean)
@@ -116,6 +123,7 @@ class _Found:
     digest: Any = field(default_factory=hashlib.sha256)
     task_digest: Any = field(default_factory=hashlib.sha256)
     has_task_hash: bool = True
+    names_metrics: bool = True
     seen: Counter[int] = field(default_factory=Counter)
     documents: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     hashes: dict[int, str] = field(default_factory=dict)
@@ -203,6 +211,7 @@ def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
             raise ValueError(f"document {doc_id} stands there more often than its results have filters.")
         chosen = filters[found.seen[doc_id]] if filters else "none"
     if metrics is None:
+        found.names_metrics = False
         metrics = [key for key, score in value.items() if _is_score(key, score)]
     if not isinstance(chosen, str) or not isinstance(metrics, list):
         raise ValueError("is not a sample of lm-eval: filter is no text, or metrics is no list.")
@@ -289,6 +298,7 @@ def _conclude(found: _Found, lines: Path) -> Samples:
         raise BrokenFileError(f"has other documents with one filter than with another ({counts}).")
     has_all = documents == set(range(len(documents)))
     has_hashes = has_all and found.hashes.keys() == documents
+    partial = {key: len(values) for key, values in found.values.items() if len(values) < len(documents)}
     for key, strange in found.strange.items():
         strange.n_values, strange.n_of_all = found.values[key].count(None), len(found.values[key])
     return Samples(
@@ -303,5 +313,6 @@ def _conclude(found: _Found, lines: Path) -> Samples:
             for key, values in found.values.items()
         },
         strange=found.strange,
+        partial={} if found.names_metrics else partial,
         last=found.last,
     )

@@ -192,6 +192,21 @@ def test_samples_of_older_versions_name_neither_filter_nor_metrics(store: Store,
     ]
 
 
+@pytest.mark.parametrize("values", [("yes", 1.0, 0.0), (0.0, 1.0, "yes"), (0.0, 1.0, None)])
+def test_a_text_among_scores_is_seen_where_no_metrics_are_named(
+    store: Store, tmp_path: Path, values: tuple[object, ...]
+) -> None:
+    """The mean of the others is the one of the results file."""
+    content = WITHOUT_COUNT | {"results": {"gsm": {"exact_match,none": 0.5}}, "groups": {}}
+    lines = [sample(doc_id, exact_match=value) for doc_id, value in enumerate(values)]
+    for line in lines:
+        del line["filter"], line["metrics"], line["acc"]
+    write_run(tmp_path / "run", content, {"gsm": lines})
+    assert [each.reason for each in bring_in(store, tmp_path).left_out] == [
+        "has a number as exact_match for 2 of its 3 documents, but the results file a finite score."
+    ]
+
+
 def test_the_layout_before_0_4_3_is_one_list_named_by_the_arguments(store: Store, tmp_path: Path) -> None:
     """`results.json`, and `pretrained__lab__old,dtype__float16_boolq.jsonl` that is no JSON lines."""
     config = NEW["config"] | {"model_args": "pretrained=lab/old,dtype=float16"}
