@@ -23,7 +23,7 @@ RANK_TITLES = {
     "identical_to": "identical to",
 }
 # The first to go where a terminal is narrow.
-RANK_LESS_NEEDED = ("license", "95%", "identical_to", "params_b", "precision", "chat_template", "revision")
+RANK_LESS_NEEDED = ("license", "params_b", "95%", "identical_to", "precision", "chat_template", "revision")
 # Times have no rank intervals.
 RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
 OWN_SOURCE = "run"
@@ -74,7 +74,7 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     if len(sources) == 1 and sources != {OWN_SOURCE}:
         console.print(f"[dim]Source of all rows: {escape(sources.pop())}.[/dim]")
     if "95%" not in hidden and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
-        console.print(f"[dim]{APPROXIMATE}: an approximate interval, not from samples.[/dim]")
+        console.print(f"[dim]{APPROXIMATE}: an approximate interval, not from samples alone.[/dim]")
 
 
 def _with_places(result: Result) -> Result:

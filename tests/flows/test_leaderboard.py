@@ -91,7 +91,7 @@ def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path)
     assert titles[:4] == ["here", "#", "places", "model"]
     assert (first[:2], second[:2]) == (["1", "2"], ["2", "3"])
     assert " ".join(note).startswith("#: the place among all rows")
-    assert " ".join(approximate) == "~: an approximate interval, not from samples."
+    assert " ".join(approximate) == "~: an approximate interval, not from samples alone."
     assert first[titles.index("95%")].startswith("~")
 
 
