@@ -100,43 +100,55 @@ def test_the_shell_changes_nothing_and_reads_no_other_file(store: Path, tmp_path
 
 
 def test_the_shell_works_in_a_terminal(store: Path) -> None:
-    terminal, end = pty.openpty()
+    master, end = pty.openpty()
     command = [COMMAND, "sql", "--shell", "--store", str(store)]
     environment = os.environ | {"TERM": "xterm", "HOME": str(store.parent)}
     process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True, env=environment)
+    terminal = Terminal(master)
     try:
         os.close(end)
-        await_text(terminal, " D ")
-        os.write(terminal, b"select 'rows: ' || count(*) from samples;\r")
-        await_text(terminal, "rows: 4")
-        leave(terminal, process)
+        terminal.await_text(" D ")
+        os.write(master, b"select 'rows: ' || count(*) from samples;\r")
+        terminal.await_text("rows: 4")
+        terminal.leave(process)
         assert process.returncode == 0
     finally:
         process.kill()
         process.wait()
-        os.close(terminal)
+        os.close(master)
 
 
-def leave(terminal: int, process: subprocess.Popen[bytes]) -> None:
-    # Keys that come while the shell asks its terminal something are lost.
-    for _ in range(30):
-        os.write(terminal, b".exit\r")
-        with contextlib.suppress(AssertionError, OSError):
-            await_text(terminal, "never shown", patience_s=1)
-        if process.poll() is not None:
-            return
+class Terminal:
+    """A terminal that answers what the shell asks it."""
 
+    def __init__(self, master: int) -> None:
+        self.master, self.seen = master, ""
+        self.answered = dict.fromkeys(TERMINAL_ANSWERS, 0)
 
-def await_text(terminal: int, wanted: str, patience_s: float = 60) -> None:
-    """Be a terminal that answers what the shell asks, until it shows the text."""
-    seen, until = "", time.monotonic() + patience_s
-    while wanted not in seen:
-        assert time.monotonic() < until, f"no {wanted!r} in {seen!r}"
-        if select.select([terminal], [], [], 1)[0]:
-            new = os.read(terminal, 4096).decode(errors="replace")
-            seen += new
-            for question, answer in TERMINAL_ANSWERS.items():
-                os.write(terminal, answer.encode() * new.count(question))
+    def await_text(self, wanted: str, patience_s: float = 60) -> None:
+        """Until it shows the text anew."""
+        start, until = len(self.seen), time.monotonic() + patience_s
+        while wanted not in self.seen[start:]:
+            assert time.monotonic() < until, f"no {wanted!r} in {self.seen[start:]!r}"
+            if select.select([self.master], [], [], 0.2)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+                self._answer()
+
+    def _answer(self) -> None:
+        # A question may come in two pieces: all that was seen is searched.
+        for question, answer in TERMINAL_ANSWERS.items():
+            n_asked = self.seen.count(question)
+            os.write(self.master, answer.encode() * (n_asked - self.answered[question]))
+            self.answered[question] = n_asked
+
+    def leave(self, process: subprocess.Popen[bytes]) -> None:
+        # Keys that come while the shell asks its terminal something are lost.
+        with contextlib.suppress(OSError):  # the shell has left its terminal
+            for _ in range(60):
+                os.write(self.master, b".exit\r")
+                with contextlib.suppress(AssertionError):
+                    self.await_text("never shown", patience_s=2)
+        process.wait(60)
 
 
 def test_without_a_shell_it_says_how_to_get_one(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ HOSTILE: list[tuple[str, Callable[[Row], Row], str | None]] = [
     ("below nothing", lambda row: row | {"MUSR": "-1"}, "musr"),
     ("a wrong sha", lambda row: row | {"Model sha": "'; drop table imports --"}, None),
     ("a huge number", lambda row: row | {"Generation": "1e400"}, "generation"),
-    ("a huge whole number", lambda row: row | {"Hub ❤️": "9" * 400}, "hub"),
+    ("a huge whole number", lambda row: row | {"Hub ❤️": "9" * 400}, "Hub ❤️"),
     ("no name", lambda row: row | {"eval_name": " "}, "eval_name"),
     ("no model", lambda row: row | {"fullname": ""}, "fullname"),
     ("a long name", lambda row: row | {"fullname": "x" * 100_000}, None),
