@@ -28,7 +28,7 @@ from nightboard.flows.formats import (
     write_parquet,
     write_rows,
 )
-from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console, measure, print_table
+from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console, print_table
 from nightboard.tasks.import_board import BoardImport
 from nightboard.tasks.status import Status
 from nightboard.tasks.store import Store, replace_atomically
@@ -64,9 +64,8 @@ def print_status(rows: Sequence[Status], form: Format, output: Path | None) -> N
         )
         for row in rows
     ]  # fmt: skip
-    console, table = make_console(), cells_table(titles, cells, right=["age", "left"])
-    console.width = max(console.width, measure(console, table))
-    console.print(table)
+    console = make_console()
+    print_table(console, cells_table(titles, cells, right=["age", "left"]))
 
 
 def _tell_progress(row: Status) -> str:

@@ -66,9 +66,7 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     if left_out:
         names = ", ".join(left_out)
         console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
-    # What is still too wide runs over: a cut number would be a wrong number.
-    console.width = max(console.width, measure(console, table))
-    console.print(table)
+    print_table(console, table)
     if "selected_rank" in columns:
         console.print("[dim]#: the place among all rows of the era; here: among those that pass the filters.[/dim]")
     if len(sources) == 1 and sources != {OWN_SOURCE}:

@@ -188,7 +188,9 @@ def _parse(line: bytes, number: int) -> object:
     try:
         return json.loads(line.decode())
     except (ValueError, RecursionError) as error:
-        what = f"{error.msg} at column {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        what = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            what = f"{error.msg.removesuffix(' at')} at column {error.pos + 1}"
         where = "" if line.endswith(b"\n") else ", and the file ends with it"
         raise BrokenFileError(f"is not valid JSON ({what}){where}.", number) from error
 

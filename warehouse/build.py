@@ -29,7 +29,7 @@ from nightboard.warehouse.compact import compact, remove_replaced
 from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
 from nightboard.warehouse.kept import Keeper, list_sample_files
-from nightboard.warehouse.lake import LakeError, find_damaged, read_listing
+from nightboard.warehouse.lake import LakeError, check_readable, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import MACROS
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
@@ -76,12 +76,15 @@ def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = No
 
 
 def _find_damage(lake: Path, error: Exception) -> str | None:
-    """What to do where a file is damaged inside: DuckDB fails with an error of no kind, and names no file."""
+    """What is wrong where a file is damaged inside: DuckDB fails with an error of no kind, and names no file."""
     cause = error.__cause__ if isinstance(error, models.ModelError) else error
     if type(cause) is not duckdb.Error and not isinstance(cause, duckdb.InvalidInputException):
         return None
-    damaged = ", ".join(str(path) for path in find_damaged(lake))
-    return f"{damaged}: damaged, it cannot be read to its end. Take it from a backup." if damaged else None
+    try:
+        check_readable(lake / path for paths in list_files(lake).values() for path in paths)
+    except LakeError as damage:
+        return str(damage)
+    return None
 
 
 def is_current(lake: Path, warehouse: Path) -> bool:

@@ -84,13 +84,8 @@ def is_written(lake: Path, table: str, name: str) -> bool:
     return (lake / table / file).exists() or any(file in found for found in _read_large(lake / table).values())
 
 
-def find_damaged(lake: Path) -> list[Path]:
-    """Files of the lake that cannot be read to their end. Reads all of them: for when a build has failed."""
-    return [path for path in sorted(lake.glob("*/**/*.parquet")) if not path.name.startswith(".") and _is_damaged(path)]
-
-
 def check_readable(paths: Iterable[Path]) -> None:
-    """Raise LakeError with those of the files that cannot be read to their end."""
+    """Raise LakeError with those of the files that cannot be read to their end; reads all of them."""
     if damaged := ", ".join(str(path) for path in paths if _is_damaged(path)):
         raise LakeError(f"{damaged}: damaged, it cannot be read to its end. Take it from a backup.")
 
