@@ -95,10 +95,16 @@ def test_nan_stays_nan_for_the_validation_to_see(tmp_path: Path) -> None:
         ([["first", "second"]], "first"),
         ([["-1.5", "False"], ["-2.25", "True"]], "[-1.5,-2.25]"),
         (["12", "13"], "12"),
+        ([], None),
+        ([[]], None),
+        ([None], None),
+        ([{"a": 1}], '{"a":1}'),
+        ([["-1e-07", "False"], ["-inf", "False"], ["x", "True"], [None, "False"]], "[-1e-7,null,null,null]"),
+        ([["1, 2", "False"], ["-1.0", "True"]], "[null,-1.0]"),
     ],
 )
 def test_a_response_is_the_first_answer_or_the_log_likelihoods(
-    tmp_path: Path, filtered: list[Any], response: str
+    tmp_path: Path, filtered: list[Any], response: str | None
 ) -> None:
     (row,) = convert(tmp_path, line(filtered_resps=filtered))
     assert row["response"] == response
@@ -139,6 +145,15 @@ def test_an_empty_file_gives_no_rows(tmp_path: Path) -> None:
         (line(metrics=None), "lacks metrics"),
         (line(filtered_resps=None), "lacks filtered_resps"),
         ('{"doc_id": 1}\n', "lacks filter, metrics, filtered_resps"),
+        (line(doc_id=True), "not a sample of lm-eval"),
+        (line(doc_id=2**63), "doc_id is no number of 64 bits"),
+        (line(doc_id=10**30), "doc_id is no number of 64 bits"),
+        (line(metrics=[1]), "not a sample of lm-eval"),
+        (line(metrics={"acc": 1}), "not a sample of lm-eval"),
+        (line(filtered_resps="text"), "not a sample of lm-eval"),
+        (line(filter=["none"]), "not a sample of lm-eval"),
+        (line(doc={"question": "\\udc00"}).replace("\\\\", "\\"), "not valid JSON"),
+        (line(doc=float("nan"), filter=None), "lacks filter"),
     ],
 )
 @pytest.mark.parametrize("is_last", [True, False])
@@ -146,6 +161,51 @@ def test_a_broken_line_is_named_with_its_file(tmp_path: Path, broken: str, probl
     lines = [line(), broken] if is_last else [line(), broken.rstrip("\n") + "\n", line(doc_id=3)]
     with pytest.raises(ConvertError, match=rf"samples_task_2026-01-01\.jsonl: line 2: {problem}"):
         convert(tmp_path, *lines)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").write_bytes(line().encode() + line(doc_id=1).encode().replace(b"?", b"\xff"))
+    with pytest.raises(ConvertError, match=r"samples\.jsonl: line 2: not valid JSON \('utf-8' codec"):
+        convert_samples({"task": tmp_path / "samples.jsonl"}, "bench", "e1", io.BytesIO())
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match=r"cannot be read \(Is a directory\)"):
+        convert_samples({"task": tmp_path}, "bench", "e1", io.BytesIO())
+
+
+@pytest.mark.parametrize("n_bytes", [1, 7, 400, 1000, 100_000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n \t\n"])
+def test_lines_are_whole_however_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int, end: str
+) -> None:
+    monkeypatch.setattr("nightboard.warehouse.convert._READ_BYTES", n_bytes)
+    texts = ["x" * length for length in (0, 1, 500, 5, 3000, 90, 12_000, 2)]
+    rows = convert(tmp_path, end.join(line(doc_id=i, target=text).strip() for i, text in enumerate(texts)))
+    assert [(row["doc_id"], row["target"]) for row in rows] == [*enumerate(texts)]
+
+
+def test_rows_beyond_a_batch_are_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nightboard.warehouse.convert._BATCH_ROWS", 3)
+    rows = convert(tmp_path, *(line(doc_id=i, metrics=["acc", "em"], em=0) for i in range(5)))
+    assert [(row["doc_id"], row["metric"]) for row in rows] == [
+        (i, metric) for i in range(5) for metric in ("acc", "em")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [("A", "A"), ("", ""), (3, "3"), (None, None), (["a", "ü"], '["a","ü"]'), ({"a": [1, None]}, '{"a":[1,null]}')],
+)
+@pytest.mark.parametrize("prompt", ["?", float("nan")])
+def test_a_target_is_a_text_or_json(tmp_path: Path, target: object, text: str | None, prompt: object) -> None:
+    (row,) = convert(tmp_path, line(target=target, arguments=prompt))
+    assert row["target"] == text
+
+
+def test_a_number_beyond_a_double_is_no_value(tmp_path: Path) -> None:
+    (row,) = convert(tmp_path, line(acc=10**400))
+    assert (row["value"], row["weight"]) == (None, 1.0)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
