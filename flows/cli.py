@@ -255,14 +255,23 @@ def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
 
 
 @app.command(epilog=example("nightboard rebuild --store nightboard-store"))
-def rebuild(board: DataBoardOption = None, store: StoreOption = None) -> None:
-    """Build the warehouse anew from the files in the store; readers keep the old one until it is ready."""
+def rebuild(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compute everything anew, as after mending a file of the store by hand.")
+    ] = False,
+) -> None:
+    """Build the warehouse anew from the files in the store; readers keep the old one until it is ready.
+
+    What was computed of an evaluation is carried over from the warehouse before: the tables are the same either way.
+    """
     root = find_store(board, store)
     if not root.lake.is_dir():
         raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
     ui = Terminal()
     with ui.show_work() as report:
-        result = build(root.lake, root.warehouse, utc_now(), report)
+        result = build(root.lake, root.warehouse, utc_now(), report, is_full=full)
     ui.say(f"{result.path} built in {duration(result.elapsed_s)}.")
 
 

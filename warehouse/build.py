@@ -28,7 +28,7 @@ from nightboard.warehouse.builds import (
 from nightboard.warehouse.compact import compact, remove_replaced
 from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
-from nightboard.warehouse.kept import Keeper, list_sample_files
+from nightboard.warehouse.kept import KEPT_INPUTS, Keeper, list_kept_files, open_build
 from nightboard.warehouse.lake import LakeError, check_readable, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import MACROS
@@ -53,10 +53,12 @@ class BuildResult:
     elapsed_s: float
 
 
-def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult:
+def build(
+    lake: Path, warehouse: Path, now: datetime, report: Report | None = None, *, is_full: bool = False
+) -> BuildResult:
     """Build a warehouse from all files of the lake and make it the current one.
 
-    `report` is told of long work.
+    `report` is told of long work. `is_full`: nothing is carried over from the build before; the tables are the same.
     Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
     """
     started, build_id = time.monotonic(), name_build(now)
@@ -64,7 +66,8 @@ def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = No
         try:
             compact(lake, report)
             files = list_files(lake)
-            rows = _fill(temporary, lake, files, build_id, now, report)
+            with open_build(temporary, warehouse, is_full=is_full) as (con, is_copy):
+                rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
             path = publish_build(temporary, warehouse, build_id)
             remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
@@ -110,25 +113,36 @@ def list_files(lake: Path) -> Files:
     return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
 
 
-def _fill(path: Path, lake: Path, files: Files, build_id: str, now: datetime, report: Report | None) -> dict[str, int]:
-    """Make everything that a build holds in the new file `path`; rows by table of main."""
-    with duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE) as con:
-        con.execute("set TimeZone = 'UTC'")
-        _attach_lake(con, lake.resolve(), files)
-        with Keeper(con, lake.resolve(), path.parent, report) as keeper:
-            tables = [*_run_models(con, keeper), *create_wide_tables(con)]
-        tables += [ddl.create_samples_view(con, lake.resolve(), files["samples"])]
-        tables += _record_build(con, lake.resolve(), files, build_id, now)
+def _fill(
+    con: duckdb.DuckDBPyConnection,
+    lake: Path,
+    files: Files,
+    is_copy: bool,
+    build_id: str,
+    now: datetime,
+    report: Report | None,
+) -> dict[str, int]:
+    """Make everything that a build holds in its new file, which may begin as a copy; rows by table of main."""
+    con.execute("set TimeZone = 'UTC'")
+    _attach_lake(con, lake, files)
+    tables = _run_models(con, lake, is_copy, report)
+    tables += _record_build(con, lake, files, is_copy, build_id, now)
+    made_anew = [*create_wide_tables(con), ddl.create_samples_view(con, lake, files[SAMPLES.name])]
+    tables += made_anew
+    if is_copy:
+        ddl.drop_others(con, tables)
+    else:
+        made_anew = tables
         for macro in models.load_macros(models.SQL_FOLDER):
             _create_macro(con, macro)
-        con.execute("begin")  # hundreds of comments, one write to the disk
-        for table in tables:
-            ddl.match_schema(con, table)
-            ddl.comment_on(con, table)
-        con.execute("commit")
-        stored = [table for table in tables if table is not SAMPLES]
-        _run_checks(con, stored)
-        return {table.name: ddl.count_rows(con, table) for table in stored}
+    con.execute("begin")  # hundreds of comments, one write to the disk
+    for table in made_anew:
+        ddl.match_schema(con, table)
+        ddl.comment_on(con, table)
+    con.execute("commit")
+    stored = [table for table in tables if table is not SAMPLES]
+    _run_checks(con, stored)
+    return {table.name: ddl.count_rows(con, table) for table in stored}
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
@@ -136,25 +150,30 @@ def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> No
     con.execute("attach ':memory:' as lake")
     con.execute("attach ':memory:' as staging")
     for name, table in LAKE_TABLES.items():
-        ddl.create_lake_view(con, table, lake, files[name])
-    list_sample_files(con, lake, files[SAMPLES.name])
+        if table not in KEPT_INPUTS:
+            ddl.create_lake_view(con, table, lake, files[name])
+    list_kept_files(con, lake, files)
 
 
-def _run_models(con: duckdb.DuckDBPyConnection, keeper: Keeper) -> list[Table]:
+def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
     """Run all SQL models in order; the tables of main that came out."""
     made = []
-    for model in models.load_models(models.SQL_FOLDER):
+    ordered = models.load_models(models.SQL_FOLDER)
+    keeper = Keeper(con, lake, ordered, is_copy, report)
+    for model in ordered:
         if model.is_macro:
-            _create_macro(con, model)
+            if not is_copy:
+                _create_macro(con, model)
             continue
         table = marts_schema.MODEL_TABLES.get(model.name) if model.schema == "main" else None
         if model.schema == "main" and table is None:
             raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
         try:
             if model.is_kept:
-                keeper.make(model)
+                keeper.make(model, table)
             else:
-                ddl.create_table(con, model.schema, model.name, model.sql, table)
+                is_there = is_copy and table is not None
+                ddl.create_table(con, model.schema, model.name, model.sql, table, is_there=is_there)
         except duckdb.Error as error:
             raise models.ModelError(f"model {model.key}: {error}") from error
         made += [table] if table else []
@@ -172,11 +191,11 @@ def _create_macro(con: duckdb.DuckDBPyConnection, model: models.Model) -> None:
 
 
 def _record_build(
-    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, is_copy: bool, build_id: str, now: datetime
 ) -> tuple[Table, Table]:
     tables = (marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
     for table in tables:
-        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table)
+        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table, is_there=is_copy)
     names = [table for table, paths in files.items() for _ in paths]
     con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
     con.execute(
@@ -191,5 +210,5 @@ def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
     if offences := find_offences(con, tables):
         raise BuildError(
             "\n".join(["the new warehouse is not good, the last good one stays.", *offences])
-            + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild`."
+            + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild --full`."
         )

@@ -83,11 +83,25 @@ def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, p
     con.execute(f"create view lake.{quote(table.name)} as {select_files(table, lake, paths)}")
 
 
-def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:
-    """Make a table of what one SELECT gives; with a description: its columns, and rows in its order."""
-    columns = _columns(table, "answer") if table else "*"
+def create_table(
+    con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None, *, is_there: bool = False
+) -> None:
+    """Make a table of what one SELECT gives; with a description: its columns, and rows in its order.
+
+    `is_there`: the table has these columns and its comments already, and gets other rows.
+    """
     order = f"order by {', '.join(map(quote, table.order or table.key))}" if table else ""
-    con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) as answer {order}")
+    target, select = f"{quote(schema)}.{quote(name)}", f"{select_columns(table, sql)} {order}"
+    if is_there:
+        con.execute(f"delete from {target}")
+        con.execute(f"insert into {target} {select}")
+    else:
+        con.execute(f"create or replace table {target} as {select}")
+
+
+def select_columns(table: Table | None, sql: str) -> str:
+    """A SELECT of the described columns, or of all, from what a SELECT gives, which is called `answer`."""
+    return f"select {_columns(table, 'answer') if table else 'answer.*'} from ({sql}\n) as answer"
 
 
 def key_check(table: Table) -> str:
@@ -116,8 +130,20 @@ def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple
     """
     done = "select done.evaluation_id from main.evaluations as done where done.state = 'done'"
     source = f"({select_files(SAMPLES, lake, paths)}) as rows"
-    con.execute(f"create view main.samples as select rows.* from {source} where rows.evaluation_id in ({done})")
+    con.execute(
+        f"create or replace view main.samples as select rows.* from {source} where rows.evaluation_id in ({done})"
+    )
     return SAMPLES
+
+
+def drop_others(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
+    """Drop the tables of main that are none of these: a build that begins as a copy may have more."""
+    names = {table.name for table in tables}
+    found = con.execute(
+        "select table_name from duckdb_tables() where database_name = current_database() and schema_name = 'main'"
+    ).fetchall()
+    for name in sorted({name for (name,) in found} - names):
+        con.execute(f"drop table main.{quote(name)}")
 
 
 def match_schema(con: duckdb.DuckDBPyConnection, table: Table) -> None:

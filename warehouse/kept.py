@@ -1,8 +1,11 @@
-"""What is computed for one evaluation from its samples is kept in the build, and carried over to the next one.
+"""What follows from the inputs of one evaluation alone is kept in the build, and carried over to the next one.
 
-A staging model that reads lake.samples must give rows of one evaluation (its column evaluation_id) from that one's
-samples and declaration alone. It runs over batches of evaluations, so that memory is bounded, and only over those that
-the build before has not done from the same inputs by the same recipe. Owns the schema `kept`, which no analyst needs.
+A kept model says so in its head. Its rows have the column evaluation_id, and those of an evaluation follow from kept
+models and from what staging.evaluation_inputs hashes: its samples, scores, plan, outcome and declaration. It is run
+over the evaluations that the build before has not done from the same inputs by the same recipe: it then reads the
+database `fresh`, which has every table with the rows of these alone. A new build begins as a copy of the one before.
+Owns the schema `kept`, which no analyst needs, and the order of rows in kept tables: as evaluations finished, so that
+those of a new night come last.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -10,7 +13,9 @@ the build before has not done from the same inputs by the same recipe. Owns the 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -18,90 +23,175 @@ import duckdb
 from nightboard.warehouse import ddl, models
 from nightboard.warehouse.builds import NoBuildError, Report, current_build
 from nightboard.warehouse.lake import read_holders
-from nightboard.warehouse.schema import SAMPLES
+from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
 
 BATCH_EVALUATIONS = 200
+# They are many, and only kept models read them.
+KEPT_INPUTS = (SAMPLES, TASK_SCORES)
 
 
-def list_sample_files(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> None:
-    """Make lake.sample_files: names under which samples were written, and the file (of `paths`) that has them now."""
-    read = {Path(path).relative_to(SAMPLES.name).as_posix() for path in paths}
-    found = [(name, file) for name, file in read_holders(lake, SAMPLES.name).items() if file in read]
-    con.execute("create table lake.sample_files (name varchar, file varchar)")
-    if found:
-        con.execute("insert into lake.sample_files select unnest(?), unnest(?)", [*map(list, zip(*found, strict=True))])
+@contextlib.contextmanager
+def open_build(path: Path, warehouse: Path, *, is_full: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+    """Open the new build `path`; says whether it begins as a copy of the current one, by the same recipe then.
+
+    `is_full`: it does not.
+    """
+    copied = None if is_full else _open_copy(path, warehouse)
+    with copied or duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE) as con:
+        yield con, copied is not None
 
 
-@dataclass(frozen=True)
+def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
+    """A copy of the current build, if there is one that this version has made."""
+    with contextlib.suppress(duckdb.Error, NoBuildError, OSError):
+        shutil.copyfile(current_build(warehouse), path)
+        con = duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE)
+        try:
+            made_by = con.execute("select recipe, duckdb_version from main.build_info").fetchall()
+        except duckdb.Error:
+            made_by = []
+        if made_by == [(models.hash_recipe(models.SQL_FOLDER), duckdb.__version__)]:
+            return con
+        con.close()
+    path.unlink(missing_ok=True)
+    return None
+
+
+def list_kept_files(con: duckdb.DuckDBPyConnection, lake: Path, files: Mapping[str, tuple[str, ...]]) -> None:
+    """Make lake.files: names under which samples and scores were written, and the file that has them now."""
+    con.execute("create table lake.files (lake_table varchar, name varchar, file varchar)")
+    for table in KEPT_INPUTS:
+        read = set(files[table.name])
+        named = {name: f"{table.name}/{file}" for name, file in read_holders(lake, table.name).items()}
+        found = [(name, file) for name, file in named.items() if file in read]
+        if found:
+            columns = [*map(list, zip(*found, strict=True))]
+            con.execute("insert into lake.files select ?, unnest(?), unnest(?)", [table.name, *columns])
+
+
+@dataclass
 class Keeper:
-    """Makes the models that are kept, from the lake's samples and the build before."""
+    """Makes those of all models that are kept. Rows that no other model reads are made of new evaluations alone.
+
+    `is_copy`: the new build began as a copy of the one before.
+    """
 
     con: duckdb.DuckDBPyConnection
     lake: Path
-    warehouse: Path
+    all_models: Sequence[models.Model]
+    is_copy: bool
     report: Report | None = None
+    _can_append: bool = False
+    _in_fresh: set[str] = field(default_factory=set)
 
-    def make(self, model: models.Model) -> None:
-        """Make kept.<name>, of which staging.<name> is a view."""
-        if self.con.execute("select 1 from duckdb_schemas() where schema_name = 'kept'").fetchone() is None:
+    def make(self, model: models.Model, table: Table | None) -> None:
+        """Make the rows of evaluations that are not carried over, and store them with the others."""
+        if not self._in_fresh:
             self._begin()
-        table = f"kept.{ddl.quote(model.name)}"
-        self._set_batch([], [])
-        self.con.execute(f"create table {table} as select * from ({model.sql}\n) limit 0")
-        if self._has_previous():
-            self.con.execute(
-                f"insert into {table} by name select * from previous.{table}"
-                " where evaluation_id in (select evaluation_id from lake.carried)"
-            )
-        missing = self._missing()
-        for start in range(0, len(missing), BATCH_EVALUATIONS):
-            batch = missing[start : start + BATCH_EVALUATIONS]
-            self._set_batch([each for each, _ in batch], sorted({file for _, files in batch for file in files}))
-            self.con.execute(f"insert into {table} by name select * from ({model.sql}\n)")
-            if self.report:
-                self.report(f"compute {model.name}", start + len(batch), len(missing))
-        name = self.con.execute("select current_database()").fetchall()[0][0]
-        self.con.execute(f"create view {model.key} as select * from {ddl.quote(name)}.{table}")
-
-    def __enter__(self) -> Keeper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.con.execute("detach database if exists previous")
+        sql = model.replace_references(lambda key: _fresh(key) if key in self._in_fresh else key)
+        if model.reads_samples:
+            self._make_by_batches(model, sql)
+        else:
+            self.con.execute(f"create table {_fresh(model.key)} as {sql}")
+        self._in_fresh.add(model.key)
+        if model.schema == "main" or any(model.key in each.references for each in self.all_models if not each.is_kept):
+            self._store(model, table)
 
     def _begin(self) -> None:
-        self.con.execute("create schema kept")
-        self.con.execute("create table kept.inputs as select evaluation_id, inputs from staging.sample_inputs")
-        self.con.execute("create table lake.carried (evaluation_id varchar)")
-        with contextlib.suppress(duckdb.Error, NoBuildError):  # of another version, or none: everything is made anew
-            path = ddl.literal(str(current_build(self.warehouse)))
-            self.con.execute(f"attach {path} as previous (read_only)")
-            self.con.execute(
-                "insert into lake.carried select evaluation_id from kept.inputs"
-                " inner join previous.kept.inputs as before using (evaluation_id)"
-                " where before.inputs = inputs.inputs and exists ("
-                "     from previous.main.build_info where recipe = ? and duckdb_version = ?"
-                " )",
-                [models.hash_recipe(models.SQL_FOLDER), duckdb.__version__],
-            )
+        """Find out whose rows are carried over."""
+        con = self.con
+        con.execute("attach ':memory:' as fresh")
+        con.execute("create schema if not exists kept")
+        con.execute("create table if not exists kept.inputs (evaluation_id varchar, inputs varchar)")
+        con.execute(
+            f"create table lake.carried as select now.* from {models.INPUTS} as now"
+            " inner join kept.inputs as before using (evaluation_id, inputs)"
+        )
+        con.execute(f"create table lake.missing as from {models.INPUTS} anti join lake.carried using (evaluation_id)")
+        self._can_append = self.is_copy and con.execute(
+            "select (select count(*) from kept.inputs) = (select count(*) from lake.carried)"
+            " and coalesce("
+            "     (select min(position) from lake.missing) > (select max(position) from lake.carried), true"
+            " )"
+        ).fetchone() == (True,)
+        con.execute(f"create or replace table kept.inputs as select evaluation_id, inputs from {models.INPUTS}")
+        files = con.execute("select distinct unnest(score_files) from lake.missing order by all").fetchall()
+        self._show_rows(TASK_SCORES, "lake.missing", [file for (file,) in files])
+        for model in self.all_models:
+            if model.key == models.INPUTS:
+                self._show_inputs(model.references)
 
-    def _has_previous(self) -> bool:
-        return self.con.execute("select count(*) > 0 from lake.carried").fetchone() == (True,)
+    def _show_inputs(self, keys: Iterable[str]) -> None:
+        """Let fresh.<key> show what the tables that all kept models may read have for these evaluations."""
+        for key in sorted(keys):
+            if key.startswith("staging."):
+                columns = [column for column, *_ in self.con.execute(f"from {key} limit 0").description or []]
+                is_chosen = "evaluation_id" in columns
+                chosen = "where evaluation_id in (select evaluation_id from lake.missing)" if is_chosen else ""
+                self.con.execute(f"create view {_fresh(key)} as select * from {key} {chosen}")
+                self._in_fresh.add(key)
 
-    def _missing(self) -> list[tuple[str, list[str]]]:
-        """Evaluations that the build before has not done, and the files with their samples; neighbours together."""
-        return self.con.execute(
-            "select evaluation_id, files from staging.sample_inputs anti join lake.carried using (evaluation_id)"
-            " order by files, evaluation_id"
+    @property
+    def _file(self) -> str:
+        """DuckDB's name of the new file."""
+        return str(self.con.execute("select current_database()").fetchall()[0][0])
+
+    def _make_by_batches(self, model: models.Model, sql: str) -> None:
+        """Work on the samples of a few evaluations at a time, so that memory is bounded; neighbours together."""
+        missing = self.con.execute(
+            "select evaluation_id, sample_files from lake.missing where sample_files is not null"
+            " order by sample_files, evaluation_id"
         ).fetchall()
+        self._set_batch([])
+        self.con.execute(f"create table {_fresh(model.key)} as {sql}")
+        for start in range(0, len(missing), BATCH_EVALUATIONS):
+            batch = missing[start : start + BATCH_EVALUATIONS]
+            self._set_batch(batch)
+            self.con.execute(f"insert into {_fresh(model.key)} by name {sql}")
+            if self.report:
+                self.report(f"compute {model.name}", start + len(batch), len(missing))
 
-    def _set_batch(self, evaluation_ids: list[str], files: list[str]) -> None:
+    def _set_batch(self, batch: list[tuple[str, list[str]]]) -> None:
         """Let lake.samples show these evaluations, all of whose samples are in these files."""
         self.con.execute("create or replace table lake.batch (evaluation_id varchar)")
-        if evaluation_ids:
-            self.con.execute("insert into lake.batch select unnest(?)", [evaluation_ids])
-        rows = ddl.select_files(SAMPLES, self.lake, [f"{SAMPLES.name}/{file}" for file in files])
+        if batch:
+            self.con.execute("insert into lake.batch select unnest(?)", [[evaluation_id for evaluation_id, _ in batch]])
+        self._show_rows(SAMPLES, "lake.batch", sorted({file for _, files in batch for file in files}))
+
+    def _show_rows(self, table: Table, chosen: str, files: Iterable[str]) -> None:
+        """Let lake.<table> show the rows of evaluations, all of which are in these files."""
         self.con.execute(
-            f"create or replace view lake.samples as select * from ({rows})"
-            " where evaluation_id in (select evaluation_id from lake.batch)"
+            f"create or replace view lake.{table.name} as select * from ({ddl.select_files(table, self.lake, files)})"
+            f" where evaluation_id in (select evaluation_id from {chosen})"
         )
+
+    def _store(self, model: models.Model, table: Table | None) -> None:
+        """Bring the rows of all evaluations together in the new file, new ones last."""
+        target = f"{'main' if table else 'kept'}.{ddl.quote(model.name)}"
+        if self._can_append:
+            self.con.execute(f"insert into {target} by name {_order(f'select * from {_fresh(model.key)}', table)}")
+        elif self.is_copy:
+            carried = f"select * from {target} semi join lake.carried using (evaluation_id)"
+            both = f"select * from {_fresh(model.key)} union all by name {carried}"
+            self.con.execute(f"create table fresh.stored as {_order(both, table)}")
+            self.con.execute(f"delete from {target}")
+            self.con.execute(f"insert into {target} by name from fresh.stored")
+            self.con.execute("drop table fresh.stored")
+        else:
+            self.con.execute(f"create table {target} as {_order(f'select * from {_fresh(model.key)}', table)}")
+        if table is None:
+            self.con.execute(f"create view {model.key} as select * from {ddl.quote(self._file)}.{target}")
+
+
+def _order(rows: str, table: Table | None) -> str:
+    """A SELECT of the rows of evaluations as these finished."""
+    key = [f"answer.{ddl.quote(name)}" for name in table.key] if table else []
+    return (
+        f"{ddl.select_columns(table, rows)}"
+        f" inner join {models.INPUTS} as inputs on answer.evaluation_id = inputs.evaluation_id"
+        f" order by {', '.join(['inputs.position', *key])}"
+    )
+
+
+def _fresh(key: str) -> str:
+    return f"fresh.{ddl.quote(key)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,6 +19,8 @@ SQL_FOLDER = Path(__file__).parent
 _REFERENCE = re.compile(r"\b(staging|main)\.([a-z_]\w*)")
 _SCHEMAS = {"staging": "staging", "marts": "main", "functions": "main", "macros": "main"}
 _MACRO_FOLDERS = ("functions", "macros")
+# The model that says what the rows of an evaluation are made of, and so whether they can be carried over.
+INPUTS = "staging.evaluation_inputs"
 # Made by the builder when all models are there.
 _MADE_LAST = {"main.samples", "main.build_files", "main.build_info"}
 
@@ -54,14 +56,23 @@ class Model:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it works on samples, which are many: its rows are carried over from build to build (see kept.py)."""
+        """Whether its rows are carried over from build to build (see kept.py)."""
+        return re.search(r"^-- Kept:", self.sql, re.MULTILINE) is not None
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether it works on samples, which are too many for all evaluations at once."""
         return "lake.samples" in self.code
 
     @property
     def references(self) -> set[str]:
         """Names of the models it reads or calls."""
         found = {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
-        return found | {"staging.sample_inputs"} if self.is_kept else found
+        return found | {INPUTS} if self.is_kept else found
+
+    def replace_references(self, name_of: Callable[[str], str]) -> str:
+        """The SQL with other names for the models that it reads or calls, given by their names here."""
+        return _REFERENCE.sub(lambda found: name_of(found[0]), self.code)
 
 
 def load_models(folder: Path = SQL_FOLDER) -> list[Model]:
@@ -101,6 +112,7 @@ def _load(folder: Path) -> tuple[list[Model], list[Model]]:
 
 
 def _check_references(models: Mapping[str, Model], needed: set[str]) -> None:
+    inputs = models[INPUTS].references if INPUTS in models else set()
     for model in models.values():
         known = models.keys() if model.key in needed else models.keys() | _MADE_LAST
         if unknown := sorted(model.references - known):
@@ -109,6 +121,16 @@ def _check_references(models: Mapping[str, Model], needed: set[str]) -> None:
             raise ModelError(
                 f"model {model.key} reads {', '.join(passing)}, which no reader has. Read a table of main."
             )
+        if model.is_kept and (foreign := sorted(_tables(model, models) - inputs - {INPUTS})):
+            raise ModelError(
+                f"model {model.key} is kept, but reads {', '.join(foreign)}, which may change while its rows are"
+                f" carried over. Read kept models and what {INPUTS} hashes."
+            )
+
+
+def _tables(model: Model, models: Mapping[str, Model]) -> set[str]:
+    """The tables that a model reads and that are not kept."""
+    return {name for name in model.references if name in models and not (models[name].is_macro or models[name].is_kept)}
 
 
 def _find_needed(models: Mapping[str, Model]) -> set[str]:

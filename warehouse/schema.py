@@ -25,7 +25,8 @@ class Column:
 class Table:
     """One table of the lake. `grain` says what a row is; `key` names the columns that are unique together.
 
-    A table of the warehouse has its rows in the order of `order`, or of its key.
+    A table of the warehouse has its rows in the order of `order`, or of its key; one that is carried over from build to
+    build (see kept.py) first in the order in which evaluations finished.
     """
 
     name: str

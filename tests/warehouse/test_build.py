@@ -202,7 +202,7 @@ def test_a_spoiled_lake_is_told_with_every_check_what_it_means_and_its_first_row
         "  ... and 2 more",
         "check nobody_is_ranked failed for 1 row. Rows that rank.",
         "  model_id=org/m",
-        "Find what these rows name in the lake, mend or remove its files, and run `nightboard rebuild`.",
+        "Find what these rows name in the lake, mend or remove its files, and run `nightboard rebuild --full`.",
     ]
     assert current_build(store / "warehouse") == good.path
 

@@ -1,4 +1,4 @@
-"""What is computed from samples is carried over from build to build, and a build never shows it."""
+"""What follows from one evaluation's inputs is carried over from build to build, and a build never shows it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Site:
         self.root, self.lake, self.hours = root, lake, 0
         self.computed: dict[str, int] = {}
 
-    def build(self, root: Path | None = None) -> dict[str, list[Any]]:
+    def build(self, root: Path | None = None, *, is_full: bool = False) -> dict[str, list[Any]]:
         self.computed, self.hours = {}, self.hours + 1
         root = root or self.root
-        done = build(root / "lake", root / "warehouse", after(self.hours), self.report)
+        done = build(root / "lake", root / "warehouse", after(self.hours), self.report, is_full=is_full)
         return read_build(done.path)
 
     def report(self, what: str, done: int, n_all: int) -> None:
@@ -77,7 +77,7 @@ ALL = {"compute sample_variances": 4, "compute question_variances": 4}
 def test_the_second_build_computes_nothing_and_is_the_same(site: Site) -> None:
     first = site.build()
     assert site.computed == ALL
-    assert len(first["kept.sample_variances"]) == 4 * 4 and len(first["kept.question_variances"]) == 4 * 2
+    assert len(first["main.task_scores"]) == 4 * 4 and len(first["main.benchmark_scores"]) == 4 * 2
     assert site.build() == first
     assert site.computed == {}
 
@@ -91,6 +91,69 @@ def test_a_night_computes_what_is_new_and_gives_what_a_full_build_gives(site: Si
     assert site.computed == dict.fromkeys(ALL, 2)
     assert night == site.build_from_scratch()
     assert site.computed == dict.fromkeys(ALL, 6)
+
+
+def test_an_evaluation_that_finished_earlier_but_came_later_has_its_place(site: Site) -> None:
+    site.build()
+    add_evaluation(site.lake, 4)
+    for row in site.lake.files["outcomes", "e4"]:
+        row["finished_at"] = after(1.5)
+    site.lake.write(site.root / "lake")
+    night = site.build()
+    assert site.computed == dict.fromkeys(ALL, 1)
+    assert [*dict.fromkeys(row[0] for row in night["main.task_scores"])] == ["e0", "e1", "e4", "e2", "e3"]
+    assert night == site.build_from_scratch()
+    assert site.build() == night
+
+
+def test_rows_of_an_evaluation_that_is_taken_out_go(site: Site) -> None:
+    site.build()
+    for path in (site.root / "lake").glob("*/e1*.parquet"):
+        path.unlink()
+    without = site.build()
+    assert site.computed == {}
+    assert {row[0] for row in without["main.task_scores"]} == {"e0", "e2", "e3"}
+    assert without == site.build_from_scratch()
+
+
+def test_the_wide_table_of_a_suite_that_is_gone_goes(site: Site) -> None:
+    site.lake.suite(SUITE, suite="other")
+    site.lake.write(site.root / "lake")
+    assert "main.other" in site.build()
+    site.lake.files["suites", "v1"] = [row for row in site.lake.files["suites", "v1"] if row["suite"] != "other"]
+    site.lake.write(site.root / "lake")
+    after_all = site.build()
+    assert "main.other" not in after_all
+    assert after_all == site.build_from_scratch()
+
+
+def test_a_file_that_was_mended_by_hand_counts_in_a_full_build(site: Site) -> None:
+    first = site.build()
+    path = site.root / "lake" / "task_scores" / "e1.parquet"
+    write_parquet(path, TASK_SCORES, [row | {"value": 0.25} for row in site.lake.files["task_scores", "e1"]])
+    assert site.build() == first
+    mended = site.build(is_full=True)
+    assert site.computed == ALL
+    assert mended != first and mended == site.build_from_scratch()
+
+
+def test_files_do_not_grow_from_build_to_build(site: Site) -> None:
+    sizes = []
+    for _ in range(6):
+        site.build()
+        sizes.append((site.root / "warehouse" / "current.duckdb").stat().st_size)
+    assert max(sizes[2:]) <= sizes[1]
+
+
+def test_a_kept_model_reads_nothing_that_may_change_while_its_rows_are_carried_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models.SQL_FOLDER, tmp_path / "sql", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    monkeypatch.setattr(models, "SQL_FOLDER", tmp_path / "sql")
+    file = tmp_path / "sql" / "marts" / "benchmark_scores.sql"
+    file.write_text(file.read_text().replace("staging.evaluations", "main.evaluations"))
+    with pytest.raises(models.ModelError, match=r"main\.benchmark_scores is kept, but reads main\.evaluations"):
+        models.load_models(models.SQL_FOLDER)
 
 
 def test_compaction_and_a_move_change_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,13 +180,13 @@ def test_batches_of_any_size_give_the_same(site: Site, monkeypatch: pytest.Monke
 
 
 def test_another_declaration_or_recipe_computes_all_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.build()
+    first = site.build()
     site.lake.suite([row | {"independent_share": None} for row in SUITE], hours=1)
     del site.lake.files["suites", "v1"][: len(SUITE)]
     site.lake.write(site.root / "lake")
     declared = site.build()
     assert site.computed == ALL
-    assert len(declared["kept.question_variances"]) == 4
+    assert declared["main.benchmark_scores"] != first["main.benchmark_scores"]
     assert declared == site.build_from_scratch()
     monkeypatch.setattr(models, "hash_recipe", lambda folder: "another")
     site.build()

@@ -1,11 +1,16 @@
 -- One row per done evaluation and benchmark whose every declared task is complete. Nothing partial has a score.
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values
 ),
 
 evaluations as (
-    select * from main.evaluations
+    select * from staging.evaluations
+),
+
+outcomes as (
+    select * from staging.outcomes
 ),
 
 intervals as (
@@ -33,9 +38,10 @@ scores as (
         intervals.normalized_high,
         intervals.is_approximate,
         benchmark_values.found_samples as n_samples,
-        evaluations.source
+        outcomes.source
     from benchmark_values
     inner join evaluations on benchmark_values.evaluation_id = evaluations.evaluation_id
+    inner join outcomes on benchmark_values.evaluation_id = outcomes.evaluation_id
     left join intervals
         on
             benchmark_values.evaluation_id = intervals.evaluation_id

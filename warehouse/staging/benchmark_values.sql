@@ -1,6 +1,7 @@
 -- One row per done evaluation and declared benchmark: raw and normalized score, and what is wrong with it (null: nothing).
 -- An imported board has no tasks: its normalized score is computed where the benchmark has one baseline, else as published.
 -- norm(x, bound) = greatest(0, x - bound) / (1 - bound) * 100, clipped before any mean.
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_values as (
     select

@@ -1,5 +1,6 @@
 -- One row per evaluation of an imported board and benchmark: as benchmark_variances has it, but approximate. A board tells no
 -- tasks: as if every document were right or wrong at the benchmark's raw score, which is the most that documents can vary.
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values

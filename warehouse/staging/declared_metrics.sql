@@ -1,4 +1,5 @@
 -- One row per evaluation of a suite, task and declared metric, with the task's weight in the benchmark's raw score.
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluations as (
     select
@@ -8,8 +9,32 @@ evaluations as (
     from staging.evaluations
 ),
 
+suites as (
+    select * from staging.suites
+),
+
+weighted as (
+    select
+        suite,
+        suite_version,
+        benchmark,
+        task,
+        filter,
+        metrics,
+        independent_share,
+        case aggregate
+            when 'pooled' then n_samples / sum(n_samples) over (partition by suite, suite_version, benchmark)
+            else 1 / count(*) over (partition by suite, suite_version, benchmark)
+        end as task_weight
+    from suites
+),
+
 suite_metrics as (
-    select * from staging.suite_metrics
+    select
+        * exclude (metrics),
+        len(metrics) as n_metrics,
+        unnest(metrics) as metric
+    from weighted
 ),
 
 declared_metrics as (

@@ -1,6 +1,7 @@
 -- Where documents cannot be taken one by one: one row per evaluation with samples and task of several metrics (of the mean
 -- over them), and (task null) per benchmark whose tasks share questions, of its raw score. A document's influence is what it
 -- moves the score by; influences of one question are added before they are squared (Taylor linearisation, clusters).
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 declared_metrics as (
     select * from staging.declared_metrics

@@ -1,5 +1,6 @@
 -- One row per done evaluation and declared task: the mean of its declared metrics, and what is wrong with it (null: nothing).
 -- Evaluations of imported boards have no tasks.
+-- Kept: all rows of an evaluation follow from its own inputs.
 with
 imported_scores as (
     select evaluation_id from staging.imported_scores

@@ -1,0 +1,22 @@
+-- One row per complete evaluation: hashes that are equal where evaluations agree in the versions and shots of all tasks, and
+-- where they agree in their documents, too.
+-- Kept: all rows of an evaluation follow from its own inputs.
+with
+evaluation_tasks as (
+    select * from staging.evaluation_tasks
+),
+
+hashed as (
+    select
+        evaluation_id,
+        suite,
+        source,
+        finished_at,
+        bit_xor(hash(task, task_version, n_shot)) as versions,
+        bit_xor(hash(task, task_version, n_shot, doc_set_hash)) as documents,
+        bool_and(doc_set_hash is not null) as has_known_docs
+    from evaluation_tasks
+    group by evaluation_id, suite, source, finished_at
+)
+
+select * from hashed

@@ -1,0 +1,104 @@
+-- One row per done evaluation: a hash over all that decides what kept models make of it, the files that hold its scores and its
+-- samples, and its place in the order in which evaluations finished. What is written of a done evaluation is never written
+-- anew, so the names of its files stand for what is in them. A file that no evaluation gave its name may hold anybody's
+-- rows: then there are no hashes, and everybody's files are all files.
+with
+outcomes as (
+    select
+        evaluation_id,
+        finished_at,
+        outcomes::varchar as described
+    from staging.outcomes
+),
+
+evaluations as (
+    select
+        evaluation_id,
+        suite,
+        suite_version,
+        evaluations::varchar as described
+    from staging.evaluations
+),
+
+suites as (
+    select * exclude (suite_title, benchmark_title, declared_at) from staging.suites
+),
+
+imported_scores as (
+    select * from staging.imported_scores
+),
+
+declarations as (
+    select
+        suite,
+        suite_version,
+        sha256(string_agg(suites::varchar, ';' order by suites::varchar)) as declaration
+    from suites
+    group by suite, suite_version
+),
+
+published as (
+    select
+        evaluation_id,
+        sha256(string_agg(imported_scores::varchar, ';' order by imported_scores::varchar)) as scores
+    from imported_scores
+    group by evaluation_id
+),
+
+owners as (
+    select
+        files.*,
+        coalesce(whole.evaluation_id, part.evaluation_id) as evaluation_id
+    from lake.files as files
+    left join evaluations as whole on files.name = whole.evaluation_id
+    left join evaluations as part on regexp_replace(files.name, '-[^-]*$', '') = part.evaluation_id
+),
+
+strangers as (
+    select
+        coalesce(bool_or(evaluation_id is null), false) as are_there,
+        list(distinct file order by file) filter (where lake_table = 'task_scores') as score_files,
+        list(distinct file order by file) filter (where lake_table = 'samples') as sample_files
+    from owners
+),
+
+owned as (
+    select
+        evaluation_id,
+        string_agg(lake_table || '/' || name, ';' order by lake_table, name) as names,
+        list(distinct file order by file) filter (where lake_table = 'task_scores') as score_files,
+        list(distinct file order by file) filter (where lake_table = 'samples') as sample_files
+    from owners
+    group by evaluation_id
+),
+
+positions as (
+    select
+        evaluation_id,
+        row_number() over (order by finished_at nulls first, evaluation_id) as position
+    from outcomes
+),
+
+evaluation_inputs as (
+    select
+        outcomes.evaluation_id,
+        case
+            when not strangers.are_there then sha256(
+                evaluations.described || outcomes.described || coalesce(declarations.declaration, '')
+                || coalesce(published.scores, '') || coalesce(owned.names, '')
+            )
+        end as inputs,
+        if(strangers.are_there, strangers.score_files, owned.score_files) as score_files,
+        if(strangers.are_there, strangers.sample_files, owned.sample_files) as sample_files,
+        positions.position
+    from outcomes
+    inner join positions on outcomes.evaluation_id = positions.evaluation_id
+    inner join evaluations on outcomes.evaluation_id = evaluations.evaluation_id
+    cross join strangers
+    left join declarations
+        on evaluations.suite = declarations.suite and evaluations.suite_version = declarations.suite_version
+    left join published on outcomes.evaluation_id = published.evaluation_id
+    left join owned on outcomes.evaluation_id = owned.evaluation_id
+)
+
+select * from evaluation_inputs
