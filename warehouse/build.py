@@ -142,7 +142,7 @@ def _fill(
     con.execute("commit")
     stored = [table for table in tables if table is not SAMPLES]
     _run_checks(con, stored)
-    return {table.name: ddl.count_rows(con, table) for table in stored}
+    return ddl.count_rows(con, stored)
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:

@@ -59,9 +59,12 @@ def _create_wide_table(
         for benchmark, _ in benchmarks
     )
     sql = (
-        f"select leaderboard.*, {scores} from main.leaderboard as leaderboard"
-        " inner join main.benchmark_scores as scores on leaderboard.evaluation_id = scores.evaluation_id"
-        f" where leaderboard.suite = {literal(suite)} group by all"
+        "with scores as ("
+        f" select scores.evaluation_id, {scores} from main.benchmark_scores as scores"
+        f" where scores.suite = {literal(suite)} group by scores.evaluation_id"
+        ") select leaderboard.*, scores.* exclude (evaluation_id) from main.leaderboard as leaderboard"
+        " inner join scores on leaderboard.evaluation_id = scores.evaluation_id"
+        f" where leaderboard.suite = {literal(suite)}"
     )
     described = tuple(
         Column(columns[benchmark], pa.float64(), f"normalized score of {title}, 0..100, full precision")
