@@ -1,39 +1,53 @@
 -- One row per suite, era and ranked evaluation: the best and the worst place that noise does not exclude. A model is better than
 -- another where the interval of the difference of their averages lies above 0. The intervals hold for all differences of a
--- model at once (Bonferroni; Mogstad, Romano, Shaikh & Wilhelm 2024), which Monte Carlo ranks do not among near-ties.
+-- model at once (see competitors), which Monte Carlo ranks do not among near-ties.
 -- Answers to the same documents go together, which makes true differences more certain than this: the places are cautious.
+-- There are millions of pairs: those that rank_bounds decides are counted in bulk, only the others are compared one by one.
 with
-ranked_revisions as (
-    select * from staging.ranked_revisions
-),
-
-average_intervals as (
-    select * from staging.average_intervals
-),
-
 competitors as (
-    select
-        ranked_revisions.suite,
-        ranked_revisions.era,
-        ranked_revisions.evaluation_id,
-        count(*) as n_rows,
-        sum(count(*)) over eras as n_ranked,
-        any_value(average_intervals.average) as average,
-        any_value(average_intervals.average_floor) as average_floor,
-        any_value(average_intervals.floor_half) as floor_half,
-        any_value(average_intervals.top_half) as top_half,
-        main.normal_quantile(1 - 0.025 / greatest(1, count(*) over eras - 1)) / main.normal_quantile(0.975) as widening
-    from ranked_revisions
-    inner join average_intervals using (evaluation_id)
-    group by ranked_revisions.suite, ranked_revisions.era, ranked_revisions.evaluation_id
-    window eras as (partition by ranked_revisions.suite, ranked_revisions.era)
+    select * from staging.competitors
 ),
 
-numbered as (
+rank_bounds as (
+    select * from staging.rank_bounds
+),
+
+worse as (
     select
         *,
-        row_number() over (order by suite, era, evaluation_id) as number
+        row_number() over averages as place,
+        count(*) over averages as place_to,
+        sum(n_rows) over averages as n_rows_to
     from competitors
+    where average is not null and top_half is not null
+    window averages as (partition by band order by average)
+),
+
+better as (
+    select
+        *,
+        sum(n_rows) over (partition by band order by surely_above desc) as n_rows_from
+    from rank_bounds
+),
+
+zones as (
+    select
+        rank_bounds.number,
+        rank_bounds.band,
+        coalesce(sure.n_rows_to, 0) as n_sure,
+        coalesce(sure.place_to, 0) as place_sure,
+        coalesce(perhaps.place_to, 0) as place_perhaps
+    from rank_bounds
+    asof left join worse as sure on rank_bounds.band = sure.band and rank_bounds.surely_above > sure.average
+    asof left join worse as perhaps on rank_bounds.band = perhaps.band and rank_bounds.perhaps_above > perhaps.average
+),
+
+doubts as (
+    select
+        number,
+        band,
+        unnest(range(place_sure + 1, place_perhaps + 1)) as place
+    from zones
 ),
 
 differences as (
@@ -42,41 +56,59 @@ differences as (
         worse.number as worse,
         better.n_rows as n_better,
         worse.n_rows as n_worse
-    from numbered as better
-    inner join numbered as worse
-        on
-            better.suite = worse.suite
-            and better.era = worse.era
-            and better.average_floor - worse.average
-            > better.widening * sqrt(pow(better.floor_half, 2) + pow(worse.top_half, 2))
+    from doubts
+    inner join competitors as better on doubts.number = better.number
+    inner join worse on doubts.band = worse.band and doubts.place = worse.place
+    where
+        better.average_floor - worse.average
+        > better.widening * sqrt(pow(better.floor_half, 2) + pow(worse.top_half, 2))
 ),
 
-beaten_by as (
+found as (
     select
-        worse as number,
-        sum(n_better) as n_rows
-    from differences
-    group by worse
-),
-
-beats as (
+        number,
+        n_sure as n_worse,
+        0 as n_better
+    from zones
+    union all
+    select
+        worse.number,
+        0 as n_worse,
+        better.n_rows_from as n_better
+    from worse
+    asof inner join better on worse.band = better.band and worse.average < better.surely_above
+    union all
     select
         better as number,
-        sum(n_worse) as n_rows
+        n_worse,
+        0 as n_better
     from differences
-    group by better
+    union all
+    select
+        worse as number,
+        0 as n_worse,
+        n_better
+    from differences
+),
+
+counts as (
+    select
+        number,
+        sum(n_worse) as n_worse,
+        sum(n_better) as n_better
+    from found
+    group by number
 ),
 
 rank_intervals as (
     select
-        numbered.suite,
-        numbered.era,
-        numbered.evaluation_id,
-        (1 + coalesce(beaten_by.n_rows, 0))::bigint as rank_low,
-        (numbered.n_ranked - coalesce(beats.n_rows, 0))::bigint as rank_high
-    from numbered
-    left join beaten_by using (number)
-    left join beats using (number)
+        competitors.suite,
+        competitors.era,
+        competitors.evaluation_id,
+        (1 + coalesce(counts.n_better, 0))::bigint as rank_low,
+        (competitors.n_ranked - coalesce(counts.n_worse, 0))::bigint as rank_high
+    from competitors
+    left join counts on competitors.number = counts.number
 )
 
 select * from rank_intervals

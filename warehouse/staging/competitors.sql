@@ -1,0 +1,61 @@
+-- One row per suite, era and ranked evaluation: what its place in the ranking depends on. Several rows of a ranking can show one
+-- evaluation. `widening` makes an interval of one difference one that holds for all differences of a model at once (Bonferroni;
+-- Mogstad, Romano, Shaikh & Wilhelm 2024). `band` numbers competitors of an era with about equal upper halves (within 9%).
+with
+ranked as (
+    select
+        suite,
+        era,
+        evaluation_id,
+        count(*) as n_rows
+    from staging.ranked_revisions
+    group by suite, era, evaluation_id
+),
+
+average_intervals as (
+    select * from staging.average_intervals
+),
+
+measured as (
+    select
+        ranked.*,
+        average_intervals.average,
+        average_intervals.average_floor,
+        average_intervals.floor_half,
+        average_intervals.top_half,
+        row_number() over () as number,
+        dense_rank() over (
+            order by ranked.suite, ranked.era, round(8 * log2(greatest(average_intervals.top_half, 1e-9)))
+        ) as band
+    from ranked
+    inner join average_intervals on ranked.evaluation_id = average_intervals.evaluation_id
+),
+
+eras as (
+    select
+        suite,
+        era,
+        sum(n_rows) as n_ranked,
+        1 - 0.025 / greatest(1, count(*) - 1) as probability
+    from measured
+    group by suite, era
+),
+
+-- A step of its own: normal_quantile writes its argument down a dozen times.
+widened as (
+    select
+        *,
+        main.normal_quantile(probability) / main.normal_quantile(0.975) as widening
+    from eras
+),
+
+competitors as (
+    select
+        measured.*,
+        widened.n_ranked,
+        widened.widening
+    from measured
+    inner join widened on measured.suite = widened.suite and measured.era = widened.era
+)
+
+select * from competitors
