@@ -1,7 +1,7 @@
 -- One row per suite, era, model, revision, precision, chat template and benchmark: the score of each complete commit.
 with
 revision_scores as (
-    select * from main.revision_scores_as_of(null)
+    select * from staging.revision_scores
 ),
 
 benchmark_scores as (

@@ -3,8 +3,11 @@
 -- are chance). The two commits count as independent, which overstates the noise: they answered the same documents.
 -- The average's error takes the benchmarks as independent.
 with
+-- Only of models that have a commit before another: most have one.
 revision_scores as (
-    select * from main.revision_scores_as_of(null)
+    select *
+    from staging.revision_scores
+    qualify count(*) over (partition by suite, era, model_id, precision, chat_template) > 1
 ),
 
 benchmark_scores as (

@@ -1,0 +1,7 @@
+-- One row per suite, era, model, revision, precision and chat template: the complete evaluation that counts for the commit today.
+with
+revision_scores as (
+    select * from main.revision_scores_as_of(null)
+)
+
+select * from revision_scores
