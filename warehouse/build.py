@@ -136,8 +136,8 @@ def _fill(
         for macro in models.load_macros(models.SQL_FOLDER):
             _create_macro(con, macro)
     con.execute("begin")  # hundreds of comments, one write to the disk
+    ddl.match_schemas(con, made_anew)
     for table in made_anew:
-        ddl.match_schema(con, table)
         ddl.comment_on(con, table)
     con.execute("commit")
     stored = [table for table in tables if table is not SAMPLES]

@@ -105,11 +105,12 @@ def select_columns(table: Table | None, sql: str) -> str:
 
 
 def key_check(table: Table) -> str:
-    """A check that returns the keys that are not unique."""
-    key = ", ".join(quote(name) for name in table.key)
+    """A check that returns the keys that are not unique; keys are grouped only where two have the same hash."""
+    key, rows = ", ".join(quote(name) for name in table.key), f"main.{quote(table.name)}"
     return (
         f"-- Keys that {table.name} has more than once.\n"
-        f"select {key}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
+        f"select {key}, count(*) as n_rows from {rows}"
+        f" where (select count(distinct hash({key})) < count(*) from {rows}) group by all having count(*) > 1"
     )
 
 
@@ -146,14 +147,21 @@ def drop_others(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None
         con.execute(f"drop table main.{quote(name)}")
 
 
-def match_schema(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+def match_schemas(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
     """Raise ModelError when a table of main has other columns or types than its description."""
-    described = [(column.name, _TYPES[column.type]) for column in table.columns]
-    found = con.execute(
-        "select column_name, data_type from duckdb_columns()"
-        " where database_name = current_database() and schema_name = 'main' and table_name = ? order by column_index",
-        [table.name],
+    found: dict[str, list[tuple[str, str]]] = {}
+    columns = con.execute(
+        "select table_name, column_name, data_type from duckdb_columns()"
+        " where database_name = current_database() and schema_name = 'main' order by table_name, column_index"
     ).fetchall()
+    for name, column, kind in columns:
+        found.setdefault(name, []).append((column, kind))
+    for table in tables:
+        _match_schema(table, found.get(table.name, []))
+
+
+def _match_schema(table: Table, found: list[tuple[str, str]]) -> None:
+    described = [(column.name, _TYPES[column.type]) for column in table.columns]
     if found != described:
         difference = sorted({f"{name} {kind}" for name, kind in set(found) ^ set(described)})
         raise ModelError(f"main.{table.name} is not as described: {', '.join(difference) or 'order of columns'}.")
@@ -161,7 +169,8 @@ def match_schema(con: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 def comment_on(con: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Write the table's grain and its columns' descriptions into the database."""
-    kind = "view" if table is SAMPLES else "table"
-    con.execute(f"comment on {kind} main.{quote(table.name)} is {literal(table.grain)}")
-    for column in table.columns:
-        con.execute(f"comment on column main.{quote(table.name)}.{quote(column.name)} is {literal(column.description)}")
+    kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
+    columns = [
+        f"comment on column {name}.{quote(column.name)} is {literal(column.description)}" for column in table.columns
+    ]
+    con.execute(";\n".join([f"comment on {kind} {name} is {literal(table.grain)}", *columns]))
