@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -28,10 +29,11 @@ from nightboard.warehouse.builds import (
 from nightboard.warehouse.compact import compact, remove_replaced
 from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
-from nightboard.warehouse.kept import KEPT_INPUTS, Keeper, list_kept_files, open_build
+from nightboard.warehouse.kept import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
 from nightboard.warehouse.lake import LakeError, check_readable, read_listing
 from nightboard.warehouse.macro_ddl import create_macro
 from nightboard.warehouse.macros_schema import MACROS
+from nightboard.warehouse.run import run_in_order
 from nightboard.warehouse.schema import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, Table
 from nightboard.warehouse.wide import create_wide_tables
 
@@ -64,10 +66,14 @@ def build(
     started, build_id = time.monotonic(), name_build(now)
     with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
         try:
-            compact(lake, report)
-            files = list_files(lake)
-            with open_build(temporary, warehouse, is_full=is_full) as (con, is_copy):
+            with ThreadPoolExecutor(1) as pool:
+                opening = pool.submit(open_build, temporary, warehouse, is_full=is_full)
+                compact(lake, report)
+                files = list_files(lake)
+            con, is_copy = opening.result()
+            with con:
                 rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
+                close_build(con)
             path = publish_build(temporary, warehouse, build_id)
             remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
@@ -156,28 +162,36 @@ def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> No
 
 
 def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
-    """Run all SQL models in order; the tables of main that came out."""
-    made = []
+    """Run all SQL models; the tables of main that came out."""
     ordered = models.load_models(models.SQL_FOLDER)
-    keeper = Keeper(con, lake, ordered, is_copy, report)
-    for model in ordered:
-        if model.is_macro:
-            if not is_copy:
-                _create_macro(con, model)
-            continue
-        table = marts_schema.MODEL_TABLES.get(model.name) if model.schema == "main" else None
-        if model.schema == "main" and table is None:
-            raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
+    keeper = Keeper(lake, ordered, is_copy, report)
+    tables = {model.key: _find_table(model) for model in ordered if not model.is_macro}
+
+    def run(con: duckdb.DuckDBPyConnection, model: models.Model) -> None:
+        table = tables.get(model.key)
         try:
-            if model.is_kept:
-                keeper.make(model, table)
+            if model.is_macro:
+                if not is_copy:
+                    _create_macro(con, model)
+            elif model.is_kept:
+                keeper.make(con, model, table)
             else:
                 is_there = is_copy and table is not None
                 ddl.create_table(con, model.schema, model.name, model.sql, table, is_there=is_there)
         except duckdb.Error as error:
             raise models.ModelError(f"model {model.key}: {error}") from error
-        made += [table] if table else []
-    return made
+
+    run_in_order(con, ordered, run)
+    return [table for table in tables.values() if table]
+
+
+def _find_table(model: models.Model) -> Table | None:
+    """The description of a table that readers see."""
+    if model.schema != "main":
+        return None
+    if model.name not in marts_schema.MODEL_TABLES:
+        raise models.ModelError(f"model {model.key} has no description in marts_schema.py.")
+    return marts_schema.MODEL_TABLES[model.name]
 
 
 def _create_macro(con: duckdb.DuckDBPyConnection, model: models.Model) -> None:

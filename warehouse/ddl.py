@@ -24,7 +24,7 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
 }
 
-# What the oldest DuckDB that the project runs with can read; so the tools of analysts can be older than the builder.
+# What DuckDB 1.4 can read; so the tools of analysts can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
 
 _TYPES = {
@@ -36,6 +36,14 @@ _TYPES = {
     UTC_TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
     pa.list_(pa.string()): "VARCHAR[]",
 }
+
+
+def open_another(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Another connection to the build that a connection makes, for use by another thread."""
+    other = con.cursor()
+    other.execute("set TimeZone = 'UTC'")
+    other.execute("use build")
+    return other
 
 
 def type_name(column: Column) -> str:
@@ -104,14 +112,29 @@ def select_columns(table: Table | None, sql: str) -> str:
     return f"select {_columns(table, 'answer') if table else 'answer.*'} from ({sql}\n) as answer"
 
 
+def find_repeated_keys(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> set[str]:
+    """Names of the tables of main that may have a key more than once: two rows have the same hash of it."""
+    counts = [
+        f"select {literal(table.name)} as name, count(*) as n_rows, count(distinct hash({_key(table)})) as n_keys"
+        f" from main.{quote(table.name)}"
+        for table in tables
+    ]
+    return {
+        name
+        for (name,) in con.execute(f"select name from ({' union all '.join(counts)}) where n_keys < n_rows").fetchall()
+    }
+
+
 def key_check(table: Table) -> str:
-    """A check that returns the keys that are not unique; keys are grouped only where two have the same hash."""
-    key, rows = ", ".join(quote(name) for name in table.key), f"main.{quote(table.name)}"
+    """A check that returns the keys that are not unique."""
     return (
         f"-- Keys that {table.name} has more than once.\n"
-        f"select {key}, count(*) as n_rows from {rows}"
-        f" where (select count(distinct hash({key})) < count(*) from {rows}) group by all having count(*) > 1"
+        f"select {_key(table)}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
     )
+
+
+def _key(table: Table) -> str:
+    return ", ".join(quote(name) for name in table.key)
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 
 from nightboard.warehouse import models
-from nightboard.warehouse.ddl import key_check
+from nightboard.warehouse.ddl import find_repeated_keys, key_check, open_another
 from nightboard.warehouse.schema import Table
 
 SHOWN_ROWS = 5
@@ -21,9 +22,12 @@ SHOWN_ROWS = 5
 
 def find_offences(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
     """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
-    checks = models.load_checks(models.SQL_FOLDER)
-    checks |= {f"{table.name}_key_is_unique": key_check(table) for table in tables}
-    return [offence for name, sql in checks.items() if (offence := _judge(con, name, sql))]
+    tables, checks = list(tables), models.load_checks(models.SQL_FOLDER)
+    with ThreadPoolExecutor(1) as pool:
+        repeated = pool.submit(find_repeated_keys, open_another(con), tables)
+        offences = [_judge(con, name, sql) for name, sql in checks.items()]
+    keys = {f"{table.name}_key_is_unique": key_check(table) for table in tables if table.name in repeated.result()}
+    return [offence for offence in [*offences, *(_judge(con, *check) for check in keys.items())] if offence]
 
 
 def _judge(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import duckdb
 
@@ -30,22 +31,27 @@ BATCH_EVALUATIONS = 200
 KEPT_INPUTS = (SAMPLES, TASK_SCORES)
 
 
-@contextlib.contextmanager
-def open_build(path: Path, warehouse: Path, *, is_full: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+def open_build(path: Path, warehouse: Path, *, is_full: bool) -> tuple[duckdb.DuckDBPyConnection, bool]:
     """Open the new build `path`; says whether it begins as a copy of the current one, by the same recipe then.
 
     `is_full`: it does not.
     """
     copied = None if is_full else _open_copy(path, warehouse)
-    with copied or duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE) as con:
-        yield con, copied is not None
+    return copied or _open(path), copied is not None
+
+
+def close_build(con: duckdb.DuckDBPyConnection) -> None:
+    """Write a new build to the disk, to be read from now on. Raises duckdb.Error when the disk fails."""
+    con.execute("use memory")
+    con.execute("detach build")
+    con.close()
 
 
 def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
     """A copy of the current build, if there is one that this version has made."""
     with contextlib.suppress(duckdb.Error, NoBuildError, OSError):
         shutil.copyfile(current_build(warehouse), path)
-        con = duckdb.connect(str(path), config=ddl.OFFLINE | ddl.STORAGE)
+        con = _open(path)
         try:
             made_by = con.execute("select recipe, duckdb_version from main.build_info").fetchall()
         except duckdb.Error:
@@ -55,6 +61,14 @@ def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
         con.close()
     path.unlink(missing_ok=True)
     return None
+
+
+def _open(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a file that is nothing before it is whole: it needs no journal, and is written to the disk once."""
+    con = duckdb.connect(config=ddl.OFFLINE | ddl.STORAGE | {"checkpoint_threshold": "1TB"})
+    con.execute(f"attach {ddl.literal(str(path))} as build (recovery_mode no_wal_writes)")
+    con.execute("use build")
+    return con
 
 
 def list_kept_files(con: duckdb.DuckDBPyConnection, lake: Path, files: Mapping[str, tuple[str, ...]]) -> None:
@@ -69,6 +83,14 @@ def list_kept_files(con: duckdb.DuckDBPyConnection, lake: Path, files: Mapping[s
             con.execute("insert into lake.files select ?, unnest(?), unnest(?)", [table.name, *columns])
 
 
+# Nobody's rows of the build before went, and all that are missing come after them.
+_ONLY_NEW_ONES = """
+select
+    (select count(*) from kept.inputs) = (select count(*) from lake.carried)
+    and coalesce((select min(position) from lake.missing) > (select max(position) from lake.carried), true)
+"""
+
+
 @dataclass
 class Keeper:
     """Makes those of all models that are kept. Rows that no other model reads are made of new evaluations alone.
@@ -76,30 +98,32 @@ class Keeper:
     `is_copy`: the new build began as a copy of the one before.
     """
 
-    con: duckdb.DuckDBPyConnection
     lake: Path
     all_models: Sequence[models.Model]
     is_copy: bool
     report: Report | None = None
     _can_append: bool = False
     _in_fresh: set[str] = field(default_factory=set)
+    _beginning: Lock = field(default_factory=Lock)
+    _batches: Lock = field(default_factory=Lock)
 
-    def make(self, model: models.Model, table: Table | None) -> None:
+    def make(self, con: duckdb.DuckDBPyConnection, model: models.Model, table: Table | None) -> None:
         """Make the rows of evaluations that are not carried over, and store them with the others."""
-        if not self._in_fresh:
-            self._begin()
+        with self._beginning:
+            if not self._in_fresh:
+                self._begin(con)
         sql = model.replace_references(lambda key: _fresh(key) if key in self._in_fresh else key)
         if model.reads_samples:
-            self._make_by_batches(model, sql)
+            with self._batches:
+                self._make_by_batches(con, model, sql)
         else:
-            self.con.execute(f"create table {_fresh(model.key)} as {sql}")
+            con.execute(f"create table {_fresh(model.key)} as {sql}")
         self._in_fresh.add(model.key)
         if model.schema == "main" or any(model.key in each.references for each in self.all_models if not each.is_kept):
-            self._store(model, table)
+            self._store(con, model, table)
 
-    def _begin(self) -> None:
-        """Find out whose rows are carried over."""
-        con = self.con
+    def _begin(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Find out whose rows are carried over, and show kept models what they read of the others."""
         con.execute("attach ':memory:' as fresh")
         con.execute("create schema if not exists kept")
         con.execute("create table if not exists kept.inputs (evaluation_id varchar, inputs varchar)")
@@ -107,80 +131,79 @@ class Keeper:
             f"create table lake.carried as select now.* from {models.INPUTS} as now"
             " inner join kept.inputs as before using (evaluation_id, inputs)"
         )
-        con.execute(f"create table lake.missing as from {models.INPUTS} anti join lake.carried using (evaluation_id)")
-        self._can_append = self.is_copy and con.execute(
-            "select (select count(*) from kept.inputs) = (select count(*) from lake.carried)"
-            " and coalesce("
-            "     (select min(position) from lake.missing) > (select max(position) from lake.carried), true"
-            " )"
-        ).fetchone() == (True,)
+        score_files, sample_files = _choose_files("score_files", TASK_SCORES), _choose_files("sample_files", SAMPLES)
+        con.execute(
+            f"create table lake.missing as select evaluation_id, position, {score_files}, {sample_files}"
+            f" from {models.INPUTS} anti join lake.carried using (evaluation_id)"
+        )
+        self._can_append = self.is_copy and con.execute(_ONLY_NEW_ONES).fetchone() == (True,)
         con.execute(f"create or replace table kept.inputs as select evaluation_id, inputs from {models.INPUTS}")
-        files = con.execute("select distinct unnest(score_files) from lake.missing order by all").fetchall()
-        self._show_rows(TASK_SCORES, "lake.missing", [file for (file,) in files])
+        found = con.execute("select distinct unnest(score_files) as file from lake.missing order by file").fetchall()
+        self._show_rows(con, TASK_SCORES, "lake.missing", [file for (file,) in found])
         for model in self.all_models:
             if model.key == models.INPUTS:
-                self._show_inputs(model.references)
+                self._show_inputs(con, model.references)
 
-    def _show_inputs(self, keys: Iterable[str]) -> None:
+    def _show_inputs(self, con: duckdb.DuckDBPyConnection, keys: Iterable[str]) -> None:
         """Let fresh.<key> show what the tables that all kept models may read have for these evaluations."""
         for key in sorted(keys):
             if key.startswith("staging."):
-                columns = [column for column, *_ in self.con.execute(f"from {key} limit 0").description or []]
+                columns = [column for column, *_ in con.execute(f"from {key} limit 0").description or []]
                 is_chosen = "evaluation_id" in columns
                 chosen = "where evaluation_id in (select evaluation_id from lake.missing)" if is_chosen else ""
-                self.con.execute(f"create view {_fresh(key)} as select * from {key} {chosen}")
+                con.execute(f"create view {_fresh(key)} as select * from {key} {chosen}")
                 self._in_fresh.add(key)
 
-    @property
-    def _file(self) -> str:
-        """DuckDB's name of the new file."""
-        return str(self.con.execute("select current_database()").fetchall()[0][0])
-
-    def _make_by_batches(self, model: models.Model, sql: str) -> None:
+    def _make_by_batches(self, con: duckdb.DuckDBPyConnection, model: models.Model, sql: str) -> None:
         """Work on the samples of a few evaluations at a time, so that memory is bounded; neighbours together."""
-        missing = self.con.execute(
+        missing = con.execute(
             "select evaluation_id, sample_files from lake.missing where sample_files is not null"
             " order by sample_files, evaluation_id"
         ).fetchall()
-        self._set_batch([])
-        self.con.execute(f"create table {_fresh(model.key)} as {sql}")
+        self._set_batch(con, [])
+        con.execute(f"create table {_fresh(model.key)} as {sql}")
         for start in range(0, len(missing), BATCH_EVALUATIONS):
             batch = missing[start : start + BATCH_EVALUATIONS]
-            self._set_batch(batch)
-            self.con.execute(f"insert into {_fresh(model.key)} by name {sql}")
+            self._set_batch(con, batch)
+            con.execute(f"insert into {_fresh(model.key)} by name {sql}")
             if self.report:
                 self.report(f"compute {model.name}", start + len(batch), len(missing))
 
-    def _set_batch(self, batch: list[tuple[str, list[str]]]) -> None:
+    def _set_batch(self, con: duckdb.DuckDBPyConnection, batch: list[tuple[str, list[str]]]) -> None:
         """Let lake.samples show these evaluations, all of whose samples are in these files."""
-        self.con.execute("create or replace table lake.batch (evaluation_id varchar)")
+        con.execute("create or replace table lake.batch (evaluation_id varchar)")
         if batch:
-            self.con.execute("insert into lake.batch select unnest(?)", [[evaluation_id for evaluation_id, _ in batch]])
-        self._show_rows(SAMPLES, "lake.batch", sorted({file for _, files in batch for file in files}))
+            con.execute("insert into lake.batch select unnest(?)", [[evaluation_id for evaluation_id, _ in batch]])
+        self._show_rows(con, SAMPLES, "lake.batch", sorted({file for _, files in batch for file in files}))
 
-    def _show_rows(self, table: Table, chosen: str, files: Iterable[str]) -> None:
+    def _show_rows(self, con: duckdb.DuckDBPyConnection, table: Table, chosen: str, files: Iterable[str]) -> None:
         """Let lake.<table> show the rows of evaluations, all of which are in these files."""
-        self.con.execute(
+        con.execute(
             f"create or replace view lake.{table.name} as select * from ({ddl.select_files(table, self.lake, files)})"
             f" where evaluation_id in (select evaluation_id from {chosen})"
         )
 
-    def _store(self, model: models.Model, table: Table | None) -> None:
+    def _store(self, con: duckdb.DuckDBPyConnection, model: models.Model, table: Table | None) -> None:
         """Bring the rows of all evaluations together in the new file, new ones last."""
         target = f"{'main' if table else 'kept'}.{ddl.quote(model.name)}"
         if self._can_append:
-            self.con.execute(f"insert into {target} by name {_order(f'select * from {_fresh(model.key)}', table)}")
+            con.execute(f"insert into {target} by name {_order(f'select * from {_fresh(model.key)}', table)}")
         elif self.is_copy:
             carried = f"select * from {target} semi join lake.carried using (evaluation_id)"
             both = f"select * from {_fresh(model.key)} union all by name {carried}"
-            self.con.execute(f"create table fresh.stored as {_order(both, table)}")
-            self.con.execute(f"delete from {target}")
-            self.con.execute(f"insert into {target} by name from fresh.stored")
-            self.con.execute("drop table fresh.stored")
+            con.execute(f"create table {_fresh(target)} as {_order(both, table)}")
+            con.execute(f"delete from {target}")
+            con.execute(f"insert into {target} by name from {_fresh(target)}")
         else:
-            self.con.execute(f"create table {target} as {_order(f'select * from {_fresh(model.key)}', table)}")
+            con.execute(f"create table {target} as {_order(f'select * from {_fresh(model.key)}', table)}")
         if table is None:
-            self.con.execute(f"create view {model.key} as select * from {ddl.quote(self._file)}.{target}")
+            con.execute(f"create view {model.key} as select * from build.{target}")
+
+
+def _choose_files(column: str, table: Table) -> str:
+    """Files of a table with rows of an evaluation; all there are where nobody knows whose rows a file has."""
+    every = f"(select list(distinct file) from lake.files where lake_table = {ddl.literal(table.name)})"
+    return f"list_sort(list_distinct(if(inputs is null, {every}, {column}))) as {column}"
 
 
 def _order(rows: str, table: Table | None) -> str:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -49,22 +50,22 @@ class Model:
     def is_macro(self) -> bool:
         return self.folder in _MACRO_FOLDERS
 
-    @property
+    @cached_property
     def code(self) -> str:
         """The SQL without its comments."""
         return re.sub(r"--.*", "", self.sql).strip()
 
-    @property
+    @cached_property
     def is_kept(self) -> bool:
         """Whether its rows are carried over from build to build (see kept.py)."""
         return re.search(r"^-- Kept:", self.sql, re.MULTILINE) is not None
 
-    @property
+    @cached_property
     def reads_samples(self) -> bool:
         """Whether it works on samples, which are too many for all evaluations at once."""
         return "lake.samples" in self.code
 
-    @property
+    @cached_property
     def references(self) -> set[str]:
         """Names of the models it reads or calls."""
         found = {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}

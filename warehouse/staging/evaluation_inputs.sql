@@ -1,7 +1,7 @@
 -- One row per done evaluation: a hash over all that decides what kept models make of it, the files that hold its scores and its
 -- samples, and its place in the order in which evaluations finished. What is written of a done evaluation is never written
 -- anew, so the names of its files stand for what is in them. A file that no evaluation gave its name may hold anybody's
--- rows: then there are no hashes, and everybody's files are all files.
+-- rows: then there are no hashes, and nobody's files are known.
 with
 outcomes as (
     select
@@ -55,19 +55,15 @@ owners as (
 ),
 
 strangers as (
-    select
-        coalesce(bool_or(evaluation_id is null), false) as are_there,
-        list(distinct file order by file) filter (where lake_table = 'task_scores') as score_files,
-        list(distinct file order by file) filter (where lake_table = 'samples') as sample_files
-    from owners
+    select coalesce(bool_or(evaluation_id is null), false) as are_there from owners
 ),
 
 owned as (
     select
         evaluation_id,
-        string_agg(lake_table || '/' || name, ';' order by lake_table, name) as names,
-        list(distinct file order by file) filter (where lake_table = 'task_scores') as score_files,
-        list(distinct file order by file) filter (where lake_table = 'samples') as sample_files
+        count(*) || ' ' || bit_xor(hash(lake_table, name)) as names,
+        list(file) filter (where lake_table = 'task_scores') as score_files,
+        list(file) filter (where lake_table = 'samples') as sample_files
     from owners
     group by evaluation_id
 ),
@@ -88,8 +84,8 @@ evaluation_inputs as (
                 || coalesce(published.scores, '') || coalesce(owned.names, '')
             )
         end as inputs,
-        if(strangers.are_there, strangers.score_files, owned.score_files) as score_files,
-        if(strangers.are_there, strangers.sample_files, owned.sample_files) as sample_files,
+        case when not strangers.are_there then owned.score_files end as score_files,
+        case when not strangers.are_there then owned.sample_files end as sample_files,
         positions.position
     from outcomes
     inner join positions on outcomes.evaluation_id = positions.evaluation_id
