@@ -161,3 +161,13 @@ def test_macros_work_where_the_file_is_attached_and_used_under_another_name(make
         con.execute(f"attach '{warehouse / 'current.duckdb'}' as board (read_only)")
         con.execute("use board")
         assert len(con.execute("from tasks_of('small')").fetchall()) == 2
+
+
+def test_older_versions_of_duckdb_know_what_macros_are_written_with(built: Path) -> None:
+    """DuckDB 1.4, which may read a build, has no function `if`: it was a keyword."""
+    with duckdb.connect(str((built / "current.duckdb").resolve()), read_only=True) as con:
+        written = con.execute(
+            "select function_name, macro_definition from duckdb_functions() where not internal and schema_name = 'main'"
+        ).fetchall()
+    assert written
+    assert [name for name, sql in written if '"if"(' in sql or " if(" in sql] == []

@@ -6,8 +6,8 @@ answers as (
     select
         answers.*,
         suites.benchmark_position as position,
-        if(suites.normalize = 'task', suites.task_lower_bound, suites.benchmark_lower_bound) as bound,
-        if(suites.aggregate = 'pooled', suites.n_samples, 1) / len(suites.metrics) as share,
+        case suites.normalize when 'task' then suites.task_lower_bound else suites.benchmark_lower_bound end as bound,
+        case suites.aggregate when 'pooled' then suites.n_samples else 1 end / len(suites.metrics) as share,
         count(*) over metrics as n_documents,
         sum(answers.weight) over metrics as parts,
         row_number() over (metrics order by answers.doc_id) as place
@@ -21,7 +21,7 @@ weighted as (
     select
         *,
         100 * share / (1 - bound) * weight / parts
-        / sum(if(place = 1, share, 0)) over (partition by suite, benchmark) as points
+        / sum(case when place = 1 then share else 0 end) over (partition by suite, benchmark) as points
     from answers
 ),
 
