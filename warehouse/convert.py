@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from threading import Event, Thread
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
@@ -22,8 +23,9 @@ import simdjson
 from nightboard.warehouse.schema import SAMPLES
 
 _BATCH_ROWS = 50_000
-# Small: the kernel reads on while a piece is parsed.
-_READ_BYTES = 1 << 17
+_READ_BYTES = 1 << 20
+# What the kernel fetches at once while lines are parsed; smaller files are not worth a thread.
+_FETCH_BYTES, _FETCH_FROM_BYTES = 1 << 28, 1 << 23
 _OBJECTS = (simdjson.Object, dict)
 _REQUIRED = ("doc_id", "filter", "metrics", "filtered_resps")
 
@@ -32,16 +34,8 @@ class ConvertError(Exception):
     """A samples file cannot be read; the message names the file and the line."""
 
 
-class _Sample(NamedTuple):
-    """What is read of a line. `question`: what the document asks, if a field is named for it."""
-
-    doc_id: int
-    doc_hash: str | None
-    question: str | None
-    filter: str
-    scores: Mapping[str, object]
-    target: str | None
-    response: str | None
+_Row = tuple[int, str | None, str | None, str, str, float | None, float, str | None, str | None]
+"""doc_id, doc_hash, question_hash, filter, metric, value, weight, target and response of a row."""
 
 
 def convert_samples(
@@ -61,7 +55,7 @@ def convert_samples(
     with pq.ParquetWriter(out, SAMPLES.arrow, compression="zstd") as writer:
         for task in sorted(files):
             same = {"evaluation_id": evaluation_id, "benchmark": benchmark, "task": task}
-            for batch in _make_batches(_read_samples(files[task], question_field), same):
+            for batch in _make_batches(_read_rows(files[task], question_field), same):
                 writer.write_table(batch)
                 n_rows += batch.num_rows
     return n_rows
@@ -70,58 +64,35 @@ def convert_samples(
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-@dataclass
-class _Rows:
-    """Columns of the rows to be written, but for those that are the same in all."""
-
-    doc_id: list[int] = field(default_factory=list)
-    doc_hash: list[str | None] = field(default_factory=list)
-    question_hash: list[str | None] = field(default_factory=list)
-    filter: list[str] = field(default_factory=list)
-    metric: list[str] = field(default_factory=list)
-    value: list[float | None] = field(default_factory=list)
-    weight: list[float] = field(default_factory=list)
-    target: list[str | None] = field(default_factory=list)
-    response: list[str | None] = field(default_factory=list)
-
-    def add(self, sample: _Sample) -> None:
-        question_hash = None if sample.question is None else hashlib.sha256(sample.question.encode()).hexdigest()
-        for metric, score in sample.scores.items():
-            value, weight = _to_value(score)
-            self.doc_id.append(sample.doc_id)
-            self.doc_hash.append(sample.doc_hash)
-            self.question_hash.append(question_hash)
-            self.filter.append(sample.filter)
-            self.metric.append(metric)
-            self.value.append(value)
-            self.weight.append(weight)
-            self.target.append(sample.target)
-            self.response.append(sample.response)
-
-    def to_table(self, same: Mapping[str, str | None]) -> pa.Table:
-        columns = {name: pa.repeat(pa.scalar(text, pa.string()), len(self.doc_id)) for name, text in same.items()}
-        columns |= {name: pa.array(values, SAMPLES.arrow.field(name).type) for name, values in vars(self).items()}
-        return pa.table([columns[name] for name in SAMPLES.arrow.names], schema=SAMPLES.arrow)
+def _make_batches(rows: Iterable[list[_Row]], same: Mapping[str, str | None]) -> Iterator[pa.Table]:
+    batch: list[_Row] = []
+    for of_line in rows:
+        batch += of_line
+        if len(batch) >= _BATCH_ROWS:
+            yield _to_table(batch, same)
+            batch = []
+    if batch:
+        yield _to_table(batch, same)
 
 
-def _make_batches(samples: Iterable[_Sample], same: Mapping[str, str | None]) -> Iterator[pa.Table]:
-    rows = _Rows()
-    for sample in samples:
-        rows.add(sample)
-        if len(rows.doc_id) >= _BATCH_ROWS:
-            yield rows.to_table(same)
-            rows = _Rows()
-    if rows.doc_id:
-        yield rows.to_table(same)
+def _to_table(rows: list[_Row], same: Mapping[str, str | None]) -> pa.Table:
+    """The rows with the columns that are the same in all."""
+    columns = {name: pa.repeat(pa.scalar(text, pa.string()), len(rows)) for name, text in same.items()}
+    others = [each for each in SAMPLES.arrow if each.name not in same]
+    columns |= {
+        each.name: pa.array(values, each.type) for each, values in zip(others, zip(*rows, strict=True), strict=True)
+    }
+    return pa.table([columns[name] for name in SAMPLES.arrow.names], schema=SAMPLES.arrow)
 
 
 def _to_value(score: object) -> tuple[float | None, float]:
     """A score as a number, and how many truths it is the mean of."""
+    if isinstance(score, float):
+        return score, 1.0
     if isinstance(score, list) and all(isinstance(part, bool) for part in score):
         return (sum(score) / len(score) if score else None), float(len(score))
-    if isinstance(score, bool | int | float):
-        with contextlib.suppress(OverflowError):
-            return float(score), 1.0
+    with contextlib.suppress(OverflowError):
+        return float(score) if isinstance(score, int) else None, 1.0
     return None, 1.0
 
 
@@ -136,11 +107,11 @@ def _to_response(filtered: list[Any]) -> str | None:
 
 
 def _to_numbers(requests: list[Any]) -> list[float | None]:
-    with contextlib.suppress(TypeError, ValueError, LookupError):  # five times faster than one by one
+    try:  # five times faster than one by one
         numbers: list[float | None] = orjson.loads(f"[{','.join([request[0] for request in requests])}]")
-        if len(numbers) == len(requests):
-            return numbers
-    return [_to_number(request) for request in requests]
+    except (TypeError, ValueError, LookupError):
+        numbers = []
+    return numbers if len(numbers) == len(requests) else [_to_number(request) for request in requests]
 
 
 def _to_number(request: Any) -> float | None:
@@ -160,16 +131,17 @@ def _to_text(value: object) -> str | None:
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def _read_samples(path: Path, question_field: str | None) -> Iterator[_Sample]:
+def _read_rows(path: Path, question_field: str | None) -> Iterator[list[_Row]]:
+    """The rows of each line."""
     parser = simdjson.Parser()
     for number, line in enumerate(_read_lines(path), start=1):
         try:
-            yield _pick(parser.parse(line), question_field)
+            yield _make_rows(parser.parse(line), question_field)
         except (ValueError, RuntimeError):
             # What only Python's own parser reads, such as NaN, or what is wrong, in its words.
             if text := bytes(line).strip():
                 try:
-                    yield _pick(_parse_slowly(text), question_field)
+                    yield _make_rows(_parse_slowly(text), question_field)
                 except ValueError as error:
                     message = f"{path}: line {number}: {error}. The file is damaged; run the evaluation again."
                     raise ConvertError(message) from error
@@ -184,8 +156,8 @@ def _parse_slowly(line: bytes) -> Any:
     return value
 
 
-def _pick(line: Any, question_field: str | None) -> _Sample:
-    """The sample of a parsed line. Raises ValueError for what is none."""
+def _make_rows(line: Any, question_field: str | None) -> list[_Row]:
+    """One row a metric of a parsed line. Raises ValueError for what is no sample."""
     if not isinstance(line, _OBJECTS):
         raise ValueError("not a JSON object")
     get = line.get
@@ -195,16 +167,19 @@ def _pick(line: Any, question_field: str | None) -> _Sample:
         raise ValueError(_explain({name: _unbox(get(name)) for name in _REQUIRED}))
     if not -(2**63) <= doc_id < 2**63:
         raise ValueError(f"doc_id is no number of 64 bits (got {doc_id})")
-    document = get("doc") if question_field else None
-    return _Sample(
-        doc_id=doc_id,
-        doc_hash=_to_text(get("doc_hash")),
-        question=_to_text(document.get(question_field or "")) if isinstance(document, _OBJECTS) else None,
-        filter=chosen,
-        scores={name: _unbox(get(name)) for name in metrics},
-        target=_to_text(get("target")),
-        response=_to_response(filtered),
-    )
+    doc_hash, question_hash = _to_text(get("doc_hash")), _hash_question(get("doc"), question_field)
+    target, response = _to_text(get("target")), _to_response(filtered)
+    return [
+        (doc_id, doc_hash, question_hash, chosen, metric, *_to_value(_unbox(get(metric))), target, response)
+        for metric in metrics
+    ]
+
+
+def _hash_question(document: Any, field: str | None) -> str | None:
+    if field is None or not isinstance(document, _OBJECTS):
+        return None
+    question = _to_text(document.get(field))
+    return None if question is None else hashlib.sha256(question.encode()).hexdigest()
 
 
 def _unbox(value: Any) -> Any:
@@ -223,14 +198,14 @@ def _explain(found: Mapping[str, object]) -> str:
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and {*map(type, value)} <= {str}
 
 
 def _read_lines(path: Path) -> Iterator[memoryview]:
     """The lines of a file without their ends. What is yielded holds only until the next line is asked for."""
     buffer, n_held = bytearray(_READ_BYTES), 0
     try:
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file, _fetching(file):
             while n_read := file.readinto(memoryview(buffer)[n_held:]):
                 start, seen, end = 0, n_held, n_held + n_read
                 while (stop := buffer.find(b"\n", max(start, seen), end)) >= 0:
@@ -246,3 +221,26 @@ def _read_lines(path: Path) -> Iterator[memoryview]:
         raise ConvertError(f"{path}: cannot be read ({error.strerror}).") from error
     if n_held:
         yield memoryview(buffer)[:n_held]
+
+
+@contextlib.contextmanager
+def _fetching(file: IO[bytes]) -> Iterator[None]:
+    """Have the kernel fetch a file from the disk, which would rest while its lines are parsed."""
+    is_done = Event()
+    thread = Thread(target=_fetch, args=(file.fileno(), is_done), daemon=True)
+    if os.fstat(file.fileno()).st_size >= _FETCH_FROM_BYTES:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        if thread.is_alive():
+            thread.join()
+
+
+def _fetch(source: int, is_done: Event) -> None:
+    """To nowhere: what counts is that the kernel has it then."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        offset = 0
+        while not is_done.is_set() and (n_sent := os.sendfile(nowhere.fileno(), source, offset, _FETCH_BYTES)):
+            offset += n_sent

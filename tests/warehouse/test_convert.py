@@ -180,6 +180,7 @@ def test_lines_are_whole_however_the_file_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int, end: str
 ) -> None:
     monkeypatch.setattr("nightboard.warehouse.convert._READ_BYTES", n_bytes)
+    monkeypatch.setattr("nightboard.warehouse.convert._FETCH_FROM_BYTES", 20_000 * (n_bytes % 2))
     texts = ["x" * length for length in (0, 1, 500, 5, 3000, 90, 12_000, 2)]
     rows = convert(tmp_path, end.join(line(doc_id=i, target=text).strip() for i, text in enumerate(texts)))
     assert [(row["doc_id"], row["target"]) for row in rows] == [*enumerate(texts)]
