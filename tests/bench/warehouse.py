@@ -30,7 +30,7 @@ from nightboard.warehouse.convert import convert_samples
 from nightboard.warehouse.schema import COMMITS, EVALUATIONS, LAKE_TABLES, OUTCOMES, SAMPLES, SUITES, TASK_SCORES
 
 N_EVALUATIONS = int(os.environ.get("NIGHTBOARD_BENCH_EVALUATIONS", "400"))
-N_LINES = int(os.environ.get("NIGHTBOARD_BENCH_LINES", "6000"))
+N_LINES = int(os.environ.get("NIGHTBOARD_BENCH_LINES", "12032"))
 N_NIGHT = 50
 EVALUATIONS_PER_FILE = 180
 START = datetime(2026, 1, 1, tzinfo=UTC)

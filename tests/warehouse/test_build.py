@@ -207,6 +207,20 @@ def test_a_spoiled_lake_is_told_with_every_check_what_it_means_and_its_first_row
     assert current_build(store / "warehouse") == good.path
 
 
+def test_rows_with_the_same_key_fail_the_build(store: Path, sql: Path) -> None:
+    for name in ("history", "suites"):
+        model = sql / "marts" / f"{name}.sql"
+        model.write_text(f"select * from ({model.read_text()}) union all select * from ({model.read_text()})")
+    with pytest.raises(BuildError) as caught:
+        build(store / "lake", store / "warehouse", START)
+    lines = str(caught.value).splitlines()
+    assert [line for line in lines if line.startswith("check ")] == [
+        "check suites_key_is_unique failed for 3 rows. Keys that suites has more than once.",
+        "check history_key_is_unique failed for 2 rows. Keys that history has more than once.",
+    ]
+    assert all(line.endswith("n_rows=2") for line in lines if line.startswith("  "))
+
+
 def test_a_broken_model_or_file_leaves_the_last_good_build(store: Path, sql: Path) -> None:
     good = build(store / "lake", store / "warehouse", START)
     broken = store / "lake" / "commits" / "broken.parquet"
