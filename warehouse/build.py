@@ -71,9 +71,18 @@ def build(
                 compact(lake, report)
                 files = list_files(lake)
             con, is_copy = opening.result()
-            with con:
+            try:
                 rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
-                close_build(con)
+            except (duckdb.Error, models.ModelError) as error:
+                if not is_copy or _find_damage(lake, error):
+                    raise
+                # The build that it began with may be damaged.
+                con.close()
+                temporary.unlink()
+                con, _ = open_build(temporary, warehouse, is_full=True)
+                rows = _fill(con, lake.resolve(), files, False, build_id, now, report)
+            finally:
+                con.close()
             path = publish_build(temporary, warehouse, build_id)
             remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
@@ -129,7 +138,6 @@ def _fill(
     report: Report | None,
 ) -> dict[str, int]:
     """Make everything that a build holds in its new file, which may begin as a copy; rows by table of main."""
-    con.execute("set TimeZone = 'UTC'")
     _attach_lake(con, lake, files)
     tables = _run_models(con, lake, is_copy, report)
     tables += _record_build(con, lake, files, is_copy, build_id, now)
@@ -148,7 +156,9 @@ def _fill(
     con.execute("commit")
     stored = [table for table in tables if table is not SAMPLES]
     _run_checks(con, stored)
-    return ddl.count_rows(con, stored)
+    rows = ddl.count_rows(con, stored)
+    close_build(con)
+    return rows
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:

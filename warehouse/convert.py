@@ -86,13 +86,13 @@ def _to_table(rows: list[_Row], same: Mapping[str, str | None]) -> pa.Table:
 
 
 def _to_value(score: object) -> tuple[float | None, float]:
-    """A score as a number, and how many truths it is the mean of."""
+    """A score (numbers may be written as texts) as a number, and how many truths it is the mean of."""
     if isinstance(score, float):
         return score, 1.0
     if isinstance(score, list) and all(isinstance(part, bool) for part in score):
         return (sum(score) / len(score) if score else None), float(len(score))
-    with contextlib.suppress(OverflowError):
-        return float(score) if isinstance(score, int) else None, 1.0
+    with contextlib.suppress(OverflowError, ValueError):
+        return float(score) if isinstance(score, int | str) else None, 1.0
     return None, 1.0
 
 
@@ -111,7 +111,9 @@ def _to_numbers(requests: list[Any]) -> list[float | None]:
         numbers: list[float | None] = orjson.loads(f"[{','.join([request[0] for request in requests])}]")
     except (TypeError, ValueError, LookupError):
         numbers = []
-    return numbers if len(numbers) == len(requests) else [_to_number(request) for request in requests]
+    if len(numbers) == len(requests) and {*map(type, numbers)} == {float}:
+        return numbers
+    return [_to_number(request) for request in requests]
 
 
 def _to_number(request: Any) -> float | None:
@@ -171,7 +173,7 @@ def _make_rows(line: Any, question_field: str | None) -> list[_Row]:
     target, response = _to_text(get("target")), _to_response(filtered)
     return [
         (doc_id, doc_hash, question_hash, chosen, metric, *_to_value(_unbox(get(metric))), target, response)
-        for metric in metrics
+        for metric in dict.fromkeys(metrics)
     ]
 
 

@@ -23,8 +23,8 @@ SHOWN_ROWS = 5
 def find_offences(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
     """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
     tables, checks = list(tables), models.load_checks(models.SQL_FOLDER)
-    with ThreadPoolExecutor(1) as pool:
-        repeated = pool.submit(find_repeated_keys, open_another(con), tables)
+    with open_another(con) as other, ThreadPoolExecutor(1) as pool:
+        repeated = pool.submit(find_repeated_keys, other, tables)
         offences = [_judge(con, name, sql) for name, sql in checks.items()]
     keys = {f"{table.name}_key_is_unique": key_check(table) for table in tables if table.name in repeated.result()}
     return [offence for offence in [*offences, *(_judge(con, *check) for check in keys.items())] if offence]

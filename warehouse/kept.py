@@ -44,7 +44,6 @@ def close_build(con: duckdb.DuckDBPyConnection) -> None:
     """Write a new build to the disk, to be read from now on. Raises duckdb.Error when the disk fails."""
     con.execute("use memory")
     con.execute("detach build")
-    con.close()
 
 
 def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
@@ -65,19 +64,25 @@ def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a file that is nothing before it is whole: it needs no journal, and is written to the disk once."""
-    con = duckdb.connect(config=ddl.OFFLINE | ddl.STORAGE | {"checkpoint_threshold": "1TB"})
+    one_write = {"checkpoint_threshold": "1TB", "temp_directory": f"{path}.tmp"}
+    con = duckdb.connect(config=ddl.OFFLINE | ddl.STORAGE | one_write)
     con.execute(f"attach {ddl.literal(str(path))} as build (recovery_mode no_wal_writes)")
     con.execute("use build")
+    con.execute("set TimeZone = 'UTC'")
     return con
 
 
 def list_kept_files(con: duckdb.DuckDBPyConnection, lake: Path, files: Mapping[str, tuple[str, ...]]) -> None:
-    """Make lake.files: names under which samples and scores were written, and the file that has them now."""
+    """Make lake.files: names under which samples and scores were written, and the file that has them now.
+
+    A file that none of them leads to, as after somebody has written it anew, is there under its own, as a stranger's.
+    """
     con.execute("create table lake.files (lake_table varchar, name varchar, file varchar)")
     for table in KEPT_INPUTS:
         read = set(files[table.name])
         named = {name: f"{table.name}/{file}" for name, file in read_holders(lake, table.name).items()}
         found = [(name, file) for name, file in named.items() if file in read]
+        found += [(file, file) for file in sorted(read.difference(named.values()))]
         if found:
             columns = [*map(list, zip(*found, strict=True))]
             con.execute("insert into lake.files select ?, unnest(?), unnest(?)", [table.name, *columns])
@@ -104,14 +109,21 @@ class Keeper:
     report: Report | None = None
     _can_append: bool = False
     _in_fresh: set[str] = field(default_factory=set)
+    _error: duckdb.Error | None = None
     _beginning: Lock = field(default_factory=Lock)
     _batches: Lock = field(default_factory=Lock)
 
     def make(self, con: duckdb.DuckDBPyConnection, model: models.Model, table: Table | None) -> None:
         """Make the rows of evaluations that are not carried over, and store them with the others."""
         with self._beginning:
+            if self._error:  # of another model, which comes to light with whichever is asked first
+                raise self._error
             if not self._in_fresh:
-                self._begin(con)
+                try:
+                    self._begin(con)
+                except duckdb.Error as error:
+                    self._error = error
+                    raise
         sql = model.replace_references(lambda key: _fresh(key) if key in self._in_fresh else key)
         if model.reads_samples:
             with self._batches:

@@ -27,7 +27,7 @@ def create_macro(con: duckdb.DuckDBPyConnection, model: Model, described: Macro)
     columns = ", ".join(f"answer.{quote(column.name)}" for column in described.columns)
     body = f"table select {columns} from ({code}) as answer" if is_table else f"({re.sub(r'^select', '', code)})"
     parameters = ", ".join(p.name if p.default is None else f"{p.name} := {p.default}" for p in described.parameters)
-    con.execute(f"create or replace macro main.{quote(model.name)}({parameters}) as {body}")
+    con.execute(f"create macro main.{quote(model.name)}({parameters}) as {body}")
     kind = "macro table" if is_table else "macro"
     con.execute(f"comment on {kind} main.{quote(model.name)} is {literal(described.comment)}")
 

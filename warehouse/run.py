@@ -5,7 +5,7 @@ Most models work on few rows: it takes DuckDB longer to plan them than to run th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 
@@ -35,12 +35,22 @@ def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: R
                     own = open_another(con)
                     running[pool.submit(run, own, found[key])] = key, own
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    key, own = running[future]
                     future.result()
-                    key, own = running.pop(future)
+                    running.pop(future)
                     own.close()
                     order.done(key)
         except BaseException:
-            for future, (_, own) in running.items():
-                future.cancel()
-                own.interrupt()
+            _end(running)
             raise
+
+
+def _end(running: Mapping[Future[None], tuple[str, duckdb.DuckDBPyConnection]]) -> None:
+    """Interrupt all, again and again: between two statements nobody hears it."""
+    for future in running:
+        future.cancel()
+    while wait(running, 0.05).not_done:
+        for _, own in running.values():
+            own.interrupt()
+    for _, own in running.values():
+        own.close()

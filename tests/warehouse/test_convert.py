@@ -61,6 +61,9 @@ def test_a_document_becomes_one_row_per_metric(tmp_path: Path) -> None:
         (None, None, 1.0),
         ([-12.5, 3], None, 1.0),  # a pair that only the whole task can score
         (["a", "b"], None, 1.0),
+        ("0.5", 0.5, 1.0),
+        ("half", None, 1.0),
+        ({"a": 1}, None, 1.0),
     ],
 )
 def test_a_value_is_a_number_a_truth_or_a_list_of_truths(
@@ -101,6 +104,8 @@ def test_nan_stays_nan_for_the_validation_to_see(tmp_path: Path) -> None:
         ([{"a": 1}], '{"a":1}'),
         ([["-1e-07", "False"], ["-inf", "False"], ["x", "True"], [None, "False"]], "[-1e-7,null,null,null]"),
         ([["1, 2", "False"], ["-1.0", "True"]], "[null,-1.0]"),
+        ([["1,2", "False"], ["[3", "True"], ["4]", "False"]], "[null,null,null]"),
+        ([["true", "False"], ["-1", "True"], ['"x"', "False"]], "[null,-1.0,null]"),
     ],
 )
 def test_a_response_is_the_first_answer_or_the_log_likelihoods(
@@ -113,6 +118,10 @@ def test_a_response_is_the_first_answer_or_the_log_likelihoods(
 def test_only_listed_metrics_count_whatever_other_lines_list(tmp_path: Path) -> None:
     rows = convert(tmp_path, line(), line(doc_id=1, metrics=["em"], em=1, acc=0.0), line(doc_id=2, extra=3))
     assert [(row["doc_id"], row["metric"]) for row in rows] == [(0, "acc"), (1, "em"), (2, "acc")]
+
+
+def test_a_metric_that_is_listed_twice_gives_one_row(tmp_path: Path) -> None:
+    assert len(convert(tmp_path, line(metrics=["acc", "acc"]))) == 1
 
 
 def test_filters_stay_apart(tmp_path: Path) -> None:

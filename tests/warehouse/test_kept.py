@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from make_lake import Lake, Row, after, declare_task, read_build
 
@@ -13,6 +14,7 @@ from nightboard.tasks.store import write_parquet
 from nightboard.warehouse import compact as compaction
 from nightboard.warehouse import kept, models
 from nightboard.warehouse.build import build
+from nightboard.warehouse.lake import read_sources
 from nightboard.warehouse.schema import OUTCOMES, SAMPLES, TASK_SCORES
 
 # One task of two metrics, two that share questions: both models that work on samples have rows.
@@ -227,6 +229,55 @@ def test_a_file_that_no_evaluation_gave_its_name_makes_everything_new(site: Site
     assert night == site.build_from_scratch()
     (path / "by-hand.parquet").rename(path / "e1.parquet")
     assert site.build() == night
+
+
+def test_what_an_import_that_was_cut_off_has_left_computes_nothing_anew(site: Site) -> None:
+    first = site.build()
+    for table, suffix in ((TASK_SCORES, ""), (SAMPLES, "-" + 16 * "0")):
+        rows = [row | {"evaluation_id": 32 * "a"} for row in site.lake.files[table.name, "e1"]]
+        write_parquet(site.root / "lake" / table.name / f"{32 * 'a'}{suffix}.parquet", table, rows)
+    assert site.build() == first
+    assert site.computed == {}
+
+
+def test_a_large_file_that_was_written_anew_by_hand_still_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = site.build()
+    monkeypatch.setattr(compaction, "COMPACT_FROM", 2)
+    site.build()
+    monkeypatch.undo()
+    for table in (TASK_SCORES, SAMPLES):
+        for path in (site.root / "lake" / table.name).glob("*.parquet"):
+            path.unlink()
+        (large,) = (site.root / "lake" / table.name / "compacted").glob("*.parquet")
+        pq.write_table(pq.read_table(large).replace_schema_metadata(None), large)
+    read_sources.cache_clear()
+    assert site.build() == first
+    assert site.computed == ALL
+
+
+def test_a_build_that_is_damaged_inside_is_made_from_nothing(site: Site) -> None:
+    first = site.build()
+    whole = (site.root / "warehouse" / "current.duckdb").resolve().read_bytes()
+    n_anew = 0
+    for offset in range(3 * 4096 + 1000, len(whole), 3 * 262_144):
+        current = (site.root / "warehouse" / "current.duckdb").resolve()
+        current.chmod(0o644)
+        current.write_bytes(
+            whole[:offset] + bytes(byte ^ 255 for byte in whole[offset : offset + 60]) + whole[offset + 60 :]
+        )
+        assert site.build() == first
+        n_anew += bool(site.computed)
+    assert n_anew
+
+
+def test_what_does_not_fit_into_memory_goes_beside_the_build(tmp_path: Path) -> None:
+    (tmp_path / "warehouse").mkdir()
+    con, is_copy = kept.open_build(tmp_path / "warehouse" / ".new.tmp", tmp_path / "warehouse", is_full=False)
+    with con:
+        assert not is_copy
+        assert con.execute("select current_setting('temp_directory')").fetchall() == [
+            (str(tmp_path / "warehouse" / ".new.tmp.tmp"),)
+        ]
 
 
 def test_a_build_that_cannot_be_read_is_not_carried_over(site: Site) -> None:

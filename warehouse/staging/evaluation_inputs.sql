@@ -1,7 +1,8 @@
 -- One row per done evaluation: a hash over all that decides what kept models make of it, the files that hold its scores and its
 -- samples, and its place in the order in which evaluations finished. What is written of a done evaluation is never written
 -- anew, so the names of its files stand for what is in them. A file that no evaluation gave its name may hold anybody's
--- rows: then there are no hashes, and nobody's files are known.
+-- rows: then there are no hashes, and nobody's files are known. (One with the name of an evaluation that is not there is what
+-- an import that was cut off has left, and counts for nothing.)
 with
 outcomes as (
     select
@@ -55,7 +56,9 @@ owners as (
 ),
 
 strangers as (
-    select coalesce(bool_or(evaluation_id is null), false) as are_there from owners
+    select count(*) > 0 as are_there
+    from owners
+    where evaluation_id is null and not regexp_full_match(name, '[0-9a-f]{32}(-[0-9a-f]{16})?')
 ),
 
 owned as (
