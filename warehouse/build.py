@@ -74,8 +74,10 @@ def build(
             try:
                 rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
             except (duckdb.Error, models.ModelError) as error:
-                if not is_copy or _find_damage(lake, error):
+                if not is_copy:
                     raise
+                if damage := _find_damage(lake, error):
+                    raise LakeError(damage) from error
                 # The build that it began with may be damaged.
                 con.close()
                 temporary.unlink()
