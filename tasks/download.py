@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if kind == "dataset":
             install_patient_client()
-            be_patient_everywhere()
+            # The token goes to the Hub of this environment alone, whatever addresses the data set names.
+            be_patient_everywhere(os.environ.get("HF_ENDPOINT"))
             dataset_id, sha, folder, configs = rest
             download_dataset(dataset_id, sha, folder, json.loads(configs))
         else:

@@ -67,7 +67,8 @@ def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
     expected = {path: tree[path] for path in commit.files}
     if hash_files({path: file.content_id for path, file in expected.items()}) != commit.fingerprint:
         raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
-    hub.download_files(commit.model_id, commit.revision, commit.files, part)
+    sizes = {path: file.size for path, file in expected.items()}
+    hub.download_files(commit.model_id, commit.revision, commit.files, part, sizes=sizes)
     for path, file in expected.items():
         if not is_intact(part / path, file):
             shutil.rmtree(part)
@@ -110,7 +111,11 @@ def _read_pin(path: Path | None) -> str | None:
 
 
 def _pin(hub: Hub, path: Path | None, dataset_id: str, *, dry_run: bool) -> str:
-    sha = hub.dataset_sha(dataset_id)
+    try:
+        sha = hub.dataset_sha(dataset_id)
+    except HubUnavailable as error:
+        hub.raise_if_down(error)
+        raise FetchError(str(error)) from error
     if path is None or dry_run or claim_file(path, DatasetPin(dataset_id=dataset_id, sha=sha).to_bytes()):
         return sha
     return DatasetPin.read(path).sha
