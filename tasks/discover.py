@@ -136,8 +136,6 @@ def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
             hub.raise_if_down(error)
             failed[author] = error
             problems.append(Problem(author, str(error)))
-    if failed and len(failed) == len(authors) and all(isinstance(error, HubUnavailable) for error in failed.values()):
-        raise next(iter(failed.values()))
     # A model that a broken listing does not show is not gone; only those that the watch list names are asked for.
     vanished = [m for m in sorted(known.models) if known.models[m] != "deleted" and is_watched(watch, m)]
     vanished = [model_id for model_id in vanished if organization_of(model_id) not in failed]
@@ -149,6 +147,8 @@ def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
         else:
             missing[model_id], reason = answer
             problems.append(Problem(model_id, reason))
+    if not found and failed and all(isinstance(failed.get(author), HubUnavailable) for author in authors):
+        raise failed[authors[0]]  # it may answer something, but nothing that we need
     order = [*explicit, *sorted(found.keys() - set(explicit))]
     return _Listing({m: found[m] for m in order if m in found}, missing, tuple(problems))
 

@@ -68,7 +68,7 @@ def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
     if hash_files({path: file.content_id for path, file in expected.items()}) != commit.fingerprint:
         raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
     sizes = {path: file.size for path, file in expected.items()}
-    hub.download_files(commit.model_id, commit.revision, commit.files, part, sizes=sizes)
+    hub.download_files(commit.model_id, commit.revision, sizes, part)
     for path, file in expected.items():
         if not is_intact(part / path, file):
             shutil.rmtree(part)

@@ -82,5 +82,5 @@ def _download(hub: Hub, dataset_id: str, revision: str | None, folder: Path) -> 
     found = choose_tables(sizes)
     if not found:
         raise ImportFileError(f"{name}: there is no Parquet and no CSV file in this data set. {_EXAMPLE}.")
-    hub.download_files(dataset_id, sha, found, folder, "dataset", sizes)
+    hub.download_files(dataset_id, sha, {path: sizes[path] for path in found}, folder, "dataset")
     return Tables(name, tuple(TableFile(folder / path, f"{name}/{path}") for path in found), sha)

@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -253,21 +253,15 @@ class Hub:
         return sha
 
     def download_files(
-        self,
-        repo_id: str,
-        sha: str,
-        files: Sequence[str],
-        folder: Path,
-        kind: Kind = "model",
-        sizes: Mapping[str, int] | None = None,
+        self, repo_id: str, sha: str, files: Collection[str] | Mapping[str, int], folder: Path, kind: Kind = "model"
     ) -> None:
         """Download `files` of a commit into `folder`, keeping what an interrupted call has left there.
 
-        Of a file in `sizes` no more is taken than that.
+        Where they are given with their sizes, no more than that is taken.
         """
+        sizes = files if isinstance(files, Mapping) else {}
         for path in files:
-            most_bytes = (sizes or {}).get(path, MOST_FILE_BYTES)
-            with self._asking(f"{_name(kind, repo_id, sha)}: {path}", most_bytes):
+            with self._asking(f"{_name(kind, repo_id, sha)}: {path}", sizes.get(path, MOST_FILE_BYTES)):
                 self._api.hf_hub_download(
                     repo_id, path, revision=sha, repo_type=kind, local_dir=folder, cache_dir=folder / ".cache" / "hub"
                 )

@@ -93,9 +93,9 @@ def test_a_file_is_taken_up_to_the_size_that_the_tree_names(tmp_path: Path) -> N
     with serve_hub() as served:
         sha = served.add("a/m", make_model())
         with pytest.raises(Unreadable, match=r"config.json is larger than 3 bytes\.$"):
-            served.client().download_files("a/m", sha, ["config.json"], tmp_path, sizes={"config.json": 3})
+            served.client().download_files("a/m", sha, {"config.json": 3}, tmp_path)
         size = len(make_model()["config.json"])
-        served.client().download_files("a/m", sha, ["config.json"], tmp_path, sizes={"config.json": size})
+        served.client().download_files("a/m", sha, {"config.json": size}, tmp_path)
     assert (tmp_path / "config.json").stat().st_size == size
 
 
