@@ -122,7 +122,12 @@ class OpenBoard:
             wanted = configs.setdefault((dataset.id, str(dataset.sha)), {})
             wanted.update(dict.fromkeys(task.config for task in benchmark.tasks.values()))
         for (dataset_id, sha), names in configs.items():
-            fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names))
+            try:
+                fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names), self.hub.say)
+            except FetchError as error:
+                if not self.hub.token_withheld:
+                    raise
+                raise FetchError(f"{error} {self.hub.token_withheld}") from error
         fetch_nltk(self.store, sorted({each for b in suite.suite.benchmarks.values() for each in b.harness_data}))
 
     def read_commits(self) -> dict[tuple[str, str], Commit]:

@@ -115,6 +115,7 @@ class Hub:
         self.token = token
         self.token_withheld = token_withheld
         self._patience = patience or Patience()
+        self.say = say
         self._announcer = Announcer(say) if say else None
         self._api = client.HfApi(endpoint=self.endpoint, token=token or False)
         self._headers = build_hf_headers(token=token or False)
