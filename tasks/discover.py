@@ -37,6 +37,7 @@ from nightboard.tasks.hub import (
 )
 from nightboard.tasks.hub_answers import SHA
 from nightboard.tasks.records import Commit, ModelState
+from nightboard.tasks.texts import clean_text
 
 CALLS_AT_ONCE = 8
 NO_SUCH_REVISION = "no such revision"
@@ -316,6 +317,8 @@ def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
         # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
         hub.raise_if_down(error)
         return Problem(f"{subject.model_id}@{subject.ref}", str(error))
+    except (OSError, MemoryError) as error:  # this machine's trouble, not the commit's
+        return Problem(f"{subject.model_id}@{subject.ref}", clean_text(f"{type(error).__name__}: {error}"))
     except Exception as error:
         return reject_unreadable(subject, now, error)
 

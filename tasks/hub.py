@@ -47,7 +47,7 @@ from nightboard.tasks.hub_answers import (
 )
 from nightboard.tasks.patience import Announcer, Asking, HubError, HubUnavailable, Patience, PatientClient, Say, asking
 from nightboard.tasks.texts import clean_text
-from nightboard.tasks.wire import MOST_FILE_BYTES, PUBLIC_HUB, Speed, TooLarge, TooSlow, withhold_token
+from nightboard.tasks.wire import MOST_FILE_BYTES, PUBLIC_HUB, Speed, TooLarge, TooSlow, is_address, withhold_token
 
 __all__ = [
     "FileGone", "GatedNoAccess", "Hub", "HubError", "HubUnavailable", "ModelHead", "Patience", "Refs", "RepoDisabled",
@@ -315,13 +315,15 @@ class Hub:
         except TooSlow as error:
             raise HubUnavailable(f"{what}: it takes too long ({error}).") from None
         except httpx2.DecodingError as error:
-            raise Unreadable(f"{what}: {error}.") from None
+            raise HubUnavailable(f"{what}: {error}.") from None
         except httpx2.HTTPError as error:
             raise HubUnavailable(f"{what}: the connection failed ({type(error).__name__}).") from None
         except json.JSONDecodeError:
             raise HubUnavailable(f"{what}: {self.endpoint} does not answer like a Hub (no JSON).") from None
         except errors.HFValidationError:
             raise RepoGone(f"{what}: this is not a legal name on the Hub.") from None
+        except (MemoryError, ImportError) as error:
+            raise HubUnavailable(f"{what}: it cannot be asked from here ({type(error).__name__}: {error}).") from error
         except Exception as error:
             # Whatever else reading an answer raises comes from what is in it: depth, types, numbers without end.
             told = clean_text(f"{type(error).__name__}: {error}", 200)
@@ -376,6 +378,8 @@ def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
     `say` is called with a sentence when a long wait for it begins.
     """
     address = os.environ.get("HF_ENDPOINT") or endpoint or PUBLIC_HUB
+    if not is_address(address):
+        raise HubUnavailable(f"{address}: this is no address of a Hub. Write https://..., in HF_ENDPOINT or the board.")
     token = find_token()
     withheld = withhold_token(address, os.environ) if token else None
     return Hub(address, token=None if withheld else token, token_withheld=withheld, say=say)

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx2
 
-from nightboard.tasks.wire import MOST_FILE_BYTES, BoundedClient, Bounds, Speed
+from nightboard.tasks.wire import MOST_ANSWER_BYTES, MOST_FILE_BYTES, BoundedClient, Bounds, Speed
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 RETRIED_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
@@ -115,8 +115,10 @@ class Asking:
 
     def bounds(self, *, is_stream: bool) -> Bounds:
         """Limits of one request; the speed of a file is watched over all requests for it."""
-        new = Speed(self.patience.slowest_bytes_s, self.patience.slow_s)
-        return Bounds(self.origin, self.most_bytes, (self.speed or new) if is_stream else None)
+        if not is_stream:
+            return Bounds(self.origin, min(self.most_bytes, MOST_ANSWER_BYTES))
+        speed = self.speed or Speed(self.patience.slowest_bytes_s, self.patience.slow_s)
+        return Bounds(self.origin, self.most_bytes, speed)
 
 
 # The client is one for the process, but each Hub has its own patience.

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
@@ -26,6 +27,8 @@ PUBLIC_HUB = "https://huggingface.co"
 TOKEN_HOSTS = "NIGHTBOARD_TOKEN_HOSTS"  # noqa: S105 (a name, no password)
 # The client itself refuses larger files over plain HTTP.
 MOST_FILE_BYTES = 50 * 10**9
+# What is held in memory, where nobody has said how much may come.
+MOST_ANSWER_BYTES = 256 * 1024 * 1024
 _EXTENSION = "nightboard.bounds"
 _STEP_BYTES = 1024 * 1024
 
@@ -69,6 +72,15 @@ class Bounds:
     origin: str | None
     most_bytes: int
     speed: Speed | None = None
+
+
+def is_address(text: str) -> bool:
+    """Whether a server can be at this address."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_private(url: httpx2.URL) -> bool:

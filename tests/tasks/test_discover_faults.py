@@ -305,7 +305,7 @@ def test_a_card_too_deep_to_read_costs_its_own_model_alone(
     assert hub.discover(_remember(night), organizations=["org"]).commits == ()
 
 
-@pytest.mark.parametrize("error", [OverflowError("x"), ArithmeticError(), MemoryError(), AssertionError(SURROGATE)])
+@pytest.mark.parametrize("error", [OverflowError("x"), ArithmeticError(), AssertionError(SURROGATE)])
 def test_whatever_reading_a_commit_raises_rejects_it(
     hub: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -319,6 +319,23 @@ def test_whatever_reading_a_commit_raises_rejects_it(
 
     assert commit.state == "rejected"
     assert type(error).__name__ in str(commit.reason)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")])
+def test_what_fails_on_this_machine_is_a_problem_and_asked_again(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    hub.add("org/m", make_model())
+
+    def fail(*_args: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(discover_module, "examine", fail)
+        night = hub.discover(organizations=["org"])
+    assert night.commits == ()
+    assert [problem.subject for problem in night.problems] == ["org/m@main"]
+    assert [commit.state for commit in hub.discover(organizations=["org"]).commits] == ["ok"]
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ def test_an_answer_is_taken_up_to_a_size_and_no_further(answer: Answer) -> None:
         (gzip.compress(b"[]" * 500)[:-9], "gzip", "compression is cut off"),
     ],
 )
-def test_an_answer_with_odd_compression_is_unreadable(body: bytes, encoding: str, reason: str) -> None:
-    with serve(_bomb(body, encoding)) as server, pytest.raises(Unreadable, match=reason):
+def test_an_answer_with_odd_compression_is_refused(body: bytes, encoding: str, reason: str) -> None:
+    with serve(_bomb(body, encoding)) as server, pytest.raises(HubUnavailable, match=reason):
         list(_hub(server).list_heads("a"))
 
 
@@ -259,6 +259,13 @@ def test_a_redirect_to_another_address_carries_no_token(elsewhere: OddServer, tm
 )
 def test_the_token_goes_where_the_operator_has_said(endpoint: str, environment: dict[str, str], is_sent: bool) -> None:
     assert (withhold_token(endpoint, environment) is None) is is_sent
+
+
+@pytest.mark.parametrize("address", ["hub.example", "https://[", "https://h:99999", "ftp://h", "https://"])
+def test_what_is_no_address_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(HubUnavailable, match="this is no address of a Hub"):
+        open_hub()
 
 
 @pytest.mark.parametrize("allowed", ["", "HF_ENDPOINT", "NIGHTBOARD_TOKEN_HOSTS"])
