@@ -313,7 +313,8 @@ def show_plan(board: str, store: Path | None) -> None:
     """Plan without writing anything, and show it."""
     from nightboard.tasks.board import OpenBoard
 
-    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    ui = Terminal()
+    opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
     discovery = opened.discover(utc_now())
     suites, problems = opened.resolve_suites(dry_run=True)
     for problem in [*map(str, discovery.problems), *problems]:

@@ -83,7 +83,7 @@ def import_board_command(
     root, now = find_store(board, store), utc_now()
     bundle = load_board(board) if board is not None else None
     declared = (bundle.suites.get(suite) if bundle else None) or load_suite(suite)
-    with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None)) as tables:
+    with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None, tell_wait)) as tables:
         done = import_board(root, tables, declared, era, name, now)
     if done.n_imported and not is_current(root.lake, root.warehouse):
         with Terminal().show_work() as report:
@@ -96,6 +96,11 @@ def import_board_command(
     print_board_import(done, disagreements, n_complete, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+def tell_wait(text: str) -> None:
+    """Say beside the output, which may be for a machine, that we wait."""
+    typer.echo(text, err=True)
 
 
 @imports.command(

@@ -39,7 +39,8 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. None waits for all.
     Raises ProfileError, HubUnavailable or StoreError, each with one message that says what to do.
     """
-    night = Night(OpenBoard.open(board, store), Terminal())
+    ui = Terminal()
+    night = Night(OpenBoard.open(board, store, ui.warn), ui)
     night.collect(run_step("collect earlier runs", lambda: night.board.settle(utc_now())))
     discovery = run_step("discover", lambda: discover_commits(night), retry=True)
     suites = run_step("pin data sets", lambda: pin_datasets(night), retry=True)

@@ -22,6 +22,7 @@ from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch
 from nightboard.tasks.history import read_commits, read_history, read_table
 from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
+from nightboard.tasks.patience import Say
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
@@ -41,11 +42,14 @@ class OpenBoard:
     executor: Executor
 
     @classmethod
-    def open(cls, board: str, store: str | None = None) -> Self:
-        """Read a board's profiles. Raises ProfileError with every mistake in them."""
+    def open(cls, board: str, store: str | None = None, say: Say | None = None) -> Self:
+        """Read a board's profiles. Raises ProfileError with every mistake in them.
+
+        `say` is called with a sentence when a long wait for the Hub begins.
+        """
         bundle = load_board(board)
         root = Path(store).absolute() if store else bundle.store
-        return cls(bundle, Store(root), open_hub(bundle.board.hub), open_executor(bundle.cluster))
+        return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
     def settle(self, now: datetime) -> Settled:
         """Collect what has ended, whoever launched it."""
@@ -118,7 +122,12 @@ class OpenBoard:
             wanted = configs.setdefault((dataset.id, str(dataset.sha)), {})
             wanted.update(dict.fromkeys(task.config for task in benchmark.tasks.values()))
         for (dataset_id, sha), names in configs.items():
-            fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names))
+            try:
+                fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names), self.hub.say)
+            except FetchError as error:
+                if not self.hub.token_withheld:
+                    raise
+                raise FetchError(f"{error} {self.hub.token_withheld}") from error
         fetch_nltk(self.store, sorted({each for b in suite.suite.benchmarks.values() for each in b.harness_data}))
 
     def read_commits(self) -> dict[tuple[str, str], Commit]:

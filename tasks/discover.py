@@ -16,13 +16,35 @@ from typing import TypeVar
 
 from nightboard.profiles.models import MODEL_ID_PATTERN, WatchedModel, WatchList
 from nightboard.profiles.resolve import find_explicit, is_watched, settings_for
-from nightboard.tasks.examine import DISABLED_REASON, GATED_REASON, Subject, examine, organization_of
-from nightboard.tasks.hub import Hub, HubError, HubUnavailable, ModelHead, RepoDisabled, RepoGone, RevisionGone
+from nightboard.tasks.examine import (
+    DISABLED_REASON,
+    GATED_REASON,
+    Subject,
+    examine,
+    organization_of,
+    reject,
+    reject_unreadable,
+)
+from nightboard.tasks.hub import (
+    Hub,
+    HubError,
+    HubUnavailable,
+    ModelHead,
+    RepoDisabled,
+    RepoGone,
+    RevisionGone,
+    Unreadable,
+)
+from nightboard.tasks.hub_answers import SHA
 from nightboard.tasks.records import Commit, ModelState
+from nightboard.tasks.texts import clean_text
 
 CALLS_AT_ONCE = 8
 NO_SUCH_REVISION = "no such revision"
-_SHA = re.compile(r"[0-9a-f]{40}")
+# A pattern that matches more branches of one model is more likely a mistake, or somebody's trick, than a wish.
+MOST_BRANCHES = 2_000
+# More problems of one kind than these are told as a number.
+MOST_LINES = 5
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,7 +98,10 @@ class _Listing:
 
 
 def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discovery:
-    """Compare the Hub with what is known. Raises HubUnavailable when the Hub is down; nothing has been written then."""
+    """Compare the Hub with what is known. Raises HubUnavailable when the Hub is down; nothing has been written then.
+
+    What fails for one organisation, model or commit alone is a problem of that one, and the others go on.
+    """
     listing = _list_models(hub, watch, known)
     followed = _spread(lambda head: _follow(hub, watch, head), listing.heads.values())
     subjects = _once(subject for subjects, _ in followed for subject in subjects)
@@ -103,18 +128,19 @@ def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
     authors = list(dict.fromkeys([*watch.organizations, *filter(None, map(organization_of, explicit))]))
     found: dict[str, ModelHead] = {}
     problems: list[Problem] = []
-    failed: set[str] = set()
+    failed: dict[str, HubError] = {}
     for author in authors:
         wanted = {model_id for model_id in explicit if organization_of(model_id) == author}
         try:
-            found |= _list_author(hub, watch, author, None if author in watch.organizations else wanted, problems)
-        except HubUnavailable:
-            raise
+            _list_author(hub, watch, author, None if author in watch.organizations else wanted, found, problems)
         except HubError as error:
-            failed.add(author)
+            hub.raise_if_down(error)
+            failed[author] = error
             problems.append(Problem(author, str(error)))
+    # A model that a broken listing does not show is not gone; only those that the watch list names are asked for.
     vanished = [m for m in sorted(known.models) if known.models[m] != "deleted" and is_watched(watch, m)]
-    asked = [m for m in dict.fromkeys([*explicit, *vanished]) if m not in found and organization_of(m) not in failed]
+    vanished = [model_id for model_id in vanished if organization_of(model_id) not in failed]
+    asked = [model_id for model_id in dict.fromkeys([*explicit, *vanished]) if model_id not in found]
     missing: dict[str, str] = {}
     for model_id, answer in zip(asked, _spread(lambda model_id: _ask(hub, model_id), asked), strict=True):
         if isinstance(answer, ModelHead):
@@ -122,27 +148,48 @@ def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
         else:
             missing[model_id], reason = answer
             problems.append(Problem(model_id, reason))
+    if not found and failed and all(isinstance(failed.get(author), HubUnavailable) for author in authors):
+        raise failed[authors[0]]  # it may answer something, but nothing that we need
     order = [*explicit, *sorted(found.keys() - set(explicit))]
     return _Listing({m: found[m] for m in order if m in found}, missing, tuple(problems))
 
 
 def _list_author(
-    hub: Hub, watch: WatchList, author: str, wanted: set[str] | None, problems: list[Problem]
-) -> dict[str, ModelHead]:
-    """The watched models of an author. With `wanted`, no page is asked for after the last of them was found."""
-    found: dict[str, ModelHead] = {}
+    hub: Hub,
+    watch: WatchList,
+    author: str,
+    wanted: set[str] | None,
+    found: dict[str, ModelHead],
+    problems: list[Problem],
+) -> None:
+    """Add the watched models of an author to `found`. With `wanted`, no page is asked for after the last of them.
+
+    Where the listing breaks off with an error, what it has shown before counts.
+    """
+    odd: dict[str, None] = {}
     is_empty = True
-    for head in hub.list_heads(author):
-        is_empty = False
-        if not re.fullmatch(MODEL_ID_PATTERN, head.model_id) or not _SHA.fullmatch(head.sha):
-            problems.append(Problem(repr(head.model_id), "the Hub lists it without a usable name and commit"))
-        elif is_watched(watch, head.model_id) if wanted is None else head.model_id in wanted:
-            found[head.model_id] = head
-        if wanted is not None and wanted <= found.keys():
-            break
+    try:
+        for head in hub.list_heads(author):
+            is_empty = False
+            if not re.fullmatch(MODEL_ID_PATTERN, head.model_id) or not SHA.fullmatch(head.sha):
+                odd[head.model_id] = None
+            elif is_watched(watch, head.model_id) if wanted is None else head.model_id in wanted:
+                found.setdefault(head.model_id, head)
+            if wanted is not None and wanted <= found.keys():
+                break
+    finally:
+        problems += _tell_odd(list(odd))
     if is_empty and wanted is None:
         problems.append(Problem(author, "the Hub lists no models of this organisation; is the name right?"))
-    return found
+
+
+def _tell_odd(names: Sequence[str]) -> list[Problem]:
+    """Models that cannot be followed: each by name, where they are few."""
+    reason = "the Hub lists it without a usable name and commit"
+    told = [Problem(repr(name), reason) for name in names[:MOST_LINES]]
+    if len(names) > len(told):
+        told.append(Problem(f"{len(names) - len(told):,} more models", "the Hub lists them like that"))
+    return told
 
 
 def _ask(hub: Hub, model_id: str) -> ModelHead | tuple[str, str]:
@@ -150,16 +197,16 @@ def _ask(hub: Hub, model_id: str) -> ModelHead | tuple[str, str]:
     try:
         head = hub.model_head(model_id)
     except RepoGone:
-        return "deleted", "it does not exist on the Hub, or is private"
+        withheld = f" ({hub.token_withheld})" if hub.token_withheld else ""
+        return "deleted", f"it does not exist on the Hub, or is private{withheld}"
     except RepoDisabled:
         return "disabled", "it is disabled on the Hub"
-    except HubUnavailable:
-        raise
     except HubError as error:
+        hub.raise_if_down(error)
         return "unknown", str(error)
     if head.model_id != model_id:
         return "deleted", f"it is called {head.model_id} on the Hub; write that name in the watch list"
-    return head if _SHA.fullmatch(head.sha) else ("unknown", "the Hub names no commit of it")
+    return head if SHA.fullmatch(head.sha) else ("unknown", "the Hub names no commit of it")
 
 
 def _changed_states(listing: _Listing, known: Known, now: datetime) -> tuple[ModelState, ...]:
@@ -194,30 +241,32 @@ def _follow(hub: Hub, watch: WatchList, head: ModelHead) -> tuple[list[Subject],
         return [Subject(head, "main", head.sha, is_code_allowed)], []
     try:
         refs, problems = _find_refs(hub, model)
-    except HubUnavailable:
-        raise
     except HubError as error:
+        hub.raise_if_down(error)
         return [], [Problem(model.id, str(error))]
     return [Subject(head, ref, sha, is_code_allowed) for ref, sha in refs], problems
 
 
 def _find_refs(hub: Hub, model: WatchedModel) -> tuple[list[tuple[str, str]], list[Problem]]:
     """(name, commit) of every revision and matching branch, in the watch list's order."""
-    named = [revision for revision in model.revisions if not _SHA.fullmatch(revision)]
+    named = [revision for revision in model.revisions if not SHA.fullmatch(revision)]
     refs = hub.refs(model.id) if named or model.branches else None
     branches = dict(refs.branches) if refs else {}
     names = {**(refs.tags if refs else {}), **branches}
     found: list[tuple[str, str]] = []
     problems: list[Problem] = []
     for revision in model.revisions:
-        sha = revision if _SHA.fullmatch(revision) else names.get(revision) or _resolve(hub, model.id, revision)
+        sha = revision if SHA.fullmatch(revision) else names.get(revision) or _resolve(hub, model.id, revision)
         if sha:
             found.append((revision, sha))
         else:
             problems.append(Problem(f"{model.id}@{revision}", NO_SUCH_REVISION))
     for pattern in model.branches:
         matching = [(name, sha) for name, sha in sorted(branches.items()) if fnmatchcase(name, pattern)]
-        found += matching
+        found += matching[:MOST_BRANCHES]
+        if len(matching) > MOST_BRANCHES:
+            reason = f"{len(matching):,} branches match {pattern}; the first {MOST_BRANCHES:,} are followed"
+            problems.append(Problem(model.id, reason))
         if not matching:
             problems.append(Problem(model.id, f"no branch matches {pattern}"))
     return found, problems
@@ -226,9 +275,10 @@ def _find_refs(hub: Hub, model: WatchedModel) -> tuple[list[tuple[str, str]], li
 def _resolve(hub: Hub, model_id: str, revision: str) -> str | None:
     """A name that is neither branch nor tag: a short commit id, or a ref such as refs/pr/1."""
     try:
-        return hub.model_head(model_id, revision).sha
+        sha = hub.model_head(model_id, revision).sha
     except RevisionGone:
         return None
+    return sha if SHA.fullmatch(sha) else None
 
 
 def _is_worth_a_look(subject: Subject, known: Known) -> bool:
@@ -236,7 +286,7 @@ def _is_worth_a_look(subject: Subject, known: Known) -> bool:
     commit = known.commits.get((subject.model_id, subject.revision))
     if commit is None:
         return True
-    if commit.reason == GATED_REASON:
+    if (commit.reason or "").startswith(GATED_REASON):
         return True  # access may have been granted
     if commit.reason == DISABLED_REASON:
         return not subject.head.is_disabled
@@ -245,37 +295,32 @@ def _is_worth_a_look(subject: Subject, known: Known) -> bool:
 
 
 def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
-    """Examine a commit; a problem when it went away meanwhile, which is asked again the next night."""
+    """Examine a commit; a problem when it went away meanwhile, which is asked again the next night.
+
+    Whatever reading it raises rejects it: what a repository holds can spoil that commit alone.
+    """
     try:
+        if subject.head.is_plain:
+            subject = replace(subject, head=hub.model_head(subject.model_id, subject.head.sha))
         if subject.revision != subject.head.sha:
             # The listing's date is the head's.
             subject = replace(subject, committed_at=hub.commit_date(subject.model_id, subject.revision))
         else:
             subject = replace(subject, committed_at=subject.head.last_modified)
         return examine(hub, subject, now)
-    except HubUnavailable as error:
-        # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
-        if not hub.is_up():
-            raise
-        return Problem(f"{subject.model_id}@{subject.ref}", str(error))
     except RevisionGone as error:
         is_asked_by_sha = subject.ref == subject.revision
-        return _reject_revision(subject, now) if is_asked_by_sha else Problem(subject.model_id, str(error))
+        return reject(subject, now, NO_SUCH_REVISION) if is_asked_by_sha else Problem(subject.model_id, str(error))
+    except Unreadable as error:
+        return reject(subject, now, str(error))
     except HubError as error:
+        # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
+        hub.raise_if_down(error)
         return Problem(f"{subject.model_id}@{subject.ref}", str(error))
-
-
-def _reject_revision(subject: Subject, now: datetime) -> Commit:
-    return Commit(
-        model_id=subject.model_id,
-        organization=organization_of(subject.model_id),
-        revision=subject.revision,
-        ref=subject.ref,
-        committed_at=None,
-        discovered_at=now,
-        state="rejected",
-        reason=NO_SUCH_REVISION,
-    )
+    except (OSError, MemoryError) as error:  # this machine's trouble, not the commit's
+        return Problem(f"{subject.model_id}@{subject.ref}", clean_text(f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        return reject_unreadable(subject, now, error)
 
 
 def _is_news(commit: Commit, known: Known) -> bool:

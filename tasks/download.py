@@ -16,9 +16,10 @@ import traceback
 from collections.abc import Sequence
 
 from nightboard.tasks.hub import install_patient_client
-from nightboard.tasks.patience import be_patient_everywhere
+from nightboard.tasks.patience import Announcer, be_patient_everywhere
 
 REASON_MARK = "REASON: "
+WAIT_MARK = "WAIT: "
 
 
 def download_dataset(dataset_id: str, sha: str, folder: str, configs: Sequence[str | None]) -> None:
@@ -36,13 +37,22 @@ def download_nltk(resource: str, folder: str) -> None:
     nltk.download(resource, download_dir=folder, quiet=True, raise_on_error=True)
 
 
+def tell_wait(text: str) -> None:
+    """Tell who started this process that we wait."""
+    print(WAIT_MARK + text, flush=True)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Do one download. On failure the last line of the output is REASON_MARK and the reason in words."""
+    """Do one download. On failure the last line of the output is REASON_MARK and the reason in words.
+
+    A long wait for the Hub is told when it begins, in a line with WAIT_MARK.
+    """
     kind, *rest = arguments
     try:
         if kind == "dataset":
             install_patient_client()
-            be_patient_everywhere()
+            # The token goes to the Hub of this environment alone, whatever addresses the data set names.
+            be_patient_everywhere(os.environ.get("HF_ENDPOINT"), Announcer(tell_wait))
             dataset_id, sha, folder, configs = rest
             download_dataset(dataset_id, sha, folder, json.loads(configs))
         else:

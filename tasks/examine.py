@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from nightboard.tasks.fingerprint import ADAPTER_CONFIG, INDEX_FILE, ScoredFiles, Unusable, choose_files
-from nightboard.tasks.hub import FileGone, GatedNoAccess, Hub, ModelHead, RepoDisabled, TreeFile
+from nightboard.tasks.hub import FileGone, GatedNoAccess, Hub, ModelHead, RepoDisabled, TreeFile, Unreadable
 from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
 
@@ -43,7 +43,10 @@ class Subject:
 
 
 def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
-    """Look at a commit. Raises HubError only where nothing lasting can be said (gone meanwhile, Hub down)."""
+    """Look at a commit. Raises HubError where nothing lasting can be said (gone meanwhile, Hub down).
+
+    Any other error that it raises comes from what the commit holds.
+    """
     head = subject.head
     found: dict[str, Any] = {
         "model_id": head.model_id,
@@ -60,14 +63,31 @@ def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
         _examine_content(hub, subject, found)
         return Commit(**found, state="ok")
     except GatedNoAccess:
-        return Commit(**found, state="rejected", reason=GATED_REASON)
+        withheld = f". {hub.token_withheld}" if hub.token_withheld else ""
+        return Commit(**found, state="rejected", reason=GATED_REASON + withheld)
     except RepoDisabled:
         return Commit(**found, state="rejected", reason=DISABLED_REASON)
-    except Unusable as unusable:
+    except (Unusable, Unreadable) as unusable:
         return Commit(**found, state="rejected", reason=str(unusable))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = f"its metadata cannot be read ({type(error).__name__}: {error})"
-        return Commit(**found, state="rejected", reason=reason)
+
+
+def reject_unreadable(subject: Subject, now: datetime, error: Exception) -> Commit:
+    """A rejected commit, because reading it raised what nobody has foreseen."""
+    return reject(subject, now, f"its metadata cannot be read ({type(error).__name__}: {error})")
+
+
+def reject(subject: Subject, now: datetime, reason: str) -> Commit:
+    """A rejected commit of which nothing is known but its name and why."""
+    return Commit(
+        model_id=subject.model_id,
+        organization=organization_of(subject.model_id),
+        revision=subject.revision,
+        ref=subject.ref,
+        committed_at=subject.committed_at,
+        discovered_at=now,
+        state="rejected",
+        reason=reason,
+    )
 
 
 def _has_default_template(tokenizer: Mapping[str, Any]) -> bool:

@@ -16,15 +16,18 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import open_datasets
-from nightboard.tasks.download import REASON_MARK
+from nightboard.tasks.download import REASON_MARK, WAIT_MARK
 from nightboard.tasks.fingerprint import hash_files
 from nightboard.tasks.hub import Hub, HubError, HubUnavailable, TreeFile
+from nightboard.tasks.patience import Say
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
 from nightboard.tasks.store import Store, StoreError, claim_file, escape_id, write_bytes
 
@@ -67,7 +70,8 @@ def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
     expected = {path: tree[path] for path in commit.files}
     if hash_files({path: file.content_id for path, file in expected.items()}) != commit.fingerprint:
         raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
-    hub.download_files(commit.model_id, commit.revision, commit.files, part)
+    sizes = {path: file.size for path, file in expected.items()}
+    hub.download_files(commit.model_id, commit.revision, sizes, part)
     for path, file in expected.items():
         if not is_intact(part / path, file):
             shutil.rmtree(part)
@@ -110,18 +114,28 @@ def _read_pin(path: Path | None) -> str | None:
 
 
 def _pin(hub: Hub, path: Path | None, dataset_id: str, *, dry_run: bool) -> str:
-    sha = hub.dataset_sha(dataset_id)
+    try:
+        sha = hub.dataset_sha(dataset_id)
+    except HubUnavailable as error:
+        hub.raise_if_down(error)
+        raise FetchError(str(error)) from error
     if path is None or dry_run or claim_file(path, DatasetPin(dataset_id=dataset_id, sha=sha).to_bytes()):
         return sha
     return DatasetPin.read(path).sha
 
 
 def fetch_dataset(
-    store: Store, endpoint: str, token: str | None, dataset_id: str, sha: str, configs: Sequence[str | None]
+    store: Store,
+    endpoint: str,
+    token: str | None,
+    dataset_id: str,
+    sha: str,
+    configs: Sequence[str | None],
+    say: Say | None = None,
 ) -> Path:
     """A folder to use as HF_DATASETS_CACHE in which `load_dataset(id, config)` gives this commit offline.
 
-    `configs` are added to those that are complete already.
+    `configs` are added to those that are complete already. `say` is called when a long wait for the Hub begins.
     """
     name = f"data set {dataset_id}@{sha[:7]}"
     folder = store.dataset_dir(dataset_id, sha)
@@ -136,7 +150,7 @@ def fetch_dataset(
                 # The client's own cache beside it stays, so that what a killed download has fetched is not lost.
                 shutil.rmtree(built, ignore_errors=True)
                 arguments = ["dataset", dataset_id, sha, str(built), json.dumps(missing)]
-                _run_download(name, arguments, _environment(endpoint, token, part))
+                _run_download(name, arguments, _environment(endpoint, token, part), say=say)
                 _take_over(built, folder, sha, name)
                 done = FetchedDataset(dataset_id=dataset_id, sha=sha, configs=(*there, *missing))
                 write_bytes(folder / COMPLETE, done.to_bytes())
@@ -216,21 +230,52 @@ def _has_nltk(folder: Path, resource: str) -> bool:
 
 
 def _run_download(
-    name: str, arguments: Sequence[str], environment: Mapping[str, str], timeout_s: float | None = None
+    name: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    timeout_s: float | None = None,
+    say: Say | None = None,
 ) -> None:
     """Run `download.py` in a process of its own; FetchError with its reason when it fails."""
     command = [sys.executable, "-m", "nightboard.tasks.download", *arguments]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/"
-        )
-    except subprocess.TimeoutExpired:
-        raise FetchError(f"{name}: nothing came within {timeout_s:.0f} s.") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = lines[-1].removeprefix(REASON_MARK) if lines else f"the download ended with {done.returncode}"
+    returncode, last = _run(command, environment, timeout_s, say)
+    if returncode is None:
+        raise FetchError(f"{name}: nothing came within {timeout_s:.0f} s.")
+    if returncode:
+        reason = last.removeprefix(REASON_MARK) if last else f"the download ended with {returncode}"
         token = environment.get("HF_TOKEN")
         raise FetchError(f"{name}: {reason.replace(token, '***') if token else reason}")
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float | None, say: Say | None
+) -> tuple[int | None, str]:
+    """How a program ended (None: it ran too long) and its last line; what it says of waits is passed on at once."""
+    is_late = threading.Event()
+    lines: deque[str] = deque(maxlen=1)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd="/"
+    ) as process:
+
+        def stop() -> None:
+            is_late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s or threading.TIMEOUT_MAX, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                if say and line.startswith(WAIT_MARK):
+                    say(line.removeprefix(WAIT_MARK).strip())
+                elif line.strip():
+                    lines.append(line.strip())
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+    return None if is_late.is_set() else process.returncode, "".join(lines)
 
 
 @contextlib.contextmanager

@@ -78,8 +78,9 @@ def _download(hub: Hub, dataset_id: str, revision: str | None, folder: Path) -> 
             f" {_EXAMPLE}."
         ) from error
     name = f"{dataset_id}@{sha}"
-    found = choose_tables(file.path for file in hub.tree(dataset_id, sha, "dataset"))
+    sizes = {file.path: file.size for file in hub.tree(dataset_id, sha, "dataset")}
+    found = choose_tables(sizes)
     if not found:
         raise ImportFileError(f"{name}: there is no Parquet and no CSV file in this data set. {_EXAMPLE}.")
-    hub.download_files(dataset_id, sha, found, folder, "dataset")
+    hub.download_files(dataset_id, sha, {path: sizes[path] for path in found}, folder, "dataset")
     return Tables(name, tuple(TableFile(folder / path, f"{name}/{path}") for path in found), sha)

@@ -155,7 +155,9 @@ def _read_shards(index: bytes, versions: Mapping[str, str]) -> tuple[str, ...]:
 
 def _is_plain(path: str) -> bool:
     """Whether a path stays inside the folder it is put in, on any system."""
-    return not path.startswith("/") and "\\" not in path and not {"", ".", ".."} & set(path.split("/"))
+    # What stands for a character that cannot be kept is part of no file's name.
+    is_clean = "\\" not in path and "\N{REPLACEMENT CHARACTER}" not in path
+    return is_clean and not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:

@@ -1,7 +1,8 @@
 """The only door to the Hugging Face Hub: nightboard's calls, the answers as small records, the errors as sentences.
 
 Owns the client library huggingface_hub: its settings, its errors, its tokens. What an answer means for a leaderboard is
-not decided here. Nothing is cached in the user's own folders; a token is sent, and appears nowhere else.
+not decided here. Nothing is cached in the user's own folders; a token is sent to its Hub alone, and appears nowhere
+else. An answer has limits, and one that cannot be read is an error of what it is about.
 """
 
 from __future__ import annotations
@@ -9,44 +10,69 @@ from __future__ import annotations
 import json
 import logging
 import os
+import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import httpx2
 
-# Files come over plain HTTP, where this project's patience and errors hold. Read when the client is imported.
-os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+# Files come over plain HTTP, where this project's patience, limits and errors hold. Read when the client is imported.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
 
 import huggingface_hub as client
 from huggingface_hub import errors
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported at run time, not marked for type checkers
     build_hf_headers,
     disable_progress_bars,
     hf_raise_for_status,
-    paginate,
 )
 from huggingface_hub.utils import logging as client_logging
 
-from nightboard.tasks.patience import HubError, HubUnavailable, Patience, PatientClient, patient
+from nightboard.tasks.hub_answers import (
+    SHA,
+    ModelHead,
+    Refs,
+    TreeFile,
+    as_mapping,
+    count_parameters,
+    read_refs,
+    read_time,
+    read_tree_file,
+)
+from nightboard.tasks.patience import Announcer, Asking, HubError, HubUnavailable, Patience, PatientClient, Say, asking
+from nightboard.tasks.texts import clean_text
+from nightboard.tasks.wire import MOST_FILE_BYTES, PUBLIC_HUB, Speed, TooLarge, TooSlow, is_address, withhold_token
 
 __all__ = [
     "FileGone", "GatedNoAccess", "Hub", "HubError", "HubUnavailable", "ModelHead", "Patience", "Refs", "RepoDisabled",
-    "RepoGone", "RevisionGone", "TreeFile", "find_token", "install_patient_client",
+    "RepoGone", "RevisionGone", "TreeFile", "Unreadable", "find_token", "install_patient_client",
     "open_hub",
 ]  # fmt: skip
 
-_HEAD_FIELDS = [
-    "sha", "lastModified", "safetensors", "gated", "private", "disabled", "cardData", "config", "pipeline_tag", "tags",
-]  # fmt: skip
+# What decides whether a commit is new and may be had; what the authors of a model have written comes on top.
+_PLAIN_FIELDS = ["sha", "lastModified", "gated", "private", "disabled"]
+_HEAD_FIELDS = [*_PLAIN_FIELDS, "safetensors", "cardData", "pipeline_tag", "tags"]
 Kind = Literal["model", "dataset"]
 SMALL_FILE_BYTES = 32 * 1024 * 1024
+# A page of a thousand models with their cards takes a tenth of it.
+PAGE_BYTES = 64 * 1024 * 1024
+MOST_PAGES = 1_000
+MOST_MODELS = 200_000
+MOST_FILES = 100_000
+# The header of a safetensors file: mostly within the first bytes; a longer one is no header.
+_HEADER_START_BYTES = 100_000
+_MOST_HEADER_BYTES = 25_000_000
+_MOST_HEADERS = 1_000
+
+
+class Unreadable(HubError):
+    """The Hub's answer cannot be read: too large, too deep, of wrong types. That is a fault of what it is about."""
 
 
 class RepoGone(HubError):
@@ -69,72 +95,28 @@ class RepoDisabled(HubError):
     """The Hub has disabled the repository."""
 
 
-@dataclass(frozen=True)
-class ModelHead:
-    """A model's newest commit as a listing shows it. What the Hub left out or wrote in a wrong type is empty."""
-
-    model_id: str
-    sha: str
-    last_modified: datetime | None = None
-    is_gated: bool = False
-    is_private: bool = False
-    is_disabled: bool = False
-    pipeline_tag: str | None = None
-    tags: tuple[str, ...] = ()
-    card: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelHead:
-        """Read one item of the Hub's answer; KeyError without an id."""
-        counts = _mapping(_mapping(data.get("safetensors")).get("parameters"))
-        return cls(
-            model_id=str(data["id"]),
-            sha=str(data.get("sha") or ""),
-            last_modified=_time(data.get("lastModified")),
-            is_gated=data.get("gated") not in (None, False),
-            is_private=data.get("private") is True,
-            is_disabled=data.get("disabled") is True,
-            pipeline_tag=_text(data.get("pipeline_tag")),
-            tags=tuple(tag for tag in _sequence(data.get("tags")) if isinstance(tag, str)),
-            card=_mapping(data.get("cardData")),
-            config=_mapping(data.get("config")),
-            parameters={k: v for k, v in counts.items() if isinstance(v, int) and v > 0},
-        )
-
-
-@dataclass(frozen=True)
-class TreeFile:
-    """A file of a commit. `blob_id` is git's; `lfs_sha256` is set when the content lies in large-file storage."""
-
-    path: str
-    size: int
-    blob_id: str
-    lfs_sha256: str | None = None
-
-    @property
-    def content_id(self) -> str:
-        """What changes exactly when the content does."""
-        return self.lfs_sha256 or self.blob_id
-
-
-@dataclass(frozen=True)
-class Refs:
-    """Branches and tags of a repository, by name, with the commits they point at."""
-
-    branches: Mapping[str, str]
-    tags: Mapping[str, str]
-
-
 class Hub:
-    """A Hub at `endpoint`. `token` None sends none, not even one that is saved on this machine (see `find_token`)."""
+    """A Hub at `endpoint`. `token` None sends none, not even one that is saved on this machine (see `find_token`).
 
-    def __init__(self, endpoint: str, token: str | None = None, patience: Patience | None = None) -> None:
+    `token_withheld`: why a token that there is stays here, for messages. `say` is called when a long wait begins.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | None = None,
+        patience: Patience | None = None,
+        *,
+        token_withheld: str | None = None,
+        say: Say | None = None,
+    ) -> None:
         install_patient_client()
         self.endpoint = endpoint.rstrip("/")
         self.token = token
+        self.token_withheld = token_withheld
         self._patience = patience or Patience()
+        self.say = say
+        self._announcer = Announcer(say) if say else None
         self._api = client.HfApi(endpoint=self.endpoint, token=token or False)
         self._headers = build_hf_headers(token=token or False)
 
@@ -145,98 +127,166 @@ class Hub:
         raise TypeError("a Hub holds a token and is never pickled")
 
     def list_heads(self, organization: str) -> Iterator[ModelHead]:
-        """Every model of an organisation or user, in pages: one request a page, none a model."""
-        url = f"{self.endpoint}/api/models"
+        """Every model of an organisation or user, in pages: one request a page, none a model.
+
+        Where a page cannot be read, all are listed again by what no author writes, so that one model's card costs that
+        model alone; those seen before come twice.
+        """
+        try:
+            yield from self._list_heads(organization, is_plain=False)
+        except Unreadable:
+            yield from self._list_heads(organization, is_plain=True)
+
+    def _list_heads(self, organization: str, *, is_plain: bool) -> Iterator[ModelHead]:
+        what = f"The list of models of {organization}"
         # Not `HfApi.list_models`: its records fail on a model with odd metadata, and so do all models that follow.
-        items = iter(paginate(url, params={"author": organization, "expand": _HEAD_FIELDS}, headers=self._headers))
-        while True:
-            with self._asking(f"The list of models of {organization}"):
-                item = next(items, None)
-            if item is None:
-                return
-            if isinstance(item, dict) and "id" in item:
-                yield ModelHead.from_json(item)
+        fields = _PLAIN_FIELDS if is_plain else _HEAD_FIELDS
+        n_seen = 0
+        for page in self._pages("/api/models", what, {"author": organization, "expand": fields}):
+            with self._asking(what):
+                items = [item for item in page if isinstance(item, dict) and "id" in item]
+                heads = [ModelHead.from_json(item, is_plain=is_plain) for item in items]
+            n_seen += len(heads)
+            yield from heads
+            if n_seen > MOST_MODELS:
+                raise HubError(f"{what} goes on after {MOST_MODELS:,} models; the rest is not looked at.")
 
     def model_head(self, model_id: str, revision: str | None = None) -> ModelHead:
         """One model at a revision (a commit, tag or branch; left out: its main branch)."""
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         what = _name("model", model_id, revision)
-        return ModelHead.from_json(self._get_json(f"/api/models/{model_id}{at}", what, {"expand": _HEAD_FIELDS}))
+        answer = self._get_json(f"/api/models/{model_id}{at}", what, {"expand": _HEAD_FIELDS})
+        with self._asking(what):
+            return ModelHead.from_json(answer)
 
     def refs(self, model_id: str) -> Refs:
-        """Branches and tags of a model."""
-        with self._asking(_name("model", model_id)):
-            found = self._api.list_repo_refs(model_id)
-        return Refs(
-            branches={ref.name: ref.target_commit for ref in found.branches},
-            tags={ref.name: ref.target_commit for ref in found.tags},
-        )
+        """Branches and tags of a model; those without a usable name and commit are left out."""
+        what = _name("model", model_id)
+        found = self._get_json(f"/api/models/{model_id}/refs", what, {})
+        with self._asking(what):
+            return Refs(branches=read_refs(found.get("branches")), tags=read_refs(found.get("tags")))
 
     def commit_date(self, model_id: str, revision: str) -> datetime | None:
         """When a commit was made: the first entry of the first page of the history that ends there."""
-        url = f"{self.endpoint}/api/models/{model_id}/commits/{quote(revision, safe='')}"
-        with self._asking(_name("model", model_id, revision)):
-            newest = next(iter(paginate(url, params={}, headers=self._headers)), None)
-        return _time(_mapping(newest).get("date"))
+        what, route = _name("model", model_id, revision), f"/api/models/{model_id}/commits/{quote(revision, safe='')}"
+        newest = next((entry for page in self._pages(route, what, {}) for entry in page), None)
+        return read_time(as_mapping(newest).get("date"))
 
     def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
         """All files of a commit, those in folders too, sorted by path."""
-        with self._asking(_name(kind, repo_id, sha)):
-            entries = list(self._api.list_repo_tree(repo_id, revision=sha, recursive=True, repo_type=kind))
-        return tuple(sorted((_tree_file(e) for e in entries if isinstance(e, RepoFile)), key=lambda file: file.path))
+        what, route = _name(kind, repo_id, sha), f"/api/{kind}s/{repo_id}/tree/{quote(sha, safe='')}"
+        files: list[TreeFile] = []
+        for page in self._pages(route, what, {"recursive": True}):
+            with self._asking(what):
+                files += [read_tree_file(e) for e in page if isinstance(e, dict) and e.get("type") == "file"]
+            if len(files) > MOST_FILES:
+                raise Unreadable(f"{what} has more than {MOST_FILES:,} files.")
+        return tuple(sorted(files, key=lambda file: file.path))
 
     def read_small_file(self, model_id: str, sha: str, path: str) -> bytes:
-        """The bytes of a file such as config.json; HubError when it is larger than SMALL_FILE_BYTES."""
+        """The bytes of a file such as config.json; Unreadable when it is larger than SMALL_FILE_BYTES."""
+        content = self._read_bytes(model_id, sha, path, 0, SMALL_FILE_BYTES)
+        if len(content) > SMALL_FILE_BYTES:
+            raise Unreadable(f"{_name('model', model_id, sha)}: {path} is larger than {SMALL_FILE_BYTES} bytes.")
+        return content
+
+    def _read_bytes(self, model_id: str, sha: str, path: str, first: int, size: int) -> bytes:
+        """`size` bytes of a file, one more where there is more. Unreadable when the Hub sends more than asked for."""
         url = client.hf_hub_url(model_id, path, revision=sha, endpoint=self.endpoint)
-        limit = {"Range": f"bytes=0-{SMALL_FILE_BYTES}", "Accept-Encoding": "identity"}
-        what = f"{_name('model', model_id, sha)}: {path}"
-        with self._asking(what):
+        limit = {"Range": f"bytes={first}-{first + size}", "Accept-Encoding": "identity"}
+        with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}", size + 1):
             response = client.get_session().get(url, headers={**self._headers, **limit})
             if response.status_code == 416:  # no such range: the file is empty
                 return b""
             hf_raise_for_status(response)
-        if len(response.content) > SMALL_FILE_BYTES:
-            raise HubError(f"{what} is larger than {SMALL_FILE_BYTES} bytes.")
-        return response.content
+            return response.content
 
-    def parameter_counts(self, model_id: str, sha: str, weight_files: Iterable[str]) -> dict[str, int]:
-        """Parameters by number format, from the headers of safetensors files; {} when a header cannot be read."""
-        counts: dict[str, int] = {}
-        with self._asking(_name("model", model_id, sha)):
-            for path in weight_files:
-                try:
-                    header = self._api.parse_safetensors_file_metadata(model_id, path, revision=sha)
-                except (errors.SafetensorsParsingError, ValueError, KeyError, TypeError):
-                    return {}
-                for number_format, count in header.parameter_count.items():
-                    counts[number_format] = counts.get(number_format, 0) + count
-        return counts
+    def parameter_counts(self, model_id: str, sha: str, weight_files: Sequence[str]) -> dict[str, int]:
+        """Parameters by number format, from the headers of safetensors files; {} when a header cannot be read.
+
+        Unreadable when a header can be, and claims a tensor that no file holds.
+        """
+        counts: Counter[str] = Counter()
+        if len(weight_files) > _MOST_HEADERS:
+            return {}
+        for path in weight_files:
+            header = self._read_header(model_id, sha, path)
+            if header is None:
+                return {}
+            with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}"):
+                counts.update(count_parameters(header))
+        return dict(counts)
+
+    def _read_header(self, model_id: str, sha: str, path: str) -> dict[str, Any] | None:
+        try:
+            start = self._read_bytes(model_id, sha, path, 0, _HEADER_START_BYTES)
+            (length,) = struct.unpack_from("<Q", start)
+            if length > _MOST_HEADER_BYTES:
+                return None
+            rest = start[8:] if length <= len(start) - 8 else self._read_bytes(model_id, sha, path, 8, length)
+            header = json.loads(rest[:length])
+        except (Unreadable, struct.error, ValueError, RecursionError):
+            return None
+        return header if isinstance(header, dict) else None
 
     def is_up(self) -> bool:
         """Whether the Hub answers at all: tells one broken repository from an outage."""
         try:
-            with self._asking("the listing of models"):
-                address = f"{self.endpoint}/api/models"
-                hf_raise_for_status(client.get_session().get(address, headers=self._headers, params={"limit": 1}))
+            next(self._pages("/api/models", "The list of models", {"limit": 1}))
         except HubUnavailable:
             return False
         except HubError:
             pass
         return True
 
+    def raise_if_down(self, error: HubError) -> None:
+        """Raise `error` when the Hub as a whole is away; else it is the trouble of what was asked for alone."""
+        if isinstance(error, HubUnavailable) and not self.is_up():
+            raise error
+
     def dataset_sha(self, dataset_id: str, revision: str | None = None) -> str:
         """The commit of a data set at a revision (a commit, tag or branch; left out: its main branch)."""
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         what = _name("dataset", dataset_id, revision)
-        return str(self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]})["sha"])
+        sha = self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]}).get("sha")
+        if not isinstance(sha, str) or not SHA.fullmatch(sha):
+            raise Unreadable(f"{what}: {self.endpoint} names no commit of it.")
+        return sha
 
-    def download_files(self, repo_id: str, sha: str, files: Sequence[str], folder: Path, kind: Kind = "model") -> None:
-        """Download `files` of a commit into `folder`, keeping what an interrupted call has left there."""
+    def download_files(
+        self, repo_id: str, sha: str, files: Collection[str] | Mapping[str, int], folder: Path, kind: Kind = "model"
+    ) -> None:
+        """Download `files` of a commit into `folder`, keeping what an interrupted call has left there.
+
+        Where they are given with their sizes, no more than that is taken.
+        """
+        sizes = files if isinstance(files, Mapping) else {}
         for path in files:
-            with self._asking(f"{_name(kind, repo_id, sha)}: {path}"):
+            with self._asking(f"{_name(kind, repo_id, sha)}: {path}", sizes.get(path, MOST_FILE_BYTES)):
                 self._api.hf_hub_download(
                     repo_id, path, revision=sha, repo_type=kind, local_dir=folder, cache_dir=folder / ".cache" / "hub"
                 )
+
+    def _pages(self, route: str, what: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
+        """The pages of a listing; each names the next one. The token does not follow to another address."""
+        url, rest, seen = f"{self.endpoint}{route}", dict(params), set()
+        for _ in range(MOST_PAGES):
+            with self._asking(what, PAGE_BYTES):
+                response = client.get_session().get(url, headers=self._headers, params=rest or None)
+                hf_raise_for_status(response)
+                page = response.json()
+                if not isinstance(page, list):
+                    raise json.JSONDecodeError("not a list", "", 0)
+                following = response.links.get("next", {}).get("url")
+                if following is not None:
+                    url, rest = urljoin(str(response.url), following), {}
+            yield page
+            if following is None:
+                return
+            if url in seen:
+                raise HubError(f"{what}: its pages lead in a circle.")
+            seen.add(url)
+        raise HubError(f"{what} goes on after {MOST_PAGES:,} pages; the rest is not looked at.")
 
     def _get_json(self, route: str, what: str, params: Mapping[str, Any]) -> dict[str, Any]:
         with self._asking(what):
@@ -248,32 +298,49 @@ class Hub:
             return answer
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Turn the client's errors into ours. `what` begins the sentence."""
+    def _asking(self, what: str, most_bytes: int = SMALL_FILE_BYTES) -> Iterator[None]:
+        """Turn the client's errors into ours. `what` begins the sentence; nothing larger than `most_bytes` is taken."""
         if client.is_offline_mode():
             raise HubUnavailable("HF_HUB_OFFLINE is set, so the Hub cannot be asked. Unset it on this machine.")
+        speed = Speed(self._patience.slowest_bytes_s, self._patience.slow_s)
         try:
-            with patient(self._patience):
+            with asking(Asking(self._patience, self.endpoint, self._announcer, most_bytes, speed)):
                 yield
         except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
             raise self._explain(what, error) from None
+        except (HubError, OSError):
+            raise
+        except TooLarge as error:
+            raise Unreadable(f"{what} {error}.") from None
+        except TooSlow as error:
+            raise HubUnavailable(f"{what}: it takes too long ({error}).") from None
+        except httpx2.DecodingError as error:
+            raise HubUnavailable(f"{what}: {error}.") from None
         except httpx2.HTTPError as error:
             raise HubUnavailable(f"{what}: the connection failed ({type(error).__name__}).") from None
         except json.JSONDecodeError:
             raise HubUnavailable(f"{what}: {self.endpoint} does not answer like a Hub (no JSON).") from None
         except errors.HFValidationError:
             raise RepoGone(f"{what}: this is not a legal name on the Hub.") from None
+        except (MemoryError, ImportError) as error:
+            raise HubUnavailable(f"{what}: it cannot be asked from here ({type(error).__name__}: {error}).") from error
+        except Exception as error:
+            # Whatever else reading an answer raises comes from what is in it: depth, types, numbers without end.
+            told = clean_text(f"{type(error).__name__}: {error}", 200)
+            raise Unreadable(f"{what}: the answer of {self.endpoint} cannot be read ({told}).") from error
 
     def _explain(self, what: str, error: BaseException) -> HubError:
         # The client hides the answer to a HEAD request behind "not in the local cache".
         if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
             return self._explain(what, error.__cause__)
+        withheld = f" {self.token_withheld}" if self.token_withheld else ""
         for kind, ours, sentence in _SENTENCES:
             if isinstance(error, kind) and isinstance(error, errors.HfHubHTTPError):
-                return ours(f"{what} {sentence}")
+                return ours(f"{what} {sentence}{withheld if ours in (GatedNoAccess, RepoGone) else ''}")
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         if status == 401:
-            return HubUnavailable(f"{what}: {self.endpoint} does not accept the token (401). Check HF_TOKEN.")
+            refused = "does not accept the token (401). Check HF_TOKEN." if self.token else "asks for a token (401)."
+            return HubUnavailable(f"{what}: {self.endpoint} {refused}{withheld}")
         answer = f"answers {status}" if status else f"cannot be understood ({type(error).__name__})"
         return HubError(f"{what}: {self.endpoint} {answer}.")
 
@@ -296,7 +363,8 @@ def install_patient_client() -> None:
     global _installed
     with _INSTALLING:
         if not _installed:
-            client.set_client_factory(lambda: PatientClient(follow_redirects=True))
+            client.set_client_factory(PatientClient)
+            client.constants.HF_HUB_DISABLE_XET = True  # also where the client was imported before this module
             client_logging.set_verbosity(logging.ERROR)
             disable_progress_bars()
             # Else the client asks huggingface.co, whatever our endpoint is, what runs it, and notes that in HF_HOME.
@@ -304,9 +372,17 @@ def install_patient_client() -> None:
             _installed = True
 
 
-def open_hub(endpoint: str | None = None) -> Hub:
-    """The Hub that the environment names (HF_ENDPOINT), else the one at `endpoint`, else the public one."""
-    return Hub(os.environ.get("HF_ENDPOINT") or endpoint or client.constants.ENDPOINT, token=find_token())
+def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
+    """The Hub that the environment names (HF_ENDPOINT), else the one at `endpoint`, else the public one.
+
+    `say` is called with a sentence when a long wait for it begins.
+    """
+    address = os.environ.get("HF_ENDPOINT") or endpoint or PUBLIC_HUB
+    if not is_address(address):
+        raise HubUnavailable(f"{address}: this is no address of a Hub. Write https://..., in HF_ENDPOINT or the board.")
+    token = find_token()
+    withheld = withhold_token(address, os.environ) if token else None
+    return Hub(address, token=None if withheld else token, token_withheld=withheld, say=say)
 
 
 def find_token() -> str | None:
@@ -316,26 +392,3 @@ def find_token() -> str | None:
 
 def _name(kind: Kind, repo_id: str, revision: str | None = None) -> str:
     return f"The {'data set' if kind == 'dataset' else kind} {repo_id}" + (f" at {revision}" if revision else "")
-
-
-def _tree_file(entry: RepoFile) -> TreeFile:
-    return TreeFile(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _sequence(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None

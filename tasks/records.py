@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightboard.profiles.models import Ending, Suite
+from nightboard.tasks.texts import Words
 
 RECORD_VERSION = 1
 
@@ -51,19 +52,19 @@ class Commit(Record):
     committed_at: datetime | None
     discovered_at: datetime
     state: Literal["ok", "rejected"]
-    reason: str | None = None
+    reason: Words | None = None
     fingerprint: str | None = None
     weights_hash: str | None = None
     params_b: float | None = None
     size_gb: float | None = None
-    stored_precision: str | None = None
-    architecture: str | None = None
+    stored_precision: Words | None = None
+    architecture: Words | None = None
     has_chat_template: bool = False
     needs_remote_code: bool = False
     is_gated: bool = False
-    license: str | None = None
+    license: Words | None = None
     model_type: str | None = None
-    base_model: str | None = None
+    base_model: Words | None = None
     files: tuple[str, ...] = ()
 
 

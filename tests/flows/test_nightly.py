@@ -185,12 +185,15 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     world.hub.fail_next(0, 503)
 
 
-def test_one_repository_with_lasting_errors_stops_nobody_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from nightboard.tasks import hub
 
-    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
+    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=3, sleep=lambda _: None))
     world.hub.fail_next(1000, 500, path_contains="lab/weak/tree")
     report = world.night()
+    assert capsys.readouterr().out.count("is not available (it answers 500): trying again until ") == 1
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert "lab/weak" in report.problems[0]
 

@@ -13,9 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from odd_server import send, serve
 from served_hub import ServedHub, make_model, make_safetensors, serve_hub
 
+from nightboard.profiles.boards.demo import server as server_module
 from nightboard.profiles.boards.demo.repos import Blob
+from nightboard.profiles.boards.demo.server import HubHandler
 from nightboard.profiles.models import Suite
 from nightboard.tasks import fetch
 from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
@@ -388,6 +391,31 @@ def test_a_gated_data_set_needs_the_token_which_shows_nowhere(
         fetch_dataset(store, hub.url, None, DATASET, sha, ["x"])
     folder = fetch_dataset(store, hub.url, "good", DATASET, sha, ["x"])
     assert not any(b"good" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.real
+def test_a_data_set_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
+    hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = _commit_questions(hub, "a")
+    hub.loopback.set_access(DATASET, kind="dataset", gated=True)
+    list_tree = HubHandler.list_tree
+    lines: list[str] = []
+
+    def lead_away(self: HubHandler, groups: dict[str, str]) -> None:
+        self.extra_headers["Link"] = f'<{elsewhere.url}/more>; rel="next"'
+        list_tree(self, groups)
+
+    routes = tuple((m, p, lead_away if h is list_tree else h) for m, p, h in server_module._ROUTES)
+    monkeypatch.setattr(server_module, "_ROUTES", routes)
+    hub.loopback.fail_next(2, 503, path_contains="/tree/")
+    with serve(lambda handler: send(handler, b"[]")) as elsewhere:
+        fetch_dataset(store, hub.url, "good", DATASET, sha, ["x"], lines.append)
+
+    assert elsewhere.tokens
+    assert {token for _, token in elsewhere.tokens} == {None}
+    assert len(lines) == 1
+    assert lines[0].startswith(f"The Hub at {hub.url} is not available (it answers 503): trying again until ")
 
 
 @pytest.mark.real

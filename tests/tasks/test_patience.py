@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from served_hub import ServedHub, make_model, serve_hub
 
 from nightboard.profiles.boards.demo.server import HubHandler
+from nightboard.tasks import patience as patience_module
 from nightboard.tasks.hub import Hub, HubUnavailable
-from nightboard.tasks.patience import Patience, read_retry_after
+from nightboard.tasks.patience import Announcer, Patience, read_retry_after, tell_time
 
 
 @pytest.fixture
@@ -106,3 +108,99 @@ def test_an_address_that_is_no_hub_is_unavailable(served_hub: ServedHub, monkeyp
     monkeypatch.setattr(HubHandler, "_route", lambda self, path: self._send(200, b"<html>Log in to the hotel", {}))
     with pytest.raises(HubUnavailable, match="does not answer like a Hub"):
         served_hub.client().model_head("a/m")
+
+
+# ------------------------------------------------------------------------------------------------ a long wait speaks
+
+
+def _talkative(served_hub: ServedHub, lines: list[str], **patience: float) -> Hub:
+    return Hub(served_hub.url, None, Patience(sleep=served_hub.waits.append, **patience), say=lines.append)  # type: ignore[arg-type]
+
+
+def test_a_wait_that_the_hub_asks_for_is_told_with_its_end_when_it_begins(served_hub: ServedHub) -> None:
+    served_hub.add("a/m", make_model())
+    served_hub.loopback.fail_next(1, 429, retry_after=3600)
+    lines: list[str] = []
+    ends = {datetime.now().astimezone() + timedelta(seconds=3600)}
+
+    assert [head.model_id for head in _talkative(served_hub, lines).list_heads("a")] == ["a/m"]
+
+    ends.add(datetime.now().astimezone() + timedelta(seconds=3600))
+    start = f"The Hub at {served_hub.url} asks us to wait (it answers 429): waiting until "
+    assert lines in [[f"{start}{tell_time(end)}."] for end in ends]
+    assert sum(served_hub.waits) == 3600
+
+
+def test_a_hub_that_is_away_is_told_after_the_first_wait_and_a_stumble_is_not(served_hub: ServedHub) -> None:
+    served_hub.add("a/m", make_model())
+    lines: list[str] = []
+    hub = _talkative(served_hub, lines)
+    served_hub.loopback.fail_next(1, 503)
+    hub.model_head("a/m")
+    assert lines == []
+
+    served_hub.loopback.fail_next(100, 503)
+    with pytest.raises(HubUnavailable):
+        hub.model_head("a/m")
+    (line,) = lines
+    assert line.startswith(f"The Hub at {served_hub.url} is not available (it answers 503): trying again until ")
+
+
+def test_a_wait_longer_than_a_night_can_take_ends_at_once_and_says_until_when(served_hub: ServedHub) -> None:
+    served_hub.loopback.fail_next(1, 429, retry_after=7200)
+
+    with pytest.raises(
+        HubUnavailable, match=r"it asks us to wait until [-0-9 ]*\d\d:\d\d, .* 60 min at most\. Try again"
+    ):
+        served_hub.client().model_head("a/m")
+    assert served_hub.waits == []
+
+
+def test_all_the_waits_that_the_hub_asks_of_one_request_have_a_limit_together(served_hub: ServedHub) -> None:
+    served_hub.loopback.fail_next(100, 429, retry_after=1500)
+
+    with pytest.raises(HubUnavailable, match="asks us to wait"):
+        served_hub.client().model_head("a/m")
+    assert sum(served_hub.waits) == 3000
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_until_the_end_of_days_is_refused_in_words(
+    served_hub: ServedHub, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    def answer(handler: HubHandler, _path: str) -> None:
+        handler._send(429, b"", {"Retry-After": value})
+
+    monkeypatch.setattr(HubHandler, "_route", answer)
+    with pytest.raises(HubUnavailable):
+        served_hub.client().model_head("a/m")
+
+
+def test_many_that_wait_are_told_once(served_hub: ServedHub) -> None:
+    served_hub.add("a/m", make_model())
+    served_hub.loopback.fail_next(8, 429, retry_after=400)
+    lines: list[str] = []
+    hub = _talkative(served_hub, lines)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hub.model_head, ["a/m"] * 8))
+    assert len(lines) == 1
+
+
+def test_a_wait_is_told_again_when_it_gets_later_and_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    announcer, now = Announcer(lines.append), datetime.now(UTC)
+    for minutes in (10, 10, 60, 60):
+        announcer.announce("waiting", now + timedelta(minutes=minutes))
+    assert len(lines) == 2
+    monkeypatch.setattr(patience_module, "REPEAT_S", 0.0)
+    announcer.announce("waiting", now + timedelta(minutes=60))
+    assert len(lines) == 3
+
+
+def test_a_time_is_told_as_short_as_it_can_be() -> None:
+    now = datetime.now().astimezone()
+    tomorrow = now + timedelta(days=1, hours=1)
+
+    assert tell_time(tomorrow) == tomorrow.strftime("%Y-%m-%d %H:%M")
+    assert tell_time(now).endswith(now.strftime("%H:%M:%S"))
