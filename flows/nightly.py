@@ -36,8 +36,8 @@ T = TypeVar("T")
 NETWORK_RETRY_DELAYS_S = (5.0,)
 
 
-# What a night is called that went to its end and in which evaluations failed.
-WITH_FAILURES, TAG_WITH_FAILURES = "EvaluationsFailed", "evaluations-failed"
+# A night that went to its end although something failed is told from one that could not go on by this tag.
+WITH_FAILURES = "with-failures"
 
 
 @flow(name=FLOW, flow_run_name="nightly {board}", validate_parameters=False)
@@ -49,7 +49,7 @@ def nightly(board: str, store: str | None = None, wait_min: float | None = None)
     finally:
         history.close()
     if report.has_failures:
-        return Failed(name=WITH_FAILURES, message=summarize_night(report), data=report)
+        return Failed(message=summarize_night(report))
     return report
 
 
@@ -72,7 +72,7 @@ def run_night(
         history.end("FAILED", "Failed", str(error) or type(error).__name__)
         raise
     if report.has_failures:
-        history.end("FAILED", WITH_FAILURES, summarize_night(report), [TAG_WITH_FAILURES])
+        history.end("FAILED", "Failed", summarize_night(report), [WITH_FAILURES])
     else:
         history.end("COMPLETED", "Completed", summarize_night(report))
     return report

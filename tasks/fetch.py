@@ -219,7 +219,7 @@ def _run_download(
     name: str, arguments: Sequence[str], environment: Mapping[str, str], timeout_s: float | None = None
 ) -> None:
     """Run `download.py` in a process of its own; FetchError with its reason when it fails."""
-    command = [sys.executable, "-m", "nightboard.tasks.download", *arguments]
+    command = [sys.executable, "-P", "-m", "nightboard.tasks.download", *arguments]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/"

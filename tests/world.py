@@ -115,13 +115,14 @@ class World:
 
         return run_night(self.board, None, wait_min, history)
 
-    def start_night(self, stop_after: str = "", wait_min: str = "") -> subprocess.Popen[str]:
+    def start_night(self, stop_after: str = "", wait_min: str = "", umask: int = -1) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", DRIVER, self.board, wait_min, stop_after],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ.copy(),
+            umask=umask,
         )
 
     def ranking(self) -> list[tuple[str, int]]:

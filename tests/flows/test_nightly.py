@@ -231,8 +231,8 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
     report = night_with_history(world)
     assert len(report.evaluated) == 2
     told = read_flow_runs()[-1]
-    assert (told["state_type"], told["state_name"]) == ("FAILED", "EvaluationsFailed")
-    assert set(told["tags"]) == {"board:world", "evaluations-failed"}
+    assert (told["state_type"], told["state_name"]) == ("FAILED", "Failed")
+    assert set(told["tags"]) == {"board:world", "with-failures"}
     assert {each.model_id for each in report.failed} == {"lab/broken"}
     assert report.failed[0].log_tail
     again = world.night()
@@ -259,14 +259,16 @@ def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> N
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
-def test_two_nights_at_once_evaluate_everything_once(world: World) -> None:
-    flows = [world.start_night(), world.start_night()]
+def test_two_nights_at_once_evaluate_everything_once_and_leave_nothing_open_to_others(world: World) -> None:
+    flows = [world.start_night(umask=0), world.start_night(umask=0)]
     for each in flows:
         _, errors = each.communicate(timeout=400)
         assert each.returncode == 0, errors[-2000:]
     world.night()
     completed_once(world, 2)
     assert world.query("select max(attempt) from attempts") == [(1,)]
+    made = [path for path in world.store.root.rglob("*") if not path.is_symlink()]
+    assert [str(path) for path in made if path.stat().st_mode & 0o022] == []
 
 
 def test_a_job_killed_half_way_is_resumed_without_redoing_a_finished_benchmark(world: World) -> None:
@@ -304,13 +306,14 @@ def _wait_for_first_benchmark(world: World) -> Path:
 def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world: World, server: str) -> None:
     from nightboard.flows.nightly import nightly
 
-    world.hub.delete_repo("lab/weak")
+    (world.folder / "watchlists/world.yaml").write_text("watchlist: world\nmodels: [lab/strong, lab/none]\n")
     world.hub.delete_repo("lab/strong")
     before = len(read_flow_runs())
-    nightly(world.board)
+    nightly(world.board, return_state=True)
     runs = read_flow_runs()
     assert len(runs) == before + 1
-    assert (runs[-1]["state_type"], runs[-1]["tags"]) == ("COMPLETED", ["board:world"])
+    state = (runs[-1]["state_type"], runs[-1]["state_name"])
+    assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [
         "collect earlier runs", "discover", "pin data sets", "plan", "fetch data sets", "rebuild", "report",
     ]  # fmt: skip
