@@ -28,6 +28,7 @@ from nightboard.flows.server import (
 )
 from nightboard.tasks.process import current_process, is_alive
 from nightboard.tasks.records import ProcessId
+from nightboard.tasks.trust import limit_umask
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -211,6 +212,8 @@ def mark_crashed(client: SyncPrefectClient, board: str, own: UUID | None) -> Non
 @contextlib.contextmanager
 def open_history(state_dir: Path) -> Iterator[History]:
     """The history of the nights of this process, in the configured server or in one of our own below `state_dir`."""
+    # It may be the first thing that is made of a store.
+    limit_umask(state_dir.parent)
     keep_prefect_quiet(state_dir)
     history = History(Reporter(find_server(state_dir)))
     try:
