@@ -7,6 +7,8 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 PYTEST_ARGS ?=
 ONLY ?=
+SOAK_MIN ?= 10
+SOAK_SEED ?=
 NODES ?= 3
 GPUS ?= 4
 
@@ -17,7 +19,7 @@ TYPING := build/typing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench slurm-up slurm-down lock clean
+.PHONY: help demo test check docs bench soak slurm-up slurm-down lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +57,9 @@ docs: .venv/.installed-dev ## write the data dictionary docs/tables.md from the 
 
 bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan for one
 	@$(BIN)/python tests/bench/run.py $(ONLY)
+
+soak: .venv/.installed-dev ## ten minutes of kills on a real SLURM (slurm-up first), then every score must be there once; SOAK_MIN=3 SOAK_SEED=7
+	@PYTHONPATH=$(CURDIR)/tests SOAK_MIN=$(SOAK_MIN) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m slurm.soak
 
 slurm-up: ## start a real SLURM on this machine for the tests (root, Debian's packages); NODES=38 GPUS=8 for a large one
 	@$(PYTHON) tests/slurm/cluster.py up --nodes $(NODES) --gpus $(GPUS)

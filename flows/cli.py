@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.formats import Format
+from nightboard.flows.history import open_history
 from nightboard.flows.imports import imports
 from nightboard.flows.leaderboard import COMPARE_EXAMPLE, RANK_EXAMPLE, compare_command, rank_command, show_ranking
 from nightboard.flows.options import (
@@ -32,7 +33,6 @@ from nightboard.flows.options import (
     find_store,
 )
 from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
-from nightboard.flows.server import ServerError, prefect_server
 from nightboard.flows.show import print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
@@ -63,7 +63,6 @@ KNOWN_ERRORS = (
     BuildError,
     NoBuildError,
     QueryError,
-    ServerError,
     ShellError,
     ExportError,
     ImportFileError,
@@ -137,18 +136,20 @@ def nightly(
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is told at once.
     root = Path(store).absolute() if store else load_board(board).store
-    with prefect_server(root / "prefect"):
+    ui = Terminal()
+    with open_history(root / "prefect") as history:
         # Importing it imports Prefect, whose settings must stand by then.
-        from nightboard.flows.nightly import nightly as flow
+        from nightboard.flows.nightly import run_night
 
         try:
-            report = flow(board, str(root), wait_min)
+            report = run_night(board, str(root), wait_min, history)
         except KeyboardInterrupt:
             typer.echo(
                 "\nStopped. Jobs that were submitted go on; the next `nightly` or `collect` picks them up.", err=True
             )
             raise typer.Exit(130) from None
-    ui = Terminal()
+    for text in history.take_news():
+        ui.warn(text)
     for suite in load_board(board).suites:
         ui.say("")
         show_ranking(Store(root), suite)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightboard.flows.server import prefect_server
+from nightboard.flows.history import open_history
 from nightboard.flows.show_leaderboard import print_ranking
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
@@ -53,7 +53,7 @@ def run_demo(folder: Path) -> None:
         hub = build_hub(folder / "hub")
     store = Store(folder / "store")
     write_punkt(store.nltk_dir)
-    with _jobs_stopped(store), hub.serve() as endpoint, prefect_server(store.root / "prefect"):
+    with _jobs_stopped(store), hub.serve() as endpoint:
         os.environ["HF_ENDPOINT"] = endpoint
         first = _night(ui, store, "Night 1: everything is new")
         before = _rank(store, "demo")
@@ -93,11 +93,12 @@ def _stop_jobs(store: Store) -> None:
 
 
 def _night(ui: Terminal, store: Store, title: str) -> NightReport:
-    # Importing it imports Prefect, whose settings must stand by then.
-    from nightboard.flows.nightly import nightly
-
     ui.step(f"\n{title}")
-    report = nightly(BOARD, str(store.root), None)
+    with open_history(store.root / "prefect") as history:
+        # Importing it imports Prefect, whose settings must stand by then.
+        from nightboard.flows.nightly import run_night
+
+        report = run_night(BOARD, str(store.root), None, history)
     for suite in load_board(BOARD).suites:
         ui.say("")
         print_ranking(_rank(store, suite), f"Leaderboard of {suite}")

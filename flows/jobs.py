@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from nightboard.flows.terminal import count
 from nightboard.flows.watch import Watch
 from nightboard.tasks.arrays import group_arrays
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.gpus import fit_jobs, list_gpus
 from nightboard.tasks.jobs import ClusterAway, ExecutorError
 from nightboard.tasks.launch import Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
@@ -224,7 +227,7 @@ class Dispatcher:
             # Another flow may have launched meanwhile.
             free = max(0, self.cluster.max_jobs - len({(each.launch_id, each.job_index) for each in opened}))
             try:
-                self._launch_arrays(jobs[:free], opened)
+                self._launch_arrays(self._fit_gpus(jobs[:free], opened), opened)
             except ClusterAway:
                 self.night.tell_cluster(is_away=True)
             except (StoreError, ExecutorError) as error:
@@ -248,6 +251,15 @@ class Dispatcher:
         limit_s = WAVE_LIMIT_S if is_busy else min(WAVE_LIMIT_S, self.cluster.poll_interval_s)
         has_waited = time.monotonic() - min(at for _, at in found) > limit_s
         return ready if is_wave and (is_all or is_rest or has_waited) else []
+
+    def _fit_gpus(self, jobs: Sequence[Job], opened: Sequence[OpenShard]) -> Sequence[Job]:
+        """Local jobs for which GPUs of this machine are free; SLURM has its own word on that."""
+        if self.cluster.executor != "local":
+            return jobs
+        here = (None, socket.gethostname())
+        running = {(each.launch_id, each.job_index): each for each in opened}.values()
+        in_use = sum(each.gpus for each in running if (each.report.node if each.report else None) in here)
+        return fit_jobs(jobs, list_gpus(self.cluster.gpus, os.environ), in_use)
 
     def _list_open(self) -> list[OpenShard]:
         """What is under way by the store, and what the cluster said of it last."""

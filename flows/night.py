@@ -11,10 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed
-
+from nightboard.flows.history import NO_HISTORY, History
 from nightboard.flows.terminal import Terminal
 from nightboard.profiles.models import Ending
 from nightboard.tasks.board import OpenBoard
@@ -32,6 +29,7 @@ class Night:
 
     board: OpenBoard
     ui: Terminal
+    history: History = NO_HISTORY
     started_at: datetime = field(default_factory=utc_now)
     settled: Settled = field(default_factory=lambda: Settled((), (), ()))
     collected: list[Collected] = field(default_factory=list)
@@ -48,6 +46,11 @@ class Night:
                 self.problems.append(problem)
                 self.ui.warn(problem)
 
+    def tell_news(self) -> None:
+        """Say what has happened to the history, which is no trouble of the night itself."""
+        for text in self.history.take_news():
+            self.ui.warn(text)
+
     def collect(self, settled: Settled) -> None:
         """Take over what a look at the store has found; each evaluation that ended is a task run of its own."""
         # Where nothing was asked, nothing is known.
@@ -60,7 +63,7 @@ class Night:
         interrupted = [each for each in settled.collected if self._is_tried_again(each)]
         brief = {id(each) for each in interrupted}
         for each in settled.collected:
-            show_outcome(each, self.ui, is_brief=id(each) in brief, is_told=len(interrupted) <= MOST_LINES)
+            show_outcome(each, self, is_brief=id(each) in brief, is_told=len(interrupted) <= MOST_LINES)
         if len(interrupted) > MOST_LINES:
             counts = Counter(each.state for each in interrupted)
             self.ui.warn(f"{_tell_counts(counts)}; what may be tried again tonight is.")
@@ -101,10 +104,10 @@ class Night:
                     break
                 if (evaluation_id, shard, attempt) not in seen:
                     self.collected.append(collect_attempt(self.board.store, folder, utc_now()))
-                    show_outcome(self.collected[-1], self.ui)
+                    show_outcome(self.collected[-1], self)
 
 
-def show_outcome(each: Collected, ui: Terminal, *, is_brief: bool = False, is_told: bool = True) -> None:
+def show_outcome(each: Collected, night: Night, *, is_brief: bool = False, is_told: bool = True) -> None:
     """A task run for an evaluation that is scored and for an attempt that is not completed, and lines for the operator.
 
     A shard of an evaluation that goes on is not worth a line: its bar shows it. `is_brief`: it is tried again, so its
@@ -115,13 +118,8 @@ def show_outcome(each: Collected, ui: Terminal, *, is_brief: bool = False, is_to
     name = f"{each.model_id}@{each.revision[:7]} {each.suite}"
     name += "" if each.shard == "all" or each.is_scored else f" {each.shard}"
 
-    @task(name="evaluation", task_run_name=name.replace("{", "").replace("}", ""), cache_policy=NO_CACHE)
-    def evaluation() -> object:
-        if each.is_scored:
-            return Completed(message="scored")
-        return Failed(message=f"{each.state}: {each.reason}")
-
-    evaluation(return_state=True)
+    night.history.add_outcome(name, None if each.is_scored else f"{each.state}: {each.reason}")
+    ui = night.ui
     if each.is_scored:
         ui.say(f"  done    {name}", style="green")
     elif is_told or not is_brief:

@@ -1,22 +1,26 @@
 """The nightly flow: discover, plan, fetch, launch, collect, rebuild, report.
 
-Owns the order of the steps and what Prefect shows of them. Every step can be run again; killed anywhere, the next run
-goes on from what is in the store.
+Owns the order of the steps. Every step can be run again; killed anywhere, the next run goes on from what is in the
+store. Prefect schedules, starts and shows the night; no step runs inside it, so that none needs it (see history.py).
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
+from uuid import UUID
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Failed
 
+from nightboard.flows.history import FLOW, NO_HISTORY, History, Reporter
 from nightboard.flows.jobs import run_jobs
 from nightboard.flows.night import Night
+from nightboard.flows.server import ConfiguredServer
 from nightboard.flows.show import rank_records
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.tasks.board import OpenBoard
@@ -24,7 +28,7 @@ from nightboard.tasks.discover import Discovery
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.patience import HubUnavailable
 from nightboard.tasks.records import Plan, ResolvedSuite
-from nightboard.tasks.report import NewCommit, NightReport, describe_night
+from nightboard.tasks.report import NewCommit, NightReport, describe_night, summarize_night
 from nightboard.tasks.settle import utc_now
 
 T = TypeVar("T")
@@ -32,45 +36,71 @@ T = TypeVar("T")
 NETWORK_RETRY_DELAYS_S = (5.0,)
 
 
-@flow(name="nightly", flow_run_name="nightly {board}", validate_parameters=False)
-def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> NightReport:
+# A night that went to its end although something failed is told from one that could not go on by this tag.
+WITH_FAILURES = "with-failures"
+
+
+@flow(name=FLOW, flow_run_name="nightly {board}", validate_parameters=False)
+def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> NightReport | State[NightReport]:
+    """A night as Prefect starts it, from a deployment; `run_night` is the same without Prefect."""
+    history = History(Reporter(ConfiguredServer()), UUID(flow_run.id))
+    try:
+        report = run_night(board, store, wait_min, history)
+    finally:
+        history.close()
+    if report.has_failures:
+        return Failed(message=summarize_night(report))
+    return report
+
+
+def run_night(
+    board: str, store: str | None = None, wait_min: float | None = None, history: History = NO_HISTORY
+) -> NightReport:
     """Evaluate what is new on a board and rebuild its leaderboard.
 
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. None waits for all.
     Raises ProfileError, HubUnavailable or StoreError, each with one message that says what to do.
     """
     ui = Terminal()
-    night = Night(OpenBoard.open(board, store, ui.warn), ui)
-    night.collect(run_step("collect earlier runs", lambda: night.board.settle(utc_now())))
-    discovery = run_step("discover", lambda: discover_commits(night), retry=True)
-    suites = run_step("pin data sets", lambda: pin_datasets(night), retry=True)
-    plan = run_step("plan", lambda: make_plan(night, discovery, suites))
-    ready = run_step("fetch data sets", lambda: fetch_datasets(night, plan, suites))
+    night = Night(OpenBoard.open(board, store, ui.warn), ui, history)
+    history.begin(night.board.bundle.board.board, {"board": board, "store": store, "wait_min": wait_min})
+    try:
+        report = run_steps(night, wait_min)
+    except KeyboardInterrupt:
+        history.end("CANCELLED", "Cancelled", "stopped by hand")
+        raise
+    except BaseException as error:
+        history.end("FAILED", "Failed", str(error) or type(error).__name__)
+        raise
+    if report.has_failures:
+        history.end("FAILED", "Failed", summarize_night(report), [WITH_FAILURES])
+    else:
+        history.end("COMPLETED", "Completed", summarize_night(report))
+    return report
+
+
+def run_steps(night: Night, wait_min: float | None) -> NightReport:
+    """One step after the other."""
+    night.collect(run_step(night, "collect earlier runs", lambda: night.board.settle(utc_now())))
+    discovery = run_step(night, "discover", lambda: discover_commits(night), retry=True)
+    suites = run_step(night, "pin data sets", lambda: pin_datasets(night), retry=True)
+    plan = run_step(night, "plan", lambda: make_plan(night, discovery, suites))
+    ready = run_step(night, "fetch data sets", lambda: fetch_datasets(night, plan, suites))
     not_started = run_jobs(night, plan, ready, wait_min, lambda: plan_again(night, discovery, suites, ready))
-    run_step("rebuild", lambda: rebuild(night))
-    return run_step("report", lambda: report(night, discovery, plan, not_started))
+    run_step(night, "rebuild", lambda: rebuild(night))
+    return run_step(night, "report", lambda: report(night, discovery, plan, not_started))
 
 
-def run_step(name: str, action: Callable[[], T], *, retry: bool = False) -> T:
-    """Run one step as a Prefect task run; `retry` is for steps that ask the network and change nothing on failure."""
-    delays = list(NETWORK_RETRY_DELAYS_S) if retry else []
-
-    # A plain function without arguments: Prefect would otherwise walk through every plan it is handed.
-    def step() -> T:
+def run_step(night: Night, name: str, action: Callable[[], T], *, retry: bool = False) -> T:
+    """Run one step; `retry` is for steps that ask the network and change nothing on failure."""
+    night.tell_news()
+    with night.history.step(name):
+        for delay_s in NETWORK_RETRY_DELAYS_S if retry else ():
+            try:
+                return action()
+            except HubUnavailable:  # anything else would fail the same way again
+                time.sleep(delay_s)
         return action()
-
-    return task(
-        name=name,
-        cache_policy=NO_CACHE,
-        retries=len(delays),
-        retry_delay_seconds=delays,
-        retry_condition_fn=_has_lost_the_hub,
-    )(step)()
-
-
-def _has_lost_the_hub(_task: object, _run: object, state: State[object]) -> bool:
-    """Only a Hub that is down is worth another try; anything else would fail the same way again."""
-    return isinstance(state.result(raise_on_failure=False), HubUnavailable)
 
 
 def discover_commits(night: Night) -> Discovery:
@@ -136,7 +166,7 @@ def rebuild(night: Night) -> None:
 
 
 def report(night: Night, discovery: Discovery, plan: Plan, not_started: Iterable[str]) -> NightReport:
-    """Sum the night up, for the terminal and as Prefect artifacts."""
+    """Sum the night up, for the terminal and as artifacts of its history."""
     result = NightReport(
         board=plan.board,
         started_at=night.started_at,
@@ -152,9 +182,9 @@ def report(night: Night, discovery: Discovery, plan: Plan, not_started: Iterable
         problems=tuple(night.problems),
     )
     key = re.sub(r"[^a-z0-9]+", "-", plan.board)
-    create_markdown_artifact(describe_night(result), key=f"{key}-night", description="What the night did")
+    night.history.add_markdown(f"{key}-night", describe_night(result), "What the night did")
     for suite in night.board.bundle.suites:
         ranking = rank_records(night.board.store, suite)
         if ranking:
-            create_table_artifact(ranking, key=f"{key}-ranking-{re.sub('[^a-z0-9]+', '-', suite)}", description=suite)
+            night.history.add_table(f"{key}-ranking-{re.sub('[^a-z0-9]+', '-', suite)}", ranking, suite)
     return result

@@ -12,6 +12,7 @@ import typer
 from nightboard.flows.formats import Format, choose_format
 from nightboard.profiles.load import load_board
 from nightboard.tasks.store import Store
+from nightboard.tasks.trust import limit_umask
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
@@ -43,10 +44,13 @@ def example(text: str) -> str:
 def find_store(board: str | None, store: Path | None) -> Store:
     """The store that --store or --board names."""
     if store is not None:
-        return Store(store.absolute())
-    if board is not None:
-        return Store(load_board(board).store)
-    raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
+        found = Store(store.absolute())
+    elif board is not None:
+        found = Store(load_board(board).store)
+    else:
+        raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
+    limit_umask(found.root)
+    return found
 
 
 def find_format(form: Format | None, output: Path | None) -> Format:

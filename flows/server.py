@@ -1,8 +1,8 @@
-"""The Prefect server that a run reports to: the configured one, or a real server as a child of this process.
+"""The Prefect server that a night is reported to: the configured one, or a real server as a child of this process.
 
-Owns the child's life, where its history lies and the settings that point this process at it. Knows nothing of flows.
-Enter `prefect_server` before anything imports prefect: importing it makes a folder in the user's home, sets up logging
-and, on a terminal, announces its telemetry. It works afterwards too, but these have happened then.
+Owns the child's life, where its history lies and how either is spoken to. Knows nothing of flows, and prints nothing.
+Call `keep_prefect_quiet` before anything imports prefect: importing it makes a folder in the user's home, sets up
+logging and, on a terminal, announces its telemetry. It works afterwards too, but these have happened then.
 
 Not the server that Prefect would start in the background by itself: that one ends with stack traces and lock warnings.
 """
@@ -18,17 +18,26 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 STARTUP_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 # A server whose run was killed a moment ago needs about 0.2 s to let go of its history.
 LOCK_TIMEOUT_S = 2.0
-START_ATTEMPTS = 3
+PORTS_TRIED = 3
+# A server that dies so often will die again.
+MOST_STARTS = 3
+# A server that does not answer within this time is as good as away.
+REQUEST_TIMEOUT_S = 10.0
 LOOPBACK = "127.0.0.1"
 
 # For this process whichever server is used; what the user has set himself stays.
@@ -39,29 +48,36 @@ QUIET_SETTINGS = {
     # The history gets every line; the terminal is nightboard's own.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Whoever reports knows when to try again.
+    "PREFECT_CLIENT_MAX_RETRIES": "0",
 }
 
 
 class ServerError(Exception):
-    """The Prefect server cannot be used; the message says what to do."""
+    """The Prefect server cannot be used; the message says why, in one line."""
 
 
-@contextlib.contextmanager
-def prefect_server(state_dir: Path) -> Iterator[str | None]:
-    """Give the flows of this process a Prefect server; yields the address of the one that was started.
+class Server(Protocol):
+    """What a night is reported to. `name` is what an operator knows it by."""
 
-    Yields None where a server is configured (PREFECT_API_URL, a Prefect profile or prefect.toml): that one is used.
-    Otherwise history stays in `state_dir` over the runs; a second run at the same time gets a history of its own, which
-    is thrown away. Raises ServerError when the server does not come up.
+    name: str
+
+    def open_client(self) -> SyncPrefectClient:
+        """A client of the server, which is started where it is ours and does not run. Raises ServerError."""
+        ...
+
+    def stop(self) -> None:
+        """End what was started; also while another thread starts it."""
+        ...
+
+
+def find_server(state_dir: Path) -> Server:
+    """The configured server (PREFECT_API_URL, a Prefect profile or prefect.toml), else one of our own.
+
+    The own one keeps its history in `state_dir` over the runs; that of a second run at the same time gets a history of
+    its own, which is thrown away.
     """
-    state_dir = state_dir.resolve()
-    _keep_prefect_quiet(state_dir)
-    if is_server_configured():
-        yield None
-        return
-    with _own_home(state_dir) as (home, lock), _running_server(home, state_dir / "server.log", lock) as url:
-        with _environment(_client_settings(home, url)):
-            yield url
+    return ConfiguredServer() if is_server_configured() else OwnServer(state_dir)
 
 
 def is_server_configured() -> bool:
@@ -71,68 +87,108 @@ def is_server_configured() -> bool:
     return bool(get_current_settings().api.url)
 
 
-def _keep_prefect_quiet(state_dir: Path) -> None:
+def keep_prefect_quiet(state_dir: Path) -> None:
     """Set what the user has not set, for the rest of this process."""
     for key, value in QUIET_SETTINGS.items():
         os.environ.setdefault(key, value)
     # Prefect makes its folder whenever it reads its settings. Where there is none yet, there is no profile to miss.
     if "PREFECT_HOME" not in os.environ and not (Path.home() / ".prefect").exists():
         state_dir.mkdir(parents=True, exist_ok=True)
-        os.environ["PREFECT_HOME"] = str(state_dir)
-    _reload_settings()
-
-
-def _client_settings(home: Path, url: str) -> dict[str, str]:
-    """What points this process and its children at the server, past any proxy."""
-    bypass = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), LOOPBACK)))
-    return {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "NO_PROXY": bypass, "no_proxy": bypass}
-
-
-# --------------------------------------------------------------------------------------------------------- settings
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while, also for a Prefect that is already imported.
-
-    `prefect.settings.temporary_settings` would not do: Prefect's threads that send logs and events do not see it.
-    """
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        _reload_settings()
-        yield
-    finally:
-        if "PREFECT_API_URL" in values:
-            _send_what_is_left()
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-        _reload_settings()
-
-
-def _reload_settings() -> None:
-    """Have Prefect read the environment again; where it is not imported yet it will do so by itself."""
+        os.environ["PREFECT_HOME"] = str(state_dir.resolve())
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
-    if "prefect.main" in sys.modules:
-        from prefect.logging.configuration import setup_logging
-
-        setup_logging()
 
 
-def _send_what_is_left() -> None:
-    """Wait for the threads that send logs and events: cut off, they complain, and the history lacks the last states."""
-    if "prefect.main" in sys.modules:
-        from prefect.events.worker import EventsWorker
-        from prefect.logging.handlers import APILogWorker
+class ConfiguredServer:
+    """The server that Prefect's settings name, spoken to with the key and the certificates that they name."""
 
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all(timeout=STOP_TIMEOUT_S)
+    def __init__(self) -> None:
+        from prefect.settings import get_current_settings
+
+        self.name = f"the Prefect server at {get_current_settings().api.url}"
+
+    def open_client(self) -> SyncPrefectClient:
+        """Never fails: whether the server is there is seen by what is asked of it."""
+        from prefect.client.orchestration import get_client
+
+        return get_client(httpx_settings={"timeout": REQUEST_TIMEOUT_S}, sync_client=True)
+
+    def stop(self) -> None:
+        """It is not ours."""
+
+
+class OwnServer:
+    """A server process that lives as long as this one and is started again when it dies."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.name = "nightboard's own Prefect server"
+        self._state_dir = state_dir.resolve()
+        # Settings for another server must not reach this one. Taken now: later the other thread may change them.
+        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._cleaning = contextlib.ExitStack()
+        self._home: tuple[Path, int] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._n_starts = 0
+        self.url: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process; None before it was started."""
+        return self._process.pid if self._process else None
+
+    @property
+    def home(self) -> Path | None:
+        """The folder of its database; None before it was started."""
+        return self._home[0] if self._home else None
+
+    def open_client(self) -> SyncPrefectClient:
+        """Start the server where it does not run; so often and no more."""
+        with self._starting:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+        from prefect.client.orchestration import SyncPrefectClient
+
+        assert self.url is not None
+        # A proxy in the environment is for the world outside.
+        return SyncPrefectClient(self.url, httpx_settings={"timeout": REQUEST_TIMEOUT_S, "trust_env": False})
+
+    def stop(self) -> None:
+        """End the process, give back the folder."""
+        self._stopping.set()
+        with self._starting:
+            if self._process:
+                _stop(self._process)
+            self._cleaning.close()
+
+    def _start(self) -> None:
+        if self._n_starts == MOST_STARTS or self._stopping.is_set():
+            raise ServerError(f"{self._state_dir / 'server.log'}: the Prefect server ended {self._n_starts} times")
+        self._n_starts += 1
+        if self._process:
+            _stop(self._process)
+        self._home = self._home or self._cleaning.enter_context(_own_home(self._state_dir))
+        self._process, self.url = self._start_until_it_answers(*self._home)
+
+    def _start_until_it_answers(self, home: Path, lock: int) -> tuple[subprocess.Popen[bytes], str]:
+        """A port that is free now may be taken a moment later: then the next one is tried."""
+        log, deadline = self._state_dir / "server.log", time.monotonic() + STARTUP_TIMEOUT_S
+        for _ in range(PORTS_TRIED):
+            port, log_size = _find_free_port(), log.stat().st_size if log.exists() else 0
+            process = _spawn(home, log, lock, port, self._environment)
+            try:
+                if _wait_until_healthy(process, port, deadline, self._stopping):
+                    return process, f"http://{LOOPBACK}:{port}/api"
+            except BaseException:
+                _stop(process)
+                raise
+            _stop(process)
+            if b"already in use" not in log.read_bytes()[log_size:]:
+                break
+        raise ServerError(f"the Prefect server did not come up within {STARTUP_TIMEOUT_S:.0f} s. Its log is {log}")
 
 
 # ---------------------------------------------------------------------------------------------------------- history
@@ -178,40 +234,10 @@ def _try_lock(lock: int) -> bool:
 # ---------------------------------------------------------------------------------------------------------- process
 
 
-@contextlib.contextmanager
-def _running_server(home: Path, log: Path, lock: int) -> Iterator[str]:
-    """A server with its database in `home`, stopped at the end; yields the address of its API."""
-    process, url = _start_server(home, log, lock)
-    try:
-        yield url
-    finally:
-        _stop(process)
-
-
-def _start_server(home: Path, log: Path, lock: int) -> tuple[subprocess.Popen[bytes], str]:
-    """Start until it answers. A port that is free now may be taken a moment later: then the next one is tried."""
-    deadline = time.monotonic() + STARTUP_TIMEOUT_S
-    for _ in range(START_ATTEMPTS):
-        port, log_size = _find_free_port(), log.stat().st_size if log.exists() else 0
-        process = _spawn(home, log, lock, port)
-        try:
-            if _wait_until_healthy(process, port, deadline):
-                return process, f"http://{LOOPBACK}:{port}/api"
-        except BaseException:
-            _stop(process)
-            raise
-        _stop(process)
-        said = log.read_bytes()[log_size:].decode(errors="replace")
-        if "already in use" not in said:
-            break
-    raise ServerError(_describe_failure(log, said))
-
-
-def _spawn(home: Path, log: Path, lock: int, port: int) -> subprocess.Popen[bytes]:
+def _spawn(home: Path, log: Path, lock: int, port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the process in its own folder: a prefect.toml of the working folder is for another server."""
     arguments = ["--host", LOOPBACK, "--port", str(port), "--log-level", "WARNING", "--analytics-off"]
-    # Settings for another server must not reach this one, whether they come by environment or from the working folder.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"}
+    environment = environment | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"}
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "nightboard.flows.server_process", *arguments],
@@ -232,11 +258,13 @@ def _find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, deadline: float) -> bool:
-    """Whether the server answers before it ends or the time is up."""
+def _wait_until_healthy(
+    process: subprocess.Popen[bytes], port: int, deadline: float, stopping: threading.Event
+) -> bool:
+    """Whether the server answers before it ends, the time is up or nobody waits for it any more."""
     # A proxy in the environment is for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None and not stopping.is_set():
         with contextlib.suppress(urllib.error.URLError, OSError):
             with opener.open(f"http://{LOOPBACK}:{port}/api/health", timeout=5):
                 return process.poll() is None
@@ -254,11 +282,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     if process.stdin:
         process.stdin.close()
-
-
-def _describe_failure(log: Path, said: str) -> str:
-    lines = "".join(f"\n  {line}" for line in said.splitlines()[-20:])
-    return (
-        f"{log}: the Prefect server did not come up within {STARTUP_TIMEOUT_S:.0f} s. Its last lines are below. A "
-        f"server that was started by hand (prefect server start) is used when PREFECT_API_URL names it.{lines}"
-    )

@@ -1,4 +1,4 @@
-"""Shows evaluations while they run: bars on a terminal, a progress artifact in Prefect.
+"""Shows evaluations while they run: bars on a terminal, a progress artifact in the history.
 
 Reads what the nodes write; changes nothing.
 """
@@ -10,9 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.progress import TaskID
 
 from nightboard.flows.night import Night
@@ -32,7 +30,6 @@ class Watch:
         self._key = f"{re.sub('[^a-z0-9]+', '-', plan.board)}-evaluations"
         self._bars = ui.progress()
         self._running: dict[str, TaskID] = {}
-        self._artifact: UUID | None = None
         self._shown_percent = -1.0
 
     def __enter__(self) -> Self:
@@ -62,7 +59,8 @@ class Watch:
             left[shard.evaluation_id] += len(shard.benchmarks)
         for key, found in shards.items():
             self._show(key, found, night, left[key])
-        self._publish(100.0 * done / total if total else 100.0)
+        self._publish(night, 100.0 * done / total if total else 100.0)
+        night.tell_news()
 
     def _show(self, key: str, shards: Sequence[OpenShard], night: Night, waiting: int) -> None:
         """The benchmarks of all shards of an evaluation; `waiting` are those that are not launched yet."""
@@ -80,17 +78,10 @@ class Watch:
         finished = total - under_way - waiting + sum(len(each.finished) for each in progress)
         self._bars.update(self._running[key], description=text, completed=finished, total=total)
 
-    def _publish(self, percent: float) -> None:
-        if percent == self._shown_percent:
-            return
-        self._shown_percent = percent
-        if self._artifact is None:
-            created = create_progress_artifact(percent, key=self._key, description="Evaluations of tonight")
-            # Without an event loop it is the id itself; the type says both.
-            assert isinstance(created, UUID)
-            self._artifact = created
-        else:
-            update_progress_artifact(self._artifact, percent)
+    def _publish(self, night: Night, percent: float) -> None:
+        if percent != self._shown_percent:
+            self._shown_percent = percent
+            night.history.show_progress(self._key, percent, "Evaluations of tonight")
 
 
 def _describe(settled: Settled, waiting: Sequence[Shard]) -> str:

@@ -350,6 +350,11 @@ class Cluster(Profile):
     cluster: Name
     executor: Literal["local", "slurm", "dry"] = Field(description="dry writes everything and starts nothing")
     max_jobs: int = Field(default=1, gt=0, description="jobs open at once over all flows on one store")
+    gpus: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None,
+        description="executor local: how many GPUs this machine has for jobs, or their numbers; "
+        "left out: those that nvidia-smi finds and CUDA_VISIBLE_DEVICES allows",
+    )
     max_gpus: int | None = Field(default=None, gt=0, description="GPUs in use at once over all arrays of the store")
     max_array_size: int | None = Field(
         default=None, gt=0, description="jobs an array; left out: what the cluster allows"
@@ -370,6 +375,21 @@ class Cluster(Profile):
     def retry(self, ending: Ending) -> Retry:
         """What follows an ending: as declared, else as shipped."""
         return self.retries.get(ending, RETRIES[ending])
+
+    @model_validator(mode="after")
+    def _check_gpus(self) -> Cluster:
+        if self.gpus is None:
+            return self
+        if self.executor != "local":
+            raise ValueError(f"gpus: is for the executor local (got {self.executor}). Leave it out.")
+        number = self.gpus if isinstance(self.gpus, int) else len(set(self.gpus))
+        for tier in self.tiers:
+            if tier.gpus > number:
+                raise ValueError(
+                    f"tiers: {tier.name} asks for more GPUs than the machine has (got {tier.gpus} of {number}). "
+                    "Write a smaller number in the tier."
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_tiers(self) -> Cluster:

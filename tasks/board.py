@@ -27,6 +27,7 @@ from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
+from nightboard.tasks.trust import limit_umask
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.builds import Report
 from nightboard.warehouse.schema import COMMITS, MODELS, Table
@@ -49,6 +50,7 @@ class OpenBoard:
         """
         bundle = load_board(board)
         root = Path(store).absolute() if store else bundle.store
+        limit_umask(root)
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
     def settle(self, now: datetime) -> Settled:

@@ -30,6 +30,7 @@ from nightboard.tasks.records import ShardSpec
 from nightboard.tasks.resume import answers_path, find_unfinished, fresh_folder, link_dataset, publish_folder
 from nightboard.tasks.split import task_ranges
 from nightboard.tasks.store import Store, StoreError, write_bytes
+from nightboard.tasks.trust import limit_umask
 from nightboard.tasks.validate import RESULTS, samples_file
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
     stop the next. Raises only when an outcome could not be written, so that the job itself counts as failed.
     """
     store = Store(Path(store_root).absolute())
+    limit_umask(store.root)
     states: list[str] = []
     lost: list[str] = []
     for folder in (store.root / each for each in attempt_dirs):
@@ -284,7 +286,7 @@ def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, f
             task_manager=DeclaredTasks(index, benchmark, ranges, is_cut=part.documents is not None),
             batch_size=run.spec.batch_size,
             device=run.spec.device,
-            use_cache=str(answers_path(run.work, name)),
+            use_cache=str(answers_path(run.work, name, run.store.root)),
             # A task without a list would be run whole, so the tasks named above are exactly those with one.
             limit=suite.limit if part.documents is None else None,
             samples=None if part.documents is None else {task: list(range(*ends)) for task, ends in ranges.items()},

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import signal
 import threading
 import time
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import submitit
+from submitit.core.submission import process_job
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError, JobPaths
 
 from nightboard.profiles.models import Cluster
 from nightboard.tasks import slurm
+from nightboard.tasks.gpus import describe_choice, list_gpus
 from nightboard.tasks.jobs import Call, ClusterAway, Executor, ExecutorError, JobReport, Resources, Started
 from nightboard.tasks.process import find_processes, is_alive, kill_process, list_descendants, process_of
 from nightboard.tasks.records import ProcessId, Submission
@@ -30,11 +33,52 @@ __all__ = ["Call", "ClusterAway", "Executor", "ExecutorError", "JobReport", "Res
 
 _log = logging.getLogger(__name__)
 
+# submitit itself waits so long for a call to get its job's name.
+NAMED_WITHIN_S = 60.0
+
 
 def open_executor(cluster: Cluster) -> Executor:
     """The executor that a cluster profile names."""
-    executors: dict[str, Callable[[], Executor]] = {"local": LocalExecutor, "dry": DryExecutor, "slurm": SlurmExecutor}
+    if cluster.executor == "local":
+        return LocalExecutor(cluster.gpus)
+    executors: dict[str, Callable[[], Executor]] = {"dry": DryExecutor, "slurm": SlurmExecutor}
     return executors[cluster.executor]()
+
+
+# ------------------------------------------------------------------------------------------------- a job's first step
+
+# -P: a file submitit.py, or any other, in the folder where a flow was started is nobody's module.
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
+
+def _make_command(python: str, folder: Path) -> str:
+    return f"{python} -P -u -m nightboard.tasks.job {shlex.quote(str(folder))}"
+
+
+class _LocalSubmitter(submitit.LocalExecutor):  # type: ignore[misc]
+    @property
+    def _submitit_command_str(self) -> str:
+        return _make_command(self.python, self.folder)
+
+
+class _SlurmSubmitter(submitit.SlurmExecutor):  # type: ignore[misc]
+    @property
+    def _submitit_command_str(self) -> str:
+        return _make_command(self.python, self.folder)
+
+
+def find_call(folder: Path) -> Path:
+    """Where submitit, in a job, reads what this job is to run. Names are given after the submission: waits for it."""
+    path = Path(JobPaths(folder, job_id=submitit.JobEnvironment().job_id).submitted_pickle)
+    deadline = time.monotonic() + NAMED_WITHIN_S
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return path
+
+
+def run_call(folder: Path) -> None:
+    """Unpickle the call of this job and run it."""
+    process_job(folder)
 
 
 # ------------------------------------------------------------------------------------------------------------ local
@@ -47,6 +91,11 @@ class LocalExecutor:
     """
 
     name = "local"
+
+    def __init__(self, gpus: int | Sequence[int] | None = None) -> None:
+        """`gpus`: what the profile says the machine has; None: what is found."""
+        self._gpus = gpus
+
     # Shared by all executors of this process: a controller outlives the flow that started it, and is still our child.
     _children: ClassVar[list[submitit.Job[Any]]] = []
 
@@ -58,14 +107,28 @@ class LocalExecutor:
         self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
     ) -> list[Started]:
         """Start one controller process a call; the caller bounds how many."""
-        return [self._start(folder, name, call, resources) for call in calls]
+        environment = _SAFE_PATH | self._choose_gpus(resources.gpus)
+        return [self._start(folder, name, call, resources, environment) for call in calls]
 
-    def _start(self, folder: Path, name: str, call: Call, resources: Resources) -> Started:
-        executor = submitit.LocalExecutor(folder)
-        executor.update_parameters(
-            name=name, timeout_min=resources.time_min, gpus_per_node=resources.gpus, stderr_to_stdout=True
-        )
-        with _interrupts_ignored(), _environment_without(is_secret):
+    def _choose_gpus(self, wanted: int) -> dict[str, str]:
+        """What jobs may choose from. Where nothing tells, the machine is taken to have as many as a job wants."""
+        found = list_gpus(self._gpus, os.environ)
+        if found is None:
+            found = list_gpus(wanted, os.environ) or []
+        if wanted > len(found):
+            raise ExecutorError(
+                f"a job wants {wanted} GPUs, and this machine has {len(found)} for it. "
+                "Write a smaller number in the tier, or look at CUDA_VISIBLE_DEVICES and at the cluster's gpus."
+            )
+        return describe_choice(found, wanted)
+
+    def _start(
+        self, folder: Path, name: str, call: Call, resources: Resources, environment: Mapping[str, str]
+    ) -> Started:
+        executor = _LocalSubmitter(folder)
+        # No GPU until the job has taken its own.
+        executor.update_parameters(name=name, timeout_min=resources.time_min, gpus_per_node=0, stderr_to_stdout=True)
+        with _interrupts_ignored(), _environment_changed(is_secret, environment):
             job = executor.submit(call.function, *call.arguments)
         self._children.append(job)
         return Started(job_id=str(job.job_id), process=process_of(int(job.job_id)))
@@ -307,12 +370,12 @@ def _submit_array(
 ) -> list[Started]:
     """Hand all calls to sbatch once. Raises ExecutorError with sbatch's words, ClusterAway when it got no answer."""
     try:
-        executor = submitit.SlurmExecutor(folder, python=resources.options.python)
+        executor = _SlurmSubmitter(folder, python=resources.options.python)
     except RuntimeError:
         raise slurm.not_installed("srun") from None
     executor.update_parameters(**make_parameters(name, resources, parallelism or len(calls), os.environ))
     try:
-        with _environment_without(_is_of_another_job), executor.batch():
+        with _environment_changed(_is_of_another_job, _SAFE_PATH), executor.batch():
             jobs = [executor.submit(call.function, *call.arguments) for call in calls]
     except FailedJobError as error:
         raise slurm.refusal("sbatch", str(error)) from None
@@ -421,14 +484,24 @@ def _is_of_another_job(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _environment_without(is_unwanted: Callable[[str], bool]) -> Iterator[None]:
-    """Let a child start without some variables; submitit gives no other way than this process's own environment."""
+def _environment_changed(is_unwanted: Callable[[str], bool], added: Mapping[str, str]) -> Iterator[None]:
+    """Let a child start in another environment; submitit gives no other way than this process's own.
+
+    Empty parts of PYTHONPATH, which stand for the working folder, are left out.
+    """
     with _changing_environment:
-        kept = {name: os.environ.pop(name) for name in list(os.environ) if is_unwanted(name)}
+        before = dict(os.environ)
+        for name in filter(is_unwanted, before):
+            del os.environ[name]
+        os.environ.update(added)
+        if path := before.get("PYTHONPATH"):
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path.split(os.pathsep)))
         try:
             yield
         finally:
-            os.environ.update(kept)
+            for name in os.environ.keys() - before.keys():
+                del os.environ[name]
+            os.environ.update(before)
 
 
 @contextlib.contextmanager

@@ -237,7 +237,7 @@ def _run_download(
     say: Say | None = None,
 ) -> None:
     """Run `download.py` in a process of its own; FetchError with its reason when it fails."""
-    command = [sys.executable, "-m", "nightboard.tasks.download", *arguments]
+    command = [sys.executable, "-P", "-m", "nightboard.tasks.download", *arguments]
     returncode, last = _run(command, environment, timeout_s, say)
     if returncode is None:
         raise FetchError(f"{name}: nothing came within {timeout_s:.0f} s.")

@@ -61,6 +61,14 @@ class NightReport(Record):
         return bool(self.failed or self.problems)
 
 
+def summarize_night(report: NightReport) -> str:
+    """The night in one sentence."""
+    parts = [f"{len(report.evaluated)} evaluations done", f"{len(report.failed)} failed"]
+    parts += [f"{len(report.in_flight)} still running"] if report.in_flight else []
+    parts += [f"{len(report.problems)} problems"] if report.problems else []
+    return ", ".join(parts)
+
+
 def describe_night(report: NightReport) -> str:
     """The night as Markdown: new commits, evaluated, failed with reasons, skipped with reasons."""
     accepted = [each for each in report.new_commits if each.state == "ok"]

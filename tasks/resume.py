@@ -18,6 +18,8 @@ from pathlib import Path
 from nightboard.profiles.models import Suite
 from nightboard.tasks.outputs import check_finished, set_aside
 from nightboard.tasks.records import Part
+from nightboard.tasks.store import StoreError
+from nightboard.tasks.trust import check_trust
 
 _log = logging.getLogger(__name__)
 
@@ -61,16 +63,28 @@ def publish_folder(folder: Path, target: Path) -> None:
         _log.warning("%s was finished by another attempt at the same moment; that one is kept", target.name)
 
 
-def answers_path(work: Path, benchmark: str) -> Path:
-    """lm-eval's `use_cache` for a benchmark, with all answers so far readable. A broken file is set aside."""
+def answers_path(work: Path, benchmark: str, root: Path) -> Path:
+    """lm-eval's `use_cache` for a benchmark, with all answers so far readable.
+
+    A broken file is set aside, and one that somebody else can have written: lm-eval unpickles what it finds in it.
+    """
     path = work / "answers" / benchmark
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f"{path.name}_rank0.db")  # the name that lm-eval makes of it
-    if file.exists() and not _is_readable(file):
+    if file.exists() and not (_is_trusted(file, root) and _is_readable(file)):
         kept = set_aside(file)
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
         _log.warning("the answers so far of %s cannot be read, the benchmark starts anew (kept as %s)", benchmark, kept)
     return path
+
+
+def _is_trusted(file: Path, root: Path) -> bool:
+    try:
+        check_trust(file, root)
+    except StoreError as error:
+        _log.warning("%s", error)
+        return False
+    return True
 
 
 def _is_readable(file: Path) -> bool:

@@ -27,13 +27,22 @@ class StoreError(Exception):
 
 
 def _read_umask() -> int:
-    umask = os.umask(0)
+    umask = os.umask(0o077)
     os.umask(umask)
     return umask
 
 
-# Temporary files are private; what they become is as readable as any file of this user's.
-_UMASK = _read_umask()
+# What the user who started this process keeps from others; and what holds from `set_umask` on.
+_USERS_UMASK = _read_umask()
+# Temporary files are private; what they become is as readable as any file of this user's, and never open to writers.
+_umask = _USERS_UMASK | 0o022
+
+
+def set_umask(*, is_of_group: bool) -> None:
+    """Let this process and its children make nothing that others may write to, but a group in its own store."""
+    global _umask
+    _umask = (_USERS_UMASK & 0o007) | 0o002 if is_of_group else _USERS_UMASK | 0o022
+    os.umask(_umask)
 
 
 def escape_id(repo_id: str) -> str:
@@ -116,7 +125,7 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o666 & ~_UMASK)
+            os.fchmod(handle, 0o666 & ~_umask)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -150,7 +159,7 @@ def claim_file(path: Path, data: bytes) -> bool:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o666 & ~_UMASK)
+            os.fchmod(handle, 0o666 & ~_umask)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -171,7 +180,7 @@ def claim_dir(path: Path, files: dict[str, bytes]) -> bool:
     try:
         for name, data in files.items():
             (temporary / name).write_bytes(data)
-        temporary.chmod(0o777 & ~_UMASK)
+        temporary.chmod(0o777 & ~_umask)
         # Renaming a folder onto one that is not empty fails, so the first one wins.
         os.rename(temporary, path)
     except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightboard.flows.history import NO_HISTORY, History
 from nightboard.profiles.boards.demo.hub import LoopbackHub
 from nightboard.profiles.boards.demo.make_models import Recipe, make_model
 from nightboard.profiles.boards.demo.questions import make_datasets
@@ -59,8 +60,8 @@ from nightboard.flows import nightly as module
 
 run_step, stop_after = module.run_step, sys.argv[3]
 
-def run_and_die(name, action, **options):
-    result = run_step(name, action, **options)
+def run_and_die(night, name, action, **options):
+    result = run_step(night, name, action, **options)
     if name == stop_after:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
@@ -83,7 +84,7 @@ if stop_after == "merge":
     from nightboard.tasks import collect
     merge = collect.merge_parts
     collect.merge_parts = lambda *args: (merge(*args), die())
-print(module.nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
+print(module.run_night(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
 
@@ -109,18 +110,19 @@ class World:
         card = f"---\nlicense: apache-2.0\n---\n# {repo_id}\n".encode()
         return self.hub.commit(repo_id, files | {"README.md": card} | changes, "Add the model")
 
-    def night(self, wait_min: float | None = None) -> NightReport:
-        from nightboard.flows.nightly import nightly
+    def night(self, wait_min: float | None = None, history: History = NO_HISTORY) -> NightReport:
+        from nightboard.flows.nightly import run_night
 
-        return nightly(self.board, None, wait_min)
+        return run_night(self.board, None, wait_min, history)
 
-    def start_night(self, stop_after: str = "", wait_min: str = "") -> subprocess.Popen[str]:
+    def start_night(self, stop_after: str = "", wait_min: str = "", umask: int = -1) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", DRIVER, self.board, wait_min, stop_after],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ.copy(),
+            umask=umask,
         )
 
     def ranking(self) -> list[tuple[str, int]]:

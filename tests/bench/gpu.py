@@ -17,8 +17,6 @@ from pathlib import Path
 
 from world import open_world
 
-from nightboard.flows.server import prefect_server
-
 BATCH_SIZE = 16
 # Widths and layers of the model; the second is for trying the bench itself where there is no GPU.
 BILLION, TINY = (2048, 16), (64, 2)
@@ -48,7 +46,7 @@ def measure_gpu(device: str = "cuda", batch_size: str = str(BATCH_SIZE)) -> Iter
         with open_world(folder, folder / "models", cluster=cluster, names=("lab/llama",)) as world:
             (folder / "suites/small.yaml").write_text(SUITE)
             (folder / "watchlists/world.yaml").write_text(WATCHLIST)
-            with prefect_server(folder / "prefect"), _peak_memory() as ours_mb:
+            with _peak_memory() as ours_mb:
                 report = world.night()
             assert len(report.evaluated) == 1, report
             launch = next(world.store.launches.glob("*/launch.json")).stat().st_mtime

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from builders import make_commit, make_suite
 from served_hub import make_model, serve_hub
 
-from nightboard.flows.server import prefect_server
 from nightboard.flows.terminal import cells_table, make_console
 from nightboard.profiles.models import Cluster, Tier, WatchList
 from nightboard.profiles.resolve import hash_json
@@ -133,19 +132,18 @@ def _give_punkt(store: Path) -> None:
 
 
 def _time_night(folder: Path) -> float:
-    """Seconds from the start of the flow to the last job handed over, the Prefect server's own start left out."""
-    with prefect_server(folder / "prefect"):
-        from nightboard.flows.nightly import nightly
-        from nightboard.tasks.records import Submission
+    """Seconds from the start of the flow to the last job handed over."""
+    from nightboard.flows.nightly import run_night
+    from nightboard.tasks.records import Submission
 
-        started = datetime.now(UTC)
-        # A thousand lines about jobs that were not really started would push the result off the screen.
-        with contextlib.redirect_stdout(io.StringIO()):
-            report = nightly(str(folder / "board.yaml"), None, 0)
-        files = list((folder / "store/launches").glob("*/submission.json"))
-        submitted = sum(len([job for job in Submission.read(file).job_ids if job]) for file in files)
-        assert submitted == N_EVALUATIONS == len(report.plan.evaluations), submitted
-        return max(file.stat().st_mtime for file in files) - started.timestamp()
+    started = datetime.now(UTC)
+    # A thousand lines about jobs that were not really started would push the result off the screen.
+    with contextlib.redirect_stdout(io.StringIO()):
+        report = run_night(str(folder / "board.yaml"), None, 0)
+    files = list((folder / "store/launches").glob("*/submission.json"))
+    submitted = sum(len([job for job in Submission.read(file).job_ids if job]) for file in files)
+    assert submitted == N_EVALUATIONS == len(report.plan.evaluations), submitted
+    return max(file.stat().st_mtime for file in files) - started.timestamp()
 
 
 def _download_all(endpoint: str, folder: Path) -> None:
@@ -169,8 +167,7 @@ def bench_overhead() -> Iterator[Row]:
         with open_world(folder, make_models(folder / "models"), cluster=cluster) as world:
             world.hub.delete_repo("lab/weak")
             (folder / "suites/small.yaml").write_text("suite: small\ntitle: Small\nextends: demo\nonly: [bbh, musr]\n")
-            with prefect_server(folder / "prefect"):
-                report = world.night()
+            report = world.night()
             assert len(report.evaluated) == 1, report
             ours = _elapsed(world.store.root)
             with stopwatch() as theirs:

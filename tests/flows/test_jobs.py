@@ -20,8 +20,6 @@ from rich.console import Console
 from simulated_slurm import SimulatedSlurm
 
 from nightboard.flows import jobs as module
-from nightboard.flows import night as night_module
-from nightboard.flows import watch as watch_module
 from nightboard.flows.jobs import run_jobs
 from nightboard.flows.night import Night
 from nightboard.flows.terminal import Terminal
@@ -136,11 +134,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site(tmp_path)
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=site.pause, monotonic=time.monotonic))
     monkeypatch.setattr(settle_module, "SUBMITTING_LIMIT", timedelta(0))
-    # Results are validated elsewhere, and shown by a Prefect server elsewhere.
+    # Results are validated elsewhere.
     monkeypatch.setattr(collect, "_verify", lambda store, spec, outcome: outcome)
     monkeypatch.setattr(collect, "merge_parts", lambda *args: None)
-    monkeypatch.setattr(night_module, "task", lambda **options: lambda action: lambda **more: action())
-    monkeypatch.setattr(watch_module.Watch, "_publish", lambda self, percent: None)
     return site
 
 

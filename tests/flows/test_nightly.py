@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from world import BENCHMARKS, World, make_models, open_world
 
-from nightboard.flows.server import prefect_server
+from nightboard.flows.history import History, Reporter
+from nightboard.flows.server import ConfiguredServer, OwnServer
 from nightboard.tasks.patience import HubUnavailable, Patience
+from nightboard.tasks.report import NightReport
 from nightboard.tasks.store import StoreError
 
 pytestmark = pytest.mark.real
@@ -40,14 +43,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
-        assert url
-        yield url
+    own = OwnServer(tmp_path_factory.mktemp("prefect"))
+    own.open_client()
+    assert own.url
+    yield own.url
+    own.stop()
 
 
 @pytest.fixture
 def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """One server for all nights of this file; each would otherwise start its own."""
+    """One server for all nights of this file that have a history; each would otherwise start its own."""
     from prefect.context import refresh_global_settings_context
 
     monkeypatch.setenv("PREFECT_API_URL", server_url)
@@ -56,7 +61,7 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path, models: Path, server: str) -> Iterator[World]:
+def world(tmp_path: Path, models: Path) -> Iterator[World]:
     with open_world(tmp_path, models) as opened:
         yield opened
 
@@ -68,17 +73,38 @@ def completed_once(world: World, evaluations: int) -> None:
     assert len(list((world.store.lake / "outcomes").iterdir())) == evaluations
 
 
-def read_artifacts() -> dict[str, str]:
+def ask_prefect(path: Any, **wanted: object) -> list[dict[str, Any]]:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        response = client.request("POST", "/artifacts/latest/filter", json={})
-        return {each["key"]: str(each["data"]) for each in response.json()}
+        found: list[dict[str, Any]] = client.request("POST", path, json=wanted).json()
+        return found
 
 
-def test_nights_evaluate_what_is_new_and_nothing_else(world: World) -> None:
+def read_artifacts() -> dict[str, str]:
+    return {each["key"]: str(each["data"]) for each in ask_prefect("/artifacts/latest/filter")}
+
+
+def read_flow_runs() -> list[dict[str, Any]]:
+    return ask_prefect("/flow_runs/filter", sort="START_TIME_ASC")
+
+
+def read_steps(flow_run_id: str) -> list[tuple[str, str]]:
+    found = ask_prefect("/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
+    return [(each["name"], each["state_type"]) for each in sorted(found, key=lambda each: int(each["dynamic_key"]))]
+
+
+def night_with_history(world: World) -> NightReport:
+    history = History(Reporter(ConfiguredServer()))
+    report = world.night(history=history)
+    history.close()
+    assert history.take_news() == []
+    return report
+
+
+def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str) -> None:
     world.add_model("lab/twin", source="lab/strong")
-    first = world.night()
+    first = night_with_history(world)
     assert sorted(each.model_id for each in first.evaluated) == ["lab/strong", "lab/weak"]
     assert world.ranking() == [("lab/strong", 1), ("lab/twin", 2), ("lab/weak", 3)]
     assert world.query("select identical_to from leaderboard where model_id = 'lab/twin'") == [("lab/strong",)]
@@ -86,6 +112,10 @@ def test_nights_evaluate_what_is_new_and_nothing_else(world: World) -> None:
     assert "lab/strong" in artifacts["world-ranking-small"]
     assert "## Evaluated (2)" in artifacts["world-night"]
     assert float(artifacts["world-evaluations"]) == 100
+    told = read_flow_runs()[-1]
+    assert (told["name"], told["state_name"], told["tags"]) == ("nightly world", "Completed", ["board:world"])
+    done = [name.partition("@")[0] for name, state in read_steps(told["id"]) if "@" in name and state == "COMPLETED"]
+    assert sorted(done) == ["lab/strong", "lab/weak"]
 
     world.hub.commit("lab/weak", {"README.md": b"# Better words"}, "Edit the card")
     readme = world.night()
@@ -198,11 +228,14 @@ def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_to
     assert "lab/weak" in report.problems[0]
 
 
-def test_a_broken_model_fails_alone_and_is_given_up(world: World) -> None:
+def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -> None:
     weights = (world.models / "lab/weak" / "model.safetensors").read_bytes()
     world.add_model("lab/broken", source="lab/weak", **{"model.safetensors": weights[:-4000]})
-    report = world.night()
+    report = night_with_history(world)
     assert len(report.evaluated) == 2
+    told = read_flow_runs()[-1]
+    assert (told["state_type"], told["state_name"]) == ("FAILED", "Failed")
+    assert set(told["tags"]) == {"board:world", "with-failures"}
     assert {each.model_id for each in report.failed} == {"lab/broken"}
     assert report.failed[0].log_tail
     again = world.night()
@@ -229,14 +262,16 @@ def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> N
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
-def test_two_nights_at_once_evaluate_everything_once(world: World) -> None:
-    flows = [world.start_night(), world.start_night()]
+def test_two_nights_at_once_evaluate_everything_once_and_leave_nothing_open_to_others(world: World) -> None:
+    flows = [world.start_night(umask=0), world.start_night(umask=0)]
     for each in flows:
         _, errors = each.communicate(timeout=400)
         assert each.returncode == 0, errors[-2000:]
     world.night()
     completed_once(world, 2)
     assert world.query("select max(attempt) from attempts") == [(1,)]
+    made = [path for path in world.store.root.rglob("*") if not path.is_symlink()]
+    assert [str(path) for path in made if path.stat().st_mode & 0o022] == []
 
 
 def test_a_job_killed_half_way_is_resumed_without_redoing_a_finished_benchmark(world: World) -> None:
@@ -271,7 +306,27 @@ def _wait_for_first_benchmark(world: World) -> Path:
     raise AssertionError("no benchmark was finished")
 
 
-def test_the_command_line_says_how_a_night_ended(world: World, server: str) -> None:
+def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world: World, server: str) -> None:
+    from nightboard.flows.nightly import nightly
+
+    (world.folder / "watchlists/world.yaml").write_text("watchlist: world\nmodels: [lab/strong, lab/none]\n")
+    world.hub.delete_repo("lab/strong")
+    before = len(read_flow_runs())
+    nightly(world.board, return_state=True)
+    runs = read_flow_runs()
+    assert len(runs) == before + 1
+    state = (runs[-1]["state_type"], runs[-1]["state_name"])
+    assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
+    assert [name for name, _ in read_steps(runs[-1]["id"])] == [
+        "collect earlier runs", "discover", "pin data sets", "plan", "fetch data sets", "rebuild", "report",
+    ]  # fmt: skip
+
+
+def test_the_command_line_says_how_a_night_ended_also_when_no_prefect_server_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("nightboard")), *arguments, "--board", world.board]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -284,4 +339,5 @@ def test_the_command_line_says_how_a_night_ended(world: World, server: str) -> N
     assert collected.returncode == 0, collected.stdout + collected.stderr
     ranked = run("rank", "--format", "json")
     assert [row["model_id"] for row in json.loads(ranked.stdout)] == ["lab/strong", "lab/weak"]
-    assert "Traceback" not in started.stdout + started.stderr
+    assert started.stdout.count("Without history: the Prefect server at http://127.0.0.1:9/api") == 1
+    assert started.stderr == "", "neither Prefect nor DuckDB has a word of its own"

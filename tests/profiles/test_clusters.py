@@ -214,3 +214,22 @@ def test_a_retry_that_is_declared_in_part_keeps_the_rest_as_shipped(write: Write
 def test_a_mistake_in_the_table_of_retries_is_told(write: WriteProfile, line: str, mistake: str) -> None:
     (told,) = _mistakes(write("c.yaml", f"{_tier('gpus: 1')}retries:\n  {line}\n"))
     assert told.startswith(mistake), told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("executor: local\ngpus: 1", "tiers: big asks for more GPUs than the machine has (got 2 of 1)."),
+        ("executor: local\ngpus: [3, 3]", "tiers: big asks for more GPUs than the machine has (got 2 of 1)."),
+        ("executor: slurm\ngpus: 2", "gpus: is for the executor local (got slurm). Leave it out."),
+        ("executor: local\ngpus: 2", None),
+        ("executor: local\ngpus: [1, 5]", None),
+    ],
+)
+def test_gpus_of_the_machine_are_declared_for_local_jobs_and_must_do_for_every_tier(
+    write: WriteProfile, text: str, message: str | None
+) -> None:
+    path = write("c.yaml", f"cluster: c\n{text}\ntiers:\n  - {{name: big, up_to_params_b: 1, gpus: 2}}\n")
+    found = _mistakes(path)
+    assert len(found) == (message is not None), found
+    assert message is None or message in found[0]

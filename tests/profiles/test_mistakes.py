@@ -29,8 +29,8 @@ def _only_mistake(path: Path) -> str:
             CLUSTER + "max_job: 2\n",
             (
                 "5: max_job: is not a known key (got 2). Did you mean max_jobs? Legal keys: cluster, executor, "
-                "max_jobs, max_gpus, max_array_size, poll_interval_s, time_headroom, fetch_parallelism, cache_gb, "
-                "keep_models, tiers, slurm, retries."
+                "max_jobs, gpus, max_gpus, max_array_size, poll_interval_s, time_headroom, fetch_parallelism, "
+                "cache_gb, keep_models, tiers, slurm, retries."
             ),
         ),
         (

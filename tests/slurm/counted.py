@@ -41,5 +41,5 @@ def install(folder: Path) -> None:
     module._load_model = load_counted
 
 
-if __name__ == "sitecustomize" and "submitit.core._submit" in sys.orig_argv:
+if __name__ == "sitecustomize" and "nightboard.tasks.job" in sys.orig_argv:
     install(Path(os.environ["COUNTED"]))

@@ -17,7 +17,6 @@ from slurm.cluster import Cluster, wait_until
 from slurm.counted import NODE_CODE
 from world import World, make_models, open_world
 
-from nightboard.flows.server import prefect_server
 from nightboard.profiles.boards.demo.scenes import write_punkt
 
 CLUSTER = """
@@ -40,17 +39,6 @@ ALONE: dict[str, int] = {}
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Prefect server for all nights of this file; each would otherwise start its own."""
-    from prefect.context import refresh_global_settings_context
-
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_API_URL", str(url))
-        refresh_global_settings_context()
-        yield
 
 
 @dataclass

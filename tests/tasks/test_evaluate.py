@@ -175,7 +175,7 @@ def write_answers(file: Path, value: bytes = b"") -> None:
 def test_good_answers_are_kept(tmp_path):
     file = tmp_path / "answers" / "bench_rank0.db"
     write_answers(file)
-    assert answers_path(tmp_path, "bench") == tmp_path / "answers" / "bench"
+    assert answers_path(tmp_path, "bench", tmp_path) == tmp_path / "answers" / "bench"
     assert file.exists()
 
 
@@ -191,9 +191,23 @@ def test_damaged_answers_are_set_aside(tmp_path, damage):
     if damage == "text":
         content = bytearray(b"not a database at all")
     file.write_bytes(content)
-    answers_path(tmp_path, "bench")
+    answers_path(tmp_path, "bench", tmp_path)
     assert not file.exists()
     assert len(list(file.parent.glob("bench_rank0.db.damaged-*"))) == 1
+
+
+def test_answers_that_others_may_have_written_are_not_unpickled(tmp_path: Path) -> None:
+    class Steals:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "stolen",))
+
+    file = tmp_path / "answers" / "bench_rank0.db"
+    write_answers(file, pickle.dumps(Steals()))
+    file.chmod(0o666)
+    answers_path(tmp_path, "bench", tmp_path)
+    assert not (tmp_path / "stolen").exists()
+    assert [path.name.partition(".damaged")[0] for path in file.parent.iterdir()] == ["bench_rank0.db"]
+    assert not file.exists(), "it is kept under another name"
 
 
 def test_what_a_killed_attempt_left_half_made_is_removed(tmp_path):

@@ -155,7 +155,7 @@ def test_gpus_that_a_profile_asks_for_by_type_are_not_asked_for_twice() -> None:
 def test_the_profile_names_the_nodes_python(cluster: FakeSlurm, tmp_path: Path) -> None:
     cluster.answer("sbatch", "Submitted batch job 9\n")
     submit(tmp_path / "f", 2, options=SlurmOptions(python="apptainer exec --nv lm.sif python"))
-    assert " apptainer exec --nv lm.sif python -u -m submitit.core._submit" in cluster.script
+    assert " apptainer exec --nv lm.sif python -P -u -m nightboard.tasks.job" in cluster.script
 
 
 def test_a_profile_can_say_everything_that_submitit_passes_on_and_the_tier_does_not() -> None:
