@@ -186,7 +186,7 @@ def test_a_failing_query_leaves_the_old_output_as_it_was(store: Path, tmp_path: 
     path = tmp_path / "rows.csv"
     path.write_text("old")
     sql = "select case when n < 500_000 then n else error('odd') end from range(1_000_000) t(n)"
-    done = run(store, "sql", sql, "--output", str(path))
+    done = run(store, "sql", sql, "--output", str(path), "--force")
     assert (done.returncode, path.read_text()) == (1, "old")
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
 
