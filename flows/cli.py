@@ -322,7 +322,7 @@ def demo(
     try:
         run_demo(folder)
     except DemoError as error:
-        typer.echo(f"nightboard: {error}", err=True)
+        typer.echo(clean(f"nightboard: {error}"), err=True)
         raise typer.Exit(1) from error
 
 
