@@ -45,7 +45,7 @@ from nightboard.profiles.store_path import StorePathError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
-from nightboard.tasks.output_file import OutputFileError
+from nightboard.tasks.output_file import OutputFileError, refuse_stores
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
@@ -319,6 +319,7 @@ def demo(
     """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
     from nightboard.flows.demo import DemoError, run_demo
 
+    refuse_stores(folder, Store(folder / "store"))
     try:
         run_demo(folder)
     except DemoError as error:
