@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from nightboard.flows.crash import describe_crash
 from nightboard.flows.formats import Format
 from nightboard.flows.history import open_history
 from nightboard.flows.imports import imports
@@ -25,22 +26,26 @@ from nightboard.flows.leaderboard import COMPARE_EXAMPLE, RANK_EXAMPLE, compare_
 from nightboard.flows.options import (
     BoardOption,
     DataBoardOption,
+    ForceOption,
     OutputFormatOption,
     OutputOption,
     StoreOption,
     example,
     find_format,
+    find_output,
     find_store,
+    usage_of_format,
 )
 from nightboard.flows.reading import EXPORT_EXAMPLE, SQL_EXAMPLE, export, sql
 from nightboard.flows.show import print_status
-from nightboard.flows.terminal import Terminal, count, duration
+from nightboard.flows.terminal import Terminal, clean, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
+from nightboard.profiles.store_path import StorePathError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
-from nightboard.tasks.export import ExportError
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.output_file import OutputFileError, refuse_stores
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
@@ -64,7 +69,7 @@ KNOWN_ERRORS = (
     NoBuildError,
     QueryError,
     ShellError,
-    ExportError,
+    OutputFileError,
     ImportFileError,
     LakeError,
 )
@@ -96,17 +101,23 @@ def options(
 
 
 def main() -> None:
-    """Run a command; a known failure is one message and exit code 1, never a traceback."""
+    """Run a command; a failure is one message and exit code 1, never a traceback."""
     try:
         app()
-    except KNOWN_ERRORS as error:
-        typer.echo(f"nightboard: {error}", err=True)
+    except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            sys.exit(1)
-        typer.echo(f"nightboard: {describe_os_error(error)}", err=True)
+    except Exception as error:
+        typer.echo(f"nightboard: {describe_error(error)}", err=True)
         sys.exit(1)
+
+
+def describe_error(error: Exception) -> str:
+    """What went wrong, without codes that steer a terminal: messages have names and texts from files and the Hub."""
+    if isinstance(error, StorePathError):  # a board's is a mistake in its file
+        return clean(f"--store: {error}")
+    if isinstance(error, KNOWN_ERRORS):
+        return clean(str(error))
+    return clean(describe_os_error(error)) if isinstance(error, OSError) else describe_crash(error)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -135,7 +146,7 @@ def nightly(
         return
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is told at once.
-    root = Path(store).absolute() if store else load_board(board).store
+    root = find_store(board if store is None else None, store).root
     ui = Terminal()
     with open_history(root / "prefect") as history:
         # Importing it imports Prefect, whose settings must stand by then.
@@ -191,17 +202,23 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
 
 @app.command(epilog=example("nightboard status --board quickstart"))
 def status(
-    board: BoardOption, store: StoreOption = None, form: OutputFormatOption = None, output: OutputOption = None
+    board: BoardOption,
+    store: StoreOption = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
     from nightboard.tasks.board import OpenBoard
 
     form = find_format(form, output)
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    target = find_output(output, opened.store, force)
     under_way = opened.list_open(utc_now())
     rows, problems = describe_open(under_way.open, utc_now())
     if rows or form is not Format.table:
-        print_status(rows, form, output)
+        with usage_of_format(target):
+            print_status(rows, form, target)
     if form is not Format.table:
         return
     for problem in [*under_way.problems, *problems]:
@@ -289,7 +306,7 @@ def validate(
     """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
     mistakes = validate_paths(paths)
     for mistake in mistakes:
-        typer.echo(mistake, err=True)
+        typer.echo(clean(mistake), err=True)
     if mistakes:
         typer.echo(f"{count(len(mistakes), 'mistake')}.", err=True)
         raise typer.Exit(1)
@@ -303,10 +320,11 @@ def demo(
     """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
     from nightboard.flows.demo import DemoError, run_demo
 
+    refuse_stores(folder, Store(folder / "store"))
     try:
         run_demo(folder)
     except DemoError as error:
-        typer.echo(f"nightboard: {error}", err=True)
+        typer.echo(clean(f"nightboard: {error}"), err=True)
         raise typer.Exit(1) from error
 
 

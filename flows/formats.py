@@ -28,6 +28,10 @@ from nightboard.warehouse.query import Result
 Row = tuple[Any, ...]
 
 
+class FormatError(ValueError):
+    """Rows cannot be written in the format that was asked for; the message says why and what to do."""
+
+
 class Format(StrEnum):
     """How rows are printed."""
 
@@ -50,14 +54,14 @@ _ENDINGS = {
 def choose_format(form: Format | None, output: Path | None) -> Format:
     """The format that was asked for, else the one that the file's name ends in, else a table.
 
-    Raises ValueError for a file whose ending says nothing.
+    Raises FormatError for a file whose ending says nothing.
     """
     if form is not None or output is None:
         return form or Format.table
     try:
         return _ENDINGS[output.suffix.lower()]
     except KeyError:
-        raise ValueError(
+        raise FormatError(
             f"the name {output.name} does not tell the format. End it in {', '.join(_ENDINGS)}, or say --format."
         ) from None
 
@@ -125,13 +129,28 @@ def write_rows(
 
 
 def write_parquet(reader: pa.RecordBatchReader, out: IO[bytes]) -> None:
-    """Write rows as Parquet as they come, with the types that they have."""
+    """Write rows as Parquet as they come, with the types that they have.
+
+    Raises FormatError for a type that Parquet does not have.
+    """
     schema = pa.schema(
         [field.with_name(name) for field, name in zip(reader.schema, _distinct(reader.schema.names), strict=True)]
     )
+    for field in schema:
+        _require_parquet(field)
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+
+
+def _require_parquet(field: pa.Field) -> None:
+    try:
+        pq.ParquetWriter(io.BytesIO(), pa.schema([field])).close()
+    except pa.ArrowNotImplementedError:
+        raise FormatError(
+            f"column {field.name} is of a type that Parquet does not have (got {field.type})."
+            f' Select it as text: "{field.name}"::varchar.'
+        ) from None
 
 
 def to_bytes(result: Result, form: Format) -> bytes:
@@ -143,7 +162,7 @@ def to_bytes(result: Result, form: Format) -> bytes:
 
 def to_records(result: Result) -> list[dict[str, Any]]:
     """Rows as JSON objects; a name that stands twice gets a number, so that no value is lost."""
-    return [{key: _without_nan(value) for key, value in record.items()} for record in _records(*result)]
+    return [{key: _to_json(value) for key, value in record.items()} for record in _records(*result)]
 
 
 def to_table(result: Result, title_of: Mapping[str, str], tell: Tell = to_text) -> Table:
@@ -214,6 +233,12 @@ def _is_numeric(values: Iterable[object]) -> bool:
     return bool(present) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in present)
 
 
-def _without_nan(value: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _to_json(value: object) -> object:
+    """JSON has no NaN and no infinity, wherever they stand, and its keys are texts."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _to_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(each) for each in value]
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return None
+    return value

@@ -14,11 +14,13 @@ import typer
 from nightboard.flows.formats import Format, to_score_text
 from nightboard.flows.options import (
     DataBoardOption,
+    ForceOption,
     OutputFormatOption,
     OutputOption,
     StoreOption,
     example,
     find_format,
+    find_output,
     find_store,
     usage_of_format,
 )
@@ -104,6 +106,7 @@ def rank_command(
     ] = False,
     form: OutputFormatOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Print a leaderboard: rank, model, revision, average, the benchmarks, size, licence.
 
@@ -112,6 +115,7 @@ def rank_command(
     if min_params is not None and max_params is not None and min_params >= max_params:
         raise typer.BadParameter(f"nothing is above {min_params:g} and up to {max_params:g}", param_hint="--min-params")
     root, form = find_store(board, store), find_format(form, output)
+    target = find_output(output, root, force)
     filters = Filters(
         min_params_b=min_params, max_params_b=max_params, model_type=model_type, precision=precision, license=license,
         organization=organization, country=country, as_of=as_of, with_merges=not no_merges,
@@ -124,8 +128,8 @@ def rank_command(
         return
     with connect(root.warehouse) as connection:
         result = rank(connection, suite, era, top, filters)
-    with usage_of_format(output):
-        print_result(result, form, output, to_score_text)
+    with usage_of_format(target):
+        print_result(result, form, target, to_score_text)
 
 
 def compare_command(
@@ -137,17 +141,19 @@ def compare_command(
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
-    form = find_format(form, output)
-    with connect(find_store(board, store).warehouse) as connection:
+    root, form = find_store(board, store), find_format(form, output)
+    target = find_output(output, root, force)
+    with connect(root.warehouse) as connection:
         result = compare(connection, model_a, model_b)
         names = name_compared(connection, result, model_a, model_b)
     if form is Format.table and output is None:
         print_comparison(result, names)
     else:
-        with usage_of_format(output):
-            print_result(result, form, output)
+        with usage_of_format(target):
+            print_result(result, form, target)
 
 
 def show_ranking(

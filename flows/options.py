@@ -9,8 +9,11 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.formats import Format, choose_format
+from nightboard.flows.formats import Format, FormatError, choose_format
+from nightboard.flows.terminal import clean
 from nightboard.profiles.load import load_board
+from nightboard.profiles.store_path import find_root
+from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.store import Store
 from nightboard.tasks.trust import limit_umask
 
@@ -31,6 +34,7 @@ OutputOption = Annotated[
         callback=lambda output: None if output == Path("-") else output,
     ),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --output if it is there already.")]
 DataBoardOption = Annotated[
     str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
 ]
@@ -44,7 +48,7 @@ def example(text: str) -> str:
 def find_store(board: str | None, store: Path | None) -> Store:
     """The store that --store or --board names."""
     if store is not None:
-        found = Store(store.absolute())
+        found = Store(find_root(store, Path.cwd()))
     elif board is not None:
         found = Store(load_board(board).store)
     else:
@@ -57,14 +61,23 @@ def find_format(form: Format | None, output: Path | None) -> Format:
     """The format that --format or the ending of --output names; a table without both."""
     try:
         return choose_format(form, output)
-    except ValueError as error:
+    except FormatError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
 
 
+def find_output(output: Path | None, store: Store, force: bool) -> OutputFile | None:
+    """The file that --output names, once it is known that it may be written; None for the standard output."""
+    if output is None:
+        return None
+    found = OutputFile(output, store, force)
+    found.find_target()
+    return found
+
+
 @contextlib.contextmanager
-def usage_of_format(output: Path | None = None) -> Iterator[None]:
+def usage_of_format(output: OutputFile | None = None) -> Iterator[None]:
     """What cannot be shown, or written to `output`, as asked is wrong usage."""
     try:
         yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--format" if output is None else "--output") from error
+    except FormatError as error:
+        raise typer.BadParameter(clean(str(error)), param_hint="--format" if output is None else "--output") from error

@@ -10,21 +10,25 @@ import typer
 
 from nightboard.flows.options import (
     DataBoardOption,
+    ForceOption,
     OutputFormatOption,
     OutputOption,
     StoreOption,
     example,
     find_format,
+    find_output,
     find_store,
     usage_of_format,
 )
 from nightboard.flows.show import print_answers
 from nightboard.flows.terminal import Terminal, count
-from nightboard.tasks.export import export_all, export_table, refuse_inside
+from nightboard.tasks.export import export_all, export_table
 from nightboard.warehouse.copy import FileFormat
-from nightboard.warehouse.query import connect
+from nightboard.warehouse.query import QueryError, connect
 from nightboard.warehouse.shell import open_shell
 from nightboard.warehouse.statements import run_sql
+
+MOST_SQL_BYTES = 2**24
 
 SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
 
@@ -40,6 +44,7 @@ def sql(
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
     shell: Annotated[bool, typer.Option("--shell", help="Open DuckDB's own shell on the current build.")] = False,
 ) -> None:
     """Run SQL on the warehouse, read-only. Several statements print several tables."""
@@ -49,10 +54,9 @@ def sql(
             raise typer.BadParameter("the shell has its own: type SQL, .mode csv and so on", param_hint="--shell")
         raise typer.Exit(1 if open_shell(root.warehouse) else 0)
     form, text = find_format(form, output), read_query(query)
-    if output is not None:
-        refuse_inside(root, output)
-    with connect(root.warehouse) as connection, usage_of_format(output):
-        print_answers(run_sql(connection, text), form, output)
+    target = find_output(output, root, force)
+    with connect(root.warehouse) as connection, usage_of_format(target):
+        print_answers(run_sql(connection, text), form, target)
 
 
 def export(
@@ -114,5 +118,8 @@ def read_query(query: str | None) -> str:
         raise typer.BadParameter(
             'write SQL, such as "from leaderboard", pipe it in, or open --shell', param_hint="QUERY"
         )
+    data = sys.stdin.buffer.read(MOST_SQL_BYTES + 1)
+    if len(data) > MOST_SQL_BYTES:
+        raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
     # Bytes that are no text are kept as they are, so that the place can be told.
-    return sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")
+    return data.decode("utf-8-sig", "surrogateescape")

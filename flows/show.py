@@ -12,13 +12,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from nightboard.flows.formats import (
     Format,
+    FormatError,
     Tell,
     to_plain,
     to_records,
@@ -28,10 +28,11 @@ from nightboard.flows.formats import (
     write_parquet,
     write_rows,
 )
-from nightboard.flows.terminal import Terminal, cells_table, count, duration, make_console, print_table
+from nightboard.flows.terminal import Terminal, VisibleCodes, cells_table, count, duration, make_console, print_table
 from nightboard.tasks.import_board import BoardImport
+from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.status import Status
-from nightboard.tasks.store import Store, replace_atomically
+from nightboard.tasks.store import Store
 from nightboard.tasks.table_file import LeftOut
 from nightboard.warehouse.query import NoBuildError, Result, connect, rank
 from nightboard.warehouse.statements import Answer
@@ -49,7 +50,7 @@ _VALUE = re.compile(r" \(got .*\)", re.DOTALL)
 SHOWN_ROWS = 1000
 
 
-def print_status(rows: Sequence[Status], form: Format, output: Path | None) -> None:
+def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None) -> None:
     """What is under way: a table for people, every field for machines."""
     if form is not Format.table or output is not None:
         names = [field.name for field in fields(Status)]
@@ -97,7 +98,7 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         report = asdict(done) | {"n_imported": done.n_imported, "n_incomplete": n_incomplete}
         del report["evaluation_ids"]
         report["disagreements"] = to_records(disagreements)
-        sys.stdout.write(json.dumps(report, indent=1, default=to_plain, ensure_ascii=False) + "\n")
+        print_json(report)
         return
     if form is not Format.table:
         print_result(disagreements, form)
@@ -146,7 +147,7 @@ def warn_left_out(ui: Terminal, left_out: Sequence[LeftOut]) -> None:
         ui.warn(f"... and {sum(map(len, hidden)):,} more; --format json has them all.")
 
 
-def print_result(result: Result, form: Format, output: Path | None = None, tell: Tell = to_text) -> None:
+def print_result(result: Result, form: Format, output: OutputFile | None = None, tell: Tell = to_text) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
         print_table(make_console(), to_table(result, {}, tell))
@@ -155,10 +156,10 @@ def print_result(result: Result, form: Format, output: Path | None = None, tell:
         write_rows(result.columns, [result.rows], form, out, tell)
 
 
-def print_answers(answers: Sequence[Answer], form: Format, output: Path | None = None) -> None:
+def print_answers(answers: Sequence[Answer], form: Format, output: OutputFile | None = None) -> None:
     """Print what every statement gives, one table after the other; in a machine's format there can be one only.
 
-    Raises ValueError where there are more, and for Parquet on a terminal.
+    Raises FormatError where there are more, and for Parquet on a terminal.
     """
     if form is Format.table and output is None:
         for answer in answers:
@@ -166,7 +167,7 @@ def print_answers(answers: Sequence[Answer], form: Format, output: Path | None =
         return
     if len(answers) > 1:
         holder = "a file" if output is not None else form
-        raise ValueError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
+        raise FormatError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
     with open_output(form, output) as out:
         if form is Format.parquet:
             write_parquet(answers[0].run_arrow(), out)
@@ -199,25 +200,28 @@ def _count_rest(batches: Iterator[list[tuple[Any, ...]]], counted: int) -> tuple
     return counted, True
 
 
-@contextlib.contextmanager
-def open_output(form: Format, output: Path | None) -> Iterator[IO[bytes]]:
-    """A stream to `output`, which appears whole or not at all, or to the standard output.
+def print_json(report: Mapping[str, Any]) -> None:
+    """Print one JSON object to the standard output."""
+    with open_output(Format.json, None) as out:
+        out.write((json.dumps(report, indent=1, default=to_plain, ensure_ascii=False) + "\n").encode())
 
-    Raises ValueError for Parquet on a terminal.
+
+@contextlib.contextmanager
+def open_output(form: Format, output: OutputFile | None) -> Iterator[IO[bytes]]:
+    """A stream to `output`, or to the standard output; on a terminal, codes that would steer it are made visible.
+
+    Raises FormatError for Parquet on a terminal.
     """
-    if output is not None and (output.is_file() or not output.exists()):
-        with replace_atomically(output) as file:
-            yield file
-    elif output is not None:  # a named pipe, /dev/null
-        with open(output, "wb") as file:
-            yield file
-    elif form is not Format.parquet:
-        yield sys.stdout.buffer
-        sys.stdout.flush()
-    elif sys.stdout.isatty():
-        raise ValueError("Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output.")
-    else:
-        with tempfile.TemporaryFile() as file:  # its writer must know where it is, which a pipe cannot tell
-            yield file
-            file.seek(0)
-            shutil.copyfileobj(file, sys.stdout.buffer)
+    with output.open() if output else contextlib.nullcontext(sys.stdout.buffer) as out:
+        if form is Format.parquet and out.isatty():
+            raise FormatError(
+                "Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output."
+            )
+        if form is Format.parquet and not out.seekable():
+            with tempfile.TemporaryFile() as file:  # its writer must know where it is, which a pipe cannot tell
+                yield file
+                file.seek(0)
+                shutil.copyfileobj(file, out)
+        else:
+            yield cast("IO[bytes]", VisibleCodes(out)) if out.isatty() else out
+        out.flush()

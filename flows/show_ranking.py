@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from nightboard.flows.formats import Format, to_plain, to_records
-from nightboard.flows.show import print_result, warn_left_out
+from nightboard.flows.formats import Format, to_records
+from nightboard.flows.show import print_json, print_result, warn_left_out
 from nightboard.flows.terminal import Terminal, cells_table, count, print_table
 from nightboard.tasks.import_ranking import RankingImport
 from nightboard.warehouse.query import Result
@@ -44,7 +42,7 @@ def print_ranking_import(done: RankingImport, report: RankingReport, form: Forma
     """What became of an imported ranking, and how it agrees with ours."""
     if form is Format.json:
         found = {name: to_records(getattr(report, name)) for name in ("correlations", "models", "unmatched")}
-        sys.stdout.write(json.dumps(asdict(done) | found, indent=1, default=to_plain, ensure_ascii=False) + "\n")
+        print_json(asdict(done) | found)
         return
     if form is not Format.table:
         print_result(report.models, form)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
 
 from nightboard.flows.formats import Format, to_records
-from nightboard.flows.show import print_result
+from nightboard.flows.show import print_json, print_result
 from nightboard.flows.terminal import Terminal, cells_table, count, print_table
 from nightboard.tasks.import_results import ResultsFile, ResultsImport
 from nightboard.tasks.table_file import LeftOut
@@ -23,7 +21,7 @@ def print_results_import(done: ResultsImport, suites: Result, form: Format) -> N
     """By model, by suite (`suites`: how many evaluations of it, and how many complete ones), and what was left out."""
     if form is Format.json:
         report = asdict(done) | {"suites": to_records(suites)}
-        sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        print_json(report)
         return
     if form is not Format.table:
         names = [each.name for each in fields(ResultsFile)]

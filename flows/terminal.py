@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import IO
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
@@ -19,8 +20,11 @@ from rich.table import Column, Table
 from nightboard.tasks.records import Job, Plan, Shard, Skip
 from nightboard.warehouse.builds import Report
 
-# Codes that would move the cursor, change colours or worse; a tab and the end of a line do no harm.
-_CODES = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10}, "\N{REPLACEMENT CHARACTER}")
+# Codes that would move the cursor, change colours, turn the order of letters or worse, and halves of characters, which
+# cannot be written; a tab and the end of a line do no harm.
+_STEERING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
+_CODES = dict.fromkeys(_STEERING - {9, 10}, "\N{REPLACEMENT CHARACTER}")
+_VISIBLE = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _STEERING - {9, 10}}
 
 # Wider than any table: rich wants a number.
 _NO_LIMIT = 10**9
@@ -28,9 +32,24 @@ _NO_LIMIT = 10**9
 _SHORT = 19
 
 
+def clean(text: str) -> str:
+    """A text from outside without codes that steer a terminal."""
+    return text.translate(_CODES)
+
+
 def escape(text: str) -> str:
-    """A text from outside as it stands: no markup, and no codes that steer a terminal."""
-    return escape_markup(text.translate(_CODES))
+    """The same for a console, which takes it as it stands: without markup, too."""
+    return escape_markup(clean(text))
+
+
+@dataclass(frozen=True)
+class VisibleCodes:
+    """A terminal that shows codes which would steer it, where a machine's format goes to it."""
+
+    out: IO[bytes]
+
+    def write(self, data: bytes) -> int:
+        return self.out.write(data.decode().translate(_VISIBLE).encode())
 
 
 def make_console() -> Console:

@@ -16,7 +16,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from nightboard.profiles.mistakes import KeyPath, Mistake, ProfileError, describe_value, join_key
+from nightboard.profiles.regular_file import open_regular
 
+# The largest of the shipped profiles has a tenth of these.
+_MOST_BYTES = 2**20
+_MOST_VALUES = 50_000
 _TYPED_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
 
@@ -74,7 +78,8 @@ def _refuse(path: Path, line: int, text: str) -> ProfileError:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open_regular(path, _MOST_BYTES) as file:
+            return file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         text = f"is not UTF-8 text (got byte 0x{error.object[error.start]:02x}). Save the file as UTF-8."
@@ -111,10 +116,15 @@ class _Builder:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     open_nodes: list[Node] = field(default_factory=list)
+    n_values: int = 0
     constructor: Any = field(default_factory=lambda: YAML(typ="safe", pure=True).constructor)
 
     def build(self, node: Node, key: KeyPath) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
+        self.n_values += 1
+        if self.n_values > _MOST_VALUES:  # aliases of aliases make any number of a few lines
+            text = f"has more than {_MOST_VALUES:,} values, each alias counted out. Write a smaller one."
+            raise _refuse(self.path, node.start_mark.line + 1, text)
         if isinstance(node, ScalarNode):
             return self._build_scalar(node, key)
         if any(node is outer for outer in self.open_nodes):

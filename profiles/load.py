@@ -28,6 +28,7 @@ from nightboard.profiles.read import (
     Reader,
     list_names,
 )
+from nightboard.profiles.store_path import StorePathError, find_root
 
 _P = TypeVar("_P", bound=Profile)
 
@@ -114,7 +115,8 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
     organizations = reader.read_named(ORGANIZATIONS, file_name, document, ("organizations",))
     if watch:
         reader.mistakes += check_watched_suites(watch.document, watch.profile, suites)
-    if not loaded or not watch or not cluster or not organizations:
+    store = _resolve_store(reader, loaded, path)
+    if not loaded or not watch or not cluster or not organizations or not store:
         return None
     return BoardBundle(
         board=loaded.profile,
@@ -123,7 +125,7 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
         suites={name: suite.profile for name, suite in suites.items() if suite},
         cluster=cluster.profile,
         organizations=organizations.profile,
-        store=_resolve_store(loaded.profile, path),
+        store=store,
     )
 
 
@@ -136,9 +138,14 @@ def _read_suites(reader: Reader, board: Document) -> dict[str, Loaded[Suite] | N
     }
 
 
-def _resolve_store(board: Board, path: Path) -> Path:
-    start = Path.cwd() if _is_shipped(path) else path.parent
-    return (start / Path(board.store).expanduser()).resolve()
+def _resolve_store(reader: Reader, board: Loaded[Board] | None, path: Path) -> Path | None:
+    if board is None:
+        return None
+    try:
+        return find_root(board.profile.store, Path.cwd() if _is_shipped(path) else path.parent).resolve()
+    except StorePathError as error:
+        reader.mistakes.append(board.document.mistake(("store",), str(error)))
+        return None
 
 
 def _is_shipped(path: Path) -> bool:

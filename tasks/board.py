@@ -13,13 +13,14 @@ from typing import Self
 
 from nightboard.profiles.load import BoardBundle, load_board
 from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.profiles.store_path import find_root
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
 from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
-from nightboard.tasks.history import read_commits, read_history, read_table
+from nightboard.tasks.history import next_time, read_commits, read_history, read_table
 from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.patience import Say
@@ -49,7 +50,7 @@ class OpenBoard:
         `say` is called with a sentence when a long wait for the Hub begins.
         """
         bundle = load_board(board)
-        root = Path(store).absolute() if store else bundle.store
+        root = find_root(store, Path.cwd()) if store else bundle.store
         limit_umask(root)
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
@@ -73,6 +74,8 @@ class OpenBoard:
     def discover(self, now: datetime) -> Discovery:
         """Ask the Hub for heads and for what is new among them. Writes nothing."""
         known = Known(commits=read_commits(self.store), models=_last_states(self.store))
+        for table, column in ((COMMITS, "discovered_at"), (MODELS, "observed_at")):
+            now = next_time(self.store, table, column, now)
         return discover(self.hub, self.bundle.watch, known, now)
 
     def record_discovery(self, discovery: Discovery) -> None:

@@ -20,6 +20,7 @@ from nightboard.tasks.process import current_process, is_alive
 from nightboard.tasks.records import ProcessId, Record, RecordError, ShardSpec
 from nightboard.tasks.settle import list_open, utc_now
 from nightboard.tasks.store import Store, write_bytes
+from nightboard.warehouse.builds import open_lock
 
 GB = 1e9
 # Sums of sizes are rounded; less than this is nothing.
@@ -70,7 +71,7 @@ class ModelCache:
                 return False
             self._mark({**self._marked, **sizes_gb})
             for fingerprint in sizes_gb:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
                     os.utime(self.store.model_dir(fingerprint))  # it is used now
         return True
 
@@ -212,9 +213,10 @@ class ModelCache:
     def _alone(self) -> Iterator[None]:
         """One flow at a time marks or removes."""
         self.store.cache.mkdir(parents=True, exist_ok=True)
-        with self._lock_file.open("a") as file:
+        with open_lock(self._lock_file) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            os.utime(self._lock_file)
+            with contextlib.suppress(PermissionError):  # another member's: that one sets its time
+                os.utime(self._lock_file)
             yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from nightboard.profiles.models import Organizations, Suite
 from nightboard.profiles.resolve import era_rows, hash_json, organization_rows, suite_rows
-from nightboard.tasks.history import read_table
+from nightboard.tasks.history import next_time, read_table
 from nightboard.tasks.records import ResolvedSuite
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.schema import ERAS, ORGANIZATIONS, SUITES, Table
@@ -38,8 +38,10 @@ def declare_imported(store: Store, suite: Suite, now: datetime) -> None:
 
 def _declare(store: Store, table: Table, rows: list[dict[str, Any]], suite: str | None, now: datetime) -> None:
     if rows and _content(rows) != _content(_newest(store, table, suite)):
-        name = hash_json([table.name, suite, _content(rows), now.isoformat()])[:32]
-        write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)
+        declared_at = next_time(store, table, "declared_at", now)
+        name = hash_json([table.name, suite, _content(rows), declared_at.isoformat()])[:32]
+        target = store.lake / table.name / f"{name}.parquet"
+        write_parquet(target, table, [row | {"declared_at": declared_at} for row in rows])
 
 
 def _newest(store: Store, table: Table, suite: str | None) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from nightboard.tasks.hub import Hub, HubError, HubUnavailable, TreeFile
 from nightboard.tasks.patience import Say
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
 from nightboard.tasks.store import Store, StoreError, claim_file, escape_id, write_bytes
+from nightboard.warehouse.builds import open_lock
 
 COMPLETE = "complete.json"
 NLTK_TIMEOUT_S = 300
@@ -283,7 +284,7 @@ def _alone(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to build it in, held by one process at a time; what a killed one left there is found."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.part")
-    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+    with open_lock(folder.with_name(f".{folder.name}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:

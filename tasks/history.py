@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +108,14 @@ class History:
     finished: frozenset[ShardKey] = frozenset()
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
+
+
+def next_time(store: Store, table: Table, column: str, now: datetime) -> datetime:
+    """`now`, or a moment after the newest row where a clock was ahead of ours: what is written last is the newest."""
+    import pyarrow.compute as pc
+
+    newest = pc.max(read_table(store, table, [column])[column]).as_py()
+    return now if newest is None or newest <= now else newest + timedelta(microseconds=1)
 
 
 def read_table(

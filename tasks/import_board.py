@@ -19,7 +19,7 @@ from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import hash_json
 from nightboard.tasks.declare import declare_imported
 from nightboard.tasks.find_tables import Tables
-from nightboard.tasks.history import read_table
+from nightboard.tasks.history import next_time, read_table
 from nightboard.tasks.results_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.table_file import (
@@ -167,13 +167,15 @@ def _write(
     name = hash_json([[_plain(row) for row in rows] for rows in (evaluations, scores)])[:32]
     if store.is_in_lake(IMPORTS, name):
         return False
-    file = f"{name}.parquet"
+    file, imported_at = f"{name}.parquet", next_time(store, IMPORTS, "imported_at", now)
     declare_imported(store, suite, now)
     for table, rows, path in (
         (IMPORTED_SCORES, scores, store.lake / IMPORTED_SCORES.name / file),
         (IMPORTS, evaluations, store.lake / IMPORTS.name / file),
     ):
-        write_parquet(path, table, [dict.fromkeys(table.arrow.names) | row | {"imported_at": now} for row in rows])
+        write_parquet(
+            path, table, [dict.fromkeys(table.arrow.names) | row | {"imported_at": imported_at} for row in rows]
+        )
     return True
 
 

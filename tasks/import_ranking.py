@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from nightboard.profiles.resolve import hash_json
+from nightboard.tasks.history import next_time
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.table_file import (
     ImportFileError,
@@ -113,7 +114,8 @@ def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now:
     file = hash_json([name, is_ascending, plain])[:32]
     if store.is_in_lake(RANKINGS, file):
         return False
-    common = {"ranking": name, "is_ascending": is_ascending, "imported_at": now}
+    imported_at = next_time(store, RANKINGS, "imported_at", now)
+    common = {"ranking": name, "is_ascending": is_ascending, "imported_at": imported_at}
     write_parquet(store.lake / RANKINGS.name / f"{file}.parquet", RANKINGS, [common | row for row in content])
     return True
 

@@ -35,6 +35,7 @@ from nightboard.tasks.records import (
 )
 from nightboard.tasks.store import Store, claim_dir, claim_file, write_bytes, write_parquet
 from nightboard.tasks.trust import close_to_others
+from nightboard.warehouse.builds import open_lock
 from nightboard.warehouse.schema import EVALUATIONS
 
 LAUNCH_FILE, SUBMISSION_FILE, CLOSED_FILE = "launch.json", "submission.json", "closed.json"
@@ -229,6 +230,6 @@ def launching(store: Store) -> Iterator[None]:
     """One flow at a time counts free places and launches into them. Kept for seconds, never while waiting."""
     store.launches.mkdir(parents=True, exist_ok=True)
     close_to_others(store.root)
-    with (store.launches / "lock").open("a") as file:
+    with open_lock(store.launches / "lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nightboard.profiles.regular_file import open_regular
+
+# What is read in one piece: as Python's values it takes ten times the memory.
+MOST_BYTES = 2**29
+
 LFS = "is a Git LFS pointer, not the file itself. Run `git lfs pull` where it lies."
 
 SHA = re.compile(r"[0-9a-f]{40}")
@@ -217,6 +222,7 @@ def to_finite(value: object) -> float | None:
 def read_bytes(file: Path) -> bytes:
     """The bytes of a file. Raises BrokenFileError where there are none to be had."""
     try:
-        return file.read_bytes()
+        with open_regular(file, MOST_BYTES) as opened:
+            return opened.read()
     except OSError as error:
         raise BrokenFileError(f"cannot be read ({error.strerror}).") from error

@@ -12,10 +12,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from nightboard.tasks.results_file import LFS, BrokenFileError, TaskFacts, to_finite, to_whole
+from nightboard.profiles.regular_file import open_regular
+from nightboard.tasks.results_file import LFS, BrokenFileError, TaskFacts, read_bytes, to_finite, to_whole
 from nightboard.tasks.validate import hash_documents
 
 # lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
@@ -24,6 +26,8 @@ _NO_SCORES = (
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
     "target_hash", "question_hash",
 )  # fmt: skip
+# A sample has one line, with its few-shot examples.
+_MOST_LINE_BYTES, _MOST_LINES_BYTES = 2**26, 2**40
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 Json = dict[str, Any]
@@ -154,15 +158,17 @@ def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path)
 def list_samples(file: Path) -> Iterator[Placed]:
     """The samples of a file, one by one. Raises BrokenFileError where it cannot be read on."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file, _MOST_LINES_BYTES) as opened:
             start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
             opened.seek(0)
             if start.startswith(b"version https://git-lfs"):
                 raise BrokenFileError(LFS)
             if start.startswith(b"["):
-                yield from _list_array(opened.read())
+                yield from _list_array(read_bytes(file))
                 return
-            for number, line in enumerate(opened, start=1):
+            for number, line in enumerate(iter(partial(opened.readline, _MOST_LINE_BYTES + 1), b""), start=1):
+                if len(line) > _MOST_LINE_BYTES:
+                    raise BrokenFileError(f"is longer than the {_MOST_LINE_BYTES:,} bytes that are read.", number)
                 if line.strip():
                     yield number, "", _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, number)
     except OSError as error:

@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nightboard.profiles.regular_file import open_regular
+
 Row = dict[str, Any]
+
+_PARQUET = b"PAR1"
+# The largest boards have some thousands of rows of some dozens of columns.
+MOST_ROWS = 1_000_000
+_MOST_CELLS = 20_000_000
+_MOST_TEXT_BYTES, _MOST_PARQUET_BYTES, _MOST_UNPACKED_BYTES = 2**26, 2**30, 2**30
+_BATCH_ROWS = 1000
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LARGEST = 2**53
@@ -29,6 +39,10 @@ NOTHING = ("nan", "none", "null", "n/a", "-")
 
 class ImportFileError(Exception):
     """A file cannot be imported, and nothing of it was; the message names it and says why."""
+
+
+class BoundError(Exception):
+    """A file holds more, or other values, than can be read; the message goes on from its name."""
 
 
 class RowError(Exception):
@@ -60,8 +74,10 @@ class TableFile:
         Raises ImportFileError for a file that is no table.
         """
         try:
-            with self.path.open("rb") as opened:
+            with open_regular(self.path, _MOST_PARQUET_BYTES) as opened:
                 start = opened.read(4096)
+            if not start.startswith(_PARQUET):
+                open_regular(self.path, _MOST_TEXT_BYTES).close()
         except OSError as error:
             raise ImportFileError(f"{self.name}: cannot be read ({error.strerror}). Check the path.") from error
         if start.startswith(b"version https://git-lfs"):
@@ -69,8 +85,12 @@ class TableFile:
                 f"{self.name}: is a Git LFS pointer, not the file itself. Run `git lfs pull` where it lies."
             )
         try:
-            for place, row in _choose_reader(start)(self.path):
+            for number, (place, row) in enumerate(_choose_reader(start)(self.path)):
+                if number >= MOST_ROWS:
+                    raise BoundError(f"has more than {MOST_ROWS:,} rows")
                 yield f"{self.name}:{place}", row if isinstance(row, RowError) else _simplify_keys(row)
+        except BoundError as error:
+            raise ImportFileError(f"{self.name}: {error}. Import a smaller file.") from error
         except (pa.ArrowException, OSError, csv.Error, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ImportFileError(
@@ -101,7 +121,7 @@ Numbered = Iterator[tuple[int, Row | RowError]]
 
 
 def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
-    if start.startswith(b"PAR1"):
+    if start.startswith(_PARQUET):
         return _read_parquet
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
@@ -110,8 +130,56 @@ def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
 
 
 def _read_parquet(file: Path) -> Numbered:
-    with pq.ParquetFile(file) as opened:  # `read_table` would take parts of the path for columns
-        yield from enumerate(opened.read().to_pylist(), start=1)
+    """Rows batch by batch. A small file can hold any number of rows, and any length of texts, so all is counted."""
+    with pq.ParquetFile(file) as opened:
+        columns = [field.name for field in opened.schema_arrow if _is_cell(field.type)]
+        texts = [field.name for field in opened.schema_arrow if field.name in columns and _is_text(field.type)]
+        n_rows = opened.metadata.num_rows
+        if n_rows > MOST_ROWS:
+            raise BoundError(f"has {n_rows:,} rows, and at most {MOST_ROWS:,} are read")
+        if n_rows * len(columns) > _MOST_CELLS:
+            raise BoundError(f"has {n_rows:,} rows of {len(columns):,} columns, more than {_MOST_CELLS:,} cells")
+        groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
+        if sum(group.total_byte_size for group in groups) > _MOST_UNPACKED_BYTES:
+            raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes when it is unpacked")
+    n_bytes, number = 0, 0
+    # As a dictionary, a text that stands in every row is unpacked once.
+    with pq.ParquetFile(file, read_dictionary=texts) as opened:
+        for batch in opened.iter_batches(_BATCH_ROWS, columns=columns):
+            n_bytes += sum(_count_text_bytes(column) for column in batch.columns)
+            if n_bytes > _MOST_UNPACKED_BYTES:
+                raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes of text when it is unpacked")
+            try:
+                rows = batch.to_pylist()
+            except (OverflowError, ValueError, KeyError, pa.ArrowException) as error:
+                reason = " ".join(str(error).split())
+                raise BoundError(f"has a time out of range or in an unknown zone ({reason})") from error
+            for row in rows:
+                number += 1
+                yield number, row
+
+
+def _is_cell(kind: pa.DataType) -> bool:
+    """Whether a column can be one of a table's: lists, structures and bytes are none."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_text(kind) or not (pa.types.is_nested(kind) or _is_bytes(kind) or isinstance(kind, pa.ExtensionType))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+
+
+def _count_text_bytes(column: pa.Array) -> int:
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary)
+    return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
 
 
 def _read_csv(file: Path) -> Numbered:
@@ -217,4 +285,9 @@ def read_time(value: Any) -> datetime | None:
     except ValueError:
         return None
     moment = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:  # there it is before the first year, or after the last one
+        return None
+    return moment

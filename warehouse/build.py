@@ -6,6 +6,7 @@ becomes of the file in `builds.py`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,13 @@ from nightboard.warehouse import ddl, marts_schema, models
 from nightboard.warehouse.builds import (
     NoBuildError,
     Report,
-    current_build,
     lock_builds,
     name_build,
     publish_build,
     temporary_build,
 )
 from nightboard.warehouse.compact import compact, remove_replaced
+from nightboard.warehouse.connection import open_current
 from nightboard.warehouse.functions_schema import FUNCTIONS
 from nightboard.warehouse.judge import find_offences
 from nightboard.warehouse.kept import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
@@ -86,10 +87,11 @@ def build(
             finally:
                 con.close()
             path = publish_build(temporary, warehouse, build_id)
-            remove_replaced(lake, warehouse)
         except (duckdb.Error, models.ModelError, LakeError, OSError) as error:
             reason = _find_damage(lake, error) or str(error)
             raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {reason}") from error
+        with contextlib.suppress(OSError, LakeError):  # the build is there; what is left now the next one removes
+            remove_replaced(lake, warehouse)
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
     )
@@ -110,13 +112,12 @@ def _find_damage(lake: Path, error: Exception) -> str | None:
 def is_current(lake: Path, warehouse: Path) -> bool:
     """Whether the current build has read exactly the files that the lake has now, by the models of this version."""
     try:
-        path = current_build(warehouse)
-    except NoBuildError:
+        with open_current(warehouse) as con:
+            info = con.execute("select lake, recipe from main.build_info").fetchall()
+            found = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
+    except (NoBuildError, duckdb.Error):  # none that can be read, or none of ours
         return False
     files = list_files(lake)
-    with duckdb.connect(str(path), read_only=True, config=ddl.OFFLINE) as con:
-        info = con.execute("select lake, recipe from main.build_info").fetchall()
-        found = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
     recipe = models.hash_recipe(models.SQL_FOLDER)
     return info == [(str(lake.resolve()), recipe)] and found == {*chain(*files.values())}
 

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 POINTER = "current.duckdb"
 KEPT_BUILDS = 3
@@ -26,18 +27,34 @@ class NoBuildError(Exception):
     """The store has no warehouse yet; the message says how to get one."""
 
 
+class UnreadableBuildError(NoBuildError):
+    """There is a build, but it cannot be opened; the message names the file and says why."""
+
+
 def current_build(warehouse: Path) -> Path:
     """Real path of the current build.
 
     Never open the pointer itself: a second connection of one process to one path sees the build it saw first.
-    Raises NoBuildError when nothing was ever built.
+    Raises NoBuildError when nothing was ever built, UnreadableBuildError for a pointer that leads to no file.
     """
+    pointer = warehouse / POINTER
     try:
-        return (warehouse / POINTER).resolve(strict=True)
+        path = pointer.resolve(strict=True)
+        is_file = path.is_file()
     except FileNotFoundError:
         raise NoBuildError(
             f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first."
         ) from None
+    except (RuntimeError, OSError) as error:  # Python tells a loop of links as a RuntimeError
+        raise UnreadableBuildError(describe_pointer(pointer, getattr(error, "strerror", None) or str(error))) from None
+    if not is_file:
+        raise UnreadableBuildError(describe_pointer(pointer, "it is no file"))
+    return path
+
+
+def describe_pointer(pointer: Path, reason: str) -> str:
+    """That a pointer leads to no build."""
+    return f"{pointer}: does not lead to a build ({reason}). Run `nightboard rebuild`, which makes a new one."
 
 
 def name_build(now: datetime) -> str:
@@ -49,9 +66,17 @@ def name_build(now: datetime) -> str:
 def lock_builds(warehouse: Path) -> Iterator[None]:
     """Let one build at a time look at the lake and replace the pointer, so that a later one has never read less."""
     warehouse.mkdir(parents=True, exist_ok=True)
-    with open(warehouse / ".build.lock", "w") as file:
+    with open_lock(warehouse / ".build.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def open_lock(path: Path) -> IO[bytes]:
+    """A file to lock. In a group's store another member may have made it: whoever may read it can lock it, too."""
+    try:
+        return open(path, "ab")
+    except PermissionError:
+        return open(path, "rb")
 
 
 @contextlib.contextmanager
@@ -76,22 +101,35 @@ def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
     os.replace(temporary, path)
     pointer = warehouse / f".nightboard-{build_id}.tmp-pointer"
     os.symlink(path.name, pointer)
+    _clear_pointer(warehouse / POINTER, build_id)
     os.replace(pointer, warehouse / POINTER)
     sync(warehouse)
-    _remove_old(warehouse, path)
+    with contextlib.suppress(OSError):  # the build is there; what cannot be removed now is left for the next one
+        _remove_old(warehouse, path)
     return path
+
+
+def _clear_pointer(pointer: Path, build_id: str) -> None:
+    """Put aside a folder that stands in the pointer's place: no rename could take it."""
+    if pointer.is_dir() and not pointer.is_symlink():
+        pointer.rename(pointer.with_name(f"not-a-build-{build_id}"))
 
 
 def kept_builds(warehouse: Path) -> list[Path]:
     """All builds that are still there, newest first."""
-    return sorted(warehouse.glob("nightboard-*.duckdb"), key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
+    files = [path for path in warehouse.glob("nightboard-*.duckdb") if path.is_file()]
+    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
 
 
 def _remove_old(warehouse: Path, current: Path) -> None:
-    """Remove all but the newest builds and those that somebody reads, who may still need the files that they name."""
+    """Remove all but the newest builds and those that somebody reads, who may still need the files that they name.
+
+    What another member of the group has built is left for that member's next build.
+    """
     others = [path for path in kept_builds(warehouse) if path.name != current.name]
     for path in others[KEPT_BUILDS - 1 :]:
-        _remove_unread(path)
+        with contextlib.suppress(PermissionError):
+            _remove_unread(path)
 
 
 def _remove_unread(path: Path) -> None:
@@ -112,7 +150,8 @@ def _remove_temporaries(warehouse: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            with contextlib.suppress(PermissionError):  # another member's, in a folder that keeps each to its own
+                path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -8,6 +8,7 @@ replaces its sources from then on (see lake.py); killed at any line, the next ru
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.warehouse.builds import Report, kept_builds, sync
+from nightboard.warehouse.builds import Report, UnreadableBuildError, kept_builds, sync
+from nightboard.warehouse.connection import open_build
 from nightboard.warehouse.ddl import OFFLINE, literal, quote, select_files
 from nightboard.warehouse.lake import COMPACTED, SOURCES_KEY, Listing, list_written, read_listing
 from nightboard.warehouse.schema import IMPORTED_SCORES, IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES, TASK_SCORES, Table
@@ -44,14 +46,15 @@ def compact(lake: Path, report: Report | None = None) -> int:
     """
     n_written = 0
     for table in LAKE_TABLES.values():
-        _clear(lake / table.name / COMPACTED)
-        sources = find_sources(lake, table)
-        done = 0
-        for batch in _cut(lake / table.name, sources):
-            _write(lake / table.name, table, batch)
-            n_written, done = n_written + 1, done + len(batch)
-            if report:
-                report(f"compact {table.name}", done, len(sources))
+        with contextlib.suppress(PermissionError):  # another member's folder of a group's store: that one joins them
+            _clear(lake / table.name / COMPACTED)
+            sources = find_sources(lake, table)
+            done = 0
+            for batch in _cut(lake / table.name, sources):
+                _write(lake / table.name, table, batch)
+                n_written, done = n_written + 1, done + len(batch)
+                if report:
+                    report(f"compact {table.name}", done, len(sources))
     return n_written
 
 
@@ -72,7 +75,7 @@ def remove_replaced(lake: Path, warehouse: Path) -> int:
     replaced = [f"{table}/{name}" for table in LAKE_TABLES for name in _find_replaced(lake, table)]
     try:
         needed = _read_by_builds(warehouse) if replaced else set()
-    except duckdb.Error:  # a build of another DuckDB version: nobody knows what it needs
+    except (duckdb.Error, UnreadableBuildError):  # such as of another DuckDB version: nobody knows what it needs
         return 0
     removed = [path for path in replaced if path not in needed]
     for path in removed:
@@ -159,6 +162,6 @@ def _read_by_builds(warehouse: Path) -> set[str]:
     """Every file of the lake that a kept build has read."""
     needed: set[str] = set()
     for path in kept_builds(warehouse):
-        with duckdb.connect(str(path), read_only=True, config=OFFLINE) as con:
+        with open_build(path) as con:
             needed |= {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
     return needed

@@ -16,7 +16,8 @@ from pathlib import Path
 import duckdb
 
 from nightboard.warehouse.advice import explain, explain_table, list_columns
-from nightboard.warehouse.builds import current_build
+from nightboard.warehouse.builds import UnreadableBuildError, current_build
+from nightboard.warehouse.connection import explain_build, find_lake, set_lake
 from nightboard.warehouse.ddl import OFFLINE, literal, quote
 from nightboard.warehouse.query import QueryError
 
@@ -48,8 +49,12 @@ def open_for_copies(warehouse: Path, scratch: Path) -> Iterator[duckdb.DuckDBPyC
         con.execute("set TimeZone = 'UTC'")
         con.execute("set enable_progress_bar = true")
         con.execute("set enable_progress_bar_print = false")
-        con.execute(f"attach {literal(str(build))} as build (read_only)")
+        try:
+            con.execute(f"attach {literal(str(build))} as build (read_only)")
+        except duckdb.Error as error:
+            raise UnreadableBuildError(explain_build(build, error)) from error
         con.execute("use build")
+        set_lake(con, find_lake(warehouse))
         yield con
 
 

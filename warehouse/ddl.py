@@ -24,6 +24,9 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
 }
 
+# The variable that tells readers where the lake lies; unset, it is where it was when the build was made.
+LAKE = "nightboard_lake"
+
 # What DuckDB 1.4 can read; so the tools of analysts can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
 
@@ -67,9 +70,11 @@ def empty_select(table: Table) -> str:
     return f"select {columns} where false"
 
 
-def read_files(lake: Path, paths: Iterable[str]) -> str:
-    """A relation over exactly these Parquet files of the lake."""
-    files = ", ".join(literal(escape_glob(lake / path)) for path in paths)
+def read_files(lake: Path, paths: Iterable[str], *, can_move: bool = False) -> str:
+    """A relation over exactly these Parquet files of the lake; one that `can_move` is where LAKE says."""
+    root = literal(escape_glob(lake))
+    root = f"coalesce(getvariable('{LAKE}'), {root})" if can_move else root
+    files = ", ".join(f"{root} || {literal(escape_glob(Path('/') / path))}" for path in paths)
     return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
 
 
@@ -78,11 +83,11 @@ def escape_glob(path: Path) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
 
 
-def select_files(table: Table, folder: Path, paths: Iterable[str]) -> str:
+def select_files(table: Table, folder: Path, paths: Iterable[str], *, can_move: bool = False) -> str:
     """A SELECT of all rows of these files, with every column of the schema even where no file has it."""
     parts = [empty_select(table)]
     if paths := list(paths):
-        parts.append(f"select * from {read_files(folder, paths)}")
+        parts.append(f"select * from {read_files(folder, paths, can_move=can_move)}")
     return f"select {_columns(table, 'rows')} from ({' union all by name '.join(parts)}) as rows"
 
 
@@ -153,7 +158,7 @@ def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple
     Every column is named with its relation: a macro puts its parameters even into the views that it reads.
     """
     done = "select done.evaluation_id from main.evaluations as done where done.state = 'done'"
-    source = f"({select_files(SAMPLES, lake, paths)}) as rows"
+    source = f"({select_files(SAMPLES, lake, paths, can_move=True)}) as rows"
     con.execute(
         f"create or replace view main.samples as select rows.* from {source} where rows.evaluation_id in ({done})"
     )

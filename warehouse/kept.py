@@ -13,6 +13,7 @@ those of a new night come last.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def close_build(con: duckdb.DuckDBPyConnection) -> None:
 def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
     """A copy of the current build, if there is one that this version has made."""
     with contextlib.suppress(duckdb.Error, NoBuildError, OSError):
-        shutil.copyfile(current_build(warehouse), path)
+        _copy_file(current_build(warehouse), path)
         con = _open(path)
         try:
             made_by = con.execute("select recipe, duckdb_version from main.build_info").fetchall()
@@ -60,6 +61,15 @@ def _open_copy(path: Path, warehouse: Path) -> duckdb.DuckDBPyConnection | None:
         con.close()
     path.unlink(missing_ok=True)
     return None
+
+
+def _copy_file(build: Path, path: Path) -> None:
+    """Copy a build. Raises OSError when somebody has it open for writing, or was killed before all was in its place."""
+    if build.with_name(f"{build.name}.wal").exists():
+        raise FileExistsError(f"{build}.wal")
+    with build.open("rb") as file:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        shutil.copyfile(build, path)
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:

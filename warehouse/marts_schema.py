@@ -395,7 +395,7 @@ BUILD_INFO = Table(
     (
         Column("build_id", _STRING, "name of the build; its first part is the time it began"),
         Column("built_at", UTC_TIMESTAMP, "time it began"),
-        Column("lake", _STRING, "folder of the lake, absolute; after a store is moved, rebuild"),
+        Column("lake", _STRING, "folder of the lake, absolute; where it lay when this was built"),
         Column("recipe", _STRING, "hash over the SQL models and the code that made it"),
         Column("duckdb_version", _STRING, "DuckDB that made it"),
     ),

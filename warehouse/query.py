@@ -5,7 +5,8 @@ SQL that a reader wrote is run by `statements.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import duckdb
 
 from nightboard.warehouse.advice import explain_files, sort_by_nearness, suggest
-from nightboard.warehouse.builds import NoBuildError, current_build
-from nightboard.warehouse.ddl import OFFLINE, escape_glob
+from nightboard.warehouse.builds import NoBuildError
+from nightboard.warehouse.connection import find_lake, open_current, set_lake
+from nightboard.warehouse.ddl import escape_glob
 from nightboard.warehouse.models import SQL_FOLDER
 
 
@@ -57,28 +59,35 @@ class QueryError(Exception):
 
 
 def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """Open the current build read-only. It may read its own Parquet files of samples and no other file.
+    """Open the current build read-only. It may read its store's Parquet files of samples and no other file.
 
-    Raises NoBuildError when nothing was ever built.
+    Raises NoBuildError when there is none that can be opened, QueryError for a database that is none of ours.
     """
-    con = _open(warehouse)
-    # Connections of one process to one file share the settings, and these can be set once.
-    if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
-        con.execute("set global TimeZone = 'UTC'")
-        con.execute("set allowed_paths = ?", [list_readable_files(con)])
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
+    con, lake = open_current(warehouse), find_lake(warehouse)
+    try:
+        with _explained():
+            set_lake(con, lake)
+            # Connections of one process to one file share the settings, and these can be set once.
+            if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
+                con.execute("set global TimeZone = 'UTC'")
+                con.execute("set allowed_paths = ?", [list_readable_files(con, lake)])
+                con.execute("set enable_external_access = false")
+                con.execute("set lock_configuration = true")
+    except QueryError:
+        con.close()
+        raise
     return con
 
 
-def _open(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    while True:
-        path = current_build(warehouse)
-        try:
-            return duckdb.connect(str(path), read_only=True, config=OFFLINE)
-        except duckdb.IOException:
-            if path == current_build(warehouse):
-                raise  # else it was replaced and removed before it could be opened
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What DuckDB cannot do with a build is a QueryError: damaged pages, no memory, tables of another version."""
+    try:
+        yield
+    except duckdb.Error as error:
+        message = str(error).strip().splitlines()[0]
+        advice = explain_files(message) or "If that goes on, run `nightboard rebuild --full`, which makes a new one."
+        raise QueryError(f"the warehouse cannot be read: {message}\n{advice}") from error
 
 
 def rank(
@@ -181,12 +190,8 @@ def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Resul
     """
     for name in (model_a, model_b):
         _require_one(con, name)
-    try:
+    with _explained():
         result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
-    except duckdb.Error as error:
-        if advice := explain_files(str(error)):
-            raise QueryError(f"{str(error).splitlines()[0]}\n{advice}") from error
-        raise
     if not result.rows:
         raise QueryError(
             f"{model_a} and {model_b} share no documents: they need complete evaluations with samples in one era of a"
@@ -197,7 +202,7 @@ def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Resul
 
 def _require_one(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Raise QueryError for a name that is not ranked, and for the beginning of a revision that several have."""
-    if con.execute("select 1 from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]).fetchone():
+    if _list(con, "select model_id from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]):
         return
     model, _, prefix = name.rpartition("@")
     revisions = _list(con, "select distinct revision from main.candidates where model_id = ?", [model])
@@ -232,22 +237,21 @@ def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
 
 def _run_named(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> Result:
     """Run queries/<name>.sql with its parameters bound."""
-    return _fetch(con.execute((SQL_FOLDER / "queries" / f"{name}.sql").read_text(), parameters or None))
+    with _explained():
+        return _fetch(con.execute((SQL_FOLDER / "queries" / f"{name}.sql").read_text(), parameters or None))
 
 
 def _list(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[str]:
-    return sorted(row[0] for row in con.execute(sql, parameters).fetchall())
+    with _explained():
+        return sorted(row[0] for row in con.execute(sql, parameters).fetchall())
 
 
-def list_readable_files(con: duckdb.DuckDBPyConnection) -> list[str]:
+def list_readable_files(con: duckdb.DuckDBPyConnection, lake: Path) -> list[str]:
     """Paths of the Parquet files that the view `samples` reads."""
-    files = _list(
-        con,
-        "select info.lake || '/' || files.path from main.build_files as files, main.build_info as info"
-        " where files.lake_table = 'samples'",
-    )
+    found = _list(con, "select path from main.build_files where lake_table = 'samples'")
+    files = [lake / path for path in found]
     # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
-    return sorted({*files, *(escape_glob(Path(file)) for file in files)})
+    return sorted({*map(str, files), *map(escape_glob, files)})
 
 
 def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:

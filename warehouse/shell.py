@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightboard.warehouse.builds import current_build
+from nightboard.warehouse.connection import find_lake, tell_lake
 from nightboard.warehouse.ddl import literal
 from nightboard.warehouse.query import connect, list_readable_files
 
@@ -53,12 +54,14 @@ def _find_shell() -> list[str]:
 @contextlib.contextmanager
 def _guard(warehouse: Path) -> Iterator[Path]:
     """A file of commands that lock the shell."""
+    lake = find_lake(warehouse)
     with connect(warehouse) as con:
-        paths = ", ".join(map(literal, list_readable_files(con)))
+        paths = ", ".join(map(literal, list_readable_files(con, lake)))
     with tempfile.TemporaryDirectory(prefix="nightboard-") as folder:
         path = Path(folder) / "guard.sql"
         path.write_text(
             "set TimeZone = 'UTC';\n"
+            f"{tell_lake(lake)};\n"
             "set autoinstall_known_extensions = false;\n"
             "set autoload_known_extensions = false;\n"
             f"set allowed_paths = [{paths}];\n"

@@ -16,9 +16,11 @@ import duckdb
 import pyarrow as pa
 
 from nightboard.warehouse.advice import explain
+from nightboard.warehouse.connection import open_cursor
 from nightboard.warehouse.query import QueryError
 
-_EXPLAIN = re.compile(r"\s*explain(\s+analyze\b)?\s", re.IGNORECASE)
+# It begins with a letter: where it began with any number of blanks, a text of blanks alone would be read n * n times.
+_EXPLAIN = re.compile(r"explain(\s+analyze\b)?\s", re.IGNORECASE)
 _BATCH_ROWS = 10_000
 
 
@@ -33,13 +35,13 @@ class Answer:
         """Names of the columns, and the rows in batches, which come as they are computed. Raises QueryError."""
         with self._explained():
             # A connection of its own: one whose rows were not all fetched runs nothing else.
-            cursor = self._con.cursor().execute(self.sql)
+            cursor = open_cursor(self._con).execute(self.sql)
             return [column[0] for column in cursor.description or []], self._fetch(cursor)
 
     def run_arrow(self) -> pa.RecordBatchReader:
         """The rows with DuckDB's own types, batch by batch. Raises QueryError."""
         with self._explained():
-            return self._con.cursor().sql(self.sql).to_arrow_reader(_BATCH_ROWS)
+            return open_cursor(self._con).sql(self.sql).to_arrow_reader(_BATCH_ROWS)
 
     def _fetch(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[object, ...]]]:
         with self._explained():

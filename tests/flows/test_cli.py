@@ -6,8 +6,11 @@ import errno
 import io
 import json
 import math
+import os
+import re
 import subprocess
 import sys
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,8 +19,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from nightboard.flows import cli
 from nightboard.flows.cli import app, describe_os_error, parse_minutes
 from nightboard.flows.formats import Format, to_bytes, to_score_text, to_text
+from nightboard.tasks.store import StoreError
 from nightboard.warehouse.query import Result
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
@@ -138,3 +143,71 @@ def test_what_the_system_refuses_is_told_with_what_to_do() -> None:
     assert describe_os_error(full) == "No space left on device. Make room on the disk, then run it again."
     closed = PermissionError(errno.EACCES, "Permission denied", "/a")
     assert describe_os_error(closed) == "/a: Permission denied. Check the path and its permissions."
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def run_main(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that ends with an error, with exit code 1."""
+    monkeypatch.setattr(cli, "app", lambda: fail(error))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), RuntimeError("two\nlines"), MemoryError()])
+def test_what_nobody_foresaw_is_one_sentence_and_a_log_with_the_traceback(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (line,) = run_main(error, monkeypatch, capsys).splitlines()
+    (log,) = tmp_path.iterdir()
+    assert f"Its traceback is in {log}" in line
+    assert "Traceback" in log.read_text()
+    assert type(error).__name__ in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_a_traceback_that_no_file_can_take_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/1/nothing")
+    assert "Traceback" in run_main(KeyError("x"), monkeypatch, capsys)
+
+
+def test_a_reader_that_has_gone_is_nothing_to_talk_about(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(BrokenPipeError(), monkeypatch, capsys) == ""
+
+
+@pytest.mark.parametrize("error", [StoreError("\x1b]0;x\x07a\x9b2J\u202eb\ud800"), KeyError("\x1b[31m")])
+def test_no_message_steers_the_terminal(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800]", run_main(error, monkeypatch, capsys))
+
+
+@pytest.mark.parametrize("place", ["~nosuchuser/x", "loop", "file", "a?b", "a\\b", "loop/below", "file/below"])
+def test_a_store_that_can_lie_nowhere_is_one_message(place: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    given = place if place.startswith("~") else str(tmp_path / place)
+    board = tmp_path / "b.yaml"
+    board.write_text(
+        f"board: b\ntitle: B\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: {json.dumps(given)}\n"
+    )
+    before = sorted(os.listdir(tmp_path))
+    for arguments in (["rank", "--store", given], ["plan", "--board", str(board)]):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 1
+        assert result.exception is not None
+        (line,) = cli.describe_error(result.exception).splitlines()  # type: ignore[arg-type]
+        assert "store: " in line
+        assert "traceback" not in line
+    assert sorted(os.listdir(tmp_path)) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -186,7 +187,7 @@ def test_a_failing_query_leaves_the_old_output_as_it_was(store: Path, tmp_path: 
     path = tmp_path / "rows.csv"
     path.write_text("old")
     sql = "select case when n < 500_000 then n else error('odd') end from range(1_000_000) t(n)"
-    done = run(store, "sql", sql, "--output", str(path))
+    done = run(store, "sql", sql, "--output", str(path), "--force")
     assert (done.returncode, path.read_text()) == (1, "old")
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
 
@@ -217,6 +218,69 @@ def test_writing_into_the_store_is_refused_in_one_message_with_exit_code_1(store
     done = run(store, *command, "--output", str(store / "rows.csv"))
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert not (store / "rows.csv").exists()
+
+
+@pytest.mark.parametrize("command", [["rank"], ["compare", "org/good", "org/fair"], ["sql", "select 1"]])
+def test_no_command_writes_into_a_store_or_over_a_file(store: Path, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "mine.csv").write_text("mine")
+    for path, says in ((store / "lake" / "x.csv", "lies in the store"), (tmp_path / "mine.csv", "--force")):
+        done = call(store, *command, "--output", str(path))
+        assert done.exit_code == 1
+        assert says in str(done.exception)
+    assert call(store, *command, "--output", str(tmp_path / "mine.csv"), "--force").exit_code == 0
+    assert (tmp_path / "mine.csv").read_text() != "mine"
+
+
+def show(store: Path, *arguments: str) -> bytes:
+    """What the command shows on a terminal."""
+    ours, its = pty.openpty()
+    command = [COMMAND, *arguments, "--store", str(store)]
+    with subprocess.Popen(command, stdout=its, stderr=its, stdin=its) as process:
+        os.close(its)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 10_000)
+            except OSError:  # how a terminal ends
+                break
+        process.wait()
+    os.close(ours)
+    return shown
+
+
+STEERING = "select chr(27) || '[31mred' || chr(155) || '2J' as a"
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_machines_format_shows_codes_on_a_terminal_and_has_them_in_a_pipe(store: Path, form: str) -> None:
+    shown = show(store, "sql", STEERING, "--format", form)
+    assert not re.search("[\x1b\x9b]", shown.decode())
+    assert re.search(rb"(\\x1b|\\u001b)\[31mred\\x9b2J", shown)
+    piped = run(store, "sql", STEERING, "--format", form).stdout
+    assert "\x9b2J" in piped
+    assert ("\\u001b" if form == "json" else "\x1b") in piped
+
+
+@pytest.mark.parametrize("select", ["interval 1 month", "union_value(n := 1)", "[interval 1 day]"])
+def test_a_type_that_parquet_does_not_have_is_said_with_its_column(store: Path, tmp_path: Path, select: str) -> None:
+    done = call(store, "sql", f"select 1 as n, {select} as odd", "--output", str(tmp_path / "x.parquet"))
+    assert done.exit_code == 2
+    assert "column odd is of a type that Parquet does not have" in " ".join(done.output.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+    assert call(store, "sql", f"select {select} as odd", "--output", str(tmp_path / "x.csv")).exit_code == 0
+
+
+def test_json_has_no_number_that_json_lacks_however_deep(store: Path) -> None:
+    sql = "select [1.5, 'nan'::double] as l, {'x': ['inf'::double]} as s, map {2: 'nan'::double} as m"
+    done = call(store, "sql", sql, "--format", "json")
+    assert (done.exit_code, done.output) == (0, '[\n{"l": [1.5, null], "s": {"x": [null]}, "m": {"2": null}}\n]\n')
+
+
+def test_more_than_sql_through_a_pipe_is_refused(store: Path) -> None:
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run([COMMAND, "sql", "--store", str(store)], stdin=endless, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"nightboard: the standard input has more than 16,777,216 bytes. Pipe in SQL, not data.\n"
 
 
 def test_times_are_written_in_utc_wherever_the_reader_is(store: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from builders import NOW, make_suite
 
 from nightboard.profiles.models import Era, Organization, Organizations
@@ -38,10 +39,11 @@ def test_the_same_declaration_is_written_once(tmp_path: Path) -> None:
     assert read_table(store, ORGANIZATIONS).to_pylist()[0]["country"] == "NO"
 
 
-def test_going_back_to_an_older_declaration_makes_it_the_newest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [1, -1], ids=["a clock that goes on", "one that is set back"])
+def test_going_back_to_an_older_declaration_makes_it_the_newest(tmp_path: Path, step: int) -> None:
     store = Store(tmp_path)
     for day, (name, version) in enumerate([("a", "v1"), ("b", "v1"), ("a", "v2"), ("a", "v1")]):
         suite = with_era(name).model_copy(update={"version": version})
-        declare(store, [suite], NOBODY, NOW + timedelta(days=day))
+        declare(store, [suite], NOBODY, NOW + timedelta(days=step * day))
         assert newest(store, ERAS, "era") == name
         assert newest(store, SUITES, "suite_version") == version

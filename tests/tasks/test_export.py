@@ -10,7 +10,8 @@ import duckdb
 import pytest
 from make_lake import START, Lake
 
-from nightboard.tasks.export import ExportError, export_all, export_table
+from nightboard.tasks.export import export_all, export_table
+from nightboard.tasks.output_file import OutputFileError
 from nightboard.tasks.store import Store
 from nightboard.warehouse.build import build
 from nightboard.warehouse.copy import FileFormat
@@ -85,7 +86,7 @@ def test_an_existing_file_stays_unless_it_is_forced(store: Store, tmp_path: Path
         lambda: export_table(store, "samples", tmp_path / "samples.csv", FileFormat.csv, False, ignore),
         lambda: list(export_all(store, tmp_path, FileFormat.csv, False, ignore)),
     ):
-        with pytest.raises(ExportError, match=r"samples\.csv: is there already\. .*--force"):
+        with pytest.raises(OutputFileError, match=r"samples\.csv: is there already\. .*--force"):
             export()
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"samples.csv": "mine"}
     export_table(store, "samples", tmp_path / "samples.csv", FileFormat.csv, True, ignore)
@@ -97,15 +98,15 @@ def test_nothing_of_the_store_is_written(store: Store, tmp_path: Path, place: st
     (tmp_path / "link").symlink_to(store.root)
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     for root in (store.root, tmp_path / "link"):
-        with pytest.raises(ExportError, match="lies in the store"):
+        with pytest.raises(OutputFileError, match="lies in the store"):
             export_table(store, "models", root / place, FileFormat.parquet, True, ignore)
-    with pytest.raises(ExportError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="lies in the store"):
         list(export_all(store, store.lake, FileFormat.parquet, True, ignore))
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == files
 
 
 def test_a_folder_is_no_file(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="is a folder"):
+    with pytest.raises(OutputFileError, match="is a folder"):
         export_table(store, "models", tmp_path, FileFormat.csv, True, ignore)
 
 
@@ -121,6 +122,7 @@ def test_what_breaks_midway_leaves_no_file_and_says_what_to_do(tmp_path: Path) -
     lake.samples("e")
     build(lake.write(store.lake), store.warehouse, START)
     (store.lake / "samples").rename(tmp_path / "moved")
+    (tmp_path / "out").mkdir()
     with pytest.raises(QueryError, match=r"samples: .*(?s:.)*`nightboard rebuild` finds them"):
         export_table(store, "samples", tmp_path / "out" / "samples.csv", FileFormat.csv, False, ignore)
     assert list((tmp_path / "out").iterdir()) == []

@@ -243,6 +243,14 @@ def test_a_discovered_copy_takes_the_imported_scores(store: Store, bring_in: Cal
     ]
 
 
+def test_the_table_that_is_imported_last_counts_whatever_the_clock_says(
+    store: Store, bring_in: Callable[..., BoardImport]
+) -> None:
+    bring_in(board_row("lab/a", **{"IFEval Raw": 0.5, "IFEval": 50.0}))
+    bring_in(board_row("lab/a", **{"IFEval Raw": 0.6, "IFEval": 60.0}), hours=-1000)
+    assert ask(store, "select ifeval from leaderboard_v2") == [(60.0,)]
+
+
 def test_wide_table_and_comments_hold_with_imports(store: Store, bring_in: Callable[..., BoardImport]) -> None:
     bring_in(board_row("lab/a"))
     assert ask(store, "select model_id, ifeval, musr from leaderboard_v2") == [("lab/a", 72.0, 18.7)]

@@ -198,3 +198,11 @@ def test_no_bytes_raise_anything_but_the_one_error(tmp_path_factory: pytest.Temp
         (folder / "file").write_bytes(start + content)
         with contextlib.suppress(ImportFileError):
             import_ranking(Store(folder), TableFile.local(folder / "file"), "arena", NOW)
+
+
+def test_what_is_imported_last_is_the_newest_whatever_the_clock_says(store: Store, bring_in: Import) -> None:
+    for hours, rank in ((0, 1), (-24, 2), (-48, 3), (24, 4)):
+        bring_in(f"model,rank\nlab/a,{rank}\n", hours)
+    rows = sorted(read_table(store, RANKINGS).to_pylist(), key=lambda row: row["imported_at"])
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+    assert [row["imported_at"] for row in rows[::3]] == [NOW, NOW + timedelta(hours=24)], "a right clock is believed"

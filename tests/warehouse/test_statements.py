@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from make_lake import START, Lake
 
 from nightboard.warehouse.build import build
 from nightboard.warehouse.query import QueryError, compare, connect
-from nightboard.warehouse.statements import run_sql
+from nightboard.warehouse.statements import _EXPLAIN, run_sql
 
 Rows = list[tuple[object, ...]]
 
@@ -248,3 +250,16 @@ def test_two_connections_of_one_process_are_both_locked_and_show_utc(store: Path
             assert ask(con, "select current_setting('TimeZone') as zone") == [(["zone"], [("UTC",)])]
             with pytest.raises(QueryError):
                 ask(con, "select * from read_text('/etc/hostname')")
+
+
+def spend(pattern: re.Pattern[str], text: str) -> float:
+    """Seconds of computing that a search takes."""
+    started = time.process_time()
+    assert pattern.search(text) is None
+    return time.process_time() - started
+
+
+def test_blanks_after_a_statement_are_read_once() -> None:
+    statement = "select 1" + " " * 20_000
+    once = min(spend(re.compile("no such word"), statement) for _ in range(3))
+    assert min(spend(_EXPLAIN, statement) for _ in range(3)) < 1000 * once

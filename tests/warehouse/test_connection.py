@@ -1,0 +1,247 @@
+"""Builds that others hold, damage, copy or own: readers get one message, and the next build is made beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from make_lake import START, Lake, after, read_build
+
+from nightboard.warehouse.build import build, is_current
+from nightboard.warehouse.builds import POINTER, NoBuildError, UnreadableBuildError, current_build, open_lock
+from nightboard.warehouse.connection import find_lake, open_cursor
+from nightboard.warehouse.copy import open_for_copies
+from nightboard.warehouse.query import QueryError, connect, rank
+from nightboard.warehouse.shell import open_shell
+from nightboard.warehouse.statements import run_sql
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with one evaluation and its samples, in a build."""
+    lake = Lake()
+    lake.suite()
+    lake.commit("org/good")
+    lake.done("e", "org/good")
+    lake.samples("e")
+    lake.write(tmp_path / "store" / "lake")
+    build(tmp_path / "store" / "lake", tmp_path / "store" / "warehouse", START)
+    return tmp_path / "store"
+
+
+@contextlib.contextmanager
+def held_for_writing(path: Path) -> Iterator[int]:
+    """Another process has the file open as DuckDB opens it unless it is told otherwise; its number."""
+    code = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(path)]
+    path.chmod(0o644)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"open\n"
+        yield process.pid
+        process.kill()
+
+
+def test_a_build_that_is_open_for_writing_is_one_message_and_the_next_one_is_made_beside_it(store: Path) -> None:
+    warehouse, held = store / "warehouse", current_build(store / "warehouse")
+    with held_for_writing(held) as pid:
+        for read in (connect, open_shell, lambda each: open_for_copies(each, store).__enter__()):
+            with pytest.raises(UnreadableBuildError) as caught:
+                read(warehouse)
+            assert str(caught.value).startswith(f"{held}: ")
+            assert f"(process {pid}) has it open for writing" in str(caught.value)
+            assert len(str(caught.value).splitlines()) == 1
+        assert not is_current(store / "lake", warehouse), "nobody can know"
+        made = build(store / "lake", warehouse, after(1)).path
+        assert made == current_build(warehouse) != held
+        with connect(warehouse) as con:
+            assert len(rank(con).rows) == 1
+
+
+def test_a_build_that_is_being_written_is_not_carried_over(store: Path) -> None:
+    held = current_build(store / "warehouse")
+    with held_for_writing(held):
+        held.write_bytes(b"half of it")  # no lock of ours keeps root from that
+        made = build(store / "lake", store / "warehouse", after(1)).path
+    other = build(store / "lake", store / "other", after(1), is_full=True).path
+    assert read_build(made) == read_build(other)
+
+
+def test_a_build_with_a_journal_beside_it_is_not_carried_over(store: Path) -> None:
+    before = current_build(store / "warehouse")
+    with duckdb.connect(":memory:") as con:
+        before.chmod(0o644)
+        con.execute(f"attach '{before}' as build")
+        con.execute("update build.main.candidates set model_id = 'org/changed'")
+        con.execute("checkpoint build")
+    before.with_name(f"{before.name}.wal").touch()
+    lake = Lake()
+    lake.commit("org/new")
+    lake.write(store / "lake")
+    build(store / "lake", store / "warehouse", after(1))
+    with connect(store / "warehouse") as con:
+        assert con.execute("select distinct model_id from candidates").fetchall() == [("org/good",)]
+
+
+def make_loop(pointer: Path) -> None:
+    pointer.symlink_to(pointer.name)
+
+
+def make_folder(pointer: Path) -> None:
+    pointer.mkdir()
+    (pointer / "mine").write_text("mine")
+
+
+def make_text(pointer: Path) -> None:
+    pointer.write_text("no database" * 1000)
+
+
+def make_nothing(pointer: Path) -> None:
+    pointer.touch()
+
+
+def make_dangling(pointer: Path) -> None:
+    pointer.symlink_to("nightboard-gone.duckdb")
+
+
+def make_database(pointer: Path) -> None:
+    with duckdb.connect(str(pointer)) as con:
+        con.execute("create table t as select 1 as a")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [make_loop, make_folder, make_text, make_nothing, make_dangling, make_database],
+    ids=lambda each: each.__name__,
+)
+def test_a_pointer_that_leads_to_no_build_is_one_message_and_a_rebuild_mends_it(
+    store: Path, make: Callable[[Path], None]
+) -> None:
+    warehouse, pointer = store / "warehouse", store / "warehouse" / POINTER
+    pointer.unlink()
+    make(pointer)
+    with pytest.raises((NoBuildError, QueryError), match="nightboard rebuild"):
+        connect(warehouse)
+    assert not is_current(store / "lake", warehouse)
+    build(store / "lake", warehouse, after(1))
+    with connect(warehouse) as con:
+        assert len(rank(con).rows) == 1
+    mine = [path.read_text() for path in warehouse.glob("not-a-build-*/mine")]
+    assert mine == ["mine"] * (make is make_folder), "what lay there is nobody's to remove"
+
+
+def test_a_damaged_page_is_one_message(store: Path) -> None:
+    path = current_build(store / "warehouse")
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[20_000:] = bytes(len(data) - 20_000)
+    path.write_bytes(data)
+    with pytest.raises((QueryError, NoBuildError), match="nightboard rebuild"), connect(store / "warehouse") as con:
+        rank(con)
+    build(store / "lake", store / "warehouse", after(1))
+    with connect(store / "warehouse") as con:
+        assert len(rank(con).rows) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ copied stores
+
+
+def mark_samples(lake: Path, response: str) -> None:
+    """Give the samples of a lake another response, by which they are told from those of its copy."""
+    with duckdb.connect() as con:
+        for path in (lake / "samples").glob("*.parquet"):
+            con.execute(f"create or replace table s as select * replace ('{response}' as response) from '{path}'")
+            con.execute(f"copy s to '{path}'")
+
+
+def test_a_copied_or_moved_store_reads_its_own_samples_and_never_the_originals(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "copy", symlinks=True)
+    mark_samples(tmp_path / "copy" / "lake", "copied")
+    sql, original = "select distinct response from samples", [("B",)]
+    for place, told in ((store, original), (tmp_path / "copy", [("copied",)])):
+        with connect(place / "warehouse") as con:
+            assert con.execute(sql).fetchall() == told
+            assert [*run_sql(con, sql)[0].run()[1]] == [told]
+            assert run_sql(con, sql)[0].run_arrow().read_all()["response"].to_pylist() == [told[0][0]]
+            assert open_cursor(open_cursor(con)).execute(sql).fetchall() == told
+        with open_for_copies(place / "warehouse", tmp_path) as con:
+            assert con.execute(sql).fetchall() == told
+    store.rename(tmp_path / "moved")
+    with connect(tmp_path / "moved" / "warehouse") as con:
+        assert con.execute(sql).fetchall() == original
+
+
+def test_a_copy_without_samples_says_so_and_does_not_read_the_originals(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store / "warehouse", tmp_path / "copy" / "warehouse", symlinks=True)
+    with connect(tmp_path / "copy" / "warehouse") as con:
+        assert len(rank(con).rows) == 1
+        with pytest.raises(QueryError, match=r"Samples are read from the store's files\."):
+            next(run_sql(con, "select response from samples")[0].run()[1])
+
+
+def test_plain_duckdb_reads_samples_where_they_were_and_where_it_is_told(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "copy", symlinks=True)
+    mark_samples(tmp_path / "copy" / "lake", "copied")
+    with duckdb.connect(str(current_build(tmp_path / "copy" / "warehouse")), read_only=True) as con:
+        assert con.execute("select distinct response from samples").fetchall() == [("B",)]
+        con.execute("set variable nightboard_lake = ?", [str(find_lake(tmp_path / "copy" / "warehouse"))])
+        assert con.execute("select distinct response from samples").fetchall() == [("copied",)]
+
+
+# ------------------------------------------------------------------------------------------------------- group stores
+
+
+@pytest.fixture
+def as_member() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Be another user for a while, one of a group of which everybody may write everything but others' files."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be two users")
+
+    @contextlib.contextmanager
+    def become() -> Iterator[None]:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return become
+
+
+def test_another_members_store_can_be_built_and_says_so(
+    store: Path, as_member: Callable[[], contextlib.AbstractContextManager[None]]
+) -> None:
+    warehouse = store / "warehouse"
+    for hours in (1, 2):
+        build(store / "lake", warehouse, after(hours), is_full=True)
+    for folder in (store.parent, *store.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    warehouse.chmod(0o777)
+    (store / "lake" / "samples").chmod(0o755)
+    strangers = set(warehouse.glob("nightboard-*.duckdb"))
+    with as_member():
+        for hours in (3, 4):
+            made = build(store / "lake", warehouse, after(hours), is_full=True).path
+            assert current_build(warehouse) == made
+    left = set(warehouse.glob("nightboard-*.duckdb"))
+    assert strangers <= left, "their owner removes them"
+    assert len(left - strangers) == 2
+
+
+def test_a_lock_of_another_member_can_be_taken(
+    tmp_path: Path, as_member: Callable[[], contextlib.AbstractContextManager[None]]
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    open_lock(tmp_path / "lock").close()
+    with as_member(), open_lock(tmp_path / "lock") as file:
+        assert file.readable()
