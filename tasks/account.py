@@ -15,11 +15,17 @@ from typing import Any
 # safetensors' own limit.
 _LONGEST_HEADER = 100_000_000
 _SHOWN = 5
-# Numbers that old or trained files carry and no answer depends on: tables that are computed, masks, a trainer's head.
-# What transformers itself ignores (such as layers for several tokens at once) does not come here.
+# Numbers that files carry and no answer to a text depends on. What transformers itself ignores does not come here.
 _HARMLESS = re.compile(
+    # tables and masks that are computed
     r"rotary_emb\.inv_freq$|(^|\.)position_ids$|\.masked_bias$|\.attn(\.attention)?\.bias$|\.attention\.bias$"
-    r"|\.attn\.causal_mask$|\._extra_state$|^v_head\."
+    r"|\.attn\.causal_mask$"
+    # what trainers leave: states, the head that judges answers; layers that guess further tokens
+    r"|\._extra_state$|^v_head\.|(^|\.)mtp[._]"
+    # scales for a cache of small numbers, which is not used
+    r"|\.[kv]_scale$|\.[kv]_proj\.output_scale$"
+    # the parts that see and hear, where the text model alone is loaded
+    r"|^(model\.)?(vision_model|vision_tower|visual|audio_tower|embed_vision|embed_audio|multi_modal_projector)\."
 )
 
 Shapes = dict[str, tuple[int, ...]]

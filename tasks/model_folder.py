@@ -82,7 +82,7 @@ def is_intact(path: Path, file: HashedFile) -> bool:
 
 def protect(folder: Path) -> None:
     """Take away the right to write into the folder. In a group's store its members may still remove it."""
-    with contextlib.suppress(PermissionError):  # another member's: protected by whoever fetched it
+    with contextlib.suppress(OSError):  # another member's, or a file system that is read-only: the check tells more
         for where, _, names in os.walk(folder):
             for path in (Path(where, name) for name in names):
                 _take_modes(path, _WRITABLE)

@@ -42,8 +42,14 @@ def test_numbers_without_a_place_are_named_but_for_tables_masks_and_heads_that_n
     check_whole(info(unexpected=(
         "model.layers.0.self_attn.rotary_emb.inv_freq", "transformer.h.0.attn.masked_bias", "transformer.h.0.attn.bias",
         "transformer.h.0.attn.attention.bias", "v_head.summary.weight", "model.layers.0.mlp.fc1._extra_state",
+        "mtp.layers.0.mlp.up_proj.weight", "model.layers.0.self_attn.k_scale", "vision_model.patch_embedding.weight",
     )))  # fmt: skip
-    for key in ("transformer.h.0.attn.c_attn.bias", "model.layers.0.self_attn.q_proj.bias", "lm_head.bias"):
+    for key in (
+        "transformer.h.0.attn.c_attn.bias",
+        "model.layers.0.self_attn.q_proj.bias",
+        "lm_head.bias",
+        "model.k_scale.weight",
+    ):
         assert key in reason(info(unexpected=(key,)))
 
 
