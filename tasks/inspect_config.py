@@ -19,24 +19,23 @@ _REDIRECTING = frozenset({
     "extra_files",
     "gguf_file",
     "subfolder",
-    "configuration_files",
-    "fast_tokenizer_files",
     "kernel_config", "fusion_config",  # code from the Hub in place of layers
     "speculators_config",  # vLLM then loads the model that it names
     "use_pretrained_backbone", "use_timm_backbone", "custom_generate",
 })  # fmt: skip
-# Keys whose texts no loader follows: transformers overwrites the first two by the folder it loads, and reads the others
-# as labels, notes and prompts only. Code in `auto_map` is loaded only where a board allows it, and then it is hashed.
+# Keys whose texts no loader follows to files: notes on origin (transformers overwrites the first two by the folder that
+# it loads), labels, prompts. Code in `auto_map` is loaded only where a board allows it, and then it is hashed.
 _NOT_FOLLOWED = frozenset({
-    "_name_or_path", "name_or_path", "auto_map", "architectures", "model_name", "base_model", "license", "id2label",
-    "label2id", "task_specific_params", "special_tokens_map_file", "added_tokens_file",
+    "_name_or_path", "name_or_path", "auto_map", "architectures", "model_name", "base_model", "base_model_name_or_path",
+    "tokenizer_name", "license", "id2label", "label2id", "task_specific_params", "special_tokens_map_file",
+    "added_tokens_file",
 })  # fmt: skip
-# Of how weights were made smaller: notes on the data and the model it was done with.
-_NOTES_OF_QUANTIZATION = frozenset({"dataset", "tokenizer", "model_name_or_path"})
+# Of how weights were made smaller: notes on the data, the model and the program it was done with.
+_NOTES_OF_QUANTIZATION = frozenset({"dataset", "tokenizer", "model_name_or_path", "meta"})
 # What tokens and templates hold is text, though some of it looks like a path.
 _TEXTS = re.compile(r"_tokens?$|^chat_template$|^added_tokens_decoder$|^response_|^language_codes$")
 _PATH = re.compile(
-    r"^(/|~|\.\.?([/\\]|$)|[A-Za-z]:[/\\]|\w+://)"  # from a root, from a folder above, on a drive, a URL
+    r"^(/|~|\./|[A-Za-z]:[/\\]|\w+://)|(^|[/\\])\.\.([/\\]|$)"  # from a root, on a drive, a URL, through a folder above
     r"|^[\w.@-]+([/\\]+[\w.@-]+)+/?$"  # folder/file, owner/repository
     r"|^[\w.@-]+\.(safetensors|json|gguf|bin|pth?|ckpt|h5|msgpack|onnx|py|so|jinja|txt|tiktoken|npz|npy|pkl)$"
 )
@@ -93,7 +92,7 @@ def _walk(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _is_text(keys: tuple[str, ...]) -> bool:
-    if len(keys) > 1 and keys[0] == "quantization_config" and keys[-1] in _NOTES_OF_QUANTIZATION:
+    if keys[0] == "quantization_config" and keys[1:2] and keys[1] in _NOTES_OF_QUANTIZATION:
         return True
     return any(key in _NOT_FOLLOWED or _TEXTS.search(key) for key in keys)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.tasks.account import NotWhole, Shapes, check_whole, count_numbers, read_shapes
-from nightboard.tasks.attempt import ShardError
+from nightboard.tasks.attempt import ShardError, is_stop
 from nightboard.tasks.inspect_config import find_excess
 from nightboard.tasks.limits import LimitExceeded, limited
 from nightboard.tasks.model_folder import NotTheModel, check_folder
@@ -73,6 +73,8 @@ def _rehearse(folder: Path, shapes: Shapes, *, is_code_allowed: bool) -> None:
         _log.warning("the packed weights could not be compared with the model before loading: %s", error)
         return
     except Exception as error:
+        if is_stop(error):
+            raise
         # The real load tells better what is wrong, if anything is.
         _log.warning("the weights could not be compared with the model before loading: %s", error)
         return

@@ -22,6 +22,7 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer.safete
         ({"weights": "~root/model"}, "weights"),
         ({"weights": "other.safetensors"}, "weights"),
         ({"weights": ".."}, "weights"),
+        ({"weights": "x y/../../other/weights"}, "weights"),
         ({"weights": "hf://org/other"}, "weights"),
         ({"vision_config": {"tower": "org/other"}}, "vision_config.tower"),
         ({"_attn_implementation": "kernels-community/flash"}, "_attn_implementation"),
@@ -55,7 +56,7 @@ def test_what_real_configurations_say_is_no_redirect() -> None:
         "transformers_weights": None, "attribute_map": {}, "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
         "text_config": {"_name_or_path": "org/base", "name_or_path": "x/y"}, "eos_token": "</s>", "torchscript": False,
         "quantization_config": {
-            "quant_method": "gptq", "dataset": ["wikitext2", "a/b"], "tokenizer": "org/base",
+            "quant_method": "gptq", "dataset": ["a/b"], "meta": {"uri": "https://x.org/y"}, "tokenizer": "org/base",
             "modules_to_not_convert": ["model.language_model", "lm_head"], "ignore": ["re:.*mlp.gate$"],
         },
         "task_specific_params": {"translate": {"prefix": "org/x"}}, "id2label": {"0": "n/a"}, "license": "other/x",
@@ -66,7 +67,7 @@ def test_what_real_configurations_say_is_no_redirect() -> None:
         "tokenizer_file": None, "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "/think", "bos_token": "a/b",
         "additional_special_tokens": ["</s>", "x/y"], "added_tokens_decoder": {"3": {"content": "a/b"}},
         "chat_template": [{"name": "default", "template": "a/b"}], "extra_special_tokens": {"image_token": "a/b"},
-        "vocab_file": "tokenizer.json",
+        "vocab_file": "tokenizer.json", "fast_tokenizer_files": ["tokenizer.json"],
     }  # fmt: skip
     assert find_redirects("config.json", config, FILES) == []
     assert find_redirects("tokenizer_config.json", tokenizer, FILES) == []

@@ -207,3 +207,22 @@ def test_a_model_that_takes_too_long_to_build_is_given_up(tmp_path: Path, monkey
     monkeypatch.setattr(module, "_BUILD_CPU_S", 0.5)
     with pytest.raises(ShardError, match=r"^building the model that config.json describes takes more than 0.5 s of"):
         rehearse(folder)
+
+
+def test_a_job_that_is_stopped_in_a_rehearsal_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class UncompletedJobError(RuntimeError):
+        """As submitit names it."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise UncompletedJobError("timed out")
+
+    folder = make(tmp_path / "m", "Llama")
+    monkeypatch.setattr(module, "_load_shapes", stop)
+    with pytest.raises(UncompletedJobError):
+        rehearse(folder)
+
+
+def test_an_architecture_that_transformers_does_not_know_is_left_to_the_back_end(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", "Llama")
+    edit_config(folder, model_type="of_vllm_alone")
+    rehearse(folder)
