@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
-from nightboard.tasks.attempt import Progress, ShardError, read_node, run_attempt
+from nightboard.tasks.attempt import (
+    LOG,
+    BenchmarkErrors,
+    Failure,
+    Progress,
+    ShardError,
+    read_node,
+    run_attempt,
+    try_run,
+)
 from nightboard.tasks.declared import DeclaredTasks
 from nightboard.tasks.outputs import Provenance, finish_benchmark
 from nightboard.tasks.records import ShardSpec
@@ -129,20 +138,39 @@ def _free_memory() -> None:
 
 
 def _run_shard(store: Store, folder: Path) -> None:
-    """Run what is unfinished of the shard; each benchmark appears in the work folder when it is complete."""
+    """Run what is unfinished of the shard; each benchmark appears in the work folder when it is complete.
+
+    One that fails does not keep the next from running. Raises BenchmarkErrors for all that did not complete.
+    """
     run = Run(store, ShardSpec.read(folder / "spec.json"), folder)
     wanted = run.spec.shard.benchmarks
     _check_harness(run.spec.suite.suite.harness.version)
     todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
+    failures: list[Failure] = []
     if todo:
         model = _load_model(run)
         index = _index_tasks(run.spec.suite.suite.harness.task_folders)
-        for name in todo:
-            _write_progress(run, name, todo)
-            _run_benchmark(run, name, model, index)
-            todo = todo[1:]
+        failures = _run_benchmarks(run, todo, model, index)
     _write_progress(run, None, todo)
+    if failures:
+        raise BenchmarkErrors(failures)
+
+
+def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[Failure]:
+    """Run benchmarks, taking what is finished out of `todo`; stops early where the next one cannot do better."""
+    failures: list[Failure] = []
+    for name in list(todo):
+        _write_progress(run, name, todo)
+        state, reason = try_run(partial(_run_benchmark, run, name, model, index), run.folder / LOG)
+        if reason is None:
+            todo.remove(name)
+            continue
+        failures.append(Failure(name, state, reason))
+        if failures[-1].ends_shard:
+            break
+        _free_memory()
+    return failures
 
 
 def _write_progress(run: Run, benchmark: str | None, todo: list[str]) -> None:

@@ -282,3 +282,68 @@ def test_an_automatic_batch_is_found_anew_for_each_benchmark(node: Node) -> None
     node.run(folder)
     assert outcome_of(folder).state == "completed"
     assert (folder / "log.txt").read_text().count("Determined largest batch size") == 2
+
+
+# ----------------------------------------------------------------------------- one benchmark, one shard, and the others
+
+SPOIL = """
+import nightboard.tasks.evaluate as module
+call, errors = module._call_harness, {errors}
+def spoil(run, name, *args):
+    if name in errors:
+        raise errors[name]
+    return call(run, name, *args)
+module._call_harness = spoil
+"""
+
+
+def spoil(**errors: BaseException) -> str:
+    """Code that makes benchmarks fail."""
+    return SPOIL.format(errors=errors)
+
+
+def test_a_benchmark_that_fails_does_not_end_its_shard_and_the_next_attempt_runs_it_alone(node: Node) -> None:
+    benchmarks = ("ifeval", "gpqa", "musr")
+    first = node.prepare(benchmarks=benchmarks)
+    node.run(first, before=spoil(ifeval=KeyError("no such key"), gpqa=ValueError("no such value")))
+    outcome = outcome_of(first)
+    assert (outcome.state, outcome.reason) == (
+        "failed",
+        "ifeval: KeyError: 'no such key'; gpqa: ValueError: no such value",
+    )
+    progress = Progress.read(first / "progress.json")
+    assert (progress.benchmark, progress.finished, progress.total) == (None, ("musr",), 3)
+    assert sorted(path.name for path in node.work.iterdir()) == ["answers", "musr"]
+
+    again = node.prepare(attempt=2, benchmarks=benchmarks)
+    node.finish(again)
+    assert "2 of 3 benchmarks to run: ifeval, gpqa" in (again / "log.txt").read_text()
+
+
+def test_a_lack_of_memory_ends_the_shard_at_once(node: Node) -> None:
+    folder = node.prepare(benchmarks=("ifeval", "gpqa", "musr"))
+    node.run(folder, before=spoil(ifeval=KeyError("x"), gpqa=MemoryError("too much")))
+    outcome = outcome_of(folder)
+    assert (outcome.state, outcome.reason) == (
+        "out_of_memory",
+        "ifeval: KeyError: 'x'; gpqa: out of host memory: MemoryError: too much",
+    )
+    assert not (node.work / "musr").exists()
+
+
+def test_libraries_that_one_shard_of_a_job_imported_speak_in_the_log_of_the_next(node: Node) -> None:
+    say = """
+import nightboard.tasks.evaluate as module
+def say(run):
+    import datasets, transformers
+    for library in (transformers, datasets):
+        library.utils.logging.get_logger(library.__name__).warning("a word of " + library.__name__)
+    raise module.ShardError("enough")
+module._load_model = say
+"""
+    folders = [node.prepare(attempt=attempt) for attempt in (1, 2)]
+    node.run(*folders, before=say)
+    for folder in folders:
+        log = (folder / "log.txt").read_text()
+        assert "a word of transformers" in log and "a word of datasets" in log
+        assert "I/O operation on closed file" not in log
