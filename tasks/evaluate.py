@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
+from nightboard.tasks.asked import watch_prompts
 from nightboard.tasks.attempt import (
     LOG,
     BenchmarkErrors,
@@ -281,12 +282,18 @@ def _index_tasks(folders: tuple[str, ...]) -> Any:
 
 def _run_benchmark(run: Run, name: str, model: Any, index: Any) -> None:
     """Run one benchmark group and leave its folder finished, or leave no folder and raise."""
+    from transformers.utils import chat_template_utils
+
     started_at = datetime.now(UTC)
     with fresh_folder(run.work, name, "partial") as folder:
-        with fresh_folder(run.work, name, "datasets") as datasets:
+        with (
+            fresh_folder(run.work, name, "datasets") as datasets,
+            watch_prompts(model, run.spec.evaluation.backend, chat_template_utils) as prompts,
+        ):
             results, tracker = _call_harness(run, name, model, index, datasets, folder)
+            asked = prompts.describe(results["samples"])
         _save_outputs(results, tracker, folder)
-        finish_benchmark(folder, run.spec, name, _provenance(run), started_at, datetime.now(UTC))
+        finish_benchmark(folder, run.spec, name, _provenance(run), started_at, datetime.now(UTC), asked)
         publish_folder(folder, run.work / name)
 
 
