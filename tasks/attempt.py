@@ -22,6 +22,7 @@ from typing import Literal, TextIO
 
 from pydantic import Field
 
+from nightboard.tasks.model_errors import explain, locate
 from nightboard.tasks.ownership import OUTCOME_FILE, heartbeat, take
 from nightboard.tasks.records import Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
@@ -215,10 +216,12 @@ def _walk_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def describe_error(error: BaseException) -> str:
-    """An unexpected error in one line; a full disk or memory is said in words first."""
+    """An unexpected error in one line; a full disk or memory, or what the model lacks, is said in words first."""
     text = f"{type(error).__name__}: {error}"
     words = [cause for cause, signs in _KNOWN_ERRORS.items() if any(sign in text.lower() for sign in signs)]
-    return _shorten(": ".join([*words[:1], text]))
+    if not words and (lacking := explain(error)):
+        words = [lacking]
+    return _shorten(": ".join([*words[:1], text + locate(error)]))
 
 
 def _shorten(text: str) -> str:
