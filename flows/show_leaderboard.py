@@ -28,6 +28,7 @@ RANK_LESS_NEEDED = ("license", "params_b", "95%", "identical_to", "precision", "
 RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
 OWN_SOURCE = "run"
 APPROXIMATE = "~"
+CUT_PROMPTS = "*"
 
 
 def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "") -> None:
@@ -43,7 +44,7 @@ def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]
 
 
 def _print_ranking(result: Result, heading: str, filters: str) -> None:
-    result = _with_places(_with_intervals(result))
+    result = _with_places(_with_intervals(_with_marks(result)))
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
     hidden = {"era"} | {c for i, c in enumerate(columns) if c in RANK_OFTEN_EMPTY and not any(row[i] for row in rows)}
@@ -73,6 +74,19 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
         console.print(f"[dim]Source of all rows: {escape(sources.pop())}.[/dim]")
     if "95%" not in hidden and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
         console.print(f"[dim]{APPROXIMATE}: an approximate interval, not from samples alone.[/dim]")
+    if any(row[columns.index("model_id")].endswith(CUT_PROMPTS) for row in rows):
+        console.print(
+            f"[dim]{CUT_PROMPTS}: prompts that did not fit into the model's context lost their beginning; how many:"
+            " column cut_prompts of table coverage.[/dim]"
+        )
+
+
+def _with_marks(result: Result) -> Result:
+    """A mark after each model that was not asked all of what the others were, in place of the number of its prompts."""
+    columns, rows = result
+    at, cut = columns.index("model_id"), columns.index("cut_prompts")
+    marked = [(*row[:at], f"{row[at]} {CUT_PROMPTS}" if row[cut] else row[at], *row[at + 1 :]) for row in rows]
+    return _without(Result(columns, marked), {"cut_prompts"})
 
 
 def _with_places(result: Result) -> Result:

@@ -13,13 +13,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pydantic import Field
 
+from nightboard.tasks.model_errors import explain, locate
 from nightboard.tasks.ownership import OUTCOME_FILE, heartbeat, take
 from nightboard.tasks.records import Outcome, Record, RecordError
 from nightboard.tasks.store import StoreError, claim_file
@@ -47,6 +50,11 @@ _KNOWN_ERRORS = {
 # vLLM computes in a process of its own, whose error stands in the log only.
 _ENGINE_ERRORS = ("engine core", "enginecore", "enginedead")
 
+# Endings that say nothing of the next benchmark, the worst first.
+_OF_ONE_BENCHMARK = ("failed", "invalid", "harness")
+# After it every call of the process to its GPU fails.
+_DEAD_GPU = "cuda error"
+
 _log = logging.getLogger(__name__)
 State = Literal["completed", "failed", "invalid", "out_of_memory", "timeout", "preempted"]
 
@@ -55,11 +63,43 @@ class ShardError(Exception):
     """A shard cannot run; the message says all that an operator needs."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """How one benchmark of a shard ended that did not complete, and why, in one line."""
+
+    benchmark: str
+    state: State
+    reason: str
+
+    @property
+    def ends_shard(self) -> bool:
+        """Whether nothing after it can do better: the job is being stopped, or the node or its GPU is at fault."""
+        return self.state not in _OF_ONE_BENCHMARK or _DEAD_GPU in self.reason.lower()
+
+
+class BenchmarkErrors(Exception):
+    """Some benchmarks of a shard did not complete; the others are finished."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__("; ".join(f"{each.benchmark}: {each.reason}" for each in failures))
+        self.failures = failures
+
+    @property
+    def state(self) -> State:
+        """How the shard ended: as what ended it, else as the worst of its benchmarks."""
+        return min((each.state for each in self.failures), key=_rank_state)
+
+
+def _rank_state(state: State) -> int:
+    """What ends a shard comes first: another attempt then follows that, with a smaller batch or on another node."""
+    return _OF_ONE_BENCHMARK.index(state) if state in _OF_ONE_BENCHMARK else -1
+
+
 class Progress(Record):
     """How far an attempt is: progress.json in its folder, replaced at each start and end of a benchmark."""
 
     record_version: Literal[1] = 1
-    benchmark: str | None = Field(description="the one that runs now; none when all are finished")
+    benchmark: str | None = Field(description="the one that runs now; none when none is left to run")
     finished: tuple[str, ...]
     total: int
     at: datetime
@@ -80,7 +120,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         return "left"
     started_at = datetime.now(UTC)
     with record_log(folder / LOG), heartbeat(folder):
-        state, reason = _try_shard(run_shard, folder / LOG)
+        state, reason = try_run(run_shard, folder / LOG)
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -119,10 +159,12 @@ def read_job_id() -> str | None:
     return env.get("SLURM_JOB_ID")
 
 
-def _try_shard(run_shard: Callable[[], None], log: Path) -> tuple[State, str | None]:
-    """How the shard ended and, unless it completed, why: in words and in one line."""
+def try_run(run: Callable[[], None], log: Path) -> tuple[State, str | None]:
+    """Run a shard, or a benchmark of it: how it ended and, unless it completed, why, in words and in one line."""
     try:
-        run_shard()
+        run()
+    except BenchmarkErrors as errors:  # each is in the log already
+        return errors.state, _shorten(str(errors))
     except OutputError as error:
         _log.error("the output is not what the suite declares:\n%s", "\n".join(error.reasons))
         return "invalid", _shorten(str(error))
@@ -133,7 +175,7 @@ def _try_shard(run_shard: Callable[[], None], log: Path) -> tuple[State, str | N
         if stopped := _read_stop(error):
             _log.error("%s", error)
             return stopped
-        _log.exception("the shard failed")
+        _log.exception("the run failed")
         return _judge_error(error, log)
     return "completed", None
 
@@ -179,10 +221,12 @@ def _walk_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def describe_error(error: BaseException) -> str:
-    """An unexpected error in one line; a full disk or memory is said in words first."""
+    """An unexpected error in one line; a full disk or memory, or what the model lacks, is said in words first."""
     text = f"{type(error).__name__}: {error}"
     words = [cause for cause, signs in _KNOWN_ERRORS.items() if any(sign in text.lower() for sign in signs)]
-    return _shorten(": ".join([*words[:1], text]))
+    if not words and (lacking := explain(error)):
+        words = [lacking]
+    return _shorten(": ".join([*words[:1], text + locate(error)]))
 
 
 def _shorten(text: str) -> str:
@@ -232,17 +276,27 @@ def _output_turned_to(target: int) -> Iterator[None]:
     streams, saved = (sys.stdout, sys.stderr), (os.dup(1), os.dup(2))
     os.dup2(target, 1)
     os.dup2(target, 2)
-    stream = os.fdopen(os.dup(target), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    stream = _open_stderr()
     sys.stdout = sys.stderr = stream
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
         with contextlib.suppress(OSError):  # a full disk: what could not be written is lost, its reason is not
-            stream.close()
+            stream.flush()
         for descriptor, before in enumerate(saved, start=1):
             os.dup2(before, descriptor)
             os.close(before)
+
+
+@cache
+def _open_stderr() -> TextIO:
+    """A stream to wherever descriptor 2 leads, the same for the life of the process.
+
+    Libraries keep the stderr that they find when they are imported, in log handlers and progress bars: what one shard
+    of a job has imported must speak in the log of the next one.
+    """
+    return open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
-from nightboard.tasks.attempt import Progress, ShardError, read_node, run_attempt
+from nightboard.tasks.asked import watch_prompts
+from nightboard.tasks.attempt import (
+    LOG,
+    BenchmarkErrors,
+    Failure,
+    Progress,
+    ShardError,
+    read_node,
+    run_attempt,
+    try_run,
+)
 from nightboard.tasks.declared import DeclaredTasks
 from nightboard.tasks.load_model import load_model
 from nightboard.tasks.outputs import Provenance, finish_benchmark
@@ -129,20 +139,39 @@ def _free_memory() -> None:
 
 
 def _run_shard(store: Store, folder: Path) -> None:
-    """Run what is unfinished of the shard; each benchmark appears in the work folder when it is complete."""
+    """Run what is unfinished of the shard; each benchmark appears in the work folder when it is complete.
+
+    One that fails does not keep the next from running. Raises BenchmarkErrors for all that did not complete.
+    """
     run = Run(store, ShardSpec.read(folder / "spec.json"), folder)
     wanted = run.spec.shard.benchmarks
     _check_harness(run.spec.suite.suite.harness.version)
     todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
+    failures: list[Failure] = []
     if todo:
         model = _load_model(run)
         index = _index_tasks(run.spec.suite.suite.harness.task_folders)
-        for name in todo:
-            _write_progress(run, name, todo)
-            _run_benchmark(run, name, model, index)
-            todo = todo[1:]
+        failures = _run_benchmarks(run, todo, model, index)
     _write_progress(run, None, todo)
+    if failures:
+        raise BenchmarkErrors(failures)
+
+
+def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[Failure]:
+    """Run benchmarks, taking what is finished out of `todo`; stops early where the next one cannot do better."""
+    failures: list[Failure] = []
+    for name in list(todo):
+        _write_progress(run, name, todo)
+        state, reason = try_run(partial(_run_benchmark, run, name, model, index), run.folder / LOG)
+        if reason is None:
+            todo.remove(name)
+            continue
+        failures.append(Failure(name, state, reason))
+        if failures[-1].ends_shard:
+            break
+        _free_memory()
+    return failures
 
 
 def _write_progress(run: Run, benchmark: str | None, todo: list[str]) -> None:
@@ -194,12 +223,18 @@ def _index_tasks(folders: tuple[str, ...]) -> Any:
 
 def _run_benchmark(run: Run, name: str, model: Any, index: Any) -> None:
     """Run one benchmark group and leave its folder finished, or leave no folder and raise."""
+    from transformers.utils import chat_template_utils
+
     started_at = datetime.now(UTC)
     with fresh_folder(run.work, name, "partial") as folder:
-        with fresh_folder(run.work, name, "datasets") as datasets:
+        with (
+            fresh_folder(run.work, name, "datasets") as datasets,
+            watch_prompts(model, run.spec.evaluation.backend, chat_template_utils) as prompts,
+        ):
             results, tracker = _call_harness(run, name, model, index, datasets, folder)
+            asked = prompts.describe(results["samples"])
         _save_outputs(results, tracker, folder)
-        finish_benchmark(folder, run.spec, name, _provenance(run), started_at, datetime.now(UTC))
+        finish_benchmark(folder, run.spec, name, _provenance(run), started_at, datetime.now(UTC), asked)
         publish_folder(folder, run.work / name)
 
 

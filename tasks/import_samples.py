@@ -112,6 +112,8 @@ class SamplesImporter:
                 if samples is None or not self._write(good[0], samples):
                     continue
                 n_imported += len(good)
+                if problem := samples.answers.explain_not_finite():
+                    self.leave_out(good[0].place, BrokenFileError(f"{problem} {task} counts as not scored."))
                 if (run.evaluation_id, task) not in self.known:
                     told[task] = samples
         if told:
@@ -165,6 +167,11 @@ class SamplesImporter:
         for row in rows:
             samples = told[row["task"]]
             row |= {"samples_hash": samples.digest, "doc_set_hash": samples.doc_set_hash}
+            row |= {
+                "not_finite_answers": samples.answers.n_not_finite,
+                "empty_answers": samples.answers.n_empty,
+                "only_answer": samples.answers.only,
+            }
             if row["n_samples"] is None and samples.has_all_documents:
                 row["n_samples"] = samples.n_documents
         name = hashlib.sha256("".join(sorted(each.digest for each in told.values())).encode()).hexdigest()[:16]

@@ -26,8 +26,9 @@ from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
 
 # What must be the same in all parts of a benchmark ...
 _COMMON = ("task_version", "n_shot", "dataset_id", "dataset_sha", "chat_template_hash", "harness_version")
-# ... and what may differ: all of it is kept.
+# ... and what may differ: all of it is kept, or counted together.
 _OF_PART = ("node", "device", "batch_size")
+_COUNTS = ("not_finite_answers", "empty_answers", "cut_prompts")
 
 
 class MergeError(Exception):
@@ -109,6 +110,8 @@ def _join_rows(
     return {
         **first,
         **{name: _join_texts(row[name] for row in rows) for name in _OF_PART},
+        **{name: _add_up([row[name] for row in rows]) for name in _COUNTS},
+        "only_answer": first["only_answer"] if len({row["only_answer"] for row in rows}) == 1 else None,
         "library_versions": _join_versions([row["library_versions"] for row in rows]),
         "value": mean(values.numbers),
         "stderr": mean_stderr(values.numbers) if count > 1 else None,
@@ -133,6 +136,12 @@ def mean_stderr(numbers: Sequence[float]) -> float:
 def _join_texts(texts: Iterable[str | None]) -> str | None:
     found = list(dict.fromkeys(text for text in texts if text is not None))
     return ", ".join(found) or None
+
+
+def _add_up(counts: Sequence[int | None]) -> int | None:
+    """The sum; not known where one of them is not."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _join_versions(objects: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Suite
+from nightboard.tasks.asked import Asked
 from nightboard.tasks.records import BenchmarkManifest, Part, RecordError, ShardSpec
 from nightboard.tasks.split import task_ranges
 from nightboard.tasks.store import replace_atomically, write_bytes, write_parquet
@@ -40,16 +41,26 @@ class Provenance:
 
 
 def finish_benchmark(
-    folder: Path, spec: ShardSpec, benchmark: str, place: Provenance, started_at: datetime, ended_at: datetime
+    folder: Path,
+    spec: ShardSpec,
+    benchmark: str,
+    place: Provenance,
+    started_at: datetime,
+    ended_at: datetime,
+    asked: Mapping[str, Asked] | None = None,
 ) -> None:
     """Validate lm-eval's files in `folder` and add the two tables and the manifest, which vouches for them all.
+
+    `asked`: what is known of each task's prompts.
 
     Raises OutputError when something is not as declared; then there is no manifest.
     """
     suite, evaluation, part = spec.suite.suite, spec.evaluation, spec.shard.part
     output = read_outputs(folder, suite, part, benchmark, is_templated=evaluation.chat_template)
     elapsed_s = (ended_at - started_at).total_seconds()
-    write_parquet(folder / SCORES_TABLE, TASK_SCORES, list(_score_rows(output, spec, benchmark, place, elapsed_s)))
+    write_parquet(
+        folder / SCORES_TABLE, TASK_SCORES, list(_score_rows(output, spec, benchmark, place, elapsed_s, asked or {}))
+    )
     write_bytes(folder / DOCUMENTS, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
     files = {task.task: folder / samples_file(task.task) for task in output.tasks}
     with replace_atomically(folder / SAMPLES_TABLE) as table:
@@ -66,7 +77,12 @@ def finish_benchmark(
 
 
 def _score_rows(
-    output: BenchmarkOutput, spec: ShardSpec, benchmark: str, place: Provenance, elapsed_s: float
+    output: BenchmarkOutput,
+    spec: ShardSpec,
+    benchmark: str,
+    place: Provenance,
+    elapsed_s: float,
+    asked: Mapping[str, Asked],
 ) -> Iterator[dict[str, Any]]:
     """One row per task, metric and filter (see TASK_SCORES)."""
     dataset = spec.suite.suite.benchmarks[benchmark].dataset
@@ -83,6 +99,7 @@ def _score_rows(
     for task in output.tasks:
         of_task = {key: value for key, value in asdict(task).items() if key not in ("scores", "doc_hashes")}
         of_task["doc_set_hash"] = task.doc_set_hash
+        of_task |= asdict(asked.get(task.task, Asked()))
         for score in task.scores:
             yield common | of_task | asdict(score)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import pickle
 import shutil
@@ -64,14 +65,16 @@ def publish_folder(folder: Path, target: Path) -> None:
 
 
 def answers_path(work: Path, benchmark: str, root: Path) -> Path:
-    """lm-eval's `use_cache` for a benchmark, with all answers so far readable.
+    """lm-eval's `use_cache` for a benchmark, with all answers so far readable and worth keeping.
 
-    A broken file is set aside, and one that somebody else can have written: lm-eval unpickles what it finds in it.
+    A broken file is set aside, and one that somebody else can have written: lm-eval unpickles what it finds in it. An
+    answer that is NaN or infinite is taken out: a fault of an earlier attempt's node or precision would decide every
+    later one.
     """
     path = work / "answers" / benchmark
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f"{path.name}_rank0.db")  # the name that lm-eval makes of it
-    if file.exists() and not (_is_trusted(file, root) and _is_readable(file)):
+    if file.exists() and not (_is_trusted(file, root) and _clean_answers(file)):
         kept = set_aside(file)
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
         _log.warning("the answers so far of %s cannot be read, the benchmark starts anew (kept as %s)", benchmark, kept)
@@ -87,17 +90,28 @@ def _is_trusted(file: Path, root: Path) -> bool:
     return True
 
 
-def _is_readable(file: Path) -> bool:
+def _clean_answers(file: Path) -> bool:
+    """Take answers that are not finite out of lm-eval's file; False when it cannot be read."""
     try:
         with contextlib.closing(sqlite3.connect(file)) as database:
             if database.execute("pragma quick_check").fetchone() != ("ok",):
                 return False
             if database.execute("select 1 from sqlite_master where name = 'unnamed'").fetchone():
-                for (value,) in database.execute("select value from unnamed"):
-                    pickle.loads(bytes(value))  # noqa: S301 - lm-eval's own file, which it unpickles itself
+                rows = database.execute("select key, value from unnamed")
+                wrong = [(key,) for key, value in rows if not _is_finite(value)]
+                database.executemany("delete from unnamed where key = ?", wrong)
+                database.commit()
+                if wrong:
+                    _log.warning("%d answers so far are NaN or infinite, they are asked again", len(wrong))
     except Exception:  # unpickling damaged bytes can raise anything
         return False
     return True
+
+
+def _is_finite(value: bytes) -> bool:
+    answer = pickle.loads(bytes(value))  # noqa: S301 - lm-eval's own file, which it unpickles itself
+    number = answer[0] if isinstance(answer, tuple) else answer
+    return not isinstance(number, float) or math.isfinite(number)
 
 
 def link_dataset(shared: Path, sha: str, private: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from nightboard.profiles.regular_file import open_regular
+from nightboard.tasks.answers import Answers
 from nightboard.tasks.results_file import LFS, BrokenFileError, TaskFacts, read_bytes, to_finite, to_whole
 from nightboard.tasks.validate import hash_documents
 
@@ -53,6 +54,7 @@ class Samples:
 
     `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None
     where a value is no number: `strange` has the first such value of each metric and filter, `last` the highest doc_id.
+    `answers`: what they tell of the model.
     `partial`: how many documents have a score, where the file names no metrics and not all documents have it.
     """
 
@@ -66,6 +68,7 @@ class Samples:
     strange: dict[tuple[str, str], _Strange]
     partial: dict[tuple[str, str], int]
     last: tuple[int, Place]
+    answers: Answers
 
     def find_conflict(self, facts: TaskFacts) -> BrokenFileError | None:
         """Why these cannot be all samples of a task with these facts."""
@@ -134,6 +137,7 @@ class _Found:
     values: dict[tuple[str, str], list[float | None]] = field(default_factory=lambda: defaultdict(list))
     strange: dict[tuple[str, str], _Strange] = field(default_factory=dict)
     last: tuple[int, Place] = (-1, (None, ""))
+    answers: Answers = field(default_factory=Answers)
 
 
 def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path) -> Samples:
@@ -149,6 +153,8 @@ def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path)
                 sample = _complete(value, found, filters)
                 _note(sample, found)
                 _note_places(sample, value, (line, name), found)
+                if isinstance(value, dict) and found.seen[sample["doc_id"]] == 1:
+                    found.answers.add(sample["doc_id"], value)
                 out.write(_dump(sample) + b"\n")
             except (ValueError, RecursionError) as error:
                 raise BrokenFileError(f"{name}{error}", line) from error
@@ -323,4 +329,5 @@ def _conclude(found: _Found, lines: Path) -> Samples:
         strange=found.strange,
         partial={} if found.names_metrics else partial,
         last=found.last,
+        answers=found.answers,
     )

@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Suite
+from nightboard.tasks.answers import Answers
 from nightboard.tasks.records import Part
 from nightboard.tasks.split import task_ranges
 
 RESULTS = "results.json"
 # lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
 _MEAN_TOLERANCE = 1e-9
+_NOT_FINITE = (
+    "The model computes NaN or infinity: its weights are broken, or too large for this precision (bfloat16 and float32"
+    " hold more than float16)."
+)
 
 
 class OutputError(Exception):
@@ -51,6 +56,9 @@ class TaskOutput:
     n_shot: int
     n_samples: int
     task_hash: str | None
+    not_finite_answers: int
+    empty_answers: int
+    only_answer: str | None
     doc_hashes: tuple[str, ...]
     scores: tuple[Score, ...]
 
@@ -91,11 +99,12 @@ class _Expected:
 
 @dataclass
 class _Samples:
-    """What a samples file holds: document ids per filter; hashes and metric values at the declared filter."""
+    """What a samples file holds: document ids per filter; hashes, metric values and answers at the declared filter."""
 
     doc_ids: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     hashes: dict[int, str] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    answers: Answers = field(default_factory=Answers)
 
 
 def read_outputs(folder: Path, suite: Suite, part: Part, benchmark: str, *, is_templated: bool) -> BenchmarkOutput:
@@ -164,6 +173,9 @@ def _check_task(
         n_shot=expected.n_shot,
         n_samples=expected.n_samples,
         task_hash=_section(results, "task_hashes").get(task),
+        not_finite_answers=samples.answers.n_not_finite,
+        empty_answers=samples.answers.n_empty,
+        only_answer=samples.answers.only,
         doc_hashes=tuple(samples.hashes[doc_id] for doc_id in sorted(samples.hashes)),
         scores=tuple(scores.values()),
     )
@@ -254,6 +266,8 @@ def _read_samples(path: Path, expected: _Expected, reasons: list[str]) -> _Sampl
     if expected.filter not in samples.doc_ids:
         found = ", ".join(sorted(samples.doc_ids)) or "an empty file"
         reasons.append(f"{path.name}: no sample at the declared filter {expected.filter} (got {found}).")
+    if problem := samples.answers.explain_not_finite():
+        reasons.append(f"{path.name}: {problem} {_NOT_FINITE}")
     for chosen, doc_ids in samples.doc_ids.items():
         reasons += [f"{path.name}: filter {chosen}: {wrong}" for wrong in _check_ids(doc_ids, expected.documents)]
     return samples if len(reasons) == before else None
@@ -278,6 +292,7 @@ def _add_line(samples: _Samples, line: bytes, expected: _Expected) -> str | None
             samples.hashes[doc_id] = str(sample["doc_hash"]) + str(sample["target_hash"])
             for metric in expected.metrics:
                 samples.values[metric] += _parts(metric, sample[metric])
+            samples.answers.add(doc_id, sample)
     except (KeyError, TypeError) as error:
         return f"not a sample of lm-eval (missing or ill-typed: {error})."
     except ValueError as error:

@@ -72,7 +72,10 @@ class Node:
 
     def finish(self, *folders: Path) -> None:
         """Run a job with these attempts, all of which must complete."""
-        done = self.run(*folders)
+        self.finish_with("", *folders)
+
+    def finish_with(self, before: str, *folders: Path) -> None:
+        done = self.run(*folders, before=before)
         assert all(state == "completed" for state in ast.literal_eval(done.stdout.rpartition("STATES ")[2])), done
 
     def command(self, *folders: Path, before: str = "") -> list[str]:

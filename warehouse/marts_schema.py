@@ -52,6 +52,13 @@ _IS_APPROXIMATE = Column(
     " number of documents alone, as an imported board has them",
 )
 
+_CUT_PROMPTS = Column(
+    "cut_prompts",
+    _INT,
+    "documents, over all tasks that tell, whose prompt did not fit into the model's context and lost its beginning;"
+    " null: none tells",
+)
+
 MODELS = Table(
     "models",
     "one row per model that was discovered or imported, with its newest commit",
@@ -132,6 +139,7 @@ BENCHMARK_SCORES = Table(
         Column("normalized_high", _DOUBLE, f"upper end of normalized's 95% interval: {_MOVER}"),
         _IS_APPROXIMATE,
         Column("n_samples", _INT, "documents scored, over all tasks; null: an imported board does not say"),
+        _CUT_PROMPTS,
         *_take(schema.OUTCOMES, "source"),
     ),
 )
@@ -151,6 +159,7 @@ CANDIDATES = Table(
         _IS_MERGED,
         _IS_FLAGGED,
         _AVERAGE,
+        _CUT_PROMPTS,
         *_take(schema.OUTCOMES, "source"),
         *_take(schema.EVALUATIONS, "evaluation_id"),
         Column("evaluated_model_id", _STRING, "model that was run; it has the same files as this revision"),
@@ -205,6 +214,7 @@ LEADERBOARD = Table(
         Column("average_low", _DOUBLE, f"lower end of average's 95% interval: {_MOVER}"),
         Column("average_high", _DOUBLE, f"upper end of average's 95% interval: {_MOVER}"),
         _IS_APPROXIMATE,
+        _CUT_PROMPTS,
         Column(
             "identical_to", _STRING, "model that was run, where this one has the same files; null: this model was run"
         ),
@@ -337,6 +347,18 @@ COVERAGE = Table(
         Column("found_samples", _INT, "documents that were scored, over all tasks; null: an import does not say"),
         Column("is_complete", _BOOL, "whether the benchmark has a score"),
         Column("problem", _STRING, "first thing that is missing, in words; null when complete"),
+        Column(
+            "empty_answers",
+            _INT,
+            "documents, over all tasks that tell, for which the model wrote nothing; null: none tells",
+        ),
+        _CUT_PROMPTS,
+        Column(
+            "warning",
+            _STRING,
+            "what makes the score doubtful, in words: all of ten or more documents of a task got the same answer, or"
+            " some an empty one; null: nothing, or not known",
+        ),
     ),
 )
 

@@ -340,6 +340,29 @@ TASK_SCORES = Table(
         Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ...; of all parts"),
         Column("node", _STRING, "host name; of a benchmark in parts, all of them"),
         Column("device", _STRING, "GPU name, or cpu; of a benchmark in parts, all of them"),
+        Column(
+            "not_finite_answers",
+            _INT,
+            "documents with a log-likelihood that is NaN or infinite: such a task has no score; null: not known",
+        ),
+        Column("empty_answers", _INT, "documents for which the model wrote nothing; null: not known"),
+        Column(
+            "only_answer",
+            _STRING,
+            "answer that all documents got: the beginning of the text, or the choice (1: the first); null: they differ,"
+            " or not known",
+        ),
+        Column(
+            "cut_prompts",
+            _INT,
+            "documents whose prompt did not fit into the model's context and lost its beginning; null: not known",
+        ),
+        Column(
+            "prompt_date",
+            _STRING,
+            "date that the chat template was given as today's, the same for all models; null: it asks for none, or not"
+            " known",
+        ),
     ),
 )
 

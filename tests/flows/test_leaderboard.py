@@ -40,7 +40,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (model, known) in enumerate(MODELS.items()):
         lake.commit(model, hours=number, **known)
         precision = "float16" if model == "cn/d" else "bfloat16"
-        lake.done(f"e{number}", model, scores=0.9 - number / 10, hours=number + 1, precision=precision)
+        rows = lake.done(f"e{number}", model, scores=0.9 - number / 10, hours=number + 1, precision=precision)
+        for row in rows:
+            row["cut_prompts"] = {"fr/b": 2, "cn/c": 0}.get(model)
     lake.board_row("flagged", "xx/e", 0.3, era="now", is_flagged=True)
     lake.add("models", "b", [{"model_id": "fr/b", "organization": "fr", "state": "deleted", "observed_at": START}])
     lake.done("old", "fr/a", "r0", versions={"truth": "0"})
@@ -84,7 +86,7 @@ def test_rank_shows_what_the_filters_let_through(store: Path, options: str, expe
 
 
 def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path) -> None:
-    title, titles, first, second, note, approximate, _ = read_lines(
+    title, titles, first, second, note, approximate, _, _ = read_lines(
         call(store, "--license", "mit", "--max-params", "7.5")
     )
     assert " ".join(title) == "Leaderboard of small (era now): up to 7.5 B, licence mit"
@@ -92,11 +94,11 @@ def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path)
     assert (first[:2], second[:2]) == (["1", "2"], ["2", "3"])
     assert " ".join(note).startswith("#: the place among all rows")
     assert " ".join(approximate) == "~: an approximate interval, not from samples alone."
-    assert first[titles.index("95%")].startswith("~")
+    assert first[titles.index("95%") + 1].startswith("~")  # the model has a mark, which is a word of its own
 
 
 def test_the_whole_board_is_shown_as_before_with_the_other_eras_named(store: Path) -> None:
-    title, titles, *rows, _, others = read_lines(call(store))
+    title, titles, *rows, _, _, others = read_lines(call(store))
     assert " ".join(title) == "Leaderboard of small (era now)"
     assert titles[:3] == ["#", "places", "model"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
@@ -114,6 +116,19 @@ def test_a_row_says_who_measured_it_where_not_all_are_ours(store: Path) -> None:
     assert "source " not in output
     assert "Source of all rows: import:board." in output
     assert "ource" not in call(store, "--top", "4").output
+
+
+@pytest.mark.parametrize("options", [[], ["--as-of", "2026-01-01T03:30"]])
+def test_models_whose_prompts_were_cut_are_marked_in_a_table_and_counted_for_machines(
+    store: Path, options: list[str]
+) -> None:
+    output = call(store, *options).output
+    assert [word for word in output.split() if "/" in word][:3] == ["fr/a", "fr/b", "cn/c"]
+    assert "fr/b *" in output and output.count(" * ") == 1
+    assert "*: prompts that did not fit into the model's context lost their beginning" in output
+    rows = json.loads(call(store, *options, "--format", "json").output)
+    assert [row["cut_prompts"] for row in rows][:3] == [None, 6, 0]
+    assert "*" not in call(store, *options, "--organization", "cn").output
 
 
 def test_a_time_has_no_intervals_of_today(store: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from builders import NOW
 
-from nightboard.tasks.attempt import read_job_id, run_attempt
+from nightboard.tasks.attempt import BenchmarkErrors, Failure, State, read_job_id, run_attempt
 from nightboard.tasks.ownership import current_owner
 from nightboard.tasks.process import current_process
 from nightboard.tasks.records import AttemptOwner, Outcome
@@ -83,6 +83,35 @@ def test_another_error_is_a_failure(tmp_path: Path, error: Exception) -> None:
 def test_a_log_that_speaks_of_memory_is_no_reason_where_the_error_is_another(tmp_path: Path) -> None:
     log = "CUDA out of memory with batch size 64; trying 32"
     assert end_of(tmp_path, raise_it(KeyError("x"), log=log)) == ("failed", "KeyError: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "is_over"),
+    [
+        ("failed", "KeyError: 'x'", False),
+        ("invalid", "results.json: acc: not a finite number (got nan).", False),
+        ("failed", "AcceleratorError: CUDA error: device-side assert triggered", True),
+        ("out_of_memory", "out of GPU memory: ...", True),
+        ("timeout", "the job was stopped at its time limit", True),
+        ("preempted", "the job was preempted", True),
+    ],
+)
+def test_after_a_failed_benchmark_the_next_one_runs_unless_it_would_fail_too(
+    state: State, reason: str, is_over: bool
+) -> None:
+    assert Failure("bbh", state, reason).ends_shard == is_over
+
+
+@pytest.mark.parametrize(
+    ("states", "worst"),
+    [(("invalid", "failed"), "failed"), (("failed", "out_of_memory"), "out_of_memory"), (("invalid",), "invalid")],
+)
+def test_a_shard_with_failed_benchmarks_ends_as_the_worst_of_them_and_names_all(
+    tmp_path: Path, states: tuple[State, ...], worst: str
+) -> None:
+    errors = BenchmarkErrors([Failure(f"b{number}", state, "why") for number, state in enumerate(states)])
+    reason = "; ".join(f"b{number}: why" for number in range(len(states)))
+    assert end_of(tmp_path, raise_it(errors)) == (worst, reason)
 
 
 def test_an_error_that_points_to_itself_ends_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import pickle
 import random
@@ -177,6 +178,19 @@ def test_good_answers_are_kept(tmp_path):
     write_answers(file)
     assert answers_path(tmp_path, "bench", tmp_path) == tmp_path / "answers" / "bench"
     assert file.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_kept"),
+    [((math.nan, False), 0), ((-math.inf, True), 0), (math.nan, 0), ((-1.5, True), 1), (-1.5, 1), ("nan", 1)],
+)
+def test_an_answer_that_is_no_finite_number_is_asked_again(tmp_path, answer, is_kept):
+    file = tmp_path / "answers" / "bench_rank0.db"
+    write_answers(file, pickle.dumps(answer))
+    answers_path(tmp_path, "bench")
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("select count(*) from unnamed").fetchone() == (is_kept,)
+    assert list(file.parent.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("damage", ["header", "page", "value", "text"])

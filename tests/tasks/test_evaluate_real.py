@@ -282,3 +282,132 @@ def test_an_automatic_batch_is_found_anew_for_each_benchmark(node: Node) -> None
     node.run(folder)
     assert outcome_of(folder).state == "completed"
     assert (folder / "log.txt").read_text().count("Determined largest batch size") == 2
+
+
+# ----------------------------------------------------------------------------- one benchmark, one shard, and the others
+
+SPOIL = """
+import nightboard.tasks.evaluate as module
+call, errors = module._call_harness, {errors}
+def spoil(run, name, *args):
+    if name in errors:
+        raise errors[name]
+    return call(run, name, *args)
+module._call_harness = spoil
+"""
+
+
+def spoil(**errors: BaseException) -> str:
+    """Code that makes benchmarks fail."""
+    return SPOIL.format(errors=errors)
+
+
+def test_a_benchmark_that_fails_does_not_end_its_shard_and_the_next_attempt_runs_it_alone(node: Node) -> None:
+    benchmarks = ("ifeval", "gpqa", "musr")
+    first = node.prepare(benchmarks=benchmarks)
+    node.run(first, before=spoil(ifeval=KeyError("no such key"), gpqa=ValueError("no such value")))
+    outcome = outcome_of(first)
+    assert (outcome.state, outcome.reason) == (
+        "failed",
+        "ifeval: KeyError: 'no such key'; gpqa: ValueError: no such value",
+    )
+    progress = Progress.read(first / "progress.json")
+    assert (progress.benchmark, progress.finished, progress.total) == (None, ("musr",), 3)
+    assert sorted(path.name for path in node.work.iterdir()) == ["answers", "musr"]
+
+    again = node.prepare(attempt=2, benchmarks=benchmarks)
+    node.finish(again)
+    assert "2 of 3 benchmarks to run: ifeval, gpqa" in (again / "log.txt").read_text()
+
+
+def test_a_lack_of_memory_ends_the_shard_at_once(node: Node) -> None:
+    folder = node.prepare(benchmarks=("ifeval", "gpqa", "musr"))
+    node.run(folder, before=spoil(ifeval=KeyError("x"), gpqa=MemoryError("too much")))
+    outcome = outcome_of(folder)
+    assert (outcome.state, outcome.reason) == (
+        "out_of_memory",
+        "ifeval: KeyError: 'x'; gpqa: out of host memory: MemoryError: too much",
+    )
+    assert not (node.work / "musr").exists()
+
+
+def test_libraries_that_one_shard_of_a_job_imported_speak_in_the_log_of_the_next(node: Node) -> None:
+    say = """
+import nightboard.tasks.evaluate as module
+def say(run):
+    import datasets, transformers
+    for library in (transformers, datasets):
+        library.utils.logging.get_logger(library.__name__).warning("a word of " + library.__name__)
+    raise module.ShardError("enough")
+module._load_model = say
+"""
+    folders = [node.prepare(attempt=attempt) for attempt in (1, 2)]
+    node.run(*folders, before=say)
+    for folder in folders:
+        log = (folder / "log.txt").read_text()
+        assert "a word of transformers" in log and "a word of datasets" in log
+        assert "I/O operation on closed file" not in log
+
+
+# ------------------------------------------------------------------------------------- what it was asked and answered
+
+DATED = """
+import shutil
+import nightboard.tasks.evaluate as module
+load, free = module._load_model, module._free_memory
+def load_dated(run):
+    model = load(run)
+    model.tokenizer.chat_template = "Today is {{{{ strftime_now('%d %b %Y') }}}}. " + model.tokenizer.chat_template
+    return model
+module._load_model = load_dated
+def forget():
+    free()
+    if not module.Path({aside!r}).exists():
+        shutil.move({work!r} + "/mmlu_pro", {aside!r})
+module._free_memory = forget
+"""
+
+
+def test_cut_prompts_are_counted_and_every_template_prints_one_date_also_with_answers_of_an_earlier_attempt(
+    node: Node, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"chat_template": True, "model_args": {"max_length": 413}, "benchmarks": ("mmlu_pro",)}
+    first, again = node.prepare(**changes), node.prepare(attempt=2, **changes)
+    aside = tmp_path / "aside"
+    node.finish_with(DATED.format(work=str(node.work), aside=str(aside)), first, again)
+    [row] = pq.read_table(aside / "task_scores.parquet").to_pylist()
+    lines = (aside / "samples_leaderboard_mmlu_pro.jsonl").read_text().splitlines()
+    asked = [json.loads(line)["arguments"]["gen_args_0"] for line in lines]
+    assert all(each["arg_0"].startswith("Today is 26 Jul 2024. ") for each in asked)
+    # A token a letter; what lm-eval says of each cut request is in the log.
+    n_cut = sum(len(each["arg_0"] + each["arg_1"]) > 414 for each in asked)
+    assert 0 < n_cut < 40
+    assert (row["cut_prompts"], row["prompt_date"]) == (n_cut, "2024-07-26")
+    assert (first / "log.txt").read_text().count("tokens from the left") == n_cut
+    assert "Requests remaining: 0" in (again / "log.txt").read_text()
+    [row_again] = scores_of(node, "mmlu_pro")
+    assert row_again == {name: value for name, value in row.items() if name != "benchmark_s"}
+
+
+BREAK_ONCE = """
+import nightboard.tasks.evaluate as module
+load = module._load_model
+def load_broken(run):
+    model = load(run)
+    model.model.lm_head.weight.data[7] = float("nan")
+    module._load_model = load
+    return model
+module._load_model = load_broken
+"""
+
+
+def test_a_model_that_computes_nan_is_invalid_and_its_answers_are_asked_again(node: Node) -> None:
+    broken, mended = node.prepare(benchmarks=("musr",)), node.prepare(attempt=2, benchmarks=("musr",))
+    done = node.run(broken, mended, before=BREAK_ONCE)
+    assert "STATES ['invalid', 'completed']" in done.stdout, done.stdout + done.stderr
+    reason = str(outcome_of(broken).reason)
+    for task in ("murder_mysteries", "object_placements", "team_allocation"):
+        said = f"samples_leaderboard_musr_{task}.jsonl: 3 of 3 documents (100.0%) have an answer that is not a finite"
+        assert f"{said} number; the first is document 0 (got nan)." in reason
+    assert "answers so far are NaN or infinite, they are asked again" in (mended / "log.txt").read_text()
+    assert {row["not_finite_answers"] for row in scores_of(node, "musr")} == {0}

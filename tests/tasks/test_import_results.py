@@ -342,6 +342,26 @@ def test_a_value_that_is_no_number_is_named_with_its_line_and_blocks_nothing(sto
     assert ask(store, "select count(*), count(value) from samples") == [(4, 4)]
 
 
+@pytest.mark.parametrize("is_embedded", [False, True])
+def test_answers_that_are_no_finite_numbers_are_told_each_time_and_score_nothing(
+    store: Store, tmp_path: Path, is_embedded: bool
+) -> None:
+    answers = [["-1.5", "-2"], ["nan", "-2"], ["-inf", "-1"], ["-2", "-1"]]
+    samples = [sample(i, resps=[[[number, "False"]] for number in each]) for i, each in enumerate(answers)]
+    if is_embedded:
+        write_run(tmp_path / "run", NEW | {"samples": {"boolq": samples}})
+    else:
+        write_run(tmp_path / "run", samples={"boolq": samples})
+    for _ in range(2):
+        [left_out] = bring_in(store, tmp_path).left_out
+        assert left_out.reason == (
+            "2 of 4 documents (50.0%) have an answer that is not a finite number; the first is document 1 (got nan)."
+            " boolq counts as not scored."
+        )
+    told = "select distinct not_finite_answers, empty_answers, only_answer from task_scores where task = 'boolq'"
+    assert ask(store, told) == [(2, 0, None)]
+
+
 @pytest.mark.parametrize(("values", "is_taken"), [((0.1, 0.2, "x"), False), (("a", "b", "c"), True), ((0, 1, 2), True)])
 def test_a_metric_that_is_no_mean_may_have_texts_but_not_among_numbers(
     store: Store, tmp_path: Path, values: tuple[object, ...], is_taken: bool

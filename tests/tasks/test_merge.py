@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lm_eval.api.metrics import mean, mean_stderr
@@ -19,7 +20,7 @@ from nightboard.tasks.outputs import MANIFEST, SAMPLES_TABLE
 from nightboard.tasks.records import BenchmarkManifest, Part
 from nightboard.tasks.split import whole
 from nightboard.tasks.store import Store
-from nightboard.warehouse.schema import SAMPLES
+from nightboard.warehouse.schema import SAMPLES, TASK_SCORES
 
 # What says where and how a run went, not what came out.
 OF_A_RUN = ("task_hash", "benchmark_s")
@@ -143,3 +144,25 @@ def test_each_part_names_its_documents_under_its_seal(tmp_path: Path) -> None:
     for part in made_parts(node.suite):
         folder = node.store.work_dir("evaluation", part.name) / part.benchmarks[0]
         assert "documents.json" in BenchmarkManifest.read(folder / MANIFEST).files
+
+
+@pytest.mark.parametrize(
+    ("values", "joined"),
+    [
+        ([{"cut_prompts": 1, "only_answer": "A"}, {"cut_prompts": 2, "only_answer": "A"}], (3, "A")),
+        ([{"cut_prompts": 0, "only_answer": "A"}, {"cut_prompts": 2, "only_answer": "B"}], (2, None)),
+        ([{"cut_prompts": 1, "only_answer": None}, {"cut_prompts": None, "only_answer": "A"}], (None, None)),
+    ],
+)
+def test_what_was_asked_and_answered_is_counted_over_all_parts(
+    tmp_path: Path, values: list[dict[str, Any]], joined: tuple[Any, ...]
+) -> None:
+    suite = made_suite(6)
+    node = run_apart(tmp_path, suite)
+    for part, changes in zip([part for part in made_parts(suite) if part.documents], values, strict=True):
+        file = node.store.work_dir("evaluation", part.name) / "long" / "task_scores.parquet"
+        rows = [row | changes for row in pq.read_table(file).to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, TASK_SCORES.arrow), file)
+    join(node)
+    rows = [row for row in read(node.store, "task_scores") if row["benchmark"] == "long"]
+    assert {(row["cut_prompts"], row["only_answer"]) for row in rows if row["task"] == "one"} == {joined}

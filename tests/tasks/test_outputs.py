@@ -221,6 +221,29 @@ def test_a_sample_whose_metric_is_no_finite_number_is_named_with_its_line(folder
     assert reasons_for(folder)[0].startswith("samples_one.jsonl:2: acc: not a finite number")
 
 
+@pytest.mark.parametrize("value", ["nan", "-inf", "inf"])
+def test_one_answer_that_is_no_finite_number_makes_the_benchmark_invalid(folder, value):
+    samples = [make_sample(i, i % 2) | {"resps": [[["-1.5", "False"]], [["-2.5", "True"]]]} for i in range(4)]
+    samples[2]["resps"][1][0][0] = value
+    write_samples(folder, "one", samples)
+    [reason] = reasons_for(folder)
+    assert reason.startswith(
+        "samples_one.jsonl: 1 of 4 documents (25.0%) have an answer that is not a finite number; the first is document"
+        f" 2 (got {value}). The model computes NaN or infinity"
+    )
+
+
+def test_answers_that_are_empty_or_all_the_same_are_counted_and_valid(folder):
+    write_samples(folder, "one", [make_sample(i, i % 2) | {"resps": [[["x", " "][i // 3]]]} for i in range(4)])
+    finish(folder)
+    rows = pq.read_table(folder / "task_scores.parquet").to_pylist()
+    columns = ("task", "not_finite_answers", "empty_answers", "only_answer", "cut_prompts")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("one", 0, 1, None, None),
+        ("two", 0, 0, "x", None),
+    ]
+
+
 def test_a_declared_metric_that_is_missing_is_refused(folder):
     edit_results(folder, lambda r: r["results"]["one"].update({"acc_norm,none": r["results"]["one"].pop("acc,none")}))
     assert (

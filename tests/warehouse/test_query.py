@@ -44,7 +44,7 @@ def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.D
     assert columns == [
         "rank", "model_id", "revision", "precision", "chat_template", "average", "arc", "truth", "params_b", "license",
         "identical_to", "rank_low", "rank_high", "average_low", "average_high", "era",
-        "source", "is_approximate", "selected_rank",
+        "source", "is_approximate", "cut_prompts", "selected_rank",
     ]  # fmt: skip
     arc = (75 + (0.75 - 0.25) / 0.75 * 100) / 2
     average = (arc + 75) / 2
@@ -53,7 +53,7 @@ def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.D
         75.0, 1.0, "apache-2.0", None,
     )  # fmt: skip
     low, high, average_low, average_high, era, *others = rows[0][11:]
-    assert (low, high, era, others) == (1, 2, "now", ["run", True, 1])
+    assert (low, high, era, others) == (1, 2, "now", ["run", True, None, 1])
     assert average_low < average < average_high
     assert [row[1] for row in rows] == ["org/good", "org/fair", "it's/odd"]
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from make_lake import SMALL_SUITE, START, Lake, declare_task
+from make_lake import SMALL_SUITE, START, Lake, Row, declare_task
 
 from nightboard.profiles.load import load_suite
 from nightboard.profiles.resolve import suite_rows
@@ -155,6 +155,8 @@ SPOILED: list[tuple[str, object, str]] = [
     ("n_shot", None, "arc_hard: number of shots not known, to be 0"),
     ("task_version", "2.0", "tasks have different versions"),
     ("task_version", None, "arc_hard: version of the task not known"),
+    ("not_finite_answers", 1, "arc_hard: 1 document has an answer that is not a finite number"),
+    ("not_finite_answers", 2, "arc_hard: 2 documents have an answer that is not a finite number"),
 ]
 
 
@@ -207,6 +209,51 @@ def test_a_missing_task_is_told_by_coverage(lake: Lake, ask: Ask) -> None:
         ("arc", 2, 1, 8, 4, False, "arc_easy: no value of acc"),
         ("truth", 1, 1, 4, 4, True, None),
     ]  # fmt: skip
+
+
+def test_answers_that_are_all_the_same_or_empty_are_a_warning_and_no_problem(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("arc", task, n_samples=n) for task, n in {"a": 10, "b": 10, "c": 10, "d": 9}.items()]
+    lake.suite(tasks)
+    told: dict[str, dict[str, Row]] = {
+        "same": {"a": {"only_answer": "choice 1"}, "d": {"only_answer": "choice 1"}},
+        "empty": {
+            "a": {"empty_answers": 1},
+            "b": {"empty_answers": 2, "only_answer": "yes"},
+            "c": {"empty_answers": 0},
+        },
+        "nothing": {"b": {"only_answer": "", "empty_answers": 10}},
+        "few": {"d": {"only_answer": "choice 1"}},
+        "old": {},
+    }
+    for name, changes in told.items():
+        lake.commit(f"org/{name}")
+        for row in lake.done(name, f"org/{name}", tasks=tasks):
+            row |= changes.get(row["task"], {})
+    assert ask("select evaluation_id, is_complete, empty_answers, warning from coverage order by all") == [
+        ("empty", True, 3, "a: 1 of 10 answers is empty; so in another task"),
+        ("few", True, None, None),
+        ("nothing", True, 10, "b: 10 of 10 answers are empty"),
+        ("old", True, None, None),
+        ("same", True, None, "a: every document got the same answer (choice 1)"),
+    ]
+    assert ask("select count(*) from leaderboard") == [(5,)]
+
+
+def test_cut_prompts_are_added_up_as_far_as_they_are_known(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    counts = {"org/cut": (2, 0, 1), "org/whole": (0, 0, 0), "org/partly": (3, None, None), "org/old": (None,) * 3}
+    for model, of_tasks in counts.items():
+        lake.commit(model)
+        for row, count in zip(lake.done(model[4:], model), of_tasks, strict=True):
+            row["cut_prompts"] = count
+    lake.board_row("board", "org/board")
+    asked = "select cut_prompts from {} where evaluation_id = '{}' order by benchmark"
+    for table in ("benchmark_scores", "coverage"):
+        assert ask(asked.format(table, "cut")) == [(2,), (1,)]
+        assert ask(asked.format(table, "partly")) == [(3,), (None,)]
+    whole = {"org/cut": 3, "org/whole": 0, "org/partly": 3, "org/old": None, "org/board": None}
+    assert dict(ask("select model_id, cut_prompts from leaderboard")) == whole
+    assert dict(ask("select model_id, cut_prompts from top_models('small', era := 'main')")) == {"org/board": None}
 
 
 def test_scores_without_an_outcome_are_not_all_there_and_stay_out(lake: Lake, ask: Ask) -> None:

@@ -38,6 +38,7 @@ scores as (
         intervals.normalized_high,
         intervals.is_approximate,
         benchmark_values.found_samples as n_samples,
+        benchmark_values.cut_prompts,
         outcomes.source
     from benchmark_values
     inner join evaluations on benchmark_values.evaluation_id = evaluations.evaluation_id

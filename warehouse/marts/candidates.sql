@@ -38,6 +38,7 @@ candidates as (
         evaluation_scores.evaluation_id,
         evaluation_scores.model_id as evaluated_model_id,
         evaluation_scores.average,
+        evaluation_scores.cut_prompts,
         evaluation_scores.finished_at,
         evaluation_scores.source,
         case

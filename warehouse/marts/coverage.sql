@@ -34,7 +34,10 @@ coverage as (
         case
             when benchmark_values.evaluation_id is null then 'evaluation is ' || evaluations.state
             else benchmark_values.problem
-        end as problem
+        end as problem,
+        benchmark_values.empty_answers,
+        benchmark_values.cut_prompts,
+        benchmark_values.warning
     from evaluations
     inner join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version
     left join benchmark_values

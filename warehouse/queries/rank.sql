@@ -57,6 +57,7 @@ ranked as (
         selected.era,
         selected.source,
         leaderboard.is_approximate,
+        selected.cut_prompts,
         selected.selected_rank
     from selected
     inner join scores on selected.evaluation_id = scores.evaluation_id

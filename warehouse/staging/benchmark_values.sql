@@ -26,6 +26,10 @@ aggregated as (
         case when count(found_samples) = count(*) then sum(found_samples)::bigint end as found_samples,
         count(distinct coalesce(task_version, '')) as n_task_versions,
         min(task || ': ' || problem) as task_problem,
+        min(task || ': ' || warning) as first_warning,
+        count(warning) as n_warnings,
+        sum(empty_answers)::bigint as empty_answers,
+        sum(cut_prompts)::bigint as cut_prompts,
         main.exact_sum(value * weight) / sum(weight) as raw,
         main.exact_sum(task_normalized * weight) / sum(weight) as mean_task_normalized
     from task_values
@@ -34,7 +38,12 @@ aggregated as (
 
 normalized as (
     select
-        *,
+        * exclude (first_warning, n_warnings),
+        first_warning || case n_warnings
+            when 1 then ''
+            when 2 then '; so in another task'
+            else '; so in ' || (n_warnings - 1) || ' other tasks'
+        end as warning,
         case normalize
             when 'task' then mean_task_normalized
             when 'benchmark' then greatest(0, raw - benchmark_lower_bound) / (1 - benchmark_lower_bound) * 100

@@ -16,7 +16,8 @@ outcomes as (
 averages as (
     select
         evaluation_id,
-        main.exact_mean(normalized) as average
+        main.exact_mean(normalized) as average,
+        sum(cut_prompts)::bigint as cut_prompts
     from benchmark_values
     group by evaluation_id
     having count(*) = count(*) filter (where problem is null)
@@ -26,6 +27,7 @@ complete as (
     select
         evaluations.*,
         averages.average,
+        averages.cut_prompts,
         outcomes.finished_at,
         outcomes.source
     from evaluations

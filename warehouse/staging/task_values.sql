@@ -40,7 +40,15 @@ metric_values as (
         task_scores.n_samples as found_samples,
         task_scores.task_version,
         task_scores.doc_set_hash,
+        task_scores.only_answer,
+        task_scores.empty_answers,
+        task_scores.cut_prompts,
         case
+            when task_scores.not_finite_answers > 0
+                then
+                    task_scores.not_finite_answers
+                    || if(task_scores.not_finite_answers = 1, ' document has', ' documents have')
+                    || ' an answer that is not a finite number'
             when task_scores.value is null then 'no value of ' || metrics.metric
             when not isfinite(task_scores.value) then metrics.metric || ' is not a finite number'
             when task_scores.value not between 0 and 1 then metrics.metric || ' is not a fraction between 0 and 1'
@@ -76,6 +84,9 @@ of_tasks as (
             as found_samples,
         min(task_version) as task_version,
         min(doc_set_hash) as doc_set_hash,
+        min(only_answer) as only_answer,
+        max(empty_answers) as empty_answers,
+        max(cut_prompts) as cut_prompts,
         min(metric_problem) as problem
     from metric_values
     group by evaluation_id, benchmark, task
@@ -86,7 +97,16 @@ task_values as (
         evaluations.evaluation_id,
         outcomes.finished_at,
         suites.*,
-        of_tasks.* exclude (evaluation_id, benchmark, task)
+        of_tasks.* exclude (evaluation_id, benchmark, task, only_answer),
+        -- A few documents may well have one answer.
+        case
+            when of_tasks.found_samples >= 10 and of_tasks.only_answer != ''
+                then 'every document got the same answer (' || left(of_tasks.only_answer, 40) || ')'
+            when of_tasks.empty_answers > 0
+                then
+                    of_tasks.empty_answers || ' of ' || of_tasks.found_samples
+                    || if(of_tasks.empty_answers = 1, ' answers is empty', ' answers are empty')
+        end as warning
     from of_tasks
     inner join evaluations using (evaluation_id)
     inner join outcomes using (evaluation_id)
