@@ -178,11 +178,10 @@ def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[F
             todo.remove(name)
             continue
         failures.append(Failure(name, state, reason))
-        if failures[-1].ends_shard:
+        if failures[-1].ends_shard or not _free_memory():
             _log.error("%s ended as %s, and so does the shard", name, state)
             break
         _log.error("%s ended as %s; the other benchmarks are run", name, state)
-        _free_memory()
     return failures
 
 
