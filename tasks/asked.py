@@ -1,4 +1,5 @@
-"""What a model is really asked: which prompts its context cuts, and what date its chat template prints.
+"""What a model is really asked: which prompts its context cuts, which answers find no more room, and what date its chat
+template prints.
 
 Works on lm-eval's models (hf and vllm) without importing it. lm-eval takes what is too long from the beginning of a
 prompt, and says so in the log alone; answers keep the room that the suite declares for them.
@@ -26,20 +27,25 @@ Sample = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is known of a task's prompts. Names are columns of `task_scores`."""
+    """What is known of a task's prompts and answers. Names are columns of `task_scores`."""
 
     cut_prompts: int | None = None
+    cut_answers: int | None = None
     prompt_date: str | None = None
 
 
 @dataclass
 class Prompts:
-    """The prompts of a benchmark, while a model is asked them: those that were scored, and whether they were cut."""
+    """The prompts of a benchmark, while a model is asked them.
+
+    Whether prompts were cut, by prompt and answer; whether answers were, by the tokens of the prompt.
+    """
 
     model: Any
     backend: str
     n_dates: int = 0
     _are_cut: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _are_full: dict[tuple[int, ...], bool] = field(default_factory=dict)
 
     def note_scored(self, requests: Sequence[tuple[tuple[str, str] | None, list[int], list[int]]]) -> None:
         """Requests as lm-eval has encoded them. Parts of a longer document have no text; nothing of it is lost."""
@@ -48,26 +54,34 @@ class Prompts:
             if texts is not None:
                 self._are_cut[texts] = len(prompt) + len(answer) > longest
 
+    def note_written(self, output: Any, asked: Mapping[str, Any]) -> None:
+        """What the model's `_model_generate` gave for these arguments."""
+        self._are_full |= _READERS[self.backend](self.model, output, asked)
+
     def describe(self, samples: Mapping[str, Sequence[Sample]]) -> dict[str, Asked]:
         """What was asked, by task, from the samples that lm-eval returns."""
         told = PROMPT_DATE.isoformat() if self.n_dates else None
-        return {task: Asked(self._count_cut(of_task), told) for task, of_task in samples.items()}
+        return {task: Asked(*self._count_cut(of_task), told) for task, of_task in samples.items()}
 
-    def _count_cut(self, samples: Sequence[Sample]) -> int:
-        cut = {sample["doc_id"] for sample in samples if any(self._is_cut(each) for each in sample["arguments"])}
-        return len(cut)
+    def _count_cut(self, samples: Sequence[Sample]) -> tuple[int, int | None]:
+        """Documents whose prompt was cut, and whose answer; None for these where one is from an earlier attempt."""
+        by_document = {sample["doc_id"]: [self._look_at(each) for each in sample["arguments"]] for sample in samples}
+        prompts = [any(is_cut for is_cut, _ in found) for found in by_document.values()]
+        answers = [is_full for found in by_document.values() for _, is_full in found[:1]]
+        return sum(prompts), None if None in answers else sum(map(bool, answers))
 
-    def _is_cut(self, arguments: Sequence[Any]) -> bool:
-        """Whether a request was cut. An answer from an earlier attempt was not asked now: its length is taken anew."""
+    def _look_at(self, arguments: Sequence[Any]) -> tuple[bool, bool | None]:
+        """Whether a request's prompt was cut, and its answer. What was not asked now is measured anew, but for that."""
         if len(arguments) == 1:
-            return False  # a whole document, read window by window
+            return False, False  # a whole document, read window by window
         prompt, answer = arguments
         if isinstance(answer, dict):
-            longest = next((answer[name] for name in _LONGEST_ANSWER if name in answer), self.model.max_gen_toks)
-            return len(self.model.tok_encode(prompt)) > self.model.max_length - int(longest)
+            wanted = next((answer[name] for name in _LONGEST_ANSWER if name in answer), self.model.max_gen_toks)
+            tokens, room = self.model.tok_encode(prompt), self.model.max_length - int(wanted)
+            return len(tokens) > room, self._are_full.get(tuple(tokens[-room:]))
         if (prompt, answer) not in self._are_cut and prompt:
             self.note_scored([((prompt, answer), *self.model._encode_pair(prompt, answer))])
-        return self._are_cut.get((prompt, answer), False)
+        return self._are_cut.get((prompt, answer), False), False
 
     def make_clock(self) -> type[datetime]:
         """A `datetime` whose now is the declared date."""
@@ -82,6 +96,39 @@ class Prompts:
         return Declared
 
 
+def _read_hf(model: Any, output: Any, asked: Mapping[str, Any]) -> dict[tuple[int, ...], bool]:
+    """By the tokens of each prompt whether its answer is as long as it may be and has not come to an end there."""
+    prompts, masks, stops = asked["context"].tolist(), asked["attention_mask"].tolist(), asked["stop"]
+    answers = output[:, asked["context"].shape[1] :].tolist()
+    is_long = output.shape[1] >= asked["max_length"]
+    ends = _list_end_tokens(model)
+    found = {}
+    for prompt, mask, answer in zip(prompts, masks, answers, strict=True):
+        has_ended = not is_long or answer[-1] in ends
+        if not has_ended:
+            text = model.tok_decode(answer, skip_special_tokens=False)
+            has_ended = any(stop and stop in text for stop in stops)
+        found[tuple(token for token, is_real in zip(prompt, mask, strict=True) if is_real)] = not has_ended
+    return found
+
+
+def _list_end_tokens(model: Any) -> set[int]:
+    """Tokens that end an answer, and what fills up those that ended before others of their batch."""
+    ends = model.model.generation_config.eos_token_id
+    declared = ends if isinstance(ends, list) else [ends]
+    return {*declared, model.tokenizer.eos_token_id, model.tokenizer.pad_token_id}
+
+
+def _read_vllm(_: Any, output: Any, asked: Mapping[str, Any]) -> dict[tuple[int, ...], bool]:
+    if not asked["generate"]:
+        return {}
+    reasons = [each.outputs[0].finish_reason for each in output]
+    return {tuple(tokens): reason == "length" for tokens, reason in zip(asked["requests"], reasons, strict=True)}
+
+
+_READERS = {"hf": _read_hf, "vllm": _read_vllm}
+
+
 @contextmanager
 def watch_prompts(model: Any, backend: str, templates: ModuleType) -> Iterator[Prompts]:
     """Note what the model is asked meanwhile, and let a chat template that asks for the date get the declared one.
@@ -90,15 +137,21 @@ def watch_prompts(model: Any, backend: str, templates: ModuleType) -> Iterator[P
     the time, and they take no functions from outside.
     """
     prompts = Prompts(model, backend)
-    score, clock = model._loglikelihood_tokens, templates.datetime
+    score, write, clock = model._loglikelihood_tokens, model._model_generate, templates.datetime
 
     def score_watched(requests: Any, *args: Any, **options: Any) -> Any:
         prompts.note_scored(requests)
         return score(requests, *args, **options)
 
-    model._loglikelihood_tokens = score_watched
+    def write_watched(**asked: Any) -> Any:
+        output = write(**asked)
+        prompts.note_written(output, asked)
+        return output
+
+    model._loglikelihood_tokens, model._model_generate = score_watched, write_watched
     templates.datetime = prompts.make_clock()  # type: ignore[attr-defined]
     try:
         yield prompts
     finally:
-        model._loglikelihood_tokens, templates.datetime = score, clock  # type: ignore[attr-defined]
+        model._loglikelihood_tokens, model._model_generate = score, write
+        templates.datetime = clock  # type: ignore[attr-defined]

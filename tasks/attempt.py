@@ -81,7 +81,8 @@ class BenchmarkErrors(Exception):
     """Some benchmarks of a shard did not complete; the others are finished."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
-        super().__init__("; ".join(f"{each.benchmark}: {each.reason}" for each in failures))
+        room = _LONGEST_REASON // len(failures) - 2  # so that none is crowded out by the one before
+        super().__init__("; ".join(f"{each.benchmark}: {each.reason}"[:room] for each in failures))
         self.failures = failures
 
     @property

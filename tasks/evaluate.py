@@ -112,7 +112,8 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
                 break  # the job is being stopped; what it did not come to is planned again
         except (StoreError, OSError) as error:
             lost.append(f"{folder}: no outcome could be written: {error}")
-        _free_memory()
+        if not _free_memory():
+            break  # no other model answers for what this one did to the GPU
     if lost:
         raise StoreError("\n".join(lost))
     return states
@@ -125,14 +126,23 @@ def _go_offline(store: Store, folder: Path) -> None:
     os.environ.update(_OFFLINE, HF_HOME=str(folder.parent / "work" / ".hf"), NLTK_DATA=str(store.nltk_dir))
 
 
-def _free_memory() -> None:
-    """Let go of the shard's model before the next one is loaded."""
+def _free_memory() -> bool:
+    """Let go of what is not needed any more, before something else is loaded; False when the GPU does not answer.
+
+    After an error inside a kernel every call of this process to its GPU fails, for other models too.
+    """
     gc.collect()
     if "torch" in sys.modules:
         import torch
 
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            try:
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()
+            except RuntimeError as error:
+                _log.error("the GPU does not answer this process any more: %s", error)
+                return False
+    return True
 
 
 # ----------------------------------------------------------------------------------------------------------- shards
@@ -168,9 +178,10 @@ def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[F
             todo.remove(name)
             continue
         failures.append(Failure(name, state, reason))
-        if failures[-1].ends_shard:
+        if failures[-1].ends_shard or not _free_memory():
+            _log.error("%s ended as %s, and so does the shard", name, state)
             break
-        _free_memory()
+        _log.error("%s ended as %s; the other benchmarks are run", name, state)
     return failures
 
 

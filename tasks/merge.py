@@ -28,7 +28,7 @@ from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
 _COMMON = ("task_version", "n_shot", "dataset_id", "dataset_sha", "chat_template_hash", "harness_version")
 # ... and what may differ: all of it is kept, or counted together.
 _OF_PART = ("node", "device", "batch_size")
-_COUNTS = ("not_finite_answers", "empty_answers", "cut_prompts")
+_COUNTS = ("not_finite_answers", "empty_answers", "cut_prompts", "cut_answers")
 
 
 class MergeError(Exception):

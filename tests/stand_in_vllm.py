@@ -90,7 +90,8 @@ class LLM:
     def _answer(self, tokens: list[int], wanted: SamplingParams) -> Any:
         if wanted.prompt_logprobs is not None:
             return SimpleNamespace(prompt_logprobs=[None, *self._score(tokens)])
-        return SimpleNamespace(outputs=[SimpleNamespace(text=self._write(tokens, wanted))])
+        text, reason = self._write(tokens, wanted)
+        return SimpleNamespace(outputs=[SimpleNamespace(text=text, finish_reason=reason)])
 
     def _score(self, tokens: list[int]) -> list[dict[int, float]]:
         """By token, its log-probability and that of the most likely one."""
@@ -101,15 +102,15 @@ class LLM:
             for row, best, token in zip(logprobs, top, tokens[1:], strict=True)
         ]
 
-    def _write(self, tokens: list[int], wanted: SamplingParams) -> str:
+    def _write(self, tokens: list[int], wanted: SamplingParams) -> tuple[str, str]:
         text, tokens = "", list(tokens)
         start = len(tokens)
         for _ in range(wanted.max_tokens):
             tokens.append(int(self._run(tokens)[-1].argmax()))
             text = self.tokenizer.decode(tokens[start:])
             if any(stop and stop in text for stop in wanted.stop):
-                break
-        return text
+                return text, "stop"
+        return text, "length"
 
     def _run(self, tokens: list[int]) -> Any:
         import torch

@@ -354,6 +354,12 @@ COVERAGE = Table(
         ),
         _CUT_PROMPTS,
         Column(
+            "cut_answers",
+            _INT,
+            "documents, over all tasks that tell, whose answer was as long as it may be and did not end by itself;"
+            " null: none tells",
+        ),
+        Column(
             "warning",
             _STRING,
             "what makes the score doubtful, in words: all of ten or more documents of a task got the same answer, or"

@@ -358,6 +358,12 @@ TASK_SCORES = Table(
             "documents whose prompt did not fit into the model's context and lost its beginning; null: not known",
         ),
         Column(
+            "cut_answers",
+            _INT,
+            "documents whose answer was as long as it may be and did not end by itself; null: not known, as where a job"
+            " went on with answers of an earlier one",
+        ),
+        Column(
             "prompt_date",
             _STRING,
             "date that the chat template was given as today's, the same for all models; null: it asks for none, or not"

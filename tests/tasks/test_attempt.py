@@ -114,6 +114,13 @@ def test_a_shard_with_failed_benchmarks_ends_as_the_worst_of_them_and_names_all(
     assert end_of(tmp_path, raise_it(errors)) == (worst, reason)
 
 
+def test_a_long_reason_does_not_crowd_out_the_other_benchmarks(tmp_path: Path) -> None:
+    errors = BenchmarkErrors([Failure(name, "failed", name * 3000) for name in "abc"])
+    _, reason = end_of(tmp_path, raise_it(errors))
+    assert [part[:6] for part in reason.split("; ")] == ["a: aaa", "b: bbb", "c: ccc"]
+    assert len(reason) <= 2000
+
+
 def test_an_error_that_points_to_itself_ends_too(tmp_path: Path) -> None:
     error, other = ValueError("a"), ValueError("b")
     error.__context__, other.__context__ = other, error

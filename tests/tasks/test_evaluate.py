@@ -14,6 +14,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -446,6 +447,19 @@ def test_a_job_that_is_being_stopped_begins_nothing_more(tmp_path, monkeypatch, 
     monkeypatch.setattr(evaluate, "_go_offline", lambda *_: None)
     monkeypatch.setattr(evaluate, "run_attempt", lambda *_: state)
     assert evaluate.run_job(str(tmp_path), ["a", "b"]) == [state] * ran
+
+
+@pytest.mark.parametrize(("is_dead", "ran"), [(True, 1), (False, 2)])
+def test_after_a_model_has_killed_the_gpu_no_other_is_tried_on_it(tmp_path, monkeypatch, is_dead, ran):
+    def answer() -> None:
+        if is_dead:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    cuda = SimpleNamespace(is_available=lambda: True, synchronize=answer, empty_cache=answer)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(evaluate, "_go_offline", lambda *_: None)
+    monkeypatch.setattr(evaluate, "run_attempt", lambda *_: "failed")
+    assert evaluate.run_job(str(tmp_path), ["a", "b"]) == ["failed"] * ran
 
 
 def test_a_job_whose_attempt_folder_is_gone_runs_the_others_and_fails(tmp_path):

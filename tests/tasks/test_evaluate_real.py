@@ -361,9 +361,9 @@ def load_dated(run):
     return model
 module._load_model = load_dated
 def forget():
-    free()
     if not module.Path({aside!r}).exists():
         shutil.move({work!r} + "/mmlu_pro", {aside!r})
+    return free()
 module._free_memory = forget
 """
 

@@ -45,6 +45,8 @@ def test_a_shard_on_vllm_has_the_documents_and_scores_that_it_has_on_hf(make_nod
     done = vllm.run(folder, before=install(tmp_path / "record"))
     assert "STATES ['completed']" in done.stdout, done.stdout + done.stderr
     assert read_samples(vllm) == read_samples(hf)
+    asked_of = [[(row["cut_prompts"], row["cut_answers"]) for row in rows_of(node, "ifeval")] for node in (hf, vllm)]
+    assert asked_of == [[(0, 4)] * 4] * 2  # it never ends by itself
     hashes = [{row["doc_set_hash"] for row in rows_of(node, "musr")} for node in (hf, vllm)]
     assert hashes[0] == hashes[1]
     assert {row["batch_size"] for row in rows_of(vllm, "musr")} == {"7"}

@@ -37,6 +37,7 @@ coverage as (
         end as problem,
         benchmark_values.empty_answers,
         benchmark_values.cut_prompts,
+        benchmark_values.cut_answers,
         benchmark_values.warning
     from evaluations
     inner join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version

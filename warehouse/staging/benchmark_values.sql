@@ -30,6 +30,7 @@ aggregated as (
         count(warning) as n_warnings,
         sum(empty_answers)::bigint as empty_answers,
         sum(cut_prompts)::bigint as cut_prompts,
+        sum(cut_answers)::bigint as cut_answers,
         main.exact_sum(value * weight) / sum(weight) as raw,
         main.exact_sum(task_normalized * weight) / sum(weight) as mean_task_normalized
     from task_values

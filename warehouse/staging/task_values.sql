@@ -43,6 +43,7 @@ metric_values as (
         task_scores.only_answer,
         task_scores.empty_answers,
         task_scores.cut_prompts,
+        task_scores.cut_answers,
         case
             when task_scores.not_finite_answers > 0
                 then
@@ -87,6 +88,7 @@ of_tasks as (
         min(only_answer) as only_answer,
         max(empty_answers) as empty_answers,
         max(cut_prompts) as cut_prompts,
+        max(cut_answers) as cut_answers,
         min(metric_problem) as problem
     from metric_values
     group by evaluation_id, benchmark, task
@@ -97,7 +99,7 @@ task_values as (
         evaluations.evaluation_id,
         outcomes.finished_at,
         suites.*,
-        of_tasks.* exclude (evaluation_id, benchmark, task, only_answer),
+        of_tasks.* exclude (evaluation_id, benchmark, task),
         -- A few documents may well have one answer.
         case
             when of_tasks.found_samples >= 10 and of_tasks.only_answer != ''
