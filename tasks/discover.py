@@ -7,12 +7,13 @@ followed, and for a commit that the lake does not know its tree and small files.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from nightboard.profiles.models import MODEL_ID_PATTERN, WatchedModel, WatchList
 from nightboard.profiles.resolve import find_explicit, is_watched, settings_for
@@ -338,12 +339,31 @@ def _once(subjects: Iterable[Subject]) -> list[Subject]:
 
 
 def _spread(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Apply to all items, a few at once; results in the items' order. The first error ends it and is raised."""
-    work: Sequence[T] = list(items)
-    with ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="discover") as pool:
-        futures = [pool.submit(function, item) for item in work]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    """Apply to all items, a few at once; results in the items' order. The first error ends it and is raised.
+
+    What still runs then is not waited for, and does not keep the process: it may be waiting for the Hub for an hour.
+    """
+    work = [(Future[R](), item) for item in items]
+    left = iter(work)
+    lock = threading.Lock()
+
+    def run() -> None:
+        while True:
+            with lock:
+                future, item = next(left, (None, None))
+            if future is None:
+                return
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(cast(T, item)))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    for number in range(min(CALLS_AT_ONCE, len(work))):
+        threading.Thread(target=run, name=f"discover-{number}", daemon=True).start()
+    try:
+        return [future.result() for future, _ in work]
+    except BaseException:
+        for future, _ in work:
+            future.cancel()
+        raise

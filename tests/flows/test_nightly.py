@@ -222,7 +222,10 @@ def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_to
 
     monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=3, sleep=lambda _: None))
     world.hub.fail_next(1000, 500, path_contains="lab/weak/tree")
+    odd = {"config.json": b'{"architectures": ["\\ud800\\u001b[31m"]}', "README.md": b"---\nlicense: \\uD800\n---\n"}
+    world.add_model("lab/odd", source="lab/weak", **odd)
     report = world.night()
+    assert {each.model_id: each.state for each in report.new_commits} == {"lab/odd": "rejected", "lab/strong": "ok"}
     assert capsys.readouterr().out.count("is not available (it answers 500): trying again until ") == 1
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert "lab/weak" in report.problems[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_a_page_that_answers_everything_is_no_hub(hub: ServedHub, monkeypatch: p
 
     with pytest.raises(HubUnavailable, match="does not answer like a Hub"):
         hub.discover(models=["a/m"])
+
+
+def test_an_interrupt_does_not_wait_for_what_waits_for_the_hub() -> None:
+    may_end, has_begun = threading.Event(), threading.Event()
+    ended: list[int] = []
+
+    def ask(number: int) -> None:
+        if number == 0:
+            has_begun.wait(10)
+            raise KeyboardInterrupt
+        has_begun.set()
+        may_end.wait(10)
+        ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        discover_module._spread(ask, [0, 1])
+    assert ended == []
+    may_end.set()
 
 
 # --------------------------------------------------------------------------------------------------------- a model
