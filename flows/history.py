@@ -20,7 +20,6 @@ import orjson
 
 from nightboard.flows.server import (
     REQUEST_TIMEOUT_S,
-    STARTUP_TIMEOUT_S,
     Server,
     ServerError,
     find_server,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 FLOW = "nightly"
 # After the night a server gets so long to take what is left. One that has been away before is not waited for again.
-FLUSH_S, FLUSH_AWAY_S = STARTUP_TIMEOUT_S, 5.0
+FLUSH_S, FLUSH_AWAY_S = 60.0, 5.0
 # Between two tries; the second one comes soon, as a server that starts anew is back in seconds.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 # A report that a server answers with errors so often is left out.

@@ -167,7 +167,7 @@ def test_a_server_that_does_not_come_up_is_explained_in_one_line(tmp_path: Path)
         own.open_client()
     own.stop()
     log = tmp_path / "server.log"
-    assert str(raised.value) == f"the Prefect server did not come up within 60 s. Its log is {log}"
+    assert str(raised.value) == f"the server ended before it answered; its log is {log}"
     assert "file is not a database" in log.read_text()
 
 
