@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nightboard.tasks.fingerprint import ADAPTER_CONFIG, INDEX_FILE, ScoredFiles, Unusable, choose_files
+from nightboard.tasks.fingerprint import ADAPTER_CONFIG, INDEX_FILE, TEMPLATE_FILE, ScoredFiles, Unusable, choose_files
 from nightboard.tasks.hub import FileGone, GatedNoAccess, Hub, ModelHead, RepoDisabled, TreeFile
+from nightboard.tasks.inspect_config import find_excess, find_redirects
 from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
 
@@ -70,12 +71,15 @@ def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
         return Commit(**found, state="rejected", reason=reason)
 
 
-def _has_default_template(tokenizer: Mapping[str, Any]) -> bool:
-    """Whether prompts can go through a template without naming one: a text, or a list with one called default."""
-    template = tokenizer.get("chat_template")
+def _is_default_template(template: Any) -> bool:
+    """Whether prompts can go through a template without naming one: a text, or a list with one called default.
+
+    A blank text is none: every prompt would come out of it empty.
+    """
     if isinstance(template, list):
-        return any(isinstance(each, Mapping) and each.get("name") == "default" for each in template)
-    return isinstance(template, str) and bool(template)
+        named = {str(each.get("name")): each.get("template") for each in template if isinstance(each, Mapping)}
+        template = named.get("default")
+    return isinstance(template, str) and bool(template.strip())
 
 
 def organization_of(model_id: str) -> str:
@@ -98,7 +102,12 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     code = {name for names in (*config_code, *_auto_map(tokenizer).values()) for name in names}
     found["needs_remote_code"] = bool(code)
     found["architecture"] = next(iter(_architectures(config)), None)
-    found["has_chat_template"] = "chat_template.jinja" in paths or _has_default_template(tokenizer or {})
+    if TEMPLATE_FILE in paths:
+        # transformers takes this one alone, empty or not.
+        template: Any = hub.read_small_file(model_id, revision, TEMPLATE_FILE).decode(errors="replace")
+    else:
+        template = (tokenizer or {}).get("chat_template")
+    found["has_chat_template"] = _is_default_template(template)
     found["model_type"] = classify(subject.head, found["has_chat_template"])
     files = choose_files(
         tree,
@@ -106,7 +115,10 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
         has_allowed_code=subject.is_code_allowed and bool(code),
     )
     _check_usable(config, subject, files, code)
+    _check_followed({"config.json": config or {}, "tokenizer_config.json": tokenizer or {}}, files)
     found |= _measure(hub, subject, files, tree, config or {})
+    if excess := find_excess(config or {}, found["params_b"] * 1e9):
+        raise Unusable(excess)
     found |= {"fingerprint": files.fingerprint, "weights_hash": files.weights_hash, "files": files.files}
 
 
@@ -123,6 +135,12 @@ def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: Sco
     outside = sorted({name.partition("--")[0] for name in code if "--" in name})
     if outside and subject.is_code_allowed:
         raise Unusable(f"it loads code from another repository ({', '.join(outside)}), which is not evaluated yet")
+
+
+def _check_followed(contents: Mapping[str, Mapping[str, Any]], files: ScoredFiles) -> None:
+    for name, content in contents.items():
+        if redirects := find_redirects(name, content, files.files):
+            raise Unusable(redirects[0])
 
 
 def is_causal(config: Mapping[str, Any], pipeline_tag: str | None) -> bool:

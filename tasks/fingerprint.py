@@ -15,6 +15,7 @@ from typing import Protocol
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+TEMPLATE_FILE = "chat_template.jinja"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -37,7 +38,7 @@ SCORED_PATTERNS = (
     "tekken.json",
     "*.tiktoken",
     "tiktoken.model",
-    "chat_template.jinja",
+    TEMPLATE_FILE,
     "chat_template.json",
     "additional_chat_templates/*.jinja",
     ADAPTER_CONFIG,

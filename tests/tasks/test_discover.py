@@ -143,6 +143,12 @@ def test_model_type_follows_from_card_and_template(hub: ServedHub, card: str, ex
     ("files", "has_template"),
     [
         ({"chat_template.jinja": b"{{ messages }}"}, True),
+        # Every prompt would come out empty; transformers takes a blank file all the same, and not the text beside it.
+        ({"chat_template.jinja": b""}, False),
+        ({"chat_template.jinja": b" \n\t"}, False),
+        ({"chat_template.jinja": b"\n", "tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, False),
+        ({"tokenizer_config.json": b'{"chat_template": " "}'}, False),
+        ({"tokenizer_config.json": b'{"chat_template": [{"name": "default", "template": ""}]}'}, False),
         ({"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, True),
         ({"tokenizer_config.json": b'{"chat_template": [{"name": "default", "template": "x"}]}'}, True),
         # Transformers applies none of these unless it is asked for by name.
@@ -278,6 +284,12 @@ GOOD = make_model()
         (GOOD | {"config.json": b"[]"}, "config.json holds no JSON object"),
         (GOOD | {"config.json": b""}, "config.json is not valid JSON"),
         (GOOD | {"tokenizer_config.json": b"\xff\xfe"}, "tokenizer_config.json is not valid JSON"),
+        (make_model(num_hidden_layers=10**9), "config.json: num_hidden_layers is 1000000000, and the weights hold 500"),
+        (make_model(attribute_map={"note": "transformers_weights"}), "config.json: attribute_map leads to what is not"),
+        (
+            GOOD | {"tokenizer_config.json": b'{"vocab_file": "../x/tokenizer.model"}'},
+            "tokenizer_config.json: vocab_file leads to what is not part of the model ('../x/tokenizer.model')",
+        ),
         (make_model(architectures=["BertForMaskedLM"]), "not a causal language model (architecture: BertForMaskedLM"),
         (make_model(architectures=["T5ForConditionalGeneration"]), "not a causal language model"),
         (make_model(architectures={"odd": 1}), "not a causal language model (architecture: none named"),
@@ -513,3 +525,26 @@ def test_a_second_look_later_changes_nothing_but_the_time(hub: ServedHub) -> Non
     hub.now += timedelta(days=1)
 
     assert hub.discover(_remember(first), organizations=["org"]).commits == ()
+
+
+def test_weights_of_another_model_in_the_cache_cannot_be_named(hub: ServedHub) -> None:
+    hub.add("org/victim", make_model(fill=7))
+    victim = _only_commit(hub.discover(models=["org/victim"]))
+    names = {
+        "above": f"../{victim.fingerprint}/model.safetensors",
+        "absolute": f"/store/cache/models/{victim.fingerprint}/model.safetensors",
+    }
+    for name, target in names.items():
+        index = json.dumps({"metadata": {}, "weight_map": {"w": target}}).encode()
+        redirected = make_model(transformers_weights="tokenizer.safetensors.index.json")
+        hub.add(f"attack/{name}-redirected", redirected | {"tokenizer.safetensors.index.json": index})
+        hub.add(f"attack/{name}", _without(GOOD, "model.safetensors") | {"model.safetensors.index.json": index})
+
+    commits = hub.discover(organizations=["attack"]).commits
+
+    assert {commit.state for commit in commits} == {"rejected"}
+    reasons = {commit.model_id.removeprefix("attack/"): str(commit.reason) for commit in commits}
+    assert len(reasons) == 4
+    for name, target in names.items():
+        assert reasons[f"{name}-redirected"].startswith("config.json: transformers_weights leads to what is not part")
+        assert reasons[name].endswith(f"names {target}, which is not in the repository")
