@@ -19,6 +19,7 @@ from nightboard.flows.show_leaderboard import print_ranking
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.boards.demo.scenes import arrive_second_night, build_hub, write_punkt
 from nightboard.profiles.load import load_board
+from nightboard.tasks.model_folder import remove_folder
 from nightboard.tasks.process import is_alive
 from nightboard.tasks.records import AttemptOwner, Submission
 from nightboard.tasks.report import NightReport
@@ -165,6 +166,6 @@ def _empty(folder: Path) -> None:
         for path in folder.iterdir():
             # The marker stays: a run that is stopped here must be able to go on.
             if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+                remove_folder(path, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
+from nightboard.tasks.model_folder import list_file, remove_folder
 from nightboard.tasks.process import current_process, is_alive
 from nightboard.tasks.records import ProcessId, Record, RecordError, ShardSpec
 from nightboard.tasks.settle import list_open, utc_now
@@ -145,13 +145,14 @@ class ModelCache:
             folder.rename(folder.with_name(f"{_GONE}{fingerprint}.{uuid4().hex}"))
         # Whoever fetches marks the model first, so that nobody holds the lock now.
         folder.with_name(f".{fingerprint}.lock").unlink(missing_ok=True)
+        list_file(folder.with_name(fingerprint)).unlink(missing_ok=True)
         self._sizes_gb.pop(fingerprint, None)
         return True
 
     def _delete_removed(self) -> None:
         """Delete what is out of sight; also what another flow was killed over."""
         for path in self._models.glob(f"{_GONE}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path, ignore_errors=True)
 
     @property
     def _models(self) -> Path:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -23,8 +22,8 @@ from uuid import uuid4
 from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import open_datasets
 from nightboard.tasks.download import REASON_MARK
-from nightboard.tasks.fingerprint import hash_files
-from nightboard.tasks.hub import Hub, HubError, HubUnavailable, TreeFile
+from nightboard.tasks.hub import Hub, HubError, HubUnavailable
+from nightboard.tasks.model_folder import HashedFile, HashedFiles, is_intact, protect, remove_folder, write_list
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
 from nightboard.tasks.store import Store, StoreError, claim_file, escape_id, write_bytes
 
@@ -51,21 +50,23 @@ def fetch_model(hub: Hub, store: Store, commit: Commit) -> Path:
     if commit.fingerprint is None:
         raise FetchError(f"{name}: there is nothing to fetch, the commit is rejected ({commit.reason}).")
     folder = store.model_dir(commit.fingerprint)
-    if _has_files(folder, commit.files):
-        return folder
-    with _explaining(name), _alone(folder) as part:
+    with _explaining(name):
         if not _has_files(folder, commit.files):
-            _download_model(hub, commit, part, name)
-            _put_in_place(part, folder, commit.files)
+            with _alone(folder) as part:
+                if not _has_files(folder, commit.files):
+                    write_list(folder, _download_model(hub, commit, part, name))
+                    _put_in_place(part, folder, commit.files)
+        protect(folder)
     return folder
 
 
-def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
+def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> dict[str, HashedFile]:
+    """Download and verify a commit's files; returns what they are."""
     tree = {file.path: file for file in hub.tree(commit.model_id, commit.revision)}
     if any(path not in tree for path in commit.files):
         raise FetchError(f"{name}: the Hub no longer shows all of its files.")
-    expected = {path: tree[path] for path in commit.files}
-    if hash_files({path: file.content_id for path, file in expected.items()}) != commit.fingerprint:
+    expected = {path: HashedFile(content_id=tree[path].content_id, size=tree[path].size) for path in commit.files}
+    if HashedFiles(files=expected).fingerprint != commit.fingerprint:
         raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
     hub.download_files(commit.model_id, commit.revision, commit.files, part)
     for path, file in expected.items():
@@ -74,18 +75,7 @@ def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> None:
             raise FetchError(f"{name}: {path} arrived damaged (its hash is not the one that the Hub names).")
     # What the client notes for itself.
     shutil.rmtree(part / ".cache", ignore_errors=True)
-
-
-def is_intact(path: Path, file: TreeFile) -> bool:
-    """Whether a downloaded file has the size and hash that the Hub names: git's blob id, or SHA-256 for large files."""
-    size = path.stat().st_size
-    if size != file.size:
-        return False
-    digest = hashlib.sha256() if file.lfs_sha256 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest() == file.content_id
+    return expected
 
 
 # --------------------------------------------------------------------------------------------------------- data sets
@@ -257,7 +247,7 @@ def _has_files(folder: Path, files: Iterable[str]) -> bool:
 def _put_in_place(part: Path, folder: Path, files: Iterable[str]) -> None:
     """Rename the finished folder. One that somebody else has finished meanwhile stays; one that lacks files goes."""
     if folder.exists() and not _has_files(folder, files):
-        shutil.rmtree(folder)
+        remove_folder(folder)
     try:
         os.rename(part, folder)
     except OSError:

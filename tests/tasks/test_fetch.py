@@ -114,6 +114,7 @@ def test_a_folder_that_lacks_a_file_is_fetched_again(hub: ServedHub, store: Stor
     hub.add("org/m", make_model())
     commit = _discover_one(hub)
     folder = fetch_model(hub.client(), store, commit)
+    folder.chmod(0o755)
     (folder / "model.safetensors").unlink()
 
     assert (fetch_model(hub.client(), store, commit) / "model.safetensors").is_file()
