@@ -152,6 +152,11 @@ def _read_stop(error: Exception) -> tuple[State, str] | None:
     return None
 
 
+def is_stop(error: Exception) -> bool:
+    """Whether an error is how the job is stopped: whoever catches all errors must let it pass."""
+    return _read_stop(error) is not None
+
+
 def _judge_error(error: Exception, log: Path) -> tuple[State, str]:
     """Whether an unexpected error, what caused it, or what vLLM's own process wrote of it, is a lack of memory."""
     causes = list(_walk_causes(error))

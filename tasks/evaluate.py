@@ -1,7 +1,7 @@
-"""Runs the shards of a job on a node: the only file that imports lm_eval, torch and datasets' settings, and only
-inside functions, so that nothing of Hugging Face is read before the process is offline.
+"""Runs the shards of a job on a node: with load_model.py the only file that imports lm_eval and torch, and alone with
+datasets' settings, and only inside functions, so that nothing of Hugging Face is read before the process is offline.
 
-Owns how lm-eval is called. What it wrote is judged by validate.py.
+Owns how lm-eval is called. The model comes from load_model.py; what lm-eval wrote is judged by validate.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.models import Benchmark
 from nightboard.tasks.attempt import Progress, ShardError, read_node, run_attempt
 from nightboard.tasks.declared import DeclaredTasks
+from nightboard.tasks.load_model import load_model
 from nightboard.tasks.outputs import Provenance, finish_benchmark
 from nightboard.tasks.records import ShardSpec
 from nightboard.tasks.resume import answers_path, find_unfinished, fresh_folder, link_dataset, publish_folder
@@ -37,8 +37,6 @@ _log = logging.getLogger(__name__)
 # A mean's standard error is exact at any number; resampling is for metrics that no suite here declares. lm-eval's own
 # default of 100,000 would only cost time.
 _BOOTSTRAP_ITERS = 1000
-# Requests that vLLM gets at once where batches are left to it: enough to keep it busy, and what a killed job redoes.
-_VLLM_CHUNK = 1024
 _LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy",
     "vllm",
@@ -167,71 +165,12 @@ def _check_harness(wanted: str) -> None:
 def _load_model(run: Run) -> Any:
     import torch
 
-    evaluation, folder = run.spec.evaluation, run.store.model_dir(run.spec.evaluation.fingerprint)
+    folder = run.store.model_dir(run.spec.evaluation.fingerprint)
     if not (folder / "config.json").is_file():
         raise ShardError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
     if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise ShardError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
-    return _LOADERS[evaluation.backend](run.spec, str(folder))
-
-
-def _load_hf(spec: ShardSpec, folder: str) -> Any:
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(
-        pretrained=folder,
-        revision=spec.evaluation.revision,
-        dtype=spec.evaluation.precision,
-        device=spec.device,
-        batch_size=spec.batch_size,
-        parallelize=spec.gpus > 1,
-        trust_remote_code=spec.evaluation.trust_remote_code,
-        use_safetensors=True,
-        **spec.model_args,
-    )
-
-
-def _load_vllm(spec: ShardSpec, folder: str) -> Any:
-    if find_spec("vllm") is None:
-        raise ShardError("vllm is not installed on this node. Install lm-eval[vllm] there, or use backend: hf.")
-    from lm_eval.models.vllm_causallms import VLLM
-
-    arguments: dict[str, Any] = {"tensor_parallel_size": max(1, spec.gpus), "load_format": "safetensors"}
-    # vLLM batches by itself. With `auto` lm-eval would hand it all requests at once and keep no answer before the last.
-    chunk = _VLLM_CHUNK if spec.batch_size == "auto" else spec.batch_size
-    model = VLLM(
-        pretrained=folder,
-        revision=spec.evaluation.revision,
-        dtype=spec.evaluation.precision,
-        batch_size=chunk,
-        trust_remote_code=spec.evaluation.trust_remote_code,
-        **(arguments | spec.model_args),
-    )
-    _keep_generated(model, chunk)
-    return model
-
-
-def _keep_generated(model: Any, chunk: int) -> None:
-    """Let what vLLM generates reach the answers chunk by chunk, under the arguments by which it is looked up.
-
-    lm-eval's own class keeps it under arguments that it has changed, so that a job that goes on would find nothing.
-    """
-    generate = model.generate_until
-
-    def generate_until(requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        texts: list[str] = []
-        for start in range(0, len(requests), chunk):
-            asked = requests[start : start + chunk]
-            answers = generate(asked, disable_tqdm=disable_tqdm)
-            for request, text in zip(asked, answers, strict=True):
-                model.cache_hook.add_partial("generate_until", request.args, text)
-            texts += answers
-        return texts
-
-    model.generate_until = generate_until
-
-
-_LOADERS = {"hf": _load_hf, "vllm": _load_vllm}
+    return load_model(run.spec, folder)
 
 
 @lru_cache(maxsize=2)

@@ -77,7 +77,7 @@ def test_a_job_killed_on_vllm_with_the_tiers_arguments_asks_no_more_than_a_chunk
 
 
 def test_where_vllm_batches_by_itself_on_all_gpus_answers_are_kept_all_the_same(node: Node, tmp_path: Path) -> None:
-    few = "import nightboard.tasks.evaluate as module; module._VLLM_CHUNK = 3; "
+    few = "import nightboard.tasks.load_model as module; module._VLLM_CHUNK = 3; "
     folder = node.prepare(benchmarks=("ifeval",), backend="vllm", batch_size="auto", gpus=4)
     done = node.run(folder, before=few + install(tmp_path / "record"))
     assert "STATES ['completed']" in done.stdout, done.stdout + done.stderr
