@@ -25,7 +25,11 @@ _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotTheModel(Exception):
-    """The cache does not hold what the fingerprint names; the message says what is wrong and what to do."""
+    """A folder does not hold a model that can be loaded as it was hashed; the message says what is wrong."""
+
+
+class DamagedFolder(NotTheModel):
+    """Somebody changed the folder since it was fetched, no fault of the model; the message says what to do."""
 
 
 class HashedFile(Record):
@@ -166,5 +170,5 @@ def _read_object(path: Path) -> dict[str, object]:
     return value
 
 
-def _damaged(folder: Path, what: str) -> NotTheModel:
-    return NotTheModel(f"{folder}: {what}. Remove the folder; it is fetched again the next night.")
+def _damaged(folder: Path, what: str) -> DamagedFolder:
+    return DamagedFolder(f"{folder}: {what}. Remove the folder; it is fetched again the next night.")

@@ -19,7 +19,7 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer.safete
         ({"text_config": {"transformers_weights": "model.bin"}}, "text_config.transformers_weights"),
         ({"weights": "../other/model.safetensors"}, "weights"),
         ({"weights": ["model.safetensors", "/cache/model.safetensors"]}, "weights"),
-        ({"weights": "~root/model"}, "weights"),
+        ({"weights": "~someone/model"}, "weights"),
         ({"weights": "other.safetensors"}, "weights"),
         ({"weights": ".."}, "weights"),
         ({"weights": "x y/../../other/weights"}, "weights"),
@@ -40,7 +40,7 @@ def test_a_key_that_leads_to_what_is_not_hashed_is_named(content: dict[str, Any]
     ("content", "key"),
     [
         ({"vocab_file": "../other/tokenizer.model"}, "vocab_file"),
-        ({"tokenizer_file": "/home/someone/tokenizer.json"}, "tokenizer_file"),
+        ({"tokenizer_file": "/opt/someone/tokenizer.json"}, "tokenizer_file"),
         ({"gguf_file": "model"}, "gguf_file"),
         ({"fast_tokenizer_files": ["tokenizer.4.0.json"]}, "fast_tokenizer_files"),
     ],
@@ -63,7 +63,7 @@ def test_what_real_configurations_say_is_no_redirect() -> None:
         "layer_types": ["full_attention"], "transformers_version": "5.0.0", "_attn_implementation": "flash_attention_2",
     }  # fmt: skip
     tokenizer = {
-        "name_or_path": "/fsx/someone/llama", "special_tokens_map_file": "/root/.cache/special_tokens_map.json",
+        "name_or_path": "/fsx/someone/llama", "special_tokens_map_file": "/opt/cache/special_tokens_map.json",
         "tokenizer_file": None, "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "/think", "bos_token": "a/b",
         "additional_special_tokens": ["</s>", "x/y"], "added_tokens_decoder": {"3": {"content": "a/b"}},
         "chat_template": [{"name": "default", "template": "a/b"}], "extra_special_tokens": {"image_token": "a/b"},

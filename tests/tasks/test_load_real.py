@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import NOW
 from node import FilledCache, Node, small_suite
 
 from nightboard.tasks import load_model as module
 from nightboard.tasks.account import NotWhole, read_shapes
 from nightboard.tasks.attempt import ShardError
+from nightboard.tasks.collect import collect_attempt
 from nightboard.tasks.records import Outcome
 from nightboard.tasks.store import Store
 
@@ -123,7 +125,8 @@ def test_broken_models_fail_with_the_reason_and_leave_no_score(node: Node, tmp_p
     assert ast.literal_eval(done.stdout.rpartition("STATES ")[2]) == ["failed"] * len(BROKEN), done.stderr
     reasons = {name: str(Outcome.read(folder / "outcome.json").reason) for name, folder in attempts.items()}
     assert {name: reason for name, reason in reasons.items() if BROKEN[name][2] not in reason} == {}
-    assert list(node.work.rglob("*.parquet")) == []
+    assert not any(collect_attempt(node.store, folder, NOW).is_scored for folder in attempts.values())
+    assert {path.parent.name for path in node.store.lake.rglob("*.parquet")} == {"attempts"}  # nothing to rank
     assert not record.exists()  # vLLM was not started
 
 
