@@ -230,6 +230,11 @@ class Hub:
         what = _name("dataset", dataset_id, revision)
         return str(self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]})["sha"])
 
+    def check_dataset(self, dataset_id: str) -> None:
+        """Raise what its files would be refused with: a gated data set tells its commits to everybody."""
+        with self._asking(_name("dataset", dataset_id)):
+            self._api.auth_check(dataset_id, repo_type="dataset")
+
     def download_files(self, repo_id: str, sha: str, files: Sequence[str], folder: Path, kind: Kind = "model") -> None:
         """Download `files` of a commit into `folder`, keeping what an interrupted call has left there."""
         for path in files:
