@@ -38,6 +38,7 @@ class Night:
     planned: dict[str, Evaluation] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    fetched: set[tuple[str, str]] = field(default_factory=set)
 
     def report_problems(self, problems: Iterable[str]) -> None:
         """Keep and show what an operator should look at, each thing once."""

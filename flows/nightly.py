@@ -23,9 +23,8 @@ from nightboard.flows.night import Night
 from nightboard.flows.server import ConfiguredServer
 from nightboard.flows.show import rank_records
 from nightboard.flows.terminal import Terminal, count, duration
-from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.board import OpenBoard, tell_unavailable
 from nightboard.tasks.discover import Discovery
-from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.patience import HubUnavailable
 from nightboard.tasks.records import Plan, ResolvedSuite
 from nightboard.tasks.report import NewCommit, NightReport, describe_night, summarize_night
@@ -85,8 +84,9 @@ def run_steps(night: Night, wait_min: float | None) -> NightReport:
     discovery = run_step(night, "discover", lambda: discover_commits(night), retry=True)
     suites = run_step(night, "pin data sets", lambda: pin_datasets(night), retry=True)
     plan = run_step(night, "plan", lambda: make_plan(night, discovery, suites))
-    ready = run_step(night, "fetch data sets", lambda: fetch_datasets(night, plan, suites))
-    not_started = run_jobs(night, plan, ready, wait_min, lambda: plan_again(night, discovery, suites, ready))
+    if not run_step(night, "fetch data sets", lambda: fetch_datasets(night, plan, suites)):
+        plan = run_step(night, "plan without them", lambda: make_plan(night, discovery, suites))
+    not_started = run_jobs(night, plan, suites, wait_min, lambda: plan_again(night, discovery, suites))
     run_step(night, "rebuild", lambda: rebuild(night))
     return run_step(night, "report", lambda: report(night, discovery, plan, not_started))
 
@@ -118,7 +118,7 @@ def discover_commits(night: Night) -> Discovery:
 
 
 def pin_datasets(night: Night) -> list[ResolvedSuite]:
-    """The suites that can run, each with the commits of its data sets."""
+    """The suites, each with the commits of its data sets and what of it cannot run."""
     suites, problems = night.board.resolve_suites()
     night.report_problems(problems)
     return suites
@@ -132,27 +132,35 @@ def make_plan(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -
     return plan
 
 
-def plan_again(night: Night, discovery: Discovery, suites: list[ResolvedSuite], ready: list[ResolvedSuite]) -> Plan:
-    """What is left to do tonight, after something has not gone as planned; `ready` gets the suites that it adds."""
+def plan_again(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
+    """What is left to do tonight, after something has not gone as planned."""
     plan = night.board.plan(discovery, suites, utc_now(), night.started_at)
-    ready += fetch_datasets(night, plan, [suite for suite in suites if suite not in ready])
+    if not fetch_datasets(night, plan, suites):
+        plan = night.board.plan(discovery, suites, utc_now(), night.started_at)
     return plan
 
 
-def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> list[ResolvedSuite]:
-    """Fetch what the planned suites need; returns the suites that can run."""
-    wanted = {evaluation.suite_version for evaluation in plan.evaluations}
-    ready = []
-    for suite in suites:
-        if suite.version not in wanted:
+def fetch_datasets(night: Night, plan: Plan, suites: list[ResolvedSuite]) -> bool:
+    """Fetch what the plan's benchmarks need, each once a night; says whether all of it is there.
+
+    What cannot be had is unavailable in `suites` from now on.
+    """
+    versions = {evaluation.evaluation_id: evaluation.suite_version for evaluation in plan.evaluations}
+    shards = (shard for job in plan.jobs for shard in job.shards)
+    planned = {(versions[shard.evaluation_id], name) for shard in shards for name in shard.benchmarks}
+    wanted, is_complete = planned - night.fetched, True
+    for index, suite in enumerate(suites):
+        names = [name for name in suite.suite.benchmarks if (suite.version, name) in wanted]
+        if not names:
             continue
         night.ui.say(f"Fetch: the data sets of {suite.suite.suite}; what is in the cache is not fetched again.")
-        try:
-            night.board.fetch_datasets(suite)
-            ready.append(suite)
-        except FetchError as error:
-            night.report_problems([f"Suite {suite.suite.suite} cannot run: {error}"])
-    return ready
+        missing = night.board.fetch_datasets(suite, names)
+        night.fetched |= {(suite.version, name) for name in names}
+        if missing:
+            night.report_problems(tell_unavailable(suite.suite.suite, missing))
+            suites[index] = suite.model_copy(update={"unavailable": suite.unavailable | missing})
+            is_complete = False
+    return is_complete
 
 
 def rebuild(night: Night) -> None:

@@ -120,10 +120,13 @@ def _evaluations_table(plan: Plan) -> Table:
     for number, job in enumerate(plan.jobs, 1):
         for shard in job.shards:
             places.setdefault(shard.evaluation_id, []).append((number, job, shard))
-    table = _table(
-        "To evaluate", "job", "model", "revision", "suite", "precision", "chat template", "tier", "shards", "estimate"
-    )
+    runs = {each.evaluation_id: [name for part in each.parts for name in part.benchmarks] for each in plan.parts}
     evaluations = {each.evaluation_id: each for each in plan.evaluations}
+    partial = {each.evaluation_id for each in plan.parts if each.taken or evaluations[each.evaluation_id].left_out}
+    table = _table(
+        "To evaluate", "job", "model", "revision", "suite", *(["benchmarks"] if partial else []), "precision",
+        "chat template", "tier", "shards", "estimate",
+    )  # fmt: skip
     for evaluation_id, found in places.items():
         each = evaluations[evaluation_id]
         numbers = [number for number, _, _ in found]
@@ -131,16 +134,20 @@ def _evaluations_table(plan: Plan) -> Table:
         span = str(first) if first == last else f"{first}-{last}"
         chat = "yes" if each.chat_template else "no"
         tier = found[0][1].tier
-        cells = (span, each.model_id, each.revision[:7], each.suite, each.precision, chat, tier, str(len(found)))
+        names = ", ".join(dict.fromkeys(runs[evaluation_id])) or "none"
+        benchmarks = [names if evaluation_id in partial else "all"] if partial else []
+        of_model = (span, each.model_id, each.revision[:7], each.suite)
+        cells = (*of_model, *benchmarks, each.precision, chat, tier, str(len(found)))
         table.add_row(*map(escape, cells), duration(sum(shard.estimate_s for _, _, shard in found)))
     return table
 
 
 def _skips_table(skips: Iterable[Skip]) -> Table:
-    """One row a commit and reason, with all the suites that it holds for."""
+    """One row a commit and reason, with all the suites that it holds for, or their benchmarks where not for all."""
     suites: dict[tuple[str, str, str], list[str]] = {}
     for skip in skips:
-        suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(skip.suite)
+        name = f"{skip.suite} ({', '.join(skip.benchmarks)})" if skip.benchmarks else skip.suite
+        suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(name)
     table = _table("Left out", "model", "revision", "suites", "why")
     for (model, revision, reason), names in suites.items():
         table.add_row(*map(escape, (model, revision, ", ".join(names), reason)))

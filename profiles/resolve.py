@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from nightboard.profiles.models import Benchmark, Era, ModelSettings, Organizations, Suite, WatchedModel, WatchList
+from nightboard.profiles.models import (
+    Benchmark,
+    Era,
+    ModelSettings,
+    Organizations,
+    Suite,
+    TaskSpec,
+    WatchedModel,
+    WatchList,
+)
 
 # What a reader sees and what says which rows belong together, but no score depends on. The name of the suite stays
 # in: two suites that ask the same questions are still two rankings.
@@ -45,15 +54,25 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def resolve_suite(suite: Suite, pins: Mapping[str, str]) -> tuple[Suite, str]:
+def resolve_suite(suite: Suite, pins: Mapping[str, str], unavailable: Container[str] = ()) -> tuple[Suite, str]:
     """The suite with every data set pinned, and its version: 64 hex digits over everything that decides a score.
 
     `pins` gives the commit of each data set (by id) that the profile leaves open. Raises UnpinnedError for one that
-    neither names.
+    neither names, but for benchmarks that are `unavailable`.
     """
-    benchmarks = {name: _pin(name, benchmark, pins) for name, benchmark in suite.benchmarks.items()}
+    benchmarks = {
+        name: benchmark if name in unavailable and benchmark.dataset.id not in pins else _pin(name, benchmark, pins)
+        for name, benchmark in suite.benchmarks.items()
+    }
     pinned = suite.model_copy(update={"benchmarks": benchmarks})
     return pinned, hash_json(pinned.model_dump(mode="json", exclude=_DECIDES_NOTHING))
+
+
+def keep_benchmarks(suite: Suite, names: Collection[str]) -> Suite:
+    """The suite with these of its benchmarks alone."""
+    if len(names) == len(suite.benchmarks):
+        return suite
+    return suite.model_copy(update={"benchmarks": {name: suite.benchmarks[name] for name in names}})
 
 
 def open_datasets(suite: Suite) -> tuple[str, ...]:
@@ -91,10 +110,26 @@ def suite_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[s
             "task_lower_bound": task.lower_bound,
             "benchmark_lower_bound": benchmark.lower_bound,
             "independent_share": benchmark.independent_share,
+            "measurement": describe_measurement(suite, benchmark, task),
         }
         for position, (name, benchmark) in enumerate(suite.benchmarks.items(), start=1)
         for task_name, task in benchmark.tasks.items()
     ]
+
+
+def describe_measurement(suite: Suite, benchmark: Benchmark, task: TaskSpec) -> str:
+    """What decides a task's answers beside its documents and shots, as JSON; what is left out is as lm-eval has it.
+
+    Not the version of lm-eval nor the data set's commit: rows of others rank apart, by task version and documents.
+    """
+    found = {
+        "config": task.config,
+        "dataset": benchmark.dataset.id,
+        "group": benchmark.group,
+        "max_new_tokens": benchmark.max_new_tokens,
+        "seed": suite.seed,
+    }
+    return json.dumps({key: value for key, value in found.items() if value is not None}, ensure_ascii=False)
 
 
 def era_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[str, Any]]:

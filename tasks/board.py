@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Self
 
 from nightboard.profiles.load import BoardBundle, load_board
-from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.profiles.models import Suite
+from nightboard.profiles.resolve import hash_json, keep_benchmarks, resolve_suite
 from nightboard.profiles.store_path import find_root
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
-from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
+from nightboard.tasks.fetch import FetchError, check_access, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.history import next_time, read_commits, read_history, read_table
 from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
@@ -84,15 +85,29 @@ class OpenBoard:
         _append(self.store, MODELS, [as_row(state) for state in discovery.model_states])
 
     def resolve_suites(self, *, dry_run: bool = False) -> tuple[list[ResolvedSuite], list[str]]:
-        """The board's suites with every data set pinned, and why others cannot be; a dry run writes nothing."""
+        """The board's suites with their data sets pinned, and what of them cannot run and why.
+
+        A dry run writes nothing.
+        """
         resolved, problems = [], []
         for suite in self.bundle.suites.values():
-            try:
-                pinned, version = resolve_suite(suite, pin_datasets(self.hub, self.store, [suite], dry_run=dry_run))
-                resolved.append(ResolvedSuite(suite=pinned, version=version))
-            except FetchError as error:
-                problems.append(f"Suite {suite.suite} cannot run: {error}")
+            pins, unavailable = self._pin(suite, dry_run=dry_run)
+            pinned, version = resolve_suite(suite, pins, unavailable)
+            resolved.append(ResolvedSuite(suite=pinned, version=version, unavailable=unavailable))
+            problems += tell_unavailable(suite.suite, unavailable)
         return resolved, problems
+
+    def _pin(self, suite: Suite, *, dry_run: bool) -> tuple[dict[str, str], dict[str, str]]:
+        """Commits of the data sets that a suite leaves open, and benchmarks whose data cannot be had, with reasons."""
+        pins: dict[str, str] = {}
+        unavailable: dict[str, str] = {}
+        for name, benchmark in suite.benchmarks.items():
+            try:
+                pins |= pin_datasets(self.hub, self.store, [keep_benchmarks(suite, [name])], dry_run=dry_run)
+                check_access(self.hub, self.store, benchmark, pins)
+            except FetchError as error:
+                unavailable[name] = str(error)
+        return pins, unavailable
 
     def plan(
         self,
@@ -113,27 +128,24 @@ class OpenBoard:
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store),
+                history=read_history(self.store, suites),
                 now=now,
                 night_started_at=night_started_at,
             )
         )
 
-    def fetch_datasets(self, suite: ResolvedSuite) -> None:
-        """Put a suite's data sets and the harness's own data into the store's cache. Raises FetchError."""
-        configs: dict[tuple[str, str], dict[str | None, None]] = {}
-        for benchmark in suite.suite.benchmarks.values():
-            dataset = benchmark.dataset
-            wanted = configs.setdefault((dataset.id, str(dataset.sha)), {})
-            wanted.update(dict.fromkeys(task.config for task in benchmark.tasks.values()))
-        for (dataset_id, sha), names in configs.items():
+    def fetch_datasets(self, suite: ResolvedSuite, benchmarks: Iterable[str]) -> dict[str, str]:
+        """Put the data of some benchmarks, the harness's own too, into the store's cache; why some cannot be had."""
+        hub, problems = self.hub, dict[str, str]()
+        for name in benchmarks:
+            benchmark = suite.suite.benchmarks[name]
+            dataset, configs = benchmark.dataset, dict.fromkeys(task.config for task in benchmark.tasks.values())
             try:
-                fetch_dataset(self.store, self.hub.endpoint, self.hub.token, dataset_id, sha, list(names), self.hub.say)
+                fetch_dataset(self.store, hub.endpoint, hub.token, dataset.id, str(dataset.sha), list(configs), hub.say)
+                fetch_nltk(self.store, benchmark.harness_data)
             except FetchError as error:
-                if not self.hub.token_withheld:
-                    raise
-                raise FetchError(f"{error} {self.hub.token_withheld}") from error
-        fetch_nltk(self.store, sorted({each for b in suite.suite.benchmarks.values() for each in b.harness_data}))
+                problems[name] = f"{error} {hub.token_withheld}" if hub.token_withheld else str(error)
+        return problems
 
     def read_commits(self) -> dict[tuple[str, str], Commit]:
         """Every recorded commit by model and revision."""
@@ -164,6 +176,14 @@ class OpenBoard:
         if is_current(self.store.lake, self.store.warehouse):
             return None
         return build(self.store.lake, self.store.warehouse, now, report)
+
+
+def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:
+    """One sentence a reason, for the benchmarks of a suite that cannot run."""
+    names: dict[str, list[str]] = {}
+    for name, reason in unavailable.items():
+        names.setdefault(reason, []).append(name)
+    return [f"Suite {suite} runs without {', '.join(found)}: {reason}" for reason, found in names.items()]
 
 
 def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:

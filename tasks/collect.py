@@ -7,7 +7,7 @@ the rows it vouches for, by whoever collects the last shard of the evaluation; t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
     if store.is_in_lake(OUTCOMES, evaluation_id):
         return True
     parts = _read_parts(store, spec)
-    others = [part for part in parts if part.name != spec.shard.shard]
+    others = [part for part in parts.parts if part.name != spec.shard.shard]
     # The files are read only when nothing is missing: most shards are collected before the last one has ended.
     if not all(_has_completed(store, evaluation_id, part) for part in others):
         return False
@@ -162,7 +162,7 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
     damaged = [part for part in others if _find_damage(store.work_dir(evaluation_id, part.name), suite, part)]
     if damaged:
         return False
-    merge_parts(store, evaluation_id, parts)
+    merge_parts(store, evaluation_id, parts.parts, parts.taken)
     collected, ended = _other_attempts(store, spec)
     attempts = [row, *collected, *ended]
     # What the cluster says of an attempt is known when that is collected; a sum without it would be too small.
@@ -179,10 +179,10 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
     return True
 
 
-def _read_parts(store: Store, spec: ShardSpec) -> Sequence[Part]:
+def _read_parts(store: Store, spec: ShardSpec) -> Parts:
     """How the evaluation is split; whole in a store that is older than splitting."""
-    path = store.parts_file(spec.evaluation.evaluation_id)
-    return Parts.read(path).parts if path.exists() else (spec.shard.part,)
+    path, evaluation_id = store.parts_file(spec.evaluation.evaluation_id), spec.evaluation.evaluation_id
+    return Parts.read(path) if path.exists() else Parts(evaluation_id=evaluation_id, parts=(spec.shard.part,))
 
 
 def _has_completed(store: Store, evaluation_id: str, part: Part) -> bool:

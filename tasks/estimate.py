@@ -54,7 +54,7 @@ class Estimator:
         self._costs = history.costs
         self._rates: dict[tuple[CostKey, int], float | None] = {}
         self._guesses: dict[str, dict[str, float]] = {}
-        self._parts: dict[tuple[str, str, str, float, float], float] = {}
+        self._parts: dict[tuple[str, str, tuple[str, ...], str, float, float], float] = {}
 
     def benchmarks(self, suite: ResolvedSuite, size: Size, tier: Tier) -> dict[str, float]:
         """Seconds that each benchmark takes once the model is loaded."""
@@ -74,7 +74,7 @@ class Estimator:
 
     def part(self, suite: ResolvedSuite, part: Part, size: Size, tier: Tier) -> float:
         """Seconds that a part takes, its start included."""
-        key = (suite.version, part.name, tier.name, size.params_b, size.weights_gb)
+        key = (suite.version, part.name, part.benchmarks, tier.name, size.params_b, size.weights_gb)
         if key not in self._parts:
             seconds = self.benchmarks(suite, size, tier)
             taken = (

@@ -23,6 +23,9 @@ GATED_REASON = "gated without access: accept the terms on the model's page with 
 
 PRECISION_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _BYTES_PER_PARAMETER = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
+# As lm-eval's `resolve_max_length` has them, in its order; a number beyond what a column holds limits nobody.
+_CONTEXT_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
+_ENDLESS = 2**62
 _CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel", "WithLMHead")
 # Models that also see or hear, but generate text: causal when the Hub files them under text generation.
 _PERHAPS_CAUSAL_ENDINGS = ("ForConditionalGeneration",)
@@ -122,6 +125,7 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     code = {name for names in (*config_code, *_auto_map(tokenizer).values()) for name in names}
     found["needs_remote_code"] = bool(code)
     found["architecture"] = next(iter(_architectures(config)), None)
+    found["context_length"] = read_context_length(config or {})
     if TEMPLATE_FILE in paths:
         # transformers takes this one alone, empty or not.
         template: Any = hub.read_small_file(model_id, revision, TEMPLATE_FILE).decode(errors="replace")
@@ -172,6 +176,18 @@ def is_causal(config: Mapping[str, Any], pipeline_tag: str | None) -> bool:
         return True
     is_text_generation = pipeline_tag == "text-generation"
     return is_text_generation and all(a.endswith(_PERHAPS_CAUSAL_ENDINGS) for a in architectures)
+
+
+def read_context_length(config: Mapping[str, Any]) -> int | None:
+    """Tokens that prompt and answer may take together, where lm-eval looks for it; None where it would ask elsewhere.
+
+    It asks the model's class and the tokenizer next, which are not looked at here.
+    """
+    text = config.get("text_config")
+    found = text if isinstance(text, Mapping) and text else config
+    value = next((found[name] for name in _CONTEXT_KEYS if found.get(name) is not None), None)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value < _ENDLESS
+    return value if is_count else None
 
 
 def classify(head: ModelHead, has_chat_template: bool) -> str:

@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from nightboard.profiles.models import Suite
+from nightboard.profiles.models import Benchmark, Suite
 from nightboard.profiles.resolve import open_datasets
 from nightboard.tasks.download import REASON_MARK, WAIT_MARK
-from nightboard.tasks.hub import Hub, HubError, HubUnavailable
+from nightboard.tasks.hub import GatedNoAccess, Hub, HubError, HubUnavailable, RepoDisabled
 from nightboard.tasks.model_folder import HashedFile, HashedFiles, is_intact, protect, remove_folder, write_list
 from nightboard.tasks.patience import Say
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
@@ -113,6 +113,23 @@ def _pin(hub: Hub, path: Path | None, dataset_id: str, *, dry_run: bool) -> str:
     if path is None or dry_run or claim_file(path, DatasetPin(dataset_id=dataset_id, sha=sha).to_bytes()):
         return sha
     return DatasetPin.read(path).sha
+
+
+def check_access(hub: Hub, store: Store, benchmark: Benchmark, pins: Mapping[str, str]) -> None:
+    """Raise FetchError for a benchmark whose data set is not in the cache and gated to us; nothing is fetched."""
+    dataset, configs = benchmark.dataset, {task.config for task in benchmark.tasks.values()}
+    folder = store.dataset_dir(dataset.id, dataset.sha or pins[dataset.id])
+    with _explaining(f"data set {dataset.id}", passing=HubUnavailable):
+        if configs <= set(_complete_configs(folder)):
+            return
+        try:
+            hub.check_dataset(dataset.id)
+        except GatedNoAccess as error:
+            raise FetchError(f"{error} Accept its terms on its page with the account of HF_TOKEN.") from error
+        except (RepoDisabled, HubUnavailable):
+            raise
+        except HubError:
+            pass  # a mirror may not know the question; whether it gives the files is seen when they are fetched
 
 
 def fetch_dataset(

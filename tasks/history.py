@@ -5,18 +5,20 @@ Reads the lake; decides nothing.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
-from nightboard.tasks.records import Commit, Evaluation, Part, Parts, RecordError, ShardSpec
+from nightboard.tasks.records import Commit, Evaluation, Parts, RecordError, ResolvedSuite, ShardSpec
 from nightboard.tasks.store import Store
 from nightboard.warehouse.lake import LakeError, check_readable, is_large, list_paths, list_written
 from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
@@ -87,6 +89,31 @@ class Cost:
     has_start: bool = False
 
 
+Number = tuple[str, str, str]
+"""What names a stored score of an evaluation: task, metric and filter."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a task was measured: documents, shots, and what else a suite declares (None: not known)."""
+
+    n_samples: int
+    n_shot: int
+    otherwise: str | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """An evaluation that is done, the numbers that it has, and how its version of the suite measures each task.
+
+    `numbers` is None where it has all that its version of the suite asks for, but for what it left out.
+    """
+
+    evaluation: Evaluation
+    numbers: frozenset[Number] | None = None
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+
 ShardKey = tuple[str, str]
 """An evaluation's id and the name of one of its shards."""
 
@@ -95,18 +122,19 @@ ShardKey = tuple[str, str]
 class History:
     """What is known before planning.
 
-    `in_flight`: evaluations with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the
-    highest number that anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that
-    are not scored. `parts`: how such evaluations are split; those of older stores are not listed, and are in one piece.
+    `done`: evaluations by what they can serve for, those that finished first at the beginning. `in_flight`: evaluations
+    with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
+    anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
+    `parts`: how such evaluations are split; those of older stores are not listed, and are in one piece.
     """
 
-    scored: Mapping[ScoreKey, Evaluation] = field(default_factory=dict)
+    done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
     in_flight: frozenset[ScoreKey] = frozenset()
     shards_in_flight: frozenset[ShardKey] = frozenset()
     last_attempts: Mapping[ShardKey, int] = field(default_factory=dict)
     tries: Mapping[ShardKey, Tries] = field(default_factory=dict)
     finished: frozenset[ShardKey] = frozenset()
-    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    parts: Mapping[str, Parts] = field(default_factory=dict)
     costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
 
 
@@ -119,9 +147,13 @@ def next_time(store: Store, table: Table, column: str, now: datetime) -> datetim
 
 
 def read_table(
-    store: Store, table: Table, columns: list[str] | None = None, evaluation_id: str | None = None
+    store: Store,
+    table: Table,
+    columns: list[str] | None = None,
+    evaluation_id: str | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> pa.Table:
-    """All rows of a lake table, or those of one evaluation, in the order of the file names.
+    """All rows of a lake table, or those of one evaluation and of some tasks, in the order of the file names.
 
     Empty when nothing was ever written; columns that a file was written without are null. Raises LakeError for a file
     that is damaged.
@@ -129,6 +161,8 @@ def read_table(
     import pyarrow.dataset as ds  # brings pandas with it: a second that most commands do without
 
     where = None if evaluation_id is None else ds.field("evaluation_id") == evaluation_id
+    if where is not None and tasks is not None:
+        where &= ds.field("task").isin(list(tasks))
     while True:
         files = list_paths(store.lake, table.name)
         if evaluation_id is not None:
@@ -151,8 +185,8 @@ def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
     return {(row["model_id"], row["revision"]): Commit(**row) for row in rows}
 
 
-def read_history(store: Store) -> History:
-    """Everything that planning needs, as of now.
+def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> History:
+    """Everything that planning needs, as of now. `suites`: as they are declared now.
 
     The claims are read before the scores: what another flow claims or collects in between is then known as in flight or
     as scored, or its attempt's number is taken when ours is claimed.
@@ -164,7 +198,7 @@ def read_history(store: Store) -> History:
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
     parts = _read_parts(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
     return History(
-        scored={ScoreKey.of(known[key]): known[key] for key in sorted(outcomes) if key in known},
+        done=_read_done(store, known, outcomes, {suite.version for suite in suites}),
         in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
         shards_in_flight=claimed,
         last_attempts=last_attempts,
@@ -190,20 +224,57 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
     return last, frozenset((f.parents[1].name, f.parent.name) for f in under_way if not _is_lost(store, f))
 
 
-def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, tuple[Part, ...]]:
+def _read_done(
+    store: Store, known: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]], versions: Collection[str]
+) -> dict[ScoreKey, list[Done]]:
+    """Evaluations that are done; of those at one of the `versions` it need not be read what they have."""
+    beginning = datetime.min.replace(tzinfo=UTC)
+    ids = sorted(outcomes.keys() & known.keys(), key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
+    others = {key for key in ids if known[key].suite_version not in versions}
+    numbers = _read_numbers(store, others) if others else {}
+    measurements = _read_measurements(store) if others else {}
+    done: dict[ScoreKey, list[Done]] = defaultdict(list)
+    for key in ids:
+        evaluation = known[key]
+        each = Done(evaluation)
+        if key in others:
+            each = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
+        done[ScoreKey.of(evaluation)].append(each)
+    return dict(done)
+
+
+def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str, Collection[Number]]:
+    columns = ["evaluation_id", "task", "metric", "filter"]
+    rows = read_table(store, TASK_SCORES, columns)
+    rows = rows.filter(pc.is_in(rows["evaluation_id"], pa.array(sorted(evaluation_ids), pa.string())))
+    numbers: dict[str, set[Number]] = defaultdict(set)
+    for evaluation_id, *number in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+        numbers[evaluation_id].add((number[0], number[1], number[2]))
+    return numbers
+
+
+def _read_measurements(store: Store) -> Mapping[str, Mapping[str, Measurement]]:
+    """How each version of a suite measures its tasks, by the newest declaration of the version."""
+    columns = ["suite_version", "task", "n_samples", "n_shot", "measurement", "declared_at"]
+    measurements: dict[str, dict[str, Measurement]] = defaultdict(dict)
+    for row in read_table(store, SUITES, columns).sort_by([("declared_at", "ascending")]).to_pylist():
+        found = Measurement(row["n_samples"], row["n_shot"], row["measurement"])
+        measurements[row["suite_version"]][row["task"]] = found
+    return measurements
+
+
+def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, Parts]:
     paths = ((key, store.parts_file(key)) for key in evaluation_ids)
-    return {key: Parts.read(path).parts for key, path in paths if path.exists()}
+    return {key: Parts.read(path) for key, path in paths if path.exists()}
 
 
-def _find_finished(
-    store: Store, attempts: Sequence[dict[str, Any]], parts: Mapping[str, tuple[Part, ...]]
-) -> frozenset[ShardKey]:
+def _find_finished(store: Store, attempts: Sequence[dict[str, Any]], parts: Mapping[str, Parts]) -> frozenset[ShardKey]:
     """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
     completed = {(row["evaluation_id"], row["shard"]) for row in attempts if row["state"] == "completed"}
     return frozenset(
         (key, part.name)
         for key, of_evaluation in parts.items()
-        for part in of_evaluation
+        for part in of_evaluation.parts
         if (key, part.name) in completed
         and all((store.work_dir(key, part.name) / name / MANIFEST).exists() for name in part.benchmarks)
     )
@@ -217,7 +288,8 @@ def _is_lost(store: Store, folder: Path) -> bool:
 
 
 def _as_evaluation(row: dict[str, Any]) -> Evaluation:
-    return Evaluation.model_validate({key: value for key, value in row.items() if key in Evaluation.model_fields})
+    found = {key: value for key, value in row.items() if key in Evaluation.model_fields}
+    return Evaluation.model_validate(found | {"left_out": json.loads(row["left_out"] or "{}")})
 
 
 def _read_tries(attempts: Sequence[dict[str, Any]]) -> dict[ShardKey, Tries]:
@@ -240,7 +312,7 @@ def _measure_costs(
     """What evaluations have taken, as a whole and by benchmark."""
     documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
-    seconds = _read_benchmark_seconds(store)
+    seconds, composed = _read_benchmark_seconds(store)
     costs: dict[CostKey, list[Cost]] = defaultdict(list)
     for evaluation_id, outcome in outcomes.items():
         evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
@@ -248,7 +320,10 @@ def _measure_costs(
         if not evaluation or not params_b or not elapsed_s:
             continue
         gpus = round(outcome["gpu_hours"] * 3600 / elapsed_s)
-        for benchmark, taken_s in [(None, elapsed_s), *seconds.get(evaluation_id, {}).items()]:
+        of_benchmarks = seconds.get(evaluation_id, {})
+        # The time of one that took benchmarks over, or left some out, is not that of the suite.
+        is_whole = not evaluation.left_out and evaluation_id not in composed
+        for benchmark, taken_s in [(None, elapsed_s if is_whole else None), *of_benchmarks.items()]:
             if taken_s and (count := documents[evaluation.suite_version, benchmark]):
                 key = CostKey(evaluation.suite, benchmark, evaluation.backend, gpus > 0)
                 costs[key].append(Cost(params_b, count, taken_s, gpus, has_start=benchmark is None))
@@ -266,10 +341,16 @@ def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
     return documents
 
 
-def _read_benchmark_seconds(store: Store) -> dict[str, dict[str | None, float | None]]:
-    """Seconds by evaluation and benchmark; null where a lake was written before they were kept."""
-    columns = ["evaluation_id", "benchmark", "benchmark_s"]
+def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, float | None]], set[str]]:
+    """Seconds by evaluation and benchmark, and the evaluations that took benchmarks over, which cost them nothing.
+
+    Seconds are null where a lake was written before they were kept.
+    """
+    columns = ["evaluation_id", "benchmark", "benchmark_s", "measured_by"]
     seconds: dict[str, dict[str | None, float | None]] = defaultdict(dict)
+    composed = set()
     for row in read_table(store, TASK_SCORES, columns).group_by(columns).aggregate([]).to_pylist():
         seconds[row["evaluation_id"]][row["benchmark"]] = row["benchmark_s"]
-    return seconds
+        if row["measured_by"] is not None:
+            composed.add(row["evaluation_id"])
+    return seconds, composed

@@ -253,6 +253,11 @@ class Hub:
             raise Unreadable(f"{what}: {self.endpoint} names no commit of it.")
         return sha
 
+    def check_dataset(self, dataset_id: str) -> None:
+        """Raise what its files would be refused with: a gated data set tells its commits to everybody."""
+        with self._asking(_name("dataset", dataset_id)):
+            self._api.auth_check(dataset_id, repo_type="dataset")
+
     def download_files(
         self, repo_id: str, sha: str, files: Collection[str] | Mapping[str, int], folder: Path, kind: Kind = "model"
     ) -> None:

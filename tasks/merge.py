@@ -1,12 +1,14 @@
-"""Joins the shards of an evaluation into its rows of the lake.
+"""Joins the shards of an evaluation, and what earlier ones have measured for it, into its rows of the lake.
 
 Benchmarks that ran whole are taken as they are. One that was cut is scored anew over all its documents, as lm-eval
-scores a task: the mean in the order of the documents. Owns that arithmetic; whether a shard is complete is known by
-outputs.py.
+scores a task: the mean in the order of the documents. What an earlier evaluation of the same files and settings has
+measured is copied from its rows, so that all that is said of an evaluation follows from rows of its own. Owns that
+arithmetic; whether a shard is complete is known by outputs.py.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -18,8 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightboard.tasks.history import read_table
 from nightboard.tasks.outputs import DOCUMENTS, MANIFEST, SAMPLES_TABLE, SCORES_TABLE
-from nightboard.tasks.records import BenchmarkManifest, Part
+from nightboard.tasks.records import BenchmarkManifest, Part, Taken
 from nightboard.tasks.store import Store, replace_atomically, write_parquet
 from nightboard.tasks.validate import hash_documents
 from nightboard.warehouse.schema import SAMPLES, TASK_SCORES, Table
@@ -35,20 +38,40 @@ class MergeError(Exception):
     """Parts cannot be joined; the message says why."""
 
 
-def merge_parts(store: Store, evaluation_id: str, parts: Sequence[Part]) -> None:
+def merge_parts(store: Store, evaluation_id: str, parts: Sequence[Part], taken: Sequence[Taken] = ()) -> None:
     """Write the evaluation's rows of `task_scores` and `samples`; the parts must be complete. Twice is the same.
 
-    Raises MergeError when the parts of a benchmark do not fit together.
+    Raises MergeError when the parts of a benchmark do not fit together, or rows that are to be taken over are gone.
     """
     folders: dict[str, list[Path]] = defaultdict(list)
     for part in parts:
         for benchmark in part.benchmarks:
             folders[benchmark].append(store.work_dir(evaluation_id, part.name) / benchmark)
     scores = [row for found in folders.values() for row in _score(found)]
+    scores += [row for each in taken for row in _take_scores(store, evaluation_id, each)]
     name = f"{evaluation_id}.parquet"
     write_parquet(store.lake / TASK_SCORES.name / name, TASK_SCORES, scores)
-    samples = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
-    _concatenate(samples, store.lake / SAMPLES.name / name, SAMPLES)
+    files = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
+    own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
+    others = (_take_samples(store, evaluation_id, each) for each in taken)
+    _write_all(itertools.chain(own, others), store.lake / SAMPLES.name / name, SAMPLES)
+
+
+def _take_scores(store: Store, evaluation_id: str, taken: Taken) -> list[dict[str, Any]]:
+    """Rows of another evaluation as rows of this one. They name who ran the benchmark, and cost nothing again."""
+    rows = read_table(store, TASK_SCORES, evaluation_id=taken.evaluation_id, tasks=taken.tasks).to_pylist()
+    if missing := [task for task in taken.tasks if task not in {row["task"] for row in rows}]:
+        raise MergeError(f"{taken.benchmark}: evaluation {taken.evaluation_id} has no scores of {', '.join(missing)}.")
+    own = {"evaluation_id": evaluation_id, "benchmark": taken.benchmark, "benchmark_s": None}
+    return [{**row, **own, "measured_by": row["measured_by"] or taken.evaluation_id} for row in rows]
+
+
+def _take_samples(store: Store, evaluation_id: str, taken: Taken) -> pa.Table:
+    data = read_table(store, SAMPLES, evaluation_id=taken.evaluation_id, tasks=taken.tasks)
+    for name, value in (("evaluation_id", evaluation_id), ("benchmark", taken.benchmark)):
+        values = pa.repeat(pa.scalar(value, pa.string()), data.num_rows)
+        data = data.set_column(data.column_names.index(name), SAMPLES.arrow.field(name), values)
+    return data
 
 
 def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -151,12 +174,11 @@ def _join_versions(objects: Sequence[str]) -> str:
     return json.dumps({name: _join_texts(each.get(name) for each in versions) for name in names})
 
 
-def _concatenate(parts: Iterable[Path], target: Path, table: Table) -> None:
-    """Join Parquet files of a table, a row group at a time."""
+def _write_all(parts: Iterable[pa.Table], target: Path, table: Table) -> None:
+    """Join tables into one file, one at a time."""
     with replace_atomically(target) as file, pq.ParquetWriter(file, table.arrow, compression="zstd") as writer:
         for part in parts:
-            for data in _row_groups(part):
-                writer.write_table(_as_declared(data, table))
+            writer.write_table(part)
 
 
 def _row_groups(path: Path) -> Iterator[pa.Table]:

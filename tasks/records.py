@@ -60,6 +60,7 @@ class Commit(Record):
     stored_precision: Words | None = None
     architecture: Words | None = None
     has_chat_template: bool = False
+    context_length: int | None = None
     needs_remote_code: bool = False
     is_gated: bool = False
     license: Words | None = None
@@ -95,10 +96,11 @@ class FetchedDataset(Record):
 
 
 class ResolvedSuite(Record):
-    """A suite whose data sets are all pinned; `version` is the hash over everything that decides a score."""
+    """A suite with the commits of its data sets; `version` is the hash over everything that decides a score."""
 
     suite: Suite
     version: str
+    unavailable: dict[str, str] = Field(default={}, description="benchmarks that cannot run now, with the reasons")
 
 
 class Evaluation(Record):
@@ -118,6 +120,9 @@ class Evaluation(Record):
     replicate: int = 0
     harness_version: str
     params_b: float | None = None
+    left_out: dict[str, str] = Field(
+        default={}, description="benchmarks of the suite that it does not run, with the reasons"
+    )
 
 
 class Part(Record):
@@ -130,12 +135,21 @@ class Part(Record):
     )
 
 
+class Taken(Record):
+    """A benchmark that an earlier evaluation has measured, whose rows another one takes over."""
+
+    benchmark: str
+    tasks: tuple[str, ...]
+    evaluation_id: str
+
+
 class Parts(Record):
     """How an evaluation is split: on disk before its first attempt, and the same for every later one."""
 
     record_version: Literal[1] = 1
     evaluation_id: str
     parts: tuple[Part, ...]
+    taken: tuple[Taken, ...] = Field(default=(), description="what is not run, because it is measured")
 
 
 class Shard(Record):
@@ -176,13 +190,14 @@ class Job(Record):
 
 
 class Skip(Record):
-    """A watched commit that a suite will not run, and why."""
+    """A watched commit that a suite, or some of its benchmarks, will not run, and why."""
 
     model_id: str
     revision: str
     suite: str
-    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later"]
+    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later", "unavailable"]
     reason: str
+    benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: it stands for all that are left")
 
 
 class Plan(Record):
@@ -297,5 +312,8 @@ class Parallelism(Record):
 
 
 def as_row(record: Record) -> dict[str, Any]:
-    """A record as a row for Parquet."""
-    return record.model_dump()
+    """A record as a row for Parquet: objects are JSON text, and null where they are empty."""
+    return {
+        name: (json.dumps(value, ensure_ascii=False) if value else None) if isinstance(value, dict) else value
+        for name, value in record.model_dump().items()
+    }

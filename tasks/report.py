@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from nightboard.tasks.collect import Collected
-from nightboard.tasks.records import Plan, Record
+from nightboard.tasks.records import Plan, Record, Skip
 
 
 class NewCommit(Record):
@@ -84,12 +84,17 @@ def describe_night(report: NightReport) -> str:
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
         _section("Failed", (_describe_failure(e) for e in report.failed)),
         _section("Tried again", (_describe_failure(e) for e in report.retried)),
-        _section("Skipped", (f"`{s.model_id}` @ `{s.revision[:7]}` on {s.suite}: {s.reason}" for s in left_out)),
+        _section("Skipped", (_describe_skip(each) for each in left_out)),
         _section("Still running", (f"evaluation {each}" for each in report.in_flight)),
         _section("Left for the next run", (f"evaluation {each}" for each in report.not_started)),
         _section("Problems", report.problems),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _describe_skip(each: Skip) -> str:
+    benchmarks = f" ({', '.join(each.benchmarks)})" if each.benchmarks else ""
+    return f"`{each.model_id}` @ `{each.revision[:7]}` on {each.suite}{benchmarks}: {each.reason}"
 
 
 def _describe_failure(each: Collected) -> str:

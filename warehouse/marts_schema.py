@@ -91,6 +91,20 @@ ORGANIZATIONS = Table(
     ),
 )
 
+SUITES = Table(
+    schema.SUITES.name,
+    schema.SUITES.grain,
+    schema.SUITES.key,
+    (
+        *schema.SUITES.columns,
+        Column(
+            "is_newest",
+            _BOOL,
+            "whether it is the version that was declared last: all evaluations of the suite are scored by it",
+        ),
+    ),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "one row per evaluation that was ever planned to run, or imported",
@@ -111,7 +125,8 @@ EVALUATIONS = Table(
 
 BENCHMARK_SCORES = Table(
     "benchmark_scores",
-    "one row per done evaluation and benchmark that is complete: every declared task, sample count and number of shots",
+    "one row per done evaluation and benchmark that is complete: every task that the suite declares now, every sample"
+    " count and number of shots",
     ("evaluation_id", "benchmark"),
     (
         *_take(schema.EVALUATIONS, "suite", "suite_version", "evaluation_id"),
@@ -336,7 +351,7 @@ RANKING_CORRELATIONS = Table(
 
 COVERAGE = Table(
     "coverage",
-    "one row per evaluation and benchmark: what a complete run has and what was found",
+    "one row per evaluation and benchmark that its suite has now: what a complete run has and what was found",
     ("evaluation_id", "benchmark"),
     (
         *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
@@ -433,7 +448,7 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
-        MODELS, COMMITS, ORGANIZATIONS, schema.SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, TASK_SCORES,
+        MODELS, COMMITS, ORGANIZATIONS, SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, TASK_SCORES,
         schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
         RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )

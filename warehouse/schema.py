@@ -83,6 +83,9 @@ COMMITS = Table(
         Column("stored_precision", _STRING, "number format of most parameters: float32, float16, bfloat16 ..."),
         Column("architecture", _STRING, "first architecture that the configuration names"),
         Column("has_chat_template", _BOOL, "whether the tokenizer has a chat template"),
+        Column(
+            "context_length", _INT, "longest prompt and answer together, in tokens, as config.json says; null: unknown"
+        ),
         Column("needs_remote_code", _BOOL, "whether the configuration loads code from the repository"),
         Column("is_gated", _BOOL, "whether the Hub asks for accepted terms"),
         Column("license", _STRING, "licence as the model card says"),
@@ -118,6 +121,12 @@ SUITES = Table(
             _DOUBLE,
             "how much of the benchmark's samples are worth as independent ones, 0..1: less than 1 where tasks share"
             " questions",
+        ),
+        Column(
+            "measurement",
+            _STRING,
+            "JSON object: what else decides the answers, such as the lm-eval group, the data set, the seed and the"
+            " longest generated answer; null in old rows",
         ),
     ),
 )
@@ -171,6 +180,11 @@ EVALUATIONS = Table(
         Column("backend", _STRING, "lm-eval model back end"),
         Column("replicate", _INT, "0; a forced re-run takes the next"),
         Column("harness_version", _STRING, "lm-eval version the suite asks for"),
+        Column(
+            "left_out",
+            _STRING,
+            "JSON object: benchmarks of the suite that it does not run, each with the reason; null: none",
+        ),
         Column("planned_at", UTC_TIMESTAMP, "when it was first launched"),
     ),
 )
@@ -335,7 +349,11 @@ TASK_SCORES = Table(
         Column("dataset_sha", _STRING, "commit of the data set"),
         Column("chat_template_hash", _STRING, "hash of the chat template text that was applied; null for none"),
         Column("batch_size", _STRING, "batch size as asked for; where parts of a benchmark differed, all of them"),
-        Column("benchmark_s", _DOUBLE, "seconds that the whole benchmark took, over its parts; null in old rows"),
+        Column(
+            "benchmark_s",
+            _DOUBLE,
+            "seconds that the whole benchmark took, over its parts; null in old rows, and where it was not run anew",
+        ),
         Column("harness_version", _STRING, "lm-eval version that ran"),
         Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ...; of all parts"),
         Column("node", _STRING, "host name; of a benchmark in parts, all of them"),
@@ -368,6 +386,11 @@ TASK_SCORES = Table(
             _STRING,
             "date that the chat template was given as today's, the same for all models; null: it asks for none, or not"
             " known",
+        ),
+        Column(
+            "measured_by",
+            _STRING,
+            "earlier evaluation of the same files and settings that ran the benchmark; null: this one did",
         ),
     ),
 )

@@ -16,15 +16,11 @@ from nightboard.warehouse.ddl import create_table, literal, quote
 from nightboard.warehouse.marts_schema import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
 from nightboard.warehouse.schema import SAMPLES, Column, Table
 
-# Newest version first, so that its order and titles win; benchmarks that only older versions have come last.
 _BENCHMARKS = """
-select suites.suite, suites.benchmark, arg_max(suites.benchmark_title, (versions.is_newest, versions.declared_at))
-from staging.suites as suites
-inner join staging.suite_versions as versions
-    on suites.suite = versions.suite and suites.suite_version = versions.suite_version
-group by suites.suite, suites.benchmark
-order by suites.suite, bool_or(versions.is_newest) desc,
-    arg_max(suites.benchmark_position, (versions.is_newest, versions.declared_at)), suites.benchmark
+select suite, benchmark, any_value(benchmark_title)
+from staging.definitions
+group by suite, benchmark
+order by suite, min(benchmark_position), benchmark
 """
 
 

@@ -250,6 +250,24 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
+def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_opens(world: World) -> None:
+    world.hub.delete_repo("lab/weak")
+    world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=True)
+    gated = world.night()
+    assert [(skip.kind, skip.benchmarks) for skip in gated.plan.skipped] == [("unavailable", ("mmlu_pro",))]
+    assert len(gated.evaluated) == 1
+    assert world.ranking() == [], "a model without a benchmark has no rank"
+    assert world.query("select benchmark, starts_with(problem, 'left out: ') from coverage where not is_complete") == [
+        ("mmlu_pro", True)
+    ]
+    world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
+    opened = world.night()
+    assert [shard.benchmarks for job in opened.plan.jobs for shard in job.shards] == [("mmlu_pro",)]
+    assert not opened.problems
+    assert world.ranking() == [("lab/strong", 1)]
+    assert world.query("select count(distinct measured_by) from task_scores") == [(1,)]
+
+
 def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> None:
     for step in EVERY_STEP:
         process = world.start_night(stop_after=step)

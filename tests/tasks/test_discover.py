@@ -14,7 +14,7 @@ from served_hub import Files, ServedHub, make_model, make_safetensors, serve_hub
 
 from nightboard.profiles.boards.demo import describe
 from nightboard.tasks.discover import Discovery, Known
-from nightboard.tasks.examine import GATED_REASON
+from nightboard.tasks.examine import GATED_REASON, read_context_length
 from nightboard.tasks.hub import HubUnavailable
 from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
@@ -108,7 +108,8 @@ def test_include_and_exclude_patterns_choose(hub: ServedHub) -> None:
 
 def test_a_commit_carries_the_facts_of_listing_card_and_files(hub: ServedHub) -> None:
     card = "license: other\nlicense_name: llama3.1\nbase_model: meta/base\ntags: [merge]"
-    files = make_model(card=card) | {"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}', "m.gguf": b"x"}
+    files = make_model(card=card, max_position_embeddings=2048)
+    files |= {"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}', "m.gguf": b"x"}
     sha = hub.add("org/m", files)
 
     commit = _only_commit(hub.discover(organizations=["org"]))
@@ -118,10 +119,34 @@ def test_a_commit_carries_the_facts_of_listing_card_and_files(hub: ServedHub) ->
         "state": "ok", "reason": None, "params_b": 500 / 1e9, "stored_precision": "bfloat16",
         "size_gb": sum(len(files[name]) for name in commit.files) / 1e9, "architecture": "LlamaForCausalLM",
         "has_chat_template": True, "needs_remote_code": False, "is_gated": False, "license": "llama3.1",
+        "context_length": 2048,
         "model_type": "merge", "base_model": "meta/base",
         "files": tuple(sorted(_without(files, "README.md", "m.gguf"))),
     }  # fmt: skip
     assert commit.committed_at == hub.loopback.repo("org/m").head.at
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"n_positions": 1024, "n_ctx": 512}, 1024),
+        ({"n_ctx": 512}, 512),
+        ({"max_position_embeddings": 4096, "text_config": {"max_position_embeddings": 32768}}, 32768),
+        ({"max_position_embeddings": 1200, "text_config": {"hidden_size": 8}}, None),  # its class knows
+        ({"max_position_embeddings": 1200, "text_config": {}}, 1200),
+        ({"max_seq_len": 2048}, None),  # lm-eval does not look there
+        ({"n_positions": True}, None),
+        ({"n_positions": "1024"}, None),
+        ({"n_positions": -1}, None),
+        ({"n_positions": 10**400}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_context_length_is_what_lm_eval_reads_from_the_configuration(
+    config: dict[str, object], tokens: int | None
+) -> None:
+    assert read_context_length(config) == tokens
 
 
 @pytest.mark.parametrize(

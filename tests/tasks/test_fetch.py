@@ -19,12 +19,12 @@ from served_hub import ServedHub, make_model, make_safetensors, serve_hub
 from nightboard.profiles.boards.demo import server as server_module
 from nightboard.profiles.boards.demo.repos import Blob
 from nightboard.profiles.boards.demo.server import HubHandler
-from nightboard.profiles.models import Suite
+from nightboard.profiles.models import Benchmark, DatasetSpec, Suite, TaskSpec
 from nightboard.tasks import fetch
-from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
+from nightboard.tasks.fetch import FetchError, check_access, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
 from nightboard.tasks.hub import Hub, HubUnavailable
 from nightboard.tasks.patience import Patience
-from nightboard.tasks.records import Commit
+from nightboard.tasks.records import Commit, FetchedDataset
 from nightboard.tasks.store import Store, StoreError
 
 DATASET = "org/Questions.v2"
@@ -392,6 +392,34 @@ def test_a_gated_data_set_needs_the_token_which_shows_nowhere(
         fetch_dataset(store, hub.url, None, DATASET, sha, ["x"])
     folder = fetch_dataset(store, hub.url, "good", DATASET, sha, ["x"])
     assert not any(b"good" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_there(
+    hub: ServedHub, store: Store
+) -> None:
+    sha = _commit_questions(hub, "a")
+    benchmark = Benchmark(
+        title="T", group="g", dataset=DatasetSpec(id=DATASET), shots=0, metrics=("acc",), aggregate="mean",
+        normalize="task", tasks={"t": TaskSpec(samples=1, config="x")},
+    )  # fmt: skip
+    pins = {DATASET: sha}
+    check_access(hub.client(), store, benchmark, pins)
+    hub.loopback.set_access(DATASET, kind="dataset", gated=True)
+    for token in (None, "hf_wrong"):
+        with pytest.raises(FetchError, match=r"Questions\.v2 is gated, .* Accept its terms on its page") as caught:
+            check_access(hub.client(token), store, benchmark, pins)
+        assert "hf_wrong" not in str(caught.value)
+    check_access(hub.client("good"), store, benchmark, pins)
+    hub.loopback.fail_next(1, 404, path_contains="auth-check")
+    check_access(hub.client(), store, benchmark, pins)  # a mirror without that page: the download tells
+
+    folder = store.dataset_dir(DATASET, sha)
+    (folder / "org___questions.v2" / "x" / "0.0.0" / sha).mkdir(parents=True)
+    (folder / "org___questions.v2" / "x" / "0.0.0" / sha / "dataset_info.json").write_text("{}")
+    (folder / fetch.COMPLETE).write_bytes(FetchedDataset(dataset_id=DATASET, sha=sha, configs=("x",)).to_bytes())
+    asked = len(hub.requests())
+    check_access(hub.client(), store, benchmark, pins)
+    assert len(hub.requests()) == asked
 
 
 @pytest.mark.real

@@ -95,7 +95,7 @@ def test_a_shard_is_finished_while_its_results_are_there(store: Store) -> None:
     add_attempt(store, "a", "bbh", 2, "completed")
     history = read_history(store)
     assert history.finished == {("a", "bbh")}
-    assert history.parts == {"a": PARTS}
+    assert history.parts == {"a": Parts(evaluation_id="a", parts=PARTS)}
     (store.work_dir("a", "bbh") / "bbh" / MANIFEST).unlink()
     assert not read_history(store).finished, "somebody had to set them aside"
 
@@ -106,7 +106,7 @@ def test_parts_are_read_only_of_what_has_no_score_yet(store: Store) -> None:
     add_attempt(store, "a", "bbh", 1, "completed")
     write(store, OUTCOMES, "a", {"evaluation_id": "a", "elapsed_s": 9.0, "gpu_hours": 0.0})
     history = read_history(store)
-    assert (history.parts, history.finished, set(history.scored)) == ({}, frozenset(), {key})
+    assert (history.parts, history.finished, set(history.done)) == ({}, frozenset(), {key})
 
 
 def test_a_damaged_split_is_told_with_its_file(store: Store) -> None:
@@ -174,4 +174,4 @@ def test_a_lake_without_the_new_columns_is_read_beside_one_that_has_them(store: 
         ("a", "all"),
         ("b", "all"),
     }
-    assert len(history.scored) == 2
+    assert len(history.done) == 2

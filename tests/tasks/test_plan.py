@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightboard.profiles.models import ChatTemplate, Cluster, Tier, WatchedModel, WatchList
-from nightboard.tasks.history import History, ScoreKey, Tries
+from nightboard.tasks.history import Done, History, ScoreKey, Tries
 from nightboard.tasks.plan import PlanInputs, make_plan
 from nightboard.tasks.records import Commit, Plan
 
@@ -38,7 +38,9 @@ def reasons(plan: Plan) -> list[tuple[str, str]]:
 
 
 def pretend_done(plan: Plan, history: History) -> History:
-    return replace(history, scored={**history.scored, **{ScoreKey.of(each): each for each in plan.evaluations}})
+    numbers = frozenset({("leaderboard_bbh_navigate", "acc_norm", "none")})
+    done = {ScoreKey.of(each): [Done(each, numbers)] for each in plan.evaluations}
+    return replace(history, done={**history.done, **done})
 
 
 def test_plan_evaluates_a_new_commit_once_in_the_tier_that_fits() -> None:

@@ -80,16 +80,15 @@ def test_a_suite_without_eras_shows_the_combination_that_ran_last(lake: Lake, as
     assert (eras["m0"][2], eras["m1"][2], eras["m2"][2]) == (True, False, True)
 
 
-def test_other_tasks_are_another_era_even_where_the_declaration_names_none_of_them(lake: Lake, ask: Ask) -> None:
+def test_what_lacks_a_benchmark_of_the_newest_version_does_not_rank_and_coverage_says_so(lake: Lake, ask: Ask) -> None:
     more = [*SMALL_SUITE, declare_task("more", "more", benchmark_position=3)]
     lake.suite(version="v1")
     lake.suite(more, version="v2", hours=1)
     lake.era("now", version="v2", hours=1)
     lake.done("a", "a", tasks=more, suite_version="v2", hours=1)
     lake.done("b", "b", hours=2)
-    eras = {model: era for model, era, *_ in ask(ERAS)}
-    assert eras["a"] == "now"
-    assert eras["b"].startswith("now-docs-")
+    assert ask(ERAS) == [("a", "now", 1, True)]
+    assert ask("select benchmark, problem from coverage where not is_complete") == [("more", "more: no value of acc")]
 
 
 def test_an_era_wants_every_task_that_it_names(lake: Lake, ask: Ask) -> None:
@@ -182,13 +181,23 @@ def test_declared_documents_are_not_held_against_an_import_that_does_not_know_it
     assert eras["wrong"].startswith("now-docs-")
 
 
-def test_an_import_with_another_set_of_tasks_ranks_apart_though_its_documents_are_unknown(lake: Lake, ask: Ask) -> None:
+def test_tasks_that_the_suite_has_no_more_tell_nothing_apart(lake: Lake, ask: Ask) -> None:
     more = [*SMALL_SUITE, declare_task("more", "more", benchmark_position=3)]
     lake.suite(version="v2", hours=1)
     lake.suite(more, version="v1")
     lake.era("now", version="v2", hours=1)
     lake.done("run", "run", tasks=more, suite_version="v1")
     lake.imported("fewer", "fewer")
+    assert ask(ERAS) == [("fewer", "now", 1, True), ("run", "now", 2, True)]
+
+
+def test_shots_that_an_era_leaves_open_are_those_that_the_suite_declares_now(lake: Lake, ask: Ask) -> None:
+    shots = [task | {"n_shot": 5} for task in SMALL_SUITE]
+    lake.suite(version="v1")
+    lake.suite(shots, version="v2", hours=1)
+    lake.era("now", version="v2", hours=1)
+    lake.done("before", "before", hours=1)
+    lake.done("after", "after", tasks=shots, suite_version="v2", hours=2)
     eras = {model: era for model, era, *_ in ask(ERAS)}
-    assert eras["run"] == "now"
-    assert eras["fewer"].startswith("now-docs-")
+    assert eras["after"] == "now"
+    assert eras["before"].startswith("era-")

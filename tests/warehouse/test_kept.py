@@ -95,6 +95,22 @@ def test_a_night_computes_what_is_new_and_gives_what_a_full_build_gives(site: Si
     assert site.computed == dict.fromkeys(ALL, 6)
 
 
+def test_a_suite_that_changes_is_scored_anew_for_everybody_and_one_that_only_looks_changed_for_nobody(
+    site: Site,
+) -> None:
+    before = site.build()
+    site.lake.suite([task | {"suite_title": "Another"} for task in SUITE], version="v2", hours=1)
+    site.lake.write(site.root / "lake")
+    site.build()
+    assert site.computed == {}, "a new version that is scored and measured alike"
+    site.lake.suite([task | {"task_lower_bound": 0.25} for task in SUITE], version="v3", hours=2)
+    site.lake.write(site.root / "lake")
+    changed = site.build()
+    assert site.computed == ALL
+    assert changed == site.build_from_scratch()
+    assert changed["main.benchmark_scores"] != before["main.benchmark_scores"]
+
+
 def test_an_evaluation_that_finished_earlier_but_came_later_has_its_place(site: Site) -> None:
     site.build()
     add_evaluation(site.lake, 4)

@@ -1,4 +1,4 @@
--- Ranked rows without a done evaluation, or with another number of benchmark scores than their suite version declares.
+-- Ranked rows without a done evaluation, or with another number of benchmark scores than their suite has benchmarks now.
 with
 leaderboard as (
     select distinct
@@ -23,10 +23,10 @@ found as (
 declared as (
     select
         suite,
-        suite_version,
         count(distinct benchmark) as n_benchmarks
     from main.suites
-    group by suite, suite_version
+    where is_newest
+    group by suite
 ),
 
 incomplete as (
@@ -34,8 +34,8 @@ incomplete as (
     from leaderboard
     left join evaluations on leaderboard.evaluation_id = evaluations.evaluation_id and evaluations.state = 'done'
     left join found on leaderboard.evaluation_id = found.evaluation_id
-    left join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version
-    where coalesce(found.n_benchmarks != declared.n_benchmarks, true)
+    left join declared on leaderboard.suite = declared.suite
+    where evaluations.evaluation_id is null or coalesce(found.n_benchmarks != declared.n_benchmarks, true)
 )
 
 select * from incomplete

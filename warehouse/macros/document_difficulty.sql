@@ -5,10 +5,8 @@ with
 evaluations as (
     select
         leaderboard.evaluation_id,
-        leaderboard.average,
-        evaluations.suite_version
+        leaderboard.average
     from main.leaderboard as leaderboard
-    inner join main.evaluations as evaluations on leaderboard.evaluation_id = evaluations.evaluation_id
     where
         leaderboard.suite = $suite
         and case when $era is null then leaderboard.is_current_era else leaderboard.era = $era end
@@ -21,13 +19,12 @@ evaluations as (
 
 declared as (
     select
-        suites.suite_version,
         suites.task,
         suites.filter,
         len(suites.metrics) as n_metrics,
         unnest(suites.metrics) as metric
     from main.suites as suites
-    where suites.suite = $suite and ($benchmark is null or suites.benchmark = $benchmark)
+    where suites.suite = $suite and suites.is_newest and ($benchmark is null or suites.benchmark = $benchmark)
 ),
 
 values_of_metrics as (
@@ -43,8 +40,7 @@ values_of_metrics as (
     inner join evaluations on samples.evaluation_id = evaluations.evaluation_id
     inner join declared
         on
-            evaluations.suite_version = declared.suite_version
-            and samples.task = declared.task
+            samples.task = declared.task
             and samples.filter = declared.filter
             and samples.metric = declared.metric
 ),

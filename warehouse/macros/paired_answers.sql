@@ -22,6 +22,7 @@ declared as (
         suites.filter,
         unnest(suites.metrics) as metric
     from main.suites as suites
+    where suites.is_newest
 ),
 
 answers as (
@@ -44,11 +45,9 @@ answers as (
         ) as occurrence
     from main.samples as samples
     inner join sides on samples.evaluation_id = sides.evaluation_id
-    inner join main.evaluations as evaluations on sides.evaluation_a = evaluations.evaluation_id
     inner join declared
         on
-            evaluations.suite = declared.suite
-            and evaluations.suite_version = declared.suite_version
+            sides.suite = declared.suite
             and samples.task = declared.task
             and samples.metric = declared.metric
             and samples.filter = declared.filter

@@ -1,4 +1,4 @@
--- One row per evaluation and benchmark of its suite version: what a complete run has and what was found.
+-- One row per evaluation and benchmark that its suite has now: what a complete run has and what was found.
 with
 evaluations as (
     select * from main.evaluations
@@ -7,12 +7,11 @@ evaluations as (
 declared as (
     select
         suite,
-        suite_version,
         benchmark,
         count(*) as expected_tasks,
         sum(n_samples)::bigint as expected_samples
-    from staging.suites
-    group by suite, suite_version, benchmark
+    from staging.definitions
+    group by suite, benchmark
 ),
 
 benchmark_values as (
@@ -33,14 +32,17 @@ coverage as (
         benchmark_values.evaluation_id is not null and benchmark_values.problem is null as is_complete,
         case
             when benchmark_values.evaluation_id is null then 'evaluation is ' || evaluations.state
-            else benchmark_values.problem
+            else coalesce(
+                'left out: '
+                || json_extract_string(evaluations.left_out, '$."' || declared.benchmark || '"'), benchmark_values.problem
+            )
         end as problem,
         benchmark_values.empty_answers,
         benchmark_values.cut_prompts,
         benchmark_values.cut_answers,
         benchmark_values.warning
     from evaluations
-    inner join declared on evaluations.suite = declared.suite and evaluations.suite_version = declared.suite_version
+    inner join declared on evaluations.suite = declared.suite
     left join benchmark_values
         on
             evaluations.evaluation_id = benchmark_values.evaluation_id

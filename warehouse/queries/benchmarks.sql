@@ -1,27 +1,25 @@
--- One row per benchmark of a suite, in the order of the newest version that has it. Parameter: $suite.
+-- One row per benchmark that a suite has now, in the order of its profile. Parameter: $suite.
 with
 suites as (
     select * from main.suites
+    where suite = $suite
 ),
 
-versions as (
-    select
-        suite_version,
-        row_number() over (order by max(declared_at) desc nulls last, suite_version) as age
+newest as (
+    select suite_version
     from suites
-    where suite = $suite
     group by suite_version
+    qualify row_number() over (order by min(declared_at) desc nulls last, suite_version) = 1
 ),
 
 benchmarks as (
     select
         suites.benchmark,
-        arg_min(suites.benchmark_position, versions.age) as position
+        min(suites.benchmark_position) as position
     from suites
-    inner join versions on suites.suite_version = versions.suite_version
-    where suites.suite = $suite
+    inner join newest using (suite_version)
     group by suites.benchmark
-    order by min(versions.age), position, suites.benchmark
+    order by position, suites.benchmark
 )
 
 select * from benchmarks

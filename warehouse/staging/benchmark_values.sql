@@ -15,7 +15,6 @@ aggregated as (
     select
         evaluation_id,
         suite,
-        suite_version,
         benchmark,
         min(benchmark_position) as benchmark_position,
         min(normalize) as normalize,
@@ -34,7 +33,7 @@ aggregated as (
         main.exact_sum(value * weight) / sum(weight) as raw,
         main.exact_sum(task_normalized * weight) / sum(weight) as mean_task_normalized
     from task_values
-    group by evaluation_id, suite, suite_version, benchmark
+    group by evaluation_id, suite, benchmark
 ),
 
 normalized as (
@@ -66,7 +65,6 @@ imports as (
 declared as (
     select
         suite,
-        suite_version,
         benchmark,
         min(benchmark_position) as benchmark_position,
         min(normalize) as normalize,
@@ -77,15 +75,14 @@ declared as (
             when min(normalize) = 'benchmark' then min(benchmark_lower_bound)
             when count(*) = 1 then min(task_lower_bound)
         end as bound
-    from staging.suites
-    group by suite, suite_version, benchmark
+    from staging.definitions
+    group by suite, benchmark
 ),
 
 published as (
     select
         imports.evaluation_id,
         declared.suite,
-        declared.suite_version,
         declared.benchmark,
         declared.benchmark_position,
         declared.normalize,
@@ -104,7 +101,7 @@ published as (
                 then 'the board has no normalized score between 0 and 100'
         end as problem
     from imports
-    inner join declared on imports.suite = declared.suite and imports.suite_version = declared.suite_version
+    inner join declared on imports.suite = declared.suite
     left join imported_scores
         on imports.evaluation_id = imported_scores.evaluation_id and declared.benchmark = imported_scores.benchmark
 ),

@@ -7,27 +7,26 @@ benchmark_values as (
     where problem is null and published is not null
 ),
 
-suites as (
+definitions as (
     select
         *,
         case aggregate
-            when 'pooled' then n_samples / sum(n_samples) over (partition by suite, suite_version, benchmark)
-            else 1 / count(*) over (partition by suite, suite_version, benchmark)
+            when 'pooled' then n_samples / sum(n_samples) over (partition by suite, benchmark)
+            else 1 / count(*) over (partition by suite, benchmark)
         end as task_weight,
         1 / (1 - task_lower_bound) as slope
-    from staging.suites
+    from staging.definitions
 ),
 
 declared as (
     select
         suite,
-        suite_version,
         benchmark,
         sum(n_samples) * min(independent_share) as n_independent,
         main.exact_sum(pow(task_weight, 2) / n_samples) / min(independent_share) as share,
         main.exact_sum(pow(task_weight * slope, 2) / n_samples) / min(independent_share) as normalized_share
-    from suites
-    group by suite, suite_version, benchmark
+    from definitions
+    group by suite, benchmark
 ),
 
 variances as (
@@ -41,7 +40,7 @@ variances as (
         benchmark_values.raw * (1 - benchmark_values.raw) * declared.share as raw_variance,
         benchmark_values.raw * (1 - benchmark_values.raw) * declared.normalized_share as normalized_variance
     from benchmark_values
-    inner join declared using (suite, suite_version, benchmark)
+    inner join declared using (suite, benchmark)
 ),
 
 board_variances as (

@@ -1,5 +1,5 @@
--- One row per complete evaluation and declared era of its suite whose task versions and shots it has. Documents that are
--- not known are not different.
+-- One row per complete evaluation and declared era of its suite whose task versions and shots it has. Shots that an era
+-- leaves open are those that the suite declares now. Documents that are not known are not different.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks
@@ -7,6 +7,10 @@ evaluation_tasks as (
 
 eras as (
     select * from staging.eras
+),
+
+definitions as (
+    select * from staging.definitions
 ),
 
 declared_eras as (
@@ -29,7 +33,7 @@ compared as (
         evaluation_tasks.source,
         count(eras.task) = declared_eras.n_declared_tasks as has_declared_tasks,
         bool_and(coalesce(evaluation_tasks.task_version = eras.task_version, eras.task_version is null)) as has_versions,
-        bool_and(coalesce(evaluation_tasks.n_shot = eras.n_shot, eras.n_shot is null)) as has_shots,
+        bool_and(coalesce(evaluation_tasks.n_shot = coalesce(eras.n_shot, definitions.n_shot), true)) as has_shots,
         bool_and(coalesce(evaluation_tasks.doc_set_hash = eras.doc_set_hash, true)) as has_declared_docs,
         bool_and(evaluation_tasks.doc_set_hash is not null) as has_known_docs
     from evaluation_tasks
@@ -39,6 +43,8 @@ compared as (
             declared_eras.suite = eras.suite
             and declared_eras.era = eras.era
             and evaluation_tasks.task = eras.task
+    left join definitions
+        on evaluation_tasks.suite = definitions.suite and evaluation_tasks.task = definitions.task
     group by
         evaluation_tasks.evaluation_id,
         declared_eras.suite,

@@ -21,20 +21,39 @@ evaluations as (
     from staging.evaluations
 ),
 
-suites as (
-    select * exclude (suite_title, benchmark_title, declared_at) from staging.suites
+definitions as (
+    select * exclude (suite_version, suite_title, benchmark_title, declared_at) from staging.definitions
+),
+
+measurements as (
+    select
+        suite,
+        suite_version,
+        task,
+        n_samples,
+        n_shot,
+        measurement
+    from staging.suites
 ),
 
 imported_scores as (
     select * from staging.imported_scores
 ),
 
-declarations as (
+defined as (
+    select
+        suite,
+        sha256(string_agg(definitions::varchar, ';' order by definitions::varchar)) as definition
+    from definitions
+    group by suite
+),
+
+measured as (
     select
         suite,
         suite_version,
-        sha256(string_agg(suites::varchar, ';' order by suites::varchar)) as declaration
-    from suites
+        sha256(string_agg(measurements::varchar, ';' order by measurements::varchar)) as measurement
+    from measurements
     group by suite, suite_version
 ),
 
@@ -83,8 +102,8 @@ evaluation_inputs as (
         outcomes.evaluation_id,
         case
             when not strangers.are_there then sha256(
-                evaluations.described || outcomes.described || coalesce(declarations.declaration, '')
-                || coalesce(published.scores, '') || coalesce(owned.names, '')
+                evaluations.described || outcomes.described || coalesce(defined.definition, '')
+                || coalesce(measured.measurement, '') || coalesce(published.scores, '') || coalesce(owned.names, '')
             )
         end as inputs,
         case when not strangers.are_there then owned.score_files end as score_files,
@@ -94,8 +113,9 @@ evaluation_inputs as (
     inner join positions on outcomes.evaluation_id = positions.evaluation_id
     inner join evaluations on outcomes.evaluation_id = evaluations.evaluation_id
     cross join strangers
-    left join declarations
-        on evaluations.suite = declarations.suite and evaluations.suite_version = declarations.suite_version
+    left join defined on evaluations.suite = defined.suite
+    left join measured
+        on evaluations.suite = measured.suite and evaluations.suite_version = measured.suite_version
     left join published on outcomes.evaluation_id = published.evaluation_id
     left join owned on outcomes.evaluation_id = owned.evaluation_id
 )

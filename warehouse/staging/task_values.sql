@@ -6,25 +6,21 @@ imported_scores as (
     select evaluation_id from staging.imported_scores
 ),
 
-evaluations as (
-    select evaluations.*
-    from staging.evaluations as evaluations
-    anti join imported_scores on evaluations.evaluation_id = imported_scores.evaluation_id
+expected_tasks as (
+    select expected_tasks.*
+    from staging.expected_tasks as expected_tasks
+    anti join imported_scores on expected_tasks.evaluation_id = imported_scores.evaluation_id
 ),
 
 outcomes as (
     select * from staging.outcomes
 ),
 
-suites as (
-    select * exclude (suite_title, declared_at, benchmark_title, filter, metrics) from staging.suites
-),
-
 metrics as (
     select
         * exclude (metrics),
         unnest(metrics) as metric
-    from staging.suites
+    from expected_tasks
 ),
 
 task_scores as (
@@ -33,7 +29,7 @@ task_scores as (
 
 metric_values as (
     select
-        evaluations.evaluation_id,
+        metrics.evaluation_id,
         metrics.benchmark,
         metrics.task,
         task_scores.value,
@@ -51,6 +47,7 @@ metric_values as (
                     || if(task_scores.not_finite_answers = 1, ' document has', ' documents have')
                     || ' an answer that is not a finite number'
             when task_scores.value is null then 'no value of ' || metrics.metric
+            when metrics.otherwise is not null then metrics.otherwise
             when not isfinite(task_scores.value) then metrics.metric || ' is not a finite number'
             when task_scores.value not between 0 and 1 then metrics.metric || ' is not a fraction between 0 and 1'
             when task_scores.n_samples is null then 'number of samples not known, to be ' || metrics.n_samples
@@ -65,11 +62,10 @@ metric_values as (
                     || ' instead of ' || metrics.n_shot
             when task_scores.task_version is null then 'version of the task not known'
         end as metric_problem
-    from evaluations
-    inner join metrics on evaluations.suite = metrics.suite and evaluations.suite_version = metrics.suite_version
+    from metrics
     left join task_scores
         on
-            evaluations.evaluation_id = task_scores.evaluation_id
+            metrics.evaluation_id = task_scores.evaluation_id
             and metrics.task = task_scores.task
             and metrics.metric = task_scores.metric
             and metrics.filter = task_scores.filter
@@ -94,11 +90,14 @@ of_tasks as (
     group by evaluation_id, benchmark, task
 ),
 
+declared as (
+    select * exclude (filter, metrics, otherwise) from expected_tasks
+),
+
 task_values as (
     select
-        evaluations.evaluation_id,
         outcomes.finished_at,
-        suites.*,
+        declared.*,
         of_tasks.* exclude (evaluation_id, benchmark, task),
         -- A few documents may well have one answer.
         case
@@ -110,9 +109,8 @@ task_values as (
                     || if(of_tasks.empty_answers = 1, ' answers is empty', ' answers are empty')
         end as warning
     from of_tasks
-    inner join evaluations using (evaluation_id)
+    inner join declared using (evaluation_id, benchmark, task)
     inner join outcomes using (evaluation_id)
-    inner join suites using (suite, suite_version, benchmark, task)
 )
 
 select * from task_values

@@ -141,6 +141,15 @@ class HubHandler(Answering):
         fields = self._fields(describe.DESCRIBED)
         self._send_json(describe.describe_repo(repo, commit, fields, blobs=self._flag("blobs")))
 
+    def check_access(self, groups: dict[str, str]) -> None:
+        self._check_gate(self._find_repo(groups))
+        self._send_json({})
+
+    def _check_gate(self, repo: Repo) -> None:
+        if repo.gated and not self._is_accepted:
+            status = 403 if self._token else 401
+            raise HubError(status, "GatedRepo", f"Access to {repo.kind} {repo.repo_id} is restricted.")
+
     def list_tree(self, groups: dict[str, str]) -> None:
         expand = self._flag("expand")
         commit = self._find_commit(groups)
@@ -173,9 +182,7 @@ class HubHandler(Answering):
         repo = self._find_repo(groups)
         commit = repo.resolve(groups["rev"])
         self.extra_headers = {"X-Repo-Commit": commit.sha}
-        if repo.gated and not self._is_accepted:
-            status = 403 if self._token else 401
-            raise HubError(status, "GatedRepo", f"Access to {repo.kind} {repo.repo_id} is restricted.")
+        self._check_gate(repo)
         blob = commit.files.get(groups["path"])
         if blob is None:
             raise HubError(404, "EntryNotFound", "Entry not found")
@@ -210,6 +217,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
     (method, re.compile(pattern), handler)
     for method, pattern, handler in (
         ("GET HEAD", _API, HubHandler.list_repos),
+        ("GET HEAD", rf"{_API}/{_ID}/auth-check", HubHandler.check_access),
         ("GET HEAD", rf"{_API}/{_ID}/refs", HubHandler.list_refs),
         ("GET HEAD", rf"{_API}/{_ID}/revision/{_REV}", HubHandler.show_repo),
         ("GET HEAD", rf"{_API}/{_ID}/tree/{_REV}(?:/(?P<path>.*))?", HubHandler.list_tree),

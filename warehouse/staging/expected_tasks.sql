@@ -1,0 +1,50 @@
+-- One row per evaluation and task that its suite has now: what the evaluation must have to be scored. How answers become a
+-- score is declared by the newest version of the suite. Documents and shots are those of the version that the evaluation was
+-- run at: eras tell other ones apart. `otherwise` says what else was measured in another way (null: nothing that is known).
+-- Kept: all rows of an evaluation follow from its own inputs.
+with
+evaluations as (
+    select
+        evaluation_id,
+        suite,
+        suite_version
+    from staging.evaluations
+),
+
+definitions as (
+    select * exclude (suite_version, suite_title, declared_at, benchmark_title) from staging.definitions
+),
+
+suites as (
+    select * from staging.suites
+),
+
+compared as (
+    select
+        evaluations.evaluation_id,
+        definitions.*,
+        own.n_samples as own_samples,
+        own.n_shot as own_shots,
+        own.measurement as own_measurement
+    from evaluations
+    inner join definitions on evaluations.suite = definitions.suite
+    left join suites as own
+        on
+            evaluations.suite = own.suite
+            and evaluations.suite_version = own.suite_version
+            and definitions.task = own.task
+),
+
+expected_tasks as (
+    select
+        * exclude (measurement, own_samples, own_shots, own_measurement) replace (
+            coalesce(own_samples, n_samples) as n_samples,
+            coalesce(own_shots, n_shot) as n_shot
+        ),
+        case
+            when own_measurement != measurement then 'measured with ' || own_measurement || ' instead of ' || measurement
+        end as otherwise
+    from compared
+)
+
+select * from expected_tasks
