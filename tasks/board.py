@@ -13,6 +13,7 @@ from typing import Self
 
 from nightboard.profiles.load import BoardBundle, load_board
 from nightboard.profiles.resolve import hash_json, resolve_suite
+from nightboard.tasks.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
@@ -28,7 +29,7 @@ from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.builds import Report
-from nightboard.warehouse.schema import COMMITS, MODELS, Table
+from nightboard.warehouse.schema import ATTEMPTS, COMMITS, MODELS, Table
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class OpenBoard:
     def list_open(self, now: datetime, *, asks_cluster: bool = True) -> Settled:
         """What is under way, whoever launched it. Writes nothing."""
         return list_open(self.store, self.executor if asks_cluster else None, now)
+
+    def find_avoided(self, since: datetime) -> Avoided:
+        """Nodes and tiers that a run which began at `since` leaves alone."""
+        columns = ["evaluation_id", "tier", "node", "state", "reason", "ended_at"]
+        rows = read_table(self.store, ATTEMPTS, columns).to_pylist()
+        return find_avoided(EndedAttempt(**row) for row in rows if row["ended_at"] >= since)
 
     def cache(self) -> ModelCache:
         """The models that lie in the store."""

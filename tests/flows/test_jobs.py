@@ -377,6 +377,77 @@ def test_many_attempts_that_end_at_once_are_told_as_a_number(site: Site) -> None
     assert "node_fail lab" not in site.text
 
 
+# -------------------------------------------------------------------------------------- environments that do not work
+
+
+def test_a_node_on_which_nothing_works_is_left_out_for_the_rest_of_the_night(site: Site) -> None:
+    site.add("only")
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2"), {"gpu1"}
+    site.cluster = {"slurm": {"exclude": "gpu9"}}
+    report = site.night()
+    assert evaluated(report) == ["lab/only"]
+    assert [each.state for each in report.retried] == ["environment"] * 3
+    assert [array.excluded for array in site.slurm.arrays] == ["gpu9", "gpu9", "gpu9", "gpu9,gpu1"]
+    (problem,) = report.problems
+    assert problem.startswith("Node gpu1: 3 attempts in a row failed for their environment")
+    assert report.has_failures, "an operator should look"
+    assert read_history(site.store).tries
+    site.add("next")
+    site.slurm.broken = set()
+    assert evaluated(site.night()) == ["lab/next"]
+    assert site.slurm.arrays[-1].excluded == "gpu9", "the next night looks at the node again"
+
+
+def test_jobs_that_wait_already_do_not_run_into_a_bad_node(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(12)))
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2"), {"gpu1"}
+    site.cluster = {"max_jobs": 20, "max_gpus": 1}
+    report = site.night()
+    assert evaluated(report) == names(site)
+    assert len(report.retried) < 8, "most of the array has not been on it"
+
+
+def test_a_tier_whose_environment_does_not_work_stops_and_others_go_on(site: Site) -> None:
+    site.add(*(f"s{index}" for index in range(6)))
+    site.add("l", params_b=70.0)
+    site.slurm.nodes = ("gpu1",)
+    site.slurm.ends = lambda spec: "environment" if spec.tier == "small" else "completed"
+    site.cluster = {"max_jobs": 2}
+    report = site.night()
+    assert evaluated(report) == ["lab/l"]
+    assert len(report.not_started) == 6, "all of them are left for the next run"
+    assert not report.failed
+    assert len(report.problems) == 2
+    assert report.problems[1].startswith(
+        "Tier small: nothing more is launched in it in this run, which leaves out gpu1"
+    )
+    site.slurm.ends = lambda spec: "completed"
+    assert len(site.night().evaluated) == 6
+
+
+def test_two_nights_of_a_broken_environment_give_up_no_model(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(4)))
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2", "gpu3"), {"gpu1", "gpu2", "gpu3"}
+    for _ in range(2):
+        report = site.night()
+        assert report.has_failures
+        assert any(problem.startswith("Tier small: 3 attempts in a row") for problem in report.problems)
+        assert not any(skip.kind == "gave_up" for plan in site.plans for skip in plan.skipped)
+    assert len(site.slurm.begun) < 60, "a night does not try for ever"
+    site.slurm.broken = set()
+    assert evaluated(site.night()) == names(site)
+
+
+def test_a_job_that_no_node_is_left_for_may_have_them_again(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(8)))
+    site.slurm.broken = {"gpu1"}
+    site.cluster = {"max_jobs": 20, "max_gpus": 1}
+    report = site.night()
+    assert not report.evaluated
+    assert not report.in_flight, "nothing waits for ever"
+    assert "gave_up" not in {skip.kind for plan in site.plans for skip in plan.skipped}
+
+
 # ----------------------------------------------------------------------------------------------------------- fetching
 
 
