@@ -37,10 +37,12 @@ from nightboard.flows.show import print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
+from nightboard.profiles.models import CAUSES
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.export import ExportError
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.free import FreeError, choose_stopped
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
 from nightboard.tasks.settle import utc_now
@@ -59,6 +61,7 @@ KNOWN_ERRORS = (
     StoreError,
     ExecutorError,
     CancelError,
+    FreeError,
     RecordError,
     BuildError,
     NoBuildError,
@@ -233,9 +236,49 @@ def cancel(
     for row in rows:
         ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
     ui.say(
-        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. To evaluate again: "
-        "raise retries.cancelled.attempts in the cluster profile."
+        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. "
+        "`nightboard retry` lets them be evaluated again."
     )
+
+
+@app.command(epilog=example("nightboard retry --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
+def retry(
+    board: BoardOption,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Evaluations (the first letters of the id do), models, or model@revision."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that gave up or was cancelled.")] = False,
+    state: Annotated[
+        str | None, typer.Option(help="Only what ended so, such as failed, out_of_memory or cancelled.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only what has this text in its reason.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be freed; change nothing.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Let the next run try again what gave up or was cancelled. Earlier attempts are kept and count no more."""
+    from nightboard.tasks.board import OpenBoard
+
+    if bool(targets) == everything:
+        raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
+    if state is not None and state not in CAUSES:
+        raise typer.BadParameter(f"no attempt ends so (got {state}); one of: {', '.join(CAUSES)}", param_hint="--state")
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    stopped, known = opened.find_stopped()
+    chosen = stopped if everything else choose_stopped(stopped, targets or [], known)
+    chosen = [each for each in chosen if state in (None, each.ending) and (reason or "") in each.reason]
+    if not dry_run:
+        opened.free(chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    for each in chosen:
+        run = each.evaluation
+        ui.say(f"{'would free' if dry_run else 'freed'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}")
+    number = count(len({each.evaluation.evaluation_id for each in chosen}), "evaluation")
+    if not chosen:
+        ui.say("Nothing of the kind has given up or been cancelled; nothing is changed.")
+    elif dry_run:
+        ui.say(f"{number} would be freed; nothing is changed.")
+    else:
+        ui.say(f"{number} freed. The next run tries again what is still watched.")
 
 
 def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:

@@ -20,11 +20,12 @@ from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
 from nightboard.tasks.fetch import FetchError, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
-from nightboard.tasks.history import read_commits, read_history, read_table
+from nightboard.tasks.free import Stopped, find_stopped, free
+from nightboard.tasks.history import read_commits, read_evaluations, read_history, read_table
 from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
+from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.warehouse.build import BuildResult, build, is_current
@@ -70,6 +71,16 @@ class OpenBoard:
     def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
         """Stop `chosen` of the open `shards`."""
         return cancel(self.store, self.executor, shards, chosen, by, now)
+
+    def find_stopped(self) -> tuple[list[Stopped], list[Evaluation]]:
+        """What gave up or was cancelled in the board's suites, and all evaluations of these suites."""
+        known = [each for each in read_evaluations(self.store).values() if each.suite in self.bundle.suites]
+        commits = self.read_commits().values()
+        return find_stopped(read_history(self.store), known, commits, self.bundle.cluster), known
+
+    def free(self, stopped: Iterable[Stopped], by: str, now: datetime) -> None:
+        """Let what gave up or was cancelled be tried again."""
+        free(self.store, stopped, by, now)
 
     def discover(self, now: datetime) -> Discovery:
         """Ask the Hub for heads and for what is new among them. Writes nothing."""

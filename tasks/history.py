@@ -147,6 +147,11 @@ def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
     return {(row["model_id"], row["revision"]): Commit(**row) for row in rows}
 
 
+def read_evaluations(store: Store) -> dict[str, Evaluation]:
+    """Every evaluation that was ever launched, by its id."""
+    return {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+
+
 def read_history(store: Store) -> History:
     """Everything that planning needs, as of now.
 
@@ -154,7 +159,7 @@ def read_history(store: Store) -> History:
     as scored, or its attempt's number is taken when ours is claimed.
     """
     last_attempts, claimed = _read_claims(store)
-    known = {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+    known = read_evaluations(store)
     columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
     attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}

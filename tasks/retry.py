@@ -80,9 +80,15 @@ def shrink(cluster: Cluster, tier: Tier, times: int) -> tuple[Tier, BatchSize] |
 
 def explain_end(tries: Tries | None, cluster: Cluster, shard: str) -> str | None:
     """Why a shard is not tried again in any run; None when it may be."""
+    ending = find_end(tries, cluster)
+    return _word_end(ending, tries.states[ending], shard, tries) if tries and ending else None
+
+
+def find_end(tries: Tries | None, cluster: Cluster) -> Ending | None:
+    """The ending by which a shard is not tried again in any run; None when it may be."""
     for ending, count in tries.endings if tries else ():
         if is_lasting(ending) and count >= cluster.retry(ending).attempts:
-            return _word_end(ending, count, shard, tries)
+            return ending
     return None
 
 

@@ -32,6 +32,7 @@ from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.discover import Discovery, WatchedHead
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.free import choose_stopped
 from nightboard.tasks.history import read_history
 from nightboard.tasks.patience import HubUnavailable
 from nightboard.tasks.records import Commit, Plan, ShardSpec
@@ -89,6 +90,7 @@ class Site:
             cluster=cluster,
             board=SimpleNamespace(board="test"),
             watch=WatchList(watchlist="w", organizations=("lab",)),
+            suites={"small": make_suite().suite},
         )
         hub = SimpleNamespace(is_up=lambda: self.hub_is_up)
         return Board(bundle, self.store, hub, self.slurm, self.fetch)  # type: ignore[arg-type]
@@ -375,6 +377,22 @@ def test_many_attempts_that_end_at_once_are_told_as_a_number(site: Site) -> None
     site.night()
     assert "8 attempts node fail" in site.text
     assert "node_fail lab" not in site.text
+
+
+def test_what_gave_up_is_tried_again_when_somebody_frees_it(site: Site) -> None:
+    site.add("a", "b")
+    site.slurm.ends = lambda spec: "failed"
+    site.night()
+    site.night()
+    assert not site.night().collected, "both are given up"
+    board = site.board()
+    stopped, known = board.find_stopped()
+    board.free(choose_stopped(stopped, ["lab/a"], known), "ada", datetime.now(UTC))
+    site.slurm.ends = lambda spec: "completed"
+    report = site.night()
+    assert evaluated(report) == ["lab/a"]
+    assert [each.attempt for each in report.evaluated] == [3], "its history stays"
+    assert [each.evaluation.model_id for each in board.find_stopped()[0]] == ["lab/b"]
 
 
 # -------------------------------------------------------------------------------------- environments that do not work
