@@ -37,7 +37,7 @@ from nightboard.flows.show import print_status
 from nightboard.flows.terminal import Terminal, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
-from nightboard.profiles.models import CAUSES
+from nightboard.profiles.models import AT_FAULT
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.export import ExportError
@@ -45,8 +45,9 @@ from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.free import FreeError, choose_stopped
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
+from nightboard.tasks.report import group_setbacks, word_others
 from nightboard.tasks.settle import utc_now
-from nightboard.tasks.status import Status, describe_open
+from nightboard.tasks.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
@@ -181,8 +182,11 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
 
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     settled = opened.settle(utc_now())
-    for each in settled.collected:
+    done = [[each] for each in settled.collected if each.state == "completed"]
+    for each, *others in done + group_setbacks(settled.collected):
         ui.say(f"{each.state:12} {each.model_id}@{each.revision[:7]} {each.suite} {each.reason or ''}")
+        if others:
+            ui.say(f"{'':12} and {word_others(others)} in the same way")
     for problem in settled.problems:
         ui.warn(problem)
     opened.rebuild(utc_now())
@@ -206,6 +210,8 @@ def status(
         print_status(rows, form, output)
     if form is not Format.table:
         return
+    for wait in sum_up_waits(rows):
+        ui.say(wait)
     for problem in [*under_way.problems, *problems]:
         ui.warn(problem)
     if under_way.is_cluster_away:
@@ -261,8 +267,10 @@ def retry(
 
     if bool(targets) == everything:
         raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
-    if state is not None and state not in CAUSES:
-        raise typer.BadParameter(f"no attempt ends so (got {state}); one of: {', '.join(CAUSES)}", param_hint="--state")
+    if state is not None and state not in AT_FAULT:
+        raise typer.BadParameter(
+            f"no attempt ends so (got {state}); one of: {', '.join(AT_FAULT)}", param_hint="--state"
+        )
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     stopped, known = opened.find_stopped()
     chosen = stopped if everything else choose_stopped(stopped, targets or [], known)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from nightboard.flows.fetching import Downloads, Fetching, split_by_size
+from nightboard.flows.fetching import Downloads, Failure, Fetching, split_by_size
 from nightboard.flows.night import Night
 from nightboard.flows.terminal import count
 from nightboard.flows.watch import Watch
@@ -223,7 +223,7 @@ class Dispatcher:
         run = self._evaluation(shard)
         return run.fingerprint, self.commits[run.model_id, run.revision].size_gb or 0.0
 
-    def _fetch(self, commit: Commit) -> str | None:
+    def _fetch(self, commit: Commit) -> Failure | None:
         """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
         try:
             self.night.board.fetch_model(commit)
@@ -231,7 +231,7 @@ class Dispatcher:
             # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
             if isinstance(error.__cause__, HubUnavailable) and not self.night.board.hub.is_up():
                 raise error.__cause__ from error
-            return str(error)
+            return Failure(str(error), error.ending)
         return None
 
     def _drop_unfetched(self) -> None:
@@ -242,15 +242,16 @@ class Dispatcher:
             self._tell_no_more_fetched(self.fetching.error)
         if not failures:
             return
-        reasons = {
-            key: reason
+        found = {
+            key: failure
             for key, evaluation in self.launcher.evaluations.items()
-            if (reason := failures.get(evaluation.fingerprint))
+            if (failure := failures.get(evaluation.fingerprint))
         }
         firsts = {shard.evaluation_id: shard for shard in reversed(self.waiting())}
-        for shard in (firsts[key] for key in reasons if key in firsts):
-            self.launcher.record_fetch_failure(shard, reasons[shard.evaluation_id], utc_now())
-        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in reasons) for job in self.queue)
+        for shard in (firsts[key] for key in found if key in firsts):
+            failure = found[shard.evaluation_id]
+            self.launcher.record_fetch_failure(shard, failure.ending, failure.reason, utc_now())
+        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in found) for job in self.queue)
         self.queue = [job for job in kept if job.shards]
         self._has_setback = True
 

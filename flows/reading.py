@@ -18,7 +18,7 @@ from nightboard.flows.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.show import print_answers
+from nightboard.flows.show import print_answers, tell_logs
 from nightboard.flows.terminal import Terminal, count
 from nightboard.tasks.export import export_all, export_table, refuse_inside
 from nightboard.warehouse.copy import FileFormat
@@ -52,7 +52,7 @@ def sql(
     if output is not None:
         refuse_inside(root, output)
     with connect(root.warehouse) as connection, usage_of_format(output):
-        print_answers(run_sql(connection, text), form, output)
+        print_answers(run_sql(connection, text), form, output, tell_logs(root))
 
 
 def export(

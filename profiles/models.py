@@ -272,9 +272,9 @@ Ending = Literal[
 ]  # fmt: skip
 
 # What an ending is to be charged to. `environment`: a node, its disk, GPUs or installed packages.
-Cause = Literal["model", "environment", "cluster", "hub", "harness", "operator"]
+Party = Literal["model", "environment", "cluster", "hub", "harness", "operator"]
 
-CAUSES: dict[Ending, Cause] = {
+AT_FAULT: dict[Ending, Party] = {
     "timeout": "model",
     "deadline": "cluster",
     "preempted": "cluster",
@@ -296,7 +296,7 @@ CAUSES: dict[Ending, Cause] = {
 
 def is_lasting(ending: Ending) -> bool:
     """Whether attempts that ended so are counted over all runs: the model's own, and what somebody has cancelled."""
-    return CAUSES[ending] in ("model", "operator")
+    return AT_FAULT[ending] in ("model", "operator")
 
 
 class Retry(Profile):

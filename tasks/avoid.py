@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nightboard.profiles.models import CAUSES
+from nightboard.profiles.models import AT_FAULT
 from nightboard.tasks.history import State
 
 # So many faults of the environment in a row are enough.
@@ -61,10 +61,10 @@ def _find_rows(attempts: Sequence[EndedAttempt]) -> list[list[EndedAttempt]]:
     """Runs of enough faults of the environment, with nothing in between that shows that it works."""
     rows: list[list[EndedAttempt]] = [[]]
     for each in attempts:
-        cause = None if each.state == "completed" else CAUSES[each.state]
-        if cause == "environment":
+        party = None if each.state == "completed" else AT_FAULT[each.state]
+        if party == "environment":
             rows[-1].append(each)
-        elif cause in (None, "model") and rows[-1]:
+        elif party in (None, "model") and rows[-1]:
             rows.append([])
     return [row for row in rows if len(row) >= IN_A_ROW]
 

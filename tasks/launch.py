@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from nightboard.profiles.models import Cluster, SlurmOptions, Tier
+from nightboard.profiles.models import Cluster, Ending, SlurmOptions, Tier
 from nightboard.tasks.evaluate import run_job
 from nightboard.tasks.executor import Call, ClusterAway, Executor, ExecutorError, Resources, Started
 from nightboard.tasks.ownership import give_up
@@ -92,12 +92,12 @@ class Launcher:
             self._record_submission(launch, {}, now)
             raise
 
-    def record_fetch_failure(self, shard: Shard, reason: str, now: datetime) -> None:
+    def record_fetch_failure(self, shard: Shard, ending: Ending, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
         job = Job(tier=self.cluster.tiers[0].name, shards=(shard,), gpus=0, time_min=1)
         with self._begin([job], now) as launch:
             for folder in self._claim(launch, 0, now):
-                outcome = Outcome(state="fetch_failed", reason=reason, ended_at=now)
+                outcome = Outcome(state=ending, reason=reason, ended_at=now)
                 claim_file(folder / "outcome.json", outcome.to_bytes())
             self._record_submission(launch, {}, now)
 
@@ -217,6 +217,11 @@ def make_submission(launch: Launch, started: Mapping[int, Started], now: datetim
 def submit_folder(store: Store, launch_id: str) -> Path:
     """Where submitit keeps a launch's pickles and its jobs' own output."""
     return store.launches / launch_id / "submitit"
+
+
+def find_job_output(store: Store, launch_id: str, job_id: str | None) -> Path | None:
+    """The job's own output; None where it left none."""
+    return next(submit_folder(store, launch_id).glob(f"{job_id}_*_log.out"), None) if job_id else None
 
 
 def release(folder: Path, reason: str, now: datetime) -> None:

@@ -22,6 +22,7 @@ from nightboard.tasks.launch import (
     CLOSED_FILE,
     LAUNCH_FILE,
     SUBMISSION_FILE,
+    find_job_output,
     is_under_way_here,
     make_call,
     make_submission,
@@ -378,8 +379,8 @@ def _read_last_lines(store: Store, each: OpenShard, launch: _OpenLaunch) -> tupl
 
 
 def _read_job_output(store: Store, each: OpenShard, launch: _OpenLaunch) -> tuple[str, ...]:
-    outputs = submit_folder(store, launch.launch.launch_id).glob(f"{each.job_id}_*_log.out") if each.job_id else ()
-    return next((read_log_tail(path) for path in outputs), ())
+    path = find_job_output(store, launch.launch.launch_id, each.job_id)
+    return read_log_tail(path) if path else ()
 
 
 def utc_now() -> datetime:

@@ -30,7 +30,7 @@ from nightboard.tasks import collect
 from nightboard.tasks import settle as settle_module
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.discover import Discovery, WatchedHead
-from nightboard.tasks.executor import ExecutorError
+from nightboard.tasks.executor import ExecutorError, JobReport
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.free import choose_stopped
 from nightboard.tasks.history import read_history
@@ -370,13 +370,31 @@ def test_a_night_with_no_time_to_wait_launches_what_there_are_places_for(site: S
     assert not site.lying(), "the next night removes what the first one left"
 
 
-def test_many_attempts_that_end_at_once_are_told_as_a_number(site: Site) -> None:
+def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> None:
     site.add(*(f"m{index}" for index in range(8)))
     site.cluster = {"poll_interval_s": 0.5}
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "completed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "failed"
     site.night()
-    assert "8 attempts node fail" in site.text
-    assert "node_fail lab" not in site.text
+    assert site.text.count("node_fail lab") == 1
+    assert site.text.count("failed lab") == 1
+    assert site.text.count("and 7 others (lab/") == 2
+
+
+def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(night_module, "STUCK_LIMIT", timedelta(0))
+    site.add("a", "b")
+    site.slurm.waits = JobReport(
+        "PENDING", is_over=False, reason="is held", waits_for="JobHeldUser", advice="Let it go."
+    )
+
+    def release(number: int) -> None:
+        site.slurm.waits = site.slurm.waits if number < 20 else None
+
+    site.at_pause = release
+    report = site.night()
+    assert evaluated(report) == ["lab/a", "lab/b"]
+    assert site.text.count("jobs wait: is held; ") == 1
+    assert "Let it go." in site.text
 
 
 def test_what_gave_up_is_tried_again_when_somebody_frees_it(site: Site) -> None:
@@ -482,6 +500,22 @@ def test_a_model_that_cannot_be_had_stops_its_evaluation_only(site: Site) -> Non
     assert [(each.model_id, each.state, each.reason) for each in report.failed] == [
         ("lab/a", "fetch_failed", "lab/a is gated")
     ]
+
+
+def test_a_hub_that_fails_one_repository_costs_it_nothing(site: Site) -> None:
+    site.add("a", "b")
+
+    def fetch(commit: Commit) -> None:
+        if commit.model_id == "lab/a":
+            raise FetchError("lab/a: 500") from HubUnavailable("500")
+
+    site.fetch = fetch
+    assert evaluated(site.night()) == ["lab/b"]
+    for _ in range(4):
+        report = site.night()
+        assert [(each.model_id, each.state) for each in report.failed] == [("lab/a", "hub_failed")]
+    site.fetch = lambda commit: None
+    assert evaluated(site.night()) == ["lab/a"]
 
 
 def test_a_model_larger_than_the_cache_is_a_failed_fetch_with_that_reason(site: Site) -> None:

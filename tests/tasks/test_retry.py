@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from builders import NOW
 
-from nightboard.profiles.models import CAUSES, RETRIES, Cluster, Ending, Retry, Tier, is_lasting
+from nightboard.profiles.models import AT_FAULT, RETRIES, Cluster, Ending, Retry, Tier, is_lasting
 from nightboard.tasks.history import Tries
 from nightboard.tasks.retry import choose_resources, explain_end, explain_wait, shrink
 
@@ -50,7 +50,7 @@ def test_what_shrinks_is_declared() -> None:
 
 
 def test_every_ending_is_charged_to_something() -> None:
-    assert set(CAUSES) == set(RETRIES) == set(get_args(Ending))
+    assert set(AT_FAULT) == set(RETRIES) == set(get_args(Ending))
 
 
 @pytest.mark.parametrize("ending", [each for each in get_args(Ending) if is_lasting(each)])

@@ -208,7 +208,7 @@ def test_a_job_that_says_completed_and_wrote_nothing_is_invalid(store: Store, ex
 
 def test_a_failed_fetch_spends_an_attempt_and_keeps_the_reason(store: Store, executor: FakeExecutor) -> None:
     launcher = make_launcher(store, executor)
-    launcher.record_fetch_failure(make_job("a").shards[0], "lab/a is gone", NOW)
+    launcher.record_fetch_failure(make_job("a").shards[0], "fetch_failed", "lab/a is gone", NOW)
     collected = settle(store, executor, NOW).collected
     assert [(each.state, each.reason) for each in collected] == [("fetch_failed", "lab/a is gone")]
     assert not executor.calls
