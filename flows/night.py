@@ -79,9 +79,11 @@ class Night:
         """What went wrong in one way: told once with a count; the log once a night, and not of what is tried again."""
         first, *others = group
         cause = name_cause(first)
-        is_brief = self._is_tried_again(first) or cause in self.causes
+        is_known = cause in self.causes
         self.causes.add(cause)
-        show_outcome(first, self.ui, is_brief=is_brief)
+        show_outcome(first, self.ui, is_brief=is_known or self._is_tried_again(first), is_told=not is_known)
+        if is_known:
+            self.ui.warn(f"{first.state} {first.model_id}@{first.revision[:7]} {first.suite}: as before")
         for each in others:
             show_outcome(each, self.ui, is_brief=True, is_told=False)
         if others:

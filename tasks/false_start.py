@@ -18,7 +18,8 @@ _VERSION = "The node cannot read the job: install the same Python and nightboard
 _DISK = "A disk cannot be used on the node: make it work, or leave the node out with `exclude` in the cluster profile."
 _NODE = "The node does not start jobs: look at it, or leave it out with `exclude` in the cluster profile."
 
-# What a line looks like, and what to do about it. The first that fits counts.
+# What a line looks like, and what to do about it. The first that fits a line counts: what comes last often only repeats
+# that something has failed.
 _SIGNS = tuple(
     (re.compile(pattern, re.IGNORECASE), advice)
     for pattern, advice in (
@@ -28,17 +29,18 @@ _SIGNS = tuple(
         (r"(_?pickle\.\w+|EOFError|AttributeError|UnpicklingError|ValueError: unsupported pickle)", _VERSION),
         (r".*(No space left on device|Disk quota exceeded|Read-only file system|Permission denied)", _DISK),
         (r".*(Input/output error|Stale file handle)", _DISK),
-        (r"(slurmstepd|srun|slurmd)[\w.-]*: (error|fatal): ", _NODE),
+        (r"(slurmstepd|srun|slurmd)[\w.-]*: (error|fatal): (?!.*\btasks? [\d,-]+: |.*[Ee]xited with)", _NODE),
     )
 )
 _LOST = "no outcome could be written: "
 
 
 def explain_false_start(output: Sequence[str]) -> str | None:
-    """The last line of a job's output that tells why it did not begin, and what to do; None when none does."""
-    for line in map(str.strip, reversed(output)):
-        if advice := next((advice for sign, advice in _SIGNS if sign.match(line)), None):
-            return f"{line.rstrip('.')}. {advice}"
+    """The line of a job's output that tells why it did not begin, and what to do; None when none does."""
+    lines = [line.strip() for line in reversed(output)]
+    for sign, advice in _SIGNS:
+        if found := next(filter(sign.match, lines), None):
+            return f"{found.rstrip('.')}. {advice}"
     return None
 
 

@@ -375,7 +375,7 @@ def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> Non
     site.cluster = {"poll_interval_s": 0.5}
     site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "failed"
     site.night()
-    assert site.text.count("node_fail lab") == 1
+    assert site.text.count("node_fail lab") == 1, site.text
     assert site.text.count("failed lab") == 1
     assert site.text.count("and 7 others (lab/") == 2
 

@@ -25,17 +25,20 @@ from nightboard.tasks.false_start import explain_false_start, explain_lost_outco
     ],
 )
 def test_the_line_is_told_with_what_to_do(line: str, advice: str) -> None:
-    found = str(explain_false_start(["submitit INFO", line, "more of no use"]))
+    end = "srun: error: gpu1: task 0: Exited with exit code 2"
+    found = str(explain_false_start(["submitit INFO", line, "more of no use", end]))
     assert found.startswith(line.rstrip("."))
     assert advice in found
 
 
-def test_the_last_line_that_tells_counts() -> None:
-    lines = ["bash: module: command not found", "ModuleNotFoundError: No module named 'submitit'"]
-    assert str(explain_false_start(lines)).startswith("ModuleNotFoundError")
+def test_of_several_lines_the_plainest_and_then_the_last_counts() -> None:
+    lines = ["bash: module: command not found", "ModuleNotFoundError: No module named 'a'", "slurmd: error: no"]
+    assert str(explain_false_start(lines)).startswith("ModuleNotFoundError: No module named 'a'")
+    assert str(explain_false_start([*lines, "ImportError: cannot import name 'b'"])).startswith("ImportError")
 
 
 def test_what_tells_nothing_is_no_reason() -> None:
     assert explain_false_start(["submitit INFO (starting)", "hello"]) is None
+    assert explain_false_start(["srun: error: gpu1: task 0: Exited with exit code 1"]) is None
     assert explain_false_start([]) is None
     assert explain_lost_outcome(["hello"]) is None
