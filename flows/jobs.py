@@ -18,11 +18,13 @@ from nightboard.flows.night import Night
 from nightboard.flows.terminal import count
 from nightboard.flows.watch import Watch
 from nightboard.tasks.arrays import group_arrays
+from nightboard.tasks.attempt import read_node
 from nightboard.tasks.avoid import Avoided
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.jobs import ClusterAway, ExecutorError
 from nightboard.tasks.launch import LAUNCH_FILE, Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
+from nightboard.tasks.process import current_process
 from nightboard.tasks.records import Commit, Evaluation, Job, Launch, Plan, RecordError, ResolvedSuite, Shard
 from nightboard.tasks.settle import OpenShard, utc_now
 from nightboard.tasks.store import StoreError
@@ -158,8 +160,9 @@ class Dispatcher:
         before, self._avoided = self._avoided, self.night.board.find_avoided(self.night.started_at)
         for found, known in ((self._avoided.nodes, before.nodes), (self._avoided.tiers, before.tiers)):
             self.night.report_problems(found[name] for name in found if name not in known)
-        if self._avoided.nodes and self.cluster.executor == "local":
-            self.can_launch = False  # there is no other node
+        if self.cluster.executor == "local":
+            is_here = bool({read_node(), current_process().host} & self._avoided.nodes.keys())
+            self.can_launch = self.can_launch and not is_here  # there is no other node
         elif self._avoided.nodes.keys() - before.nodes.keys():
             self._exclude({each.launch_id for each in self.night.settled.open}, self._avoided.nodes)
 

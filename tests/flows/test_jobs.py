@@ -35,6 +35,7 @@ from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.free import choose_stopped
 from nightboard.tasks.history import read_history
 from nightboard.tasks.patience import HubUnavailable
+from nightboard.tasks.process import current_process
 from nightboard.tasks.records import Commit, Plan, ShardSpec
 from nightboard.tasks.report import NightReport
 from nightboard.tasks.store import Store, StoreError
@@ -459,6 +460,17 @@ def test_a_tier_whose_environment_does_not_work_stops_and_others_go_on(site: Sit
     )
     site.slurm.ends = lambda spec: "completed"
     assert len(site.night().evaluated) == 6
+
+
+def test_a_machine_on_which_nothing_works_launches_nothing_more(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(9)))
+    here = current_process().host
+    site.slurm.name, site.slurm.nodes, site.slurm.broken = "local", (here,), {here}
+    site.cluster = {"executor": "local", "max_jobs": 1}
+    report = site.night()
+    assert len(site.slurm.begun) == 3
+    assert report.problems[0].startswith(f"Node {here}: 3 attempts in a row")
+    assert len(report.not_started) + len(report.failed) == 9
 
 
 def test_two_nights_of_a_broken_environment_give_up_no_model(site: Site) -> None:
