@@ -41,15 +41,18 @@ from nightboard.flows.show import print_status
 from nightboard.flows.terminal import Terminal, clean, count, duration
 from nightboard.profiles.load import load_board, validate_paths
 from nightboard.profiles.mistakes import ProfileError
+from nightboard.profiles.models import AT_FAULT
 from nightboard.profiles.store_path import StorePathError
 from nightboard.tasks.cancel import CancelError, choose
 from nightboard.tasks.executor import ExecutorError
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.free import FreeError, choose_stopped
 from nightboard.tasks.output_file import OutputFileError, refuse_stores
 from nightboard.tasks.patience import HubError
 from nightboard.tasks.records import RecordError
+from nightboard.tasks.report import group_setbacks, word_others
 from nightboard.tasks.settle import utc_now
-from nightboard.tasks.status import Status, describe_open
+from nightboard.tasks.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store import Store, StoreError
 from nightboard.tasks.table_file import ImportFileError
 from nightboard.warehouse.build import BuildError, build
@@ -64,6 +67,7 @@ KNOWN_ERRORS = (
     StoreError,
     ExecutorError,
     CancelError,
+    FreeError,
     RecordError,
     BuildError,
     NoBuildError,
@@ -190,8 +194,11 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
 
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     settled = opened.settle(utc_now())
-    for each in settled.collected:
+    done = [[each] for each in settled.collected if each.state == "completed"]
+    for each, *others in done + group_setbacks(settled.collected):
         ui.say(f"{each.state:12} {each.model_id}@{each.revision[:7]} {each.suite} {each.reason or ''}")
+        if others:
+            ui.say(f"{'':12} and {word_others(others)} in the same way")
     for problem in settled.problems:
         ui.warn(problem)
     opened.rebuild(utc_now())
@@ -221,6 +228,8 @@ def status(
             print_status(rows, form, target)
     if form is not Format.table:
         return
+    for wait in sum_up_waits(rows):
+        ui.say(wait)
     for problem in [*under_way.problems, *problems]:
         ui.warn(problem)
     if under_way.is_cluster_away:
@@ -251,9 +260,51 @@ def cancel(
     for row in rows:
         ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
     ui.say(
-        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. To evaluate again: "
-        "raise retries.cancelled.attempts in the cluster profile."
+        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. "
+        "`nightboard retry` lets them be evaluated again."
     )
+
+
+@app.command(epilog=example("nightboard retry --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
+def retry(
+    board: BoardOption,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Evaluations (the first letters of the id do), models, or model@revision."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that gave up or was cancelled.")] = False,
+    state: Annotated[
+        str | None, typer.Option(help="Only what ended so, such as failed, out_of_memory or cancelled.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only what has this text in its reason.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be freed; change nothing.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Let the next run try again what gave up or was cancelled. Earlier attempts are kept and count no more."""
+    from nightboard.tasks.board import OpenBoard
+
+    if bool(targets) == everything:
+        raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
+    if state is not None and state not in AT_FAULT:
+        raise typer.BadParameter(
+            f"no attempt ends so (got {state}); one of: {', '.join(AT_FAULT)}", param_hint="--state"
+        )
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    stopped, known = opened.find_stopped()
+    chosen = stopped if everything else choose_stopped(stopped, targets or [], known)
+    chosen = [each for each in chosen if state in (None, each.ending) and (reason or "") in each.reason]
+    if not dry_run:
+        opened.free(chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    for each in chosen:
+        run = each.evaluation
+        ui.say(f"{'would free' if dry_run else 'freed'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}")
+    number = count(len({each.evaluation.evaluation_id for each in chosen}), "evaluation")
+    if not chosen:
+        ui.say("Nothing of the kind has given up or been cancelled; nothing is changed.")
+    elif dry_run:
+        ui.say(f"{number} would be freed; nothing is changed.")
+    else:
+        ui.say(f"{number} freed. The next run tries again what is still watched.")
 
 
 def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:

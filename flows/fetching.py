@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from nightboard.profiles.models import Ending
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.records import Commit, Job, Shard
 
@@ -20,17 +21,25 @@ Models = Mapping[str, Commit]
 """Commits by fingerprint."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a model cannot be had, and how an attempt at it ends for that: by its repository, or by the Hub."""
+
+    reason: str
+    ending: Ending = "fetch_failed"
+
+
 class Downloads:
     """Threads that fetch models. A process that ends does not wait for them; the next night goes on from there."""
 
-    def __init__(self, fetch: Callable[[Commit], str | None], parallelism: int) -> None:
+    def __init__(self, fetch: Callable[[Commit], Failure | None], parallelism: int) -> None:
         self._fetch, self._parallelism = fetch, parallelism
-        self._orders: SimpleQueue[tuple[Future[str | None], Commit] | None] = SimpleQueue()
+        self._orders: SimpleQueue[tuple[Future[Failure | None], Commit] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def start(self, commit: Commit) -> Future[str | None]:
+    def start(self, commit: Commit) -> Future[Failure | None]:
         """Fetch a model as soon as a thread is free; the answer is why it cannot be had, or None."""
-        future: Future[str | None] = Future()
+        future: Future[Failure | None] = Future()
         self._orders.put((future, commit))
         if len(self._threads) < self._parallelism:
             thread = threading.Thread(target=self._work, name=f"fetch-{len(self._threads)}", daemon=True)
@@ -58,7 +67,7 @@ class Downloads:
 class _Fetch:
     """A model that is reserved. `ended_at_s`: when it was seen to be there, or not to be had."""
 
-    future: Future[str | None]
+    future: Future[Failure | None]
     ended_at_s: float | None = None
 
 
@@ -141,16 +150,16 @@ class Fetching:
         """Whether a model is being fetched, or waits for its turn."""
         return any(not each.future.done() for each in self._fetches.values())
 
-    def take_failures(self) -> dict[str, str]:
+    def take_failures(self) -> dict[str, Failure]:
         """Models that cannot be had, with the reason, each told once; sets `error` when none can be any more."""
-        failures = {}
+        failures: dict[str, Failure] = {}
         for key, each in list(self._fetches.items()):
             if not each.future.done():
                 continue
             if error := each.future.exception():
                 self.error = self.error or error
-            elif reason := each.future.result():
-                failures[key] = reason
+            elif failure := each.future.result():
+                failures[key] = failure
             else:
                 continue
             del self._fetches[key]
@@ -175,9 +184,9 @@ class Fetching:
             self.cache.keep_only(())
 
 
-def _ended(reason: str) -> Future[str | None]:
-    future: Future[str | None] = Future()
-    future.set_result(reason)
+def _ended(reason: str) -> Future[Failure | None]:
+    future: Future[Failure | None] = Future()
+    future.set_result(Failure(reason))
     return future
 
 

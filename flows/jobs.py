@@ -11,21 +11,24 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from nightboard.flows.fetching import Downloads, Fetching, split_by_size
+from nightboard.flows.fetching import Downloads, Failure, Fetching, split_by_size
 from nightboard.flows.night import Night
 from nightboard.flows.terminal import count
 from nightboard.flows.watch import Watch
 from nightboard.tasks.arrays import group_arrays
+from nightboard.tasks.attempt import read_node
+from nightboard.tasks.avoid import Avoided
 from nightboard.tasks.fetch import FetchError
 from nightboard.tasks.gpus import fit_jobs, list_gpus
 from nightboard.tasks.jobs import ClusterAway, ExecutorError
-from nightboard.tasks.launch import Launcher, launching
+from nightboard.tasks.launch import LAUNCH_FILE, Launcher, launching
 from nightboard.tasks.patience import HubUnavailable
-from nightboard.tasks.records import Commit, Evaluation, Job, Plan, RecordError, ResolvedSuite, Shard
+from nightboard.tasks.process import current_process
+from nightboard.tasks.records import Commit, Evaluation, Job, Launch, Plan, RecordError, ResolvedSuite, Shard
 from nightboard.tasks.settle import OpenShard, utc_now
 from nightboard.tasks.store import StoreError
 from nightboard.tasks.throttle import Throttle
@@ -36,6 +39,8 @@ FETCH_POLL_S = 0.2
 WAVE = 0.25
 # A wave whose last models still arrive is launched without them after so long.
 WAVE_LIMIT_S = 60.0
+# SLURM's word for a job that no node can ever run.
+NO_NODE_FITS = "BadConstraints"
 # Planning again takes no more than this part of the time.
 REPLAN_PART = 0.1
 
@@ -58,6 +63,10 @@ class Dispatcher:
     _poll_at: float = 0.0
     _is_first: bool = True
     _has_awaited_models: bool = False
+    _avoided: Avoided = field(default_factory=Avoided)
+    # Tiers for which the cluster has no node but those that are avoided, and arrays that were submitted before.
+    _without_nodes: set[str] = field(default_factory=set)
+    _given_back: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         board = self.night.board
@@ -82,12 +91,19 @@ class Dispatcher:
         return [shard for job in self.queue for shard in job.shards]
 
     @property
+    def _startable(self) -> list[Job]:
+        """Jobs of the queue whose tier is not left alone."""
+        avoided = self._avoided.tiers.keys() | self._without_nodes
+        return [job for job in self.queue if job.tier not in avoided]
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more can be done tonight, or there is no time left to wait for it."""
         if self.is_late:
             return not (self.can_launch and self._has_awaited_models and self._free)
-        can_start = self._has_setback or any(self.fetching.is_prepared(job) for job in self.queue)
-        can_start = can_start or bool(self.queue and not self.fetching.error)
+        queue = self._startable
+        can_start = self._has_setback or any(self.fetching.is_prepared(job) for job in queue)
+        can_start = can_start or bool(queue and not self.fetching.error)
         return not self.night.settled.open and not (self.can_launch and can_start)
 
     @property
@@ -126,6 +142,9 @@ class Dispatcher:
         ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in settled.collected}
         vanished = before - ours - {each.folder for each in settled.open}
         self._has_setback |= bool(vanished) or any(each.state != "completed" for each in settled.collected)
+        if vanished or any(each.state == "environment" for each in settled.collected):
+            self._avoid()
+        self._give_back()
         is_due = time.monotonic() >= self._may_replan_at or not self.night.settled.open
         if self._has_setback and self.can_launch and not self.is_late and is_due:
             self._plan_again()
@@ -137,6 +156,45 @@ class Dispatcher:
         self._has_setback = False
         self._may_replan_at = time.monotonic() + (time.monotonic() - started) / REPLAN_PART
 
+    # ----------------------------------------------------------------------------------------------- nodes and tiers
+
+    def _avoid(self) -> None:
+        """Leave alone the nodes and tiers where nothing comes to an end, and say so once."""
+        before, self._avoided = self._avoided, self.night.board.find_avoided(self.night.started_at)
+        for found, known in ((self._avoided.nodes, before.nodes), (self._avoided.tiers, before.tiers)):
+            self.night.report_problems(found[name] for name in found if name not in known)
+        if self.cluster.executor == "local":
+            is_here = bool({read_node(), current_process().host} & self._avoided.nodes.keys())
+            self.can_launch = self.can_launch and not is_here  # there is no other node
+        elif self._avoided.nodes.keys() - before.nodes.keys():
+            self._exclude({each.launch_id for each in self.night.settled.open}, self._avoided.nodes)
+
+    def _give_back(self) -> None:
+        """An array that waits for ever, since every node that it could have is avoided, may have all of them again."""
+        if self._avoided.nodes:
+            stuck = {
+                each.launch_id
+                for each in self.night.settled.open
+                if each.report and each.report.waits_for == NO_NODE_FITS
+            }
+            self._exclude(stuck - self._given_back, ())
+            self._given_back |= stuck
+
+    def _exclude(self, launch_ids: Collection[str], nodes: Collection[str]) -> None:
+        """Keep what waits of our own launches off these nodes."""
+        tiers = {tier.name for tier in self.cluster.tiers}
+        for launch_id in launch_ids:
+            jobs = [each for each in self.night.settled.open if each.launch_id == launch_id and each.job_id]
+            launch = Launch.read(self.night.board.store.launches / launch_id / LAUNCH_FILE)
+            is_ours = launch.cluster == self.cluster.cluster and launch.jobs[0].tier in tiers
+            if not jobs or not is_ours or not any(each.report and each.report.state == "PENDING" for each in jobs):
+                continue
+            excluded = self.launcher.excluded(launch.jobs[0].tier, nodes)
+            try:
+                self.night.board.executor.exclude_nodes([str(each.job_id) for each in jobs], excluded)
+            except ExecutorError as error:
+                self.night.report_problems([f"The jobs of launch {launch_id} that wait may still run there: {error}"])
+
     # ------------------------------------------------------------------------------------------------------ fetching
 
     def _prepare(self) -> None:
@@ -144,7 +202,7 @@ class Dispatcher:
         if not self.can_launch or (self.is_late and not self._is_first):
             return
         try:
-            new = self.fetching.prepare(self.queue[: self._reach], self._list_later)
+            new = self.fetching.prepare(self._startable[: self._reach], self._list_later)
         except (StoreError, RecordError) as error:
             self._stop_launching(error)
             return
@@ -171,7 +229,7 @@ class Dispatcher:
         run = self._evaluation(shard)
         return run.fingerprint, self.commits[run.model_id, run.revision].size_gb or 0.0
 
-    def _fetch(self, commit: Commit) -> str | None:
+    def _fetch(self, commit: Commit) -> Failure | None:
         """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
         try:
             self.night.board.fetch_model(commit)
@@ -179,7 +237,7 @@ class Dispatcher:
             # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
             if isinstance(error.__cause__, HubUnavailable) and not self.night.board.hub.is_up():
                 raise error.__cause__ from error
-            return str(error)
+            return Failure(str(error), error.ending)
         return None
 
     def _drop_unfetched(self) -> None:
@@ -190,15 +248,16 @@ class Dispatcher:
             self._tell_no_more_fetched(self.fetching.error)
         if not failures:
             return
-        reasons = {
-            key: reason
+        found = {
+            key: failure
             for key, evaluation in self.launcher.evaluations.items()
-            if (reason := failures.get(evaluation.fingerprint))
+            if (failure := failures.get(evaluation.fingerprint))
         }
         firsts = {shard.evaluation_id: shard for shard in reversed(self.waiting())}
-        for shard in (firsts[key] for key in reasons if key in firsts):
-            self.launcher.record_fetch_failure(shard, reasons[shard.evaluation_id], utc_now())
-        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in reasons) for job in self.queue)
+        for shard in (firsts[key] for key in found if key in firsts):
+            failure = found[shard.evaluation_id]
+            self.launcher.record_fetch_failure(shard, failure.ending, failure.reason, utc_now())
+        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in found) for job in self.queue)
         self.queue = [job for job in kept if job.shards]
         self._has_setback = True
 
@@ -241,12 +300,13 @@ class Dispatcher:
         free, is_busy = self._free, bool(self.night.settled.open)
         if not free:
             return []
-        found = [(job, at) for job in self.queue[: self._reach] if (at := self.fetching.ready_since(job)) is not None]
+        queue = self._startable
+        found = [(job, at) for job in queue[: self._reach] if (at := self.fetching.ready_since(job)) is not None]
         ready = [job for job, _ in found][:free]
         if self.cluster.executor == "local" or not ready:
             return ready
-        is_wave = self.is_late or not is_busy or free >= min(len(self.queue), self.cluster.max_jobs * WAVE)
-        is_all = len(ready) == min(free, len(self.queue))
+        is_wave = self.is_late or not is_busy or free >= min(len(queue), self.cluster.max_jobs * WAVE)
+        is_all = len(ready) == min(free, len(queue))
         is_rest = not self.fetching.is_under_way and (self.is_late or not is_busy)
         limit_s = WAVE_LIMIT_S if is_busy else min(WAVE_LIMIT_S, self.cluster.poll_interval_s)
         has_waited = time.monotonic() - min(at for _, at in found) > limit_s
@@ -275,13 +335,25 @@ class Dispatcher:
             if allowed == 0:
                 continue
             try:
-                self.launcher.launch(array, utc_now(), allowed)
+                self.launcher.launch(array, utc_now(), allowed, self._avoided.nodes.keys())
                 self.night.tell_cluster(is_away=False)
             except ClusterAway:
                 # What became of the array is found out by its name, once the cluster answers.
                 self._take_out(array)
                 raise
+            except ExecutorError as error:
+                if not self._avoided.nodes:
+                    raise
+                self._leave_tier(array[0].tier, error)
+                continue
             self._take_out(array)
+
+    def _leave_tier(self, tier: str, error: ExecutorError) -> None:
+        """The cluster gives a tier no node but those that are avoided."""
+        nodes = ", ".join(sorted(self._avoided.nodes))
+        words = f"Tier {tier}: nothing more is launched in it in this run, which leaves out {nodes}: {error}"
+        self.night.report_problems([words])
+        self._without_nodes.add(tier)
 
     def _take_out(self, jobs: Sequence[Job]) -> None:
         taken = {id(job) for job in jobs}

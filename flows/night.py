@@ -6,10 +6,9 @@ Owns no order: the flow and jobs.py do.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nightboard.flows.history import NO_HISTORY, History
 from nightboard.flows.terminal import Terminal
@@ -17,10 +16,20 @@ from nightboard.profiles.models import Ending
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.collect import Collected, collect_attempt
 from nightboard.tasks.records import Evaluation, Parts, Plan
+from nightboard.tasks.report import group_setbacks, name_cause, word_others
 from nightboard.tasks.settle import OpenShard, Settled, utc_now
+from nightboard.tasks.status import word_wait
 
-# More lines at once than these are told as a number.
-MOST_LINES = 5
+# Jobs that wait so long for what does not end by itself are told of.
+STUCK_LIMIT = timedelta(minutes=2)
+
+
+@dataclass
+class Stuck:
+    """Since when jobs wait for a reason that does not end by itself."""
+
+    since: datetime
+    is_told: bool = False
 
 
 @dataclass
@@ -35,6 +44,9 @@ class Night:
     collected: list[Collected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     is_cluster_away: bool = False
+    # Jobs that wait for what does not end by itself, by reason and advice: since when, and whether that was told.
+    stuck: dict[tuple[str, str], Stuck] = field(default_factory=dict)
+    causes: set[tuple[str, str]] = field(default_factory=set)
     planned: dict[str, Evaluation] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -58,20 +70,42 @@ class Night:
         if settled.is_cluster_away or any(each.report for each in settled.open):
             self.tell_cluster(is_away=settled.is_cluster_away)
         self.settled = settled
+        self.tell_stuck(utc_now())
         self.report_problems(settled.problems)
         self.collected += settled.collected
-        # A node that fails takes many with it; what is tried again is told in few words.
-        interrupted = [each for each in settled.collected if self._is_tried_again(each)]
-        brief = {id(each) for each in interrupted}
         for each in settled.collected:
-            show_outcome(each, self, is_brief=id(each) in brief, is_told=len(interrupted) <= MOST_LINES)
-        if len(interrupted) > MOST_LINES:
-            counts = Counter(each.state for each in interrupted)
-            self.ui.warn(f"{_tell_counts(counts)}; what may be tried again tonight is.")
+            if each.state == "completed":
+                show_outcome(each, self)
+        for group in group_setbacks(settled.collected):
+            self._tell_setbacks(group)
+
+    def _tell_setbacks(self, group: Sequence[Collected]) -> None:
+        """What went wrong in one way: told once with a count; the log once a night, and not of what is tried again."""
+        first, *others = group
+        cause = name_cause(first)
+        is_known = cause in self.causes
+        self.causes.add(cause)
+        show_outcome(first, self, is_brief=is_known or self._is_tried_again(first), is_told=not is_known)
+        if is_known:
+            self.ui.warn(f"{first.state} {first.model_id}@{first.revision[:7]} {first.suite}: as before")
+        for each in others:
+            show_outcome(each, self, is_brief=True, is_told=False)
+        if others:
+            self.ui.warn(f"  and {word_others(others)} in the same way")
+
+    def tell_stuck(self, now: datetime) -> None:
+        """Say once for each reason that jobs have waited long for what does not end by itself."""
+        jobs: dict[tuple[str, str], dict[str, None]] = {}
+        for each in self.settled.open:
+            if each.report and each.report.advice and each.report.reason:
+                jobs.setdefault((each.report.reason, each.report.advice), {})[str(each.job_id)] = None
+        self.stuck = {key: self.stuck.get(key, Stuck(now)) for key in jobs}
+        for key, stuck in self.stuck.items():
+            if not stuck.is_told and now - stuck.since >= STUCK_LIMIT:
+                stuck.is_told = True
+                self.ui.warn(word_wait(list(jobs[key]), *key))
 
     def _is_tried_again(self, each: Collected) -> bool:
-        if each.state == "completed":
-            return False
         ending: Ending = each.state  # type: ignore[assignment]
         return self.board.bundle.cluster.retry(ending).tonight
 
@@ -127,11 +161,7 @@ def show_outcome(each: Collected, night: Night, *, is_brief: bool = False, is_to
         ui.warn(f"{each.state} {name}: {each.reason}")
     if each.state == "completed" or is_brief:
         return
-    if each.has_started:
+    if each.has_started or each.log_tail:
         ui.say(f"  log: {each.log}")
     for line in each.log_tail:
         ui.say(f"    | {line}", style="dim")
-
-
-def _tell_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} attempts {state.replace('_', ' ')}" for state, number in sorted(counts.items()))

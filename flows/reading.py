@@ -20,7 +20,7 @@ from nightboard.flows.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.show import print_answers
+from nightboard.flows.show import print_answers, tell_logs
 from nightboard.flows.terminal import Terminal, count
 from nightboard.tasks.export import export_all, export_table
 from nightboard.warehouse.copy import FileFormat
@@ -56,7 +56,7 @@ def sql(
     form, text = find_format(form, output), read_query(query)
     target = find_output(output, root, force)
     with connect(root.warehouse) as connection, usage_of_format(target):
-        print_answers(run_sql(connection, text), form, target)
+        print_answers(run_sql(connection, text), form, target, tell_logs(root))
 
 
 def export(

@@ -156,14 +156,26 @@ def print_result(result: Result, form: Format, output: OutputFile | None = None,
         write_rows(result.columns, [result.rows], form, out, tell)
 
 
-def print_answers(answers: Sequence[Answer], form: Format, output: OutputFile | None = None) -> None:
+def tell_logs(store: Store) -> Tell:
+    """Cells as a person reads them; paths of logs, which tables name from the store on, so that they can be pasted."""
+
+    def tell(column: str, value: object) -> str:
+        path = store.root / value if column == "log" and isinstance(value, str) else None
+        return str(path) if path and path.exists() else to_text(column, value)
+
+    return tell
+
+
+def print_answers(
+    answers: Sequence[Answer], form: Format, output: OutputFile | None = None, tell: Tell = to_text
+) -> None:
     """Print what every statement gives, one table after the other; in a machine's format there can be one only.
 
     Raises FormatError where there are more, and for Parquet on a terminal.
     """
     if form is Format.table and output is None:
         for answer in answers:
-            _print_first_rows(answer)
+            _print_first_rows(answer, tell)
         return
     if len(answers) > 1:
         holder = "a file" if output is not None else form
@@ -175,14 +187,14 @@ def print_answers(answers: Sequence[Answer], form: Format, output: OutputFile | 
             write_rows(*answers[0].run(), form, out)
 
 
-def _print_first_rows(answer: Answer) -> None:
+def _print_first_rows(answer: Answer, tell: Tell) -> None:
     columns, batches = answer.run()
     rows: list[tuple[Any, ...]] = []
     for batch in batches:
         rows += batch
         if len(rows) > SHOWN_ROWS:
             break
-    print_result(Result(columns, rows[:SHOWN_ROWS]), Format.table)
+    print_result(Result(columns, rows[:SHOWN_ROWS]), Format.table, tell=tell)
     if len(rows) > SHOWN_ROWS:
         rest, is_all = _count_rest(batches, len(rows) - SHOWN_ROWS)
         more = f"{'' if is_all else 'at least '}{rest:,}"

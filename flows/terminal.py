@@ -65,16 +65,16 @@ class Terminal:
     console: Console = field(default_factory=make_console)
 
     def say(self, text: str, style: str = "") -> None:
-        """Print one line."""
-        self.console.print(escape(text), style=style or None)
+        """Print one line, however long: a path that is folded cannot be pasted."""
+        self.console.print(escape(text), style=style or None, soft_wrap=True)
 
     def step(self, text: str) -> None:
         """Print the heading of a step."""
-        self.console.print(f"[bold]{escape(text)}[/bold]")
+        self.console.print(f"[bold]{escape(text)}[/bold]", soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
-        self.console.print(f"[yellow]! {escape(text)}[/yellow]")
+        self.console.print(f"[yellow]! {escape(text)}[/yellow]", soft_wrap=True)
 
     def progress(self) -> Progress:
         """Bars for long work; use as a context manager."""

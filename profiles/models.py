@@ -268,14 +268,45 @@ SLURM_ELSEWHERE = {
 # The words for how an attempt ended: SLURM's states in small letters, and nightboard's own.
 Ending = Literal[
     "timeout", "deadline", "preempted", "node_fail", "boot_fail", "revoked", "interrupted", "not_started",
-    "out_of_memory", "failed", "invalid", "fetch_failed", "cancelled",
+    "out_of_memory", "failed", "invalid", "fetch_failed", "hub_failed", "environment", "harness", "cancelled",
 ]  # fmt: skip
+
+# What an ending is to be charged to. `environment`: a node, its disk, GPUs or installed packages.
+Party = Literal["model", "environment", "cluster", "hub", "harness", "operator"]
+
+AT_FAULT: dict[Ending, Party] = {
+    "timeout": "model",
+    "deadline": "cluster",
+    "preempted": "cluster",
+    "node_fail": "cluster",
+    "boot_fail": "cluster",
+    "revoked": "cluster",
+    "interrupted": "cluster",
+    "not_started": "cluster",
+    "out_of_memory": "model",
+    "failed": "model",
+    "invalid": "model",
+    "fetch_failed": "model",
+    "hub_failed": "hub",
+    "environment": "environment",
+    "harness": "harness",
+    "cancelled": "operator",
+}
+
+
+def is_lasting(ending: Ending) -> bool:
+    """Whether attempts that ended so are counted over all runs: the model's own, and what somebody has cancelled."""
+    return AT_FAULT[ending] in ("model", "operator")
 
 
 class Retry(Profile):
     """What follows when an attempt ended in one way. In a cluster's file, what is left out is as in RETRIES."""
 
-    attempts: int = Field(gt=0, description="attempts in all that may end so; after that the evaluation stops")
+    attempts: int = Field(
+        gt=0,
+        description="attempts that may end so: in all where the model is the cause, or it was cancelled; then the"
+        " evaluation stops until `nightboard retry`. In one run where the cause is another; the next run begins anew",
+    )
     next: Literal["resume", "shrink"] = Field(
         default="resume",
         description="resume: go on from what is finished; shrink: with half the batch, the time after in the next tier",
@@ -296,6 +327,9 @@ RETRIES: dict[Ending, Retry] = {
     "failed": Retry(attempts=2, tonight=False),
     "invalid": Retry(attempts=2, tonight=False),
     "fetch_failed": Retry(attempts=3, tonight=False),
+    "hub_failed": Retry(attempts=1, tonight=False),
+    "environment": Retry(attempts=5),
+    "harness": Retry(attempts=1, tonight=False),
     "cancelled": Retry(attempts=1, tonight=False),
 }
 

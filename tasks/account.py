@@ -64,7 +64,7 @@ def read_shapes(folder: Path, weights: Iterable[str]) -> Shapes:
     for name in weights:
         try:
             shapes |= _read_header(folder / name)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise NotWhole(f"{name}: its header cannot be read ({type(error).__name__}: {error})") from error
     return shapes
 

@@ -1,15 +1,20 @@
 """Runs one attempt of a job: takes it, gathers all that is printed meanwhile, and writes how it ended.
 
-Owns log.txt, progress.json and outcome.json of an attempt's folder. Knows nothing of models.
+Owns log.txt, progress.json and outcome.json of an attempt's folder, and what an error is charged to: the model, or the
+node, whose faults cost the model nothing. A repository can put any words into an error, so that the node is blamed only
+for what the words alone cannot bring about: a number of the system's, a type of error. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,10 +23,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Literal, TextIO
 
 from pydantic import Field
 
+from nightboard.profiles.models import Ending
 from nightboard.tasks.model_errors import explain, locate
 from nightboard.tasks.ownership import OUTCOME_FILE, heartbeat, take
 from nightboard.tasks.records import Outcome, Record, RecordError
@@ -54,13 +61,52 @@ _ENGINE_ERRORS = ("engine core", "enginecore", "enginedead")
 _OF_ONE_BENCHMARK = ("failed", "invalid", "harness")
 # After it every call of the process to its GPU fails.
 _DEAD_GPU = "cuda error"
+# What the system says of a disk, a mount or a right of the node. A file that is not there may be the model's own fault.
+_NODE_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+    | {errno.EREMOTEIO, errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.EHOSTDOWN}
+)
+_NODE_DATABASE = re.compile(
+    r"(database or disk is full|attempt to write a readonly|unable to open database|disk I/O error)"
+)
+# How torch begins to speak of a GPU or driver that is not well. Other CUDA errors (an index out of range, an illegal
+# access) are what a model can do.
+_NODE_GPU = re.compile(
+    r"No CUDA GPUs are available|Found no NVIDIA driver|The NVIDIA driver on your system is too old|"
+    r"Unexpected error from cudaGetDeviceCount|CUDA driver initialization failed|CUDA unknown error|"
+    r"(CUDA|HIP) error: (no (CUDA|ROCm)-capable device|CUDA driver version is insufficient|system not yet initialized|"
+    r"system has unsupported display driver|uncorrectable (ECC|NVLink) error|unknown error|initialization error|"
+    r"all CUDA-capable devices are busy|CUDA-capable device\(s\) is/are busy|invalid device ordinal|"
+    r"forward compatibility was attempted|hardware stack error|the launch timed out|GPU is lost|driver shutting down)",
+    re.IGNORECASE,
+)
+_NODE_LIBRARY = re.compile(r"lib[\w.+-]+\.so[\w.]*: (cannot open shared object|failed to map)")
+# Without these no model runs. What else cannot be imported once they are there is asked for by one kind of model.
+_NEEDED = frozenset(
+    {"torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy"}
+    | {"safetensors", "pyarrow", "sqlitedict", "jinja2", "nightboard", "pydantic"}
+)
 
 _log = logging.getLogger(__name__)
-State = Literal["completed", "failed", "invalid", "out_of_memory", "timeout", "preempted"]
+State = Literal["completed"] | Ending
 
 
 class ShardError(Exception):
-    """A shard cannot run; the message says all that an operator needs."""
+    """A shard cannot run, and the model is why; the message says all that an operator needs."""
+
+    ending: Ending = "failed"
+
+
+class NodeError(ShardError):
+    """A shard cannot run on this node, whatever the model: a package, a GPU or a part of the store is not there."""
+
+    ending = "environment"
+
+
+class HarnessError(ShardError):
+    """lm-eval, or how it is called or installed, is at fault; the model would fail so on any node, and is not why."""
+
+    ending = "harness"
 
 
 @dataclass(frozen=True)
@@ -162,26 +208,66 @@ def read_job_id() -> str | None:
 
 def try_run(run: Callable[[], None], log: Path) -> tuple[State, str | None]:
     """Run a shard, or a benchmark of it: how it ended and, unless it completed, why, in words and in one line."""
-    try:
-        run()
-    except BenchmarkErrors as errors:  # each is in the log already
-        return errors.state, _shorten(str(errors))
-    except OutputError as error:
-        _log.error("the output is not what the suite declares:\n%s", "\n".join(error.reasons))
-        return "invalid", _shorten(str(error))
-    except (ShardError, StoreError, RecordError) as error:
-        _log.error("%s", error)
-        return "failed", _shorten(str(error))
-    except Exception as error:
-        if stopped := _read_stop(error):
-            _log.error("%s", error)
-            return stopped
-        _log.exception("the run failed")
-        return _judge_error(error, log)
+    with _stops_noted() as stops:
+        try:
+            run()
+        except Exception as error:
+            return _judge(error, stops, log)
     return "completed", None
 
 
-def _read_stop(error: Exception) -> tuple[State, str] | None:
+@contextlib.contextmanager
+def _stops_noted() -> Iterator[list[BaseException]]:
+    """What submitit's answer to a signal raises while this is open.
+
+    It raises wherever the program is. A library that tries an import, or whatever else, swallows it and says later that
+    something is missing.
+    """
+    stops: list[BaseException] = []
+    before = signal.getsignal(signal.SIGUSR2)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield stops
+        return
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)
+        except BaseException as stop:
+            stops.append(stop)
+            raise
+
+    signal.signal(signal.SIGUSR2, answer)
+    try:
+        yield stops
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def _judge(error: Exception, stops: list[BaseException], log: Path) -> tuple[State, str]:
+    """How the shard ended. After a stop any error is that stop's; one that ends the process goes on its way."""
+    for cause in (*stops, *_walk_causes(error)):
+        if isinstance(cause, SystemExit):
+            raise cause
+        if stopped := _read_stop(cause):
+            _log.error("%s", error)
+            return stopped
+    match error:
+        case BenchmarkErrors():  # each is in the log already
+            return error.state, _shorten(str(error))
+        case OutputError():
+            _log.error("the output is not what the suite declares:\n%s", "\n".join(error.reasons))
+            return "invalid", _shorten(str(error))
+        case ShardError():
+            _log.error("%s", error)
+            return error.ending, _shorten(str(error))
+        case StoreError() | RecordError():
+            _log.error("%s", error)
+            return "environment", _shorten(str(error))
+    _log.error("the run failed", exc_info=error)
+    return _judge_error(error, log)
+
+
+def _read_stop(error: BaseException) -> tuple[State, str] | None:
     """How the job was stopped, when submitit's answer to a signal is what ended the shard.
 
     Named as text: submitit has one door, and this is not it. Out of time, it raises an error of its own. Preempted, it
@@ -201,7 +287,7 @@ def is_stop(error: Exception) -> bool:
 
 
 def _judge_error(error: Exception, log: Path) -> tuple[State, str]:
-    """Whether an unexpected error, what caused it, or what vLLM's own process wrote of it, is a lack of memory."""
+    """What an unexpected error, what caused it, or what vLLM's own process wrote of it, is charged to."""
     causes = list(_walk_causes(error))
     reasons = [describe_error(each) for each in causes]
     if any(sign in reasons[0].lower() for sign in _ENGINE_ERRORS):
@@ -209,7 +295,37 @@ def _judge_error(error: Exception, log: Path) -> tuple[State, str]:
     for cause in causes:
         if any(describe_error(cause).startswith(words) for words in _OUT_OF_MEMORY):
             return "out_of_memory", describe_error(cause)
+    for cause in _walk_causes(error):
+        if found := _blame_elsewhere(cause):
+            return found
     return "failed", reasons[0]
+
+
+def _blame_elsewhere(error: BaseException) -> tuple[State, str] | None:
+    """The ending and reason of an error that is not the model's; None when it may be."""
+    text = str(error)
+    match error:
+        case ModuleNotFoundError() if error.name in _NEEDED:
+            return "environment", f"a library is missing on this node: {describe_error(error)}"
+        case ImportError() if _NODE_LIBRARY.match(text):
+            return "environment", f"a library is broken on this node: {describe_error(error)}"
+        case ImportError():
+            return "harness", f"a package that this model needs is missing on the node: {describe_error(error)}"
+        case OSError() if error.errno in _NODE_ERRNOS or _NODE_LIBRARY.match(text):
+            return "environment", describe_error(error)
+        case sqlite3.OperationalError() if _NODE_DATABASE.match(text):
+            return "environment", describe_error(error)
+        case RuntimeError() if _NODE_GPU.match(text):
+            return "environment", f"the GPU of this node does not work: {describe_error(error)}"
+        case LookupError() if type(error) is LookupError and "nltk.download(" in text:
+            return "environment", f"nltk's data is not in the store's cache: {_find_resource(text)}"
+    return None
+
+
+def _find_resource(text: str) -> str:
+    """What nltk misses; its message is a page."""
+    found = re.search(r"nltk\.download\('([\w.-]+)'\)", text)
+    return found[1] if found else _shorten(text)
 
 
 def _walk_causes(error: BaseException) -> Iterator[BaseException]:

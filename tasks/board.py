@@ -15,24 +15,26 @@ from nightboard.profiles.load import BoardBundle, load_board
 from nightboard.profiles.models import Suite
 from nightboard.profiles.resolve import hash_json, keep_benchmarks, resolve_suite
 from nightboard.profiles.store_path import find_root
+from nightboard.tasks.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.cancel import Cancelled, cancel
 from nightboard.tasks.declare import declare
 from nightboard.tasks.discover import Discovery, Known, discover
 from nightboard.tasks.executor import Executor, open_executor
 from nightboard.tasks.fetch import FetchError, check_access, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
-from nightboard.tasks.history import next_time, read_commits, read_history, read_table
+from nightboard.tasks.free import Stopped, find_stopped, free
+from nightboard.tasks.history import next_time, read_commits, read_evaluations, read_history, read_table
 from nightboard.tasks.hub import Hub, open_hub
 from nightboard.tasks.launch import Launcher
 from nightboard.tasks.patience import Say
 from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Commit, Plan, ResolvedSuite, as_row
+from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
 from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
 from nightboard.tasks.store import Store, write_parquet
 from nightboard.tasks.trust import limit_umask
 from nightboard.warehouse.build import BuildResult, build, is_current
 from nightboard.warehouse.builds import Report
-from nightboard.warehouse.schema import COMMITS, MODELS, Table
+from nightboard.warehouse.schema import ATTEMPTS, COMMITS, MODELS, Table
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class OpenBoard:
         """What is under way, whoever launched it. Writes nothing."""
         return list_open(self.store, self.executor if asks_cluster else None, now)
 
+    def find_avoided(self, since: datetime) -> Avoided:
+        """Nodes and tiers that a run which began at `since` leaves alone."""
+        columns = ["evaluation_id", "tier", "node", "state", "reason", "ended_at"]
+        rows = read_table(self.store, ATTEMPTS, columns).to_pylist()
+        return find_avoided(EndedAttempt(**row) for row in rows if row["ended_at"] >= since)
+
     def cache(self) -> ModelCache:
         """The models that lie in the store."""
         cluster = self.bundle.cluster
@@ -71,6 +79,16 @@ class OpenBoard:
     def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
         """Stop `chosen` of the open `shards`."""
         return cancel(self.store, self.executor, shards, chosen, by, now)
+
+    def find_stopped(self) -> tuple[list[Stopped], list[Evaluation]]:
+        """What gave up or was cancelled in the board's suites, and all evaluations of these suites."""
+        known = [each for each in read_evaluations(self.store).values() if each.suite in self.bundle.suites]
+        commits = self.read_commits().values()
+        return find_stopped(read_history(self.store), known, commits, self.bundle.cluster), known
+
+    def free(self, stopped: Iterable[Stopped], by: str, now: datetime) -> None:
+        """Let what gave up or was cancelled be tried again."""
+        free(self.store, stopped, by, now)
 
     def discover(self, now: datetime) -> Discovery:
         """Ask the Hub for heads and for what is new among them. Writes nothing."""

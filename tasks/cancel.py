@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.tasks.executor import Executor
+from nightboard.tasks.free import is_meant
 from nightboard.tasks.launch import SUBMISSION_FILE, release
 from nightboard.tasks.ownership import current_owner, give_up
 from nightboard.tasks.records import Outcome, ShardSpec, Submission
@@ -36,29 +37,20 @@ def choose(shards: Sequence[OpenShard], targets: Sequence[str]) -> list[OpenShar
 
     Raises CancelError for a target that names nothing.
     """
-    names = {id(each): _names(each) for each in shards}
+    evaluations = {id(each): ShardSpec.read(each.folder / "spec.json").evaluation for each in shards}
+
+    def is_one(each: OpenShard, target: str) -> bool:
+        is_job = each.job_id is not None and target in (each.job_id, each.job_id.partition("_")[0])
+        return is_job or is_meant(evaluations[id(each)], target)
+
     for target in targets:
-        if not any(_is_meant(names[id(each)], target) for each in shards):
-            models = sorted({ShardSpec.read(each.folder / "spec.json").evaluation.model_id for each in shards})
+        if not any(is_one(each, target) for each in shards):
+            models = sorted({each.model_id for each in evaluations.values()})
             raise CancelError(
                 f"{target}: nothing under way is called so. Name an evaluation, a model or a job"
                 + (f"; under way: {', '.join(models)}." if models else "; nothing is under way.")
             )
-    return [each for each in shards if any(_is_meant(names[id(each)], target) for target in targets)]
-
-
-def _names(each: OpenShard) -> tuple[str, str, str, str | None]:
-    evaluation = ShardSpec.read(each.folder / "spec.json").evaluation
-    return evaluation.evaluation_id, evaluation.model_id, evaluation.revision, each.job_id
-
-
-def _is_meant(names: tuple[str, str, str, str | None], target: str) -> bool:
-    evaluation_id, model_id, revision, job_id = names
-    model, at, commit = target.partition("@")
-    is_id = len(target) >= 6 and evaluation_id.startswith(target)
-    is_model = model == model_id and (not at or (bool(commit) and revision.startswith(commit)))
-    is_job = job_id is not None and (target == job_id or target == job_id.partition("_")[0])
-    return is_id or is_model or is_job
+    return [each for each in shards if any(is_one(each, target) for target in targets)]
 
 
 def cancel(

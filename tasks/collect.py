@@ -15,6 +15,7 @@ from typing import Any
 from nightboard.profiles.models import Suite
 from nightboard.tasks.executor import JobReport
 from nightboard.tasks.history import read_table
+from nightboard.tasks.launch import find_job_output
 from nightboard.tasks.merge import MergeError, merge_parts
 from nightboard.tasks.outputs import MANIFEST, check_finished, set_aside
 from nightboard.tasks.records import Outcome, Part, Parts, Record, RecordError, ShardSpec
@@ -76,7 +77,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
         revision=spec.evaluation.revision,
         state=outcome.state,
         reason=outcome.reason,
-        log=str(row["log"]),
+        log=str(store.root / str(row["log"])),
         log_tail=outcome.log_tail,
         has_started=outcome.started_at is not None,
         is_scored=is_scored,
@@ -128,7 +129,7 @@ def _attempt_row(
         "cluster_state": report.state if report and report.state != "UNKNOWN" else None,
         "exit_code": report.exit_code if report else None,
         "reason": outcome.reason,
-        "log": store.relative(folder / "log.txt"),
+        "log": store.relative(_find_log(store, spec, outcome, folder)),
         "log_tail": list(outcome.log_tail),
         "started_at": outcome.started_at,
         "ended_at": outcome.ended_at,
@@ -136,6 +137,12 @@ def _attempt_row(
         "gpus": spec.gpus,
         "energy_kwh": _share_energy(report, elapsed),
     }
+
+
+def _find_log(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) -> Path:
+    """The attempt's log; the output of its job where that never came to it."""
+    log = folder / "log.txt"
+    return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
 
 
 def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from nightboard.tasks.attempt import (
     LOG,
     BenchmarkErrors,
     Failure,
+    HarnessError,
+    NodeError,
     Progress,
-    ShardError,
+    describe_error,
     read_node,
     run_attempt,
     try_run,
@@ -108,8 +110,8 @@ def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
         _go_offline(store, folder)
         try:
             states.append(run_attempt(folder, partial(_run_shard, store, folder)))
-            if states[-1] in ("timeout", "preempted"):
-                break  # the job is being stopped; what it did not come to is planned again
+            if states[-1] in ("timeout", "preempted", "environment"):
+                break  # the job is being stopped, or its node is no good; what it did not come to is planned again
         except (StoreError, OSError) as error:
             lost.append(f"{folder}: no outcome could be written: {error}")
         if not _free_memory():
@@ -160,6 +162,7 @@ def _run_shard(store: Store, folder: Path) -> None:
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
     failures: list[Failure] = []
     if todo:
+        _import_harness()
         model = _load_model(run)
         index = _index_tasks(run.spec.suite.suite.harness.task_folders)
         failures = _run_benchmarks(run, todo, model, index)
@@ -196,12 +199,25 @@ def _check_harness(wanted: str) -> None:
     try:
         found = metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
-        raise ShardError("lm-eval is not installed on this node. Install nightboard[harness] there.") from None
+        raise NodeError("lm-eval is not installed on this node. Install nightboard[harness] there.") from None
     if found != wanted:
-        raise ShardError(
+        raise NodeError(
             f"the suite is declared for lm-eval {wanted}, this node has {found}. "
             f"Install lm_eval=={wanted} there, or change harness.version in the suite (that makes a new version of it)."
         )
+
+
+def _import_harness() -> None:
+    """Import what every model needs, before anything of the model is looked at: what fails here is the node's fault."""
+    for name in ("torch", "lm_eval.models.huggingface"):
+        try:
+            import_module(name)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise NodeError(
+                f"{name} cannot be imported on this node: {describe_error(error)}. Install nightboard[harness] there."
+            ) from error
 
 
 def _load_model(run: Run) -> Any:
@@ -209,9 +225,9 @@ def _load_model(run: Run) -> Any:
 
     folder = run.store.model_dir(run.spec.evaluation.fingerprint)
     if not (folder / "config.json").is_file():
-        raise ShardError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
+        raise NodeError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
     if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ShardError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
+        raise NodeError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
     return load_model(run.spec, folder)
 
 
@@ -225,7 +241,7 @@ def _index_tasks(folders: tuple[str, ...]) -> Any:
     paths = [Path(lm_eval.tasks.__file__).parent / folder for folder in folders]
     missing = [folder for folder, path in zip(folders, paths, strict=True) if not path.is_dir()]
     if missing:
-        raise ShardError(f"harness.task_folders: lm-eval has no folder {', '.join(missing)} under lm_eval/tasks.")
+        raise HarnessError(f"harness.task_folders: lm-eval has no folder {', '.join(missing)} under lm_eval/tasks.")
     return lm_eval.tasks.TaskManager(include_defaults=False, include_path=list(paths))
 
 
@@ -294,11 +310,16 @@ def _use_datasets(store: Store, benchmark: Benchmark, folder: Path) -> None:
     import datasets
 
     if not datasets.config.HF_HUB_OFFLINE:
-        raise ShardError("a Hugging Face library was imported before this process went offline; run it in a fresh one.")
+        raise HarnessError(
+            "a Hugging Face library was imported before this process went offline; run it in a fresh one."
+        )
     dataset = benchmark.dataset
     if dataset.sha is None:
-        raise ShardError(f"data set {dataset.id}: no commit is pinned.")
-    link_dataset(store.dataset_dir(dataset.id, dataset.sha), dataset.sha, folder)
+        raise HarnessError(f"data set {dataset.id}: no commit is pinned.")
+    try:
+        link_dataset(store.dataset_dir(dataset.id, dataset.sha), dataset.sha, folder)
+    except FileNotFoundError as error:
+        raise NodeError(str(error)) from error
     datasets.logging.set_verbosity_error()  # it warns of being offline at each load
     datasets.config.HF_DATASETS_CACHE = folder
     # Within the run what a task makes of its documents must be read back; see link_dataset.
@@ -320,7 +341,7 @@ def _save_outputs(results: Any, tracker: Any, folder: Path) -> None:
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=samples[task])
     if complaints:
-        raise ShardError(f"lm-eval could not save its output: {'; '.join(complaints)}")
+        raise HarnessError(f"lm-eval could not save its output: {'; '.join(complaints)}")
     os.rename(folder / f"results_{tracker.date_id}.json", folder / RESULTS)
     for task in results["configs"]:
         os.rename(folder / f"samples_{task}_{tracker.date_id}.jsonl", folder / samples_file(task))

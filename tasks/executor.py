@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -164,6 +165,9 @@ class LocalExecutor:
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
         """Nothing to throttle: all jobs run already."""
 
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        """Nothing waits."""
+
 
 def _report_process(process: ProcessId | None) -> JobReport:
     alive = False if process is None else is_alive(process)
@@ -218,6 +222,9 @@ class DryExecutor:
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
         """Nothing runs."""
+
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        """Nothing waits."""
 
 
 # ------------------------------------------------------------------------------------------------------------ SLURM
@@ -280,7 +287,9 @@ class SlurmExecutor:
         raise error
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport] | None:
-        """One sacct for all; one squeue more when there are jobs of which accounting cannot have the last word."""
+        """One sacct for all; one squeue more for jobs of which accounting cannot have the last word, or that wait:
+        accounting does not know why.
+        """
         jobs = {job_id: each for each in submissions for job_id in each.job_ids if job_id}
         if not jobs:
             return {}
@@ -291,7 +300,8 @@ class SlurmExecutor:
                 for job_id, each in jobs.items()
                 if (not answers[job_id].is_sure if job_id in answers else now - each.submitted_at > ASK_QUEUE_AFTER)
             }
-            queued = slurm.ask_squeue(_names(doubtful)) if doubtful else {}
+            waiting = {job_id: each for job_id, each in jobs.items() if job_id in answers and answers[job_id].waits}
+            queued = self._ask_queue(doubtful, waiting)
         except ClusterAway as error:
             _log.info("%s", error)
             return None
@@ -314,6 +324,18 @@ class SlurmExecutor:
                 self._has_accounting = False
         return slurm.ask_squeue(_names(jobs))
 
+    def _ask_queue(
+        self, doubtful: Mapping[str, Submission], waiting: Mapping[str, Submission]
+    ) -> dict[str, slurm.Answer]:
+        """What squeue says of jobs; that it cannot say why some wait is no reason to know nothing."""
+        jobs = {**doubtful, **waiting} if self._has_accounting else doubtful
+        try:
+            return slurm.ask_squeue(_names(jobs)) if jobs else {}
+        except ExecutorError:
+            if doubtful:
+                raise
+            return {}
+
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
         """Ask squeue, then sacct; a job whose pickle submitit had not yet renamed gets it, if it still waits for it."""
         written = [path.stat().st_mtime for path in folder.glob("*.pkl")]
@@ -335,6 +357,11 @@ class SlurmExecutor:
         for array in sorted({job_id.partition("_")[0] for job_id in job_ids if "_" in job_id}):
             slurm.throttle_array(array, max(1, parallelism))
 
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        """One call an array; what runs goes on where it is."""
+        for array in sorted({job_id.partition("_")[0] for job_id in job_ids}):
+            slurm.exclude_nodes(array, nodes)
+
 
 def _names(jobs: Mapping[str, Submission]) -> list[str]:
     return sorted({each.launch_id for each in jobs.values()})
@@ -345,6 +372,9 @@ def _conclude(
 ) -> JobReport:
     """What holds of a job, from what sacct says of it and, where that is in doubt, squeue; `lost` if neither knows."""
     if accounted and (not is_doubtful or (accounted.report.is_over and (not queued or queued.report.is_over))):
+        if queued and queued.report.waits_for and accounted.waits:
+            why = queued.report
+            return replace(accounted.report, reason=why.reason, waits_for=why.waits_for, advice=why.advice)
         return accounted.report
     if queued:
         return queued.report

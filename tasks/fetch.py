@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from nightboard.profiles.models import Benchmark, Suite
+from nightboard.profiles.models import Benchmark, Ending, Suite
 from nightboard.profiles.resolve import open_datasets
 from nightboard.tasks.download import REASON_MARK, WAIT_MARK
 from nightboard.tasks.hub import GatedNoAccess, Hub, HubError, HubUnavailable, RepoDisabled
@@ -39,10 +39,19 @@ _FOREIGN_SETTINGS = (
     "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
     "HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN",
 )  # fmt: skip
+# What a repository cannot bring about: nothing can be fetched before somebody looks at the store.
+_STORE_ERRNOS = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOTCONN}
+)
 
 
 class FetchError(Exception):
     """Something could not be fetched; the message says what and why, in words."""
+
+    @property
+    def ending(self) -> Ending:
+        """How an attempt ends that needs it: by the repository, or by a Hub that answers with errors."""
+        return "hub_failed" if isinstance(self.__cause__, HubUnavailable) else "fetch_failed"
 
 
 # ----------------------------------------------------------------------------------------------------------- models
@@ -335,5 +344,10 @@ def _explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterato
             # No fault of this model's: nothing can be fetched before somebody makes room.
             raise StoreError(
                 f"{name}: no space left on the disk of the store. Free some space; nothing is lost."
+            ) from error
+        if error.errno in _STORE_ERRNOS:
+            raise StoreError(
+                f"{error.filename or name}: the store's cache cannot be written ({error.strerror}). Check its disk and"
+                " its permissions."
             ) from error
         raise FetchError(f"{name}: {error.strerror or error} ({error.filename or 'while writing'}).") from error

@@ -6,7 +6,7 @@ Reads the lake; decides nothing.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from nightboard.profiles.models import Ending
 from nightboard.tasks.outputs import MANIFEST
-from nightboard.tasks.records import Commit, Evaluation, Parts, RecordError, ResolvedSuite, ShardSpec
+from nightboard.tasks.records import Commit, Evaluation, Freed, Parts, RecordError, ResolvedSuite, ShardSpec
 from nightboard.tasks.store import Store
 from nightboard.warehouse.lake import LakeError, check_readable, is_large, list_paths, list_written
 from nightboard.warehouse.schema import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES, Table
@@ -52,12 +52,16 @@ State = Literal["completed"] | Ending
 
 @dataclass(frozen=True)
 class Tries:
-    """The attempts at a shard that have ended: how many in each state, and how and when the last one did."""
+    """The attempts at a shard that have ended: how many in each state, and how and when the last one did.
+
+    `ended`: the state of each and when it ended. What somebody has freed since is not among them.
+    """
 
     states: Mapping[State, int]
     last_reason: str | None = None
     last_state: State | None = None
     last_ended_at: datetime | None = None
+    ended: tuple[tuple[State, datetime | None], ...] = ()
 
     @property
     def endings(self) -> list[tuple[Ending, int]]:
@@ -185,6 +189,11 @@ def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
     return {(row["model_id"], row["revision"]): Commit(**row) for row in rows}
 
 
+def read_evaluations(store: Store) -> dict[str, Evaluation]:
+    """Every evaluation that was ever launched, by its id."""
+    return {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+
+
 def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> History:
     """Everything that planning needs, as of now. `suites`: as they are declared now.
 
@@ -192,7 +201,7 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
     as scored, or its attempt's number is taken when ours is claimed.
     """
     last_attempts, claimed = _read_claims(store)
-    known = {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+    known = read_evaluations(store)
     columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
     attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
@@ -202,7 +211,7 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
         in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
         shards_in_flight=claimed,
         last_attempts=last_attempts,
-        tries=_read_tries(attempts),
+        tries=_read_tries(attempts, read_freed(store, {key for key, _ in last_attempts})),
         finished=_find_finished(store, attempts, parts),
         parts=parts,
         costs=_measure_costs(store, known, outcomes),
@@ -292,18 +301,31 @@ def _as_evaluation(row: dict[str, Any]) -> Evaluation:
     return Evaluation.model_validate(found | {"left_out": json.loads(row["left_out"] or "{}")})
 
 
-def _read_tries(attempts: Sequence[dict[str, Any]]) -> dict[ShardKey, Tries]:
+def read_freed(store: Store, evaluation_ids: Iterable[str]) -> dict[ShardKey, int]:
+    """The last attempt at each freed shard that does not count any more."""
+    paths = ((key, store.freed_file(key)) for key in evaluation_ids)
+    return {
+        (key, shard): attempt
+        for key, path in paths
+        if path.exists()
+        for shard, attempt in Freed.read(path).attempts.items()
+    }
+
+
+def _read_tries(attempts: Sequence[dict[str, Any]], freed: Mapping[ShardKey, int]) -> dict[ShardKey, Tries]:
     """Tries by shard; `attempts` are in the order of their numbers."""
-    states: dict[ShardKey, dict[State, int]] = defaultdict(lambda: defaultdict(int))
-    last: dict[ShardKey, dict[str, Any]] = {}
+    rows: dict[ShardKey, list[dict[str, Any]]] = defaultdict(list)
     for row in attempts:
         key = (row["evaluation_id"], row["shard"])
-        states[key][row["state"]] += 1
-        last[key] = row
-    return {
-        key: Tries(dict(counts), last[key]["reason"], last[key]["state"], last[key]["ended_at"])
-        for key, counts in states.items()
-    }
+        if row["attempt"] > freed.get(key, 0):
+            rows[key].append(row)
+    return {key: _sum_up(each) for key, each in rows.items()}
+
+
+def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:
+    last = rows[-1]
+    ended = tuple((row["state"], row["ended_at"]) for row in rows)
+    return Tries(dict(Counter(state for state, _ in ended)), last["reason"], last["state"], last["ended_at"], ended)
 
 
 def _measure_costs(

@@ -56,7 +56,8 @@ class JobReport:
     """What is known of a job.
 
     `state` is SLURM's word, UNKNOWN where there is none. `is_over` is None when nobody here can tell. `ending` is set
-    when the job is over and did not end well; `reason` says in words why it ended, or why it waits.
+    when the job is over and did not end well; `reason` says in words why it ended, or why it waits. Of a job that waits
+    `waits_for` is the cluster's own word for that, and `advice` what somebody has to do; None: it ends by itself.
     """
 
     state: str
@@ -69,6 +70,8 @@ class JobReport:
     energy_j: float | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    waits_for: str | None = None
+    advice: str | None = None
 
 
 class Executor(Protocol):
@@ -107,4 +110,8 @@ class Executor(Protocol):
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
         """Let so many jobs of the array that these jobs are of run at once. Raises ExecutorError."""
+        ...
+
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        """Keep jobs that still wait off these nodes, and off no others. Raises ExecutorError."""
         ...

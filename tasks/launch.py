@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from nightboard.profiles.models import Cluster, SlurmOptions, Tier
+from nightboard.profiles.models import Cluster, Ending, SlurmOptions, Tier
 from nightboard.tasks.evaluate import run_job
 from nightboard.tasks.executor import Call, ClusterAway, Executor, ExecutorError, Resources, Started
 from nightboard.tasks.ownership import give_up
@@ -56,27 +56,36 @@ class Launcher:
     suites: Mapping[str, ResolvedSuite]
     parts: Mapping[str, Parts]
 
-    def launch(self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None) -> Launch | None:
+    def launch(
+        self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None, avoided: Collection[str] = ()
+    ) -> Launch | None:
         """Claim `jobs` and submit them as one array; they share a tier and a time limit.
 
-        At most `parallelism` of them run at once; None: all. Shards that another flow has claimed are left to it; the
-        answer is None when none is left. Raises ExecutorError when the cluster refuses the array, whose attempts are
-        given back then, and ClusterAway when it does not answer: what became of the array is found out by `settle`.
+        At most `parallelism` of them run at once; None: all. None of them runs on the nodes `avoided`. Shards that
+        another flow has claimed are left to it; the answer is None when none is left. Raises ExecutorError when the
+        cluster refuses the array, whose attempts are given back then, and ClusterAway when it does not answer: what
+        became of the array is found out by `settle`.
         """
         with self._begin(jobs, now) as launch:
             claimed = {index: folders for index in range(len(jobs)) if (folders := self._claim(launch, index, now))}
             if parallelism is not None:
                 write_parallelism(self.store, launch.launch_id, parallelism)
-            started = self._submit(launch, list(claimed.values()), parallelism, now) if claimed else []
+            started = self._submit(launch, list(claimed.values()), parallelism, avoided, now) if claimed else []
             self._record_submission(launch, dict(zip(claimed, started, strict=True)), now)
             return launch if claimed else None
 
     def _submit(
-        self, launch: Launch, attempts: Sequence[Sequence[Path]], parallelism: int | None, now: datetime
+        self,
+        launch: Launch,
+        attempts: Sequence[Sequence[Path]],
+        parallelism: int | None,
+        avoided: Collection[str],
+        now: datetime,
     ) -> list[Started]:
         folder, calls = submit_folder(self.store, launch.launch_id), [make_call(self.store, each) for each in attempts]
+        resources = self._resources(launch.jobs, avoided)
         try:
-            return self.executor.submit(folder, launch.launch_id, calls, self._resources(launch.jobs), parallelism)
+            return self.executor.submit(folder, launch.launch_id, calls, resources, parallelism)
         except ClusterAway:
             raise
         except ExecutorError as error:
@@ -85,12 +94,12 @@ class Launcher:
             self._record_submission(launch, {}, now)
             raise
 
-    def record_fetch_failure(self, shard: Shard, reason: str, now: datetime) -> None:
+    def record_fetch_failure(self, shard: Shard, ending: Ending, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
         job = Job(tier=self.cluster.tiers[0].name, shards=(shard,), gpus=0, time_min=1)
         with self._begin([job], now) as launch:
             for folder in self._claim(launch, 0, now):
-                outcome = Outcome(state="fetch_failed", reason=reason, ended_at=now)
+                outcome = Outcome(state=ending, reason=reason, ended_at=now)
                 claim_file(folder / "outcome.json", outcome.to_bytes())
             self._record_submission(launch, {}, now)
 
@@ -164,17 +173,25 @@ class Launcher:
     def _tier(self, name: str) -> Tier:
         return next(tier for tier in self.cluster.tiers if tier.name == name)
 
-    def _resources(self, jobs: Sequence[Job]) -> Resources:
+    def excluded(self, tier: str, avoided: Collection[str]) -> str:
+        """The nodes that no job of a tier gets: those that the profile excludes, and those `avoided`."""
+        return ",".join(dict.fromkeys(filter(None, (self._options(tier).exclude, *sorted(avoided)))))
+
+    def _options(self, tier: str) -> SlurmOptions:
+        options = {name: value for name, value in self._tier(tier).slurm if value is not None}
+        return SlurmOptions(**{**dict(self.cluster.slurm), **options})
+
+    def _resources(self, jobs: Sequence[Job], avoided: Collection[str]) -> Resources:
         tier = self._tier(jobs[0].tier)
         assert {(job.tier, job.time_min) for job in jobs} == {(tier.name, jobs[0].time_min)}, "not one array"
-        options = {name: value for name, value in tier.slurm if value is not None}
+        options = self._options(tier.name)
         return Resources(
             gpus=tier.gpus,
             nodes=tier.nodes,
             cpus=tier.cpus,
             mem_gb=tier.mem_gb,
             time_min=jobs[0].time_min,
-            options=SlurmOptions(**{**dict(self.cluster.slurm), **options}),
+            options=options.model_copy(update={"exclude": self.excluded(tier.name, avoided) or None}),
         )
 
 
@@ -202,6 +219,11 @@ def make_submission(launch: Launch, started: Mapping[int, Started], now: datetim
 def submit_folder(store: Store, launch_id: str) -> Path:
     """Where submitit keeps a launch's pickles and its jobs' own output."""
     return store.launches / launch_id / "submitit"
+
+
+def find_job_output(store: Store, launch_id: str, job_id: str | None) -> Path | None:
+    """The job's own output; None where it left none."""
+    return next(submit_folder(store, launch_id).glob(f"{job_id}_*_log.out"), None) if job_id else None
 
 
 def release(folder: Path, reason: str, now: datetime) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.tasks.account import NotWhole, Shapes, check_whole, count_numbers, read_shapes
-from nightboard.tasks.attempt import ShardError, is_stop
+from nightboard.tasks.attempt import NodeError, ShardError, is_stop
 from nightboard.tasks.inspect_config import find_excess
 from nightboard.tasks.limits import LimitExceeded, limited
-from nightboard.tasks.model_folder import NotTheModel, check_folder
+from nightboard.tasks.model_folder import DamagedFolder, NotTheModel, check_folder
 from nightboard.tasks.records import ShardSpec
 
 _log = logging.getLogger(__name__)
@@ -33,13 +33,18 @@ _TEMPLATE_CPU_S, _TEMPLATE_GB = 20.0, 1.0
 
 
 def load_model(spec: ShardSpec, folder: Path) -> Any:
-    """The model as an object of lm-eval. Raises ShardError when the folder holds anything but exactly this model."""
+    """The model as an object of lm-eval.
+
+    Raises ShardError when the folder holds anything but exactly this model, NodeError when somebody changed it since.
+    """
     try:
         files = check_folder(folder, spec.evaluation.fingerprint, has_allowed_code=spec.evaluation.trust_remote_code)
         shapes = read_shapes(folder, files.weights)
         _check_size(folder, shapes)
         _rehearse(folder, shapes, is_code_allowed=spec.evaluation.trust_remote_code)
         model = _LOADERS[spec.evaluation.backend](spec, str(folder))
+    except DamagedFolder as error:
+        raise NodeError(str(error)) from error
     except (NotTheModel, NotWhole) as error:
         raise ShardError(str(error)) from error
     if spec.evaluation.chat_template:
@@ -179,7 +184,7 @@ def _load_hf(spec: ShardSpec, folder: str) -> Any:
 
 def _load_vllm(spec: ShardSpec, folder: str) -> Any:
     if find_spec("vllm") is None:
-        raise ShardError("vllm is not installed on this node. Install lm-eval[vllm] there, or use backend: hf.")
+        raise NodeError("vllm is not installed on this node. Install lm-eval[vllm] there, or use backend: hf.")
     from lm_eval.models.vllm_causallms import VLLM
 
     arguments: dict[str, Any] = {"tensor_parallel_size": max(1, spec.gpus), "load_format": "safetensors"}

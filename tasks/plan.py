@@ -16,7 +16,7 @@ from nightboard.tasks.estimate import BYTES_PER_PARAM, Estimator, Size, start_se
 from nightboard.tasks.history import History, ScoreKey
 from nightboard.tasks.measured import Wanted
 from nightboard.tasks.records import Commit, Evaluation, Part, Parts, Plan, ResolvedSuite, Shard, Skip, Taken
-from nightboard.tasks.retry import Resources, choose_resources, explain_end, explain_size, waits_for_next_run
+from nightboard.tasks.retry import Resources, choose_resources, explain_end, explain_size, explain_wait
 from nightboard.tasks.split import split, whole
 
 
@@ -86,7 +86,6 @@ class _Refusal:
 
 
 _UNDER_WAY = _Refusal("in_flight", "already running or submitted")
-_LATER = _Refusal("later", "failed tonight; tried again in the next run")
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -244,9 +243,10 @@ def _find_shards(run: _Run, known: _Knowledge) -> _Candidate | _Refusal:
     waiting = [part for part in open_parts if (key, part.name) not in history.shards_in_flight]
     if not waiting or _is_under_way_elsewhere(run, parts.parts, history):
         return _UNDER_WAY
-    tries = (history.tries.get((key, part.name)) for part in waiting)
-    if any(waits_for_next_run(each, inputs.cluster, inputs.night_started_at) for each in tries):
-        return _LATER
+    for part in waiting:
+        tries = history.tries.get((key, part.name))
+        if reason := explain_wait(tries, inputs.cluster, part.name, inputs.night_started_at):
+            return _Refusal("later", reason)
     pieces = [_make_piece(run, part, known) for part in waiting]
     refusals = [piece for piece in pieces if isinstance(piece, _Refusal)]
     if refusals:

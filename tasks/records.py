@@ -152,6 +152,16 @@ class Parts(Record):
     taken: tuple[Taken, ...] = Field(default=(), description="what is not run, because it is measured")
 
 
+class Freed(Record):
+    """Somebody wants what gave up to be tried again: by shard, the last attempt that does not count any more."""
+
+    record_version: Literal[1] = 1
+    evaluation_id: str
+    attempts: dict[str, int]
+    by: str
+    at: datetime
+
+
 class Shard(Record):
     """A part of an evaluation that one array task runs.
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from nightboard.tasks.collect import Collected
 from nightboard.tasks.records import Plan, Record, Skip
+
+# More of them in a line tell nobody anything.
+MOST_NAMES = 5
+_PATH = re.compile(r"(/[\w.@-]+){2,}")
+_HASH = re.compile(r"\b[0-9a-f]*\d[0-9a-f]{6,}\b")
+_NUMBER = re.compile(r"\d+(\.\d+)*")
 
 
 class NewCommit(Record):
@@ -82,8 +89,8 @@ def describe_night(report: NightReport) -> str:
             (f"`{c.model_id}` @ `{c.revision[:7]}`: {c.reason}" for c in refused),
         ),
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
-        _section("Failed", (_describe_failure(e) for e in report.failed)),
-        _section("Tried again", (_describe_failure(e) for e in report.retried)),
+        _section("Failed", map(_describe_failures, group_setbacks(report.failed)), len(report.failed)),
+        _section("Tried again", map(_describe_failures, group_setbacks(report.retried)), len(report.retried)),
         _section("Skipped", (_describe_skip(each) for each in left_out)),
         _section("Still running", (f"evaluation {each}" for each in report.in_flight)),
         _section("Left for the next run", (f"evaluation {each}" for each in report.not_started)),
@@ -97,10 +104,40 @@ def _describe_skip(each: Skip) -> str:
     return f"`{each.model_id}` @ `{each.revision[:7]}` on {each.suite}{benchmarks}: {each.reason}"
 
 
-def _describe_failure(each: Collected) -> str:
-    return f"`{each.model_id}` @ `{each.revision[:7]}` on {each.suite}: {each.state}, {each.reason} (log: `{each.log}`)"
+def name_cause(each: Collected) -> tuple[str, str]:
+    """How an attempt ended and why, with what differs from one to the next replaced: the mart failure_causes in Python.
+
+    Two attempts that have it in common went wrong in one way.
+    """
+    text = (each.reason or "").replace(each.model_id, "<model>").replace(each.revision, "<revision>")
+    text = _PATH.sub("<path>", text)
+    return each.state, _NUMBER.sub("N", _HASH.sub("<hash>", text))
 
 
-def _section(title: str, lines: Iterable[str]) -> str:
+def group_setbacks(collected: Iterable[Collected]) -> list[list[Collected]]:
+    """Attempts that did not complete, those that went wrong in one way together."""
+    groups: dict[tuple[str, str], list[Collected]] = {}
+    for each in collected:
+        if each.state != "completed":
+            groups.setdefault(name_cause(each), []).append(each)
+    return list(groups.values())
+
+
+def word_others(others: Sequence[Collected]) -> str:
+    """`7 others: lab/a, lab/b, ...`."""
+    names = list(dict.fromkeys(each.model_id for each in others))
+    noun = "1 other" if len(others) == 1 else f"{len(others)} others"
+    return f"{noun} ({', '.join(names[:MOST_NAMES])}{', ...' if len(names) > MOST_NAMES else ''})"
+
+
+def _describe_failures(group: Sequence[Collected]) -> str:
+    each, *others = group
+    more = f"; and {word_others(others)} in the same way" if others else ""
+    text = f"`{each.model_id}` @ `{each.revision[:7]}` on {each.suite}: {each.state}, {each.reason} (log: `{each.log}`)"
+    return text + more
+
+
+def _section(title: str, lines: Iterable[str], number: int | None = None) -> str:
     items: Sequence[str] = list(lines)
-    return f"## {title} ({len(items)})\n\n" + "\n".join(f"- {item}" for item in items) if items else ""
+    head = f"## {title} ({len(items) if number is None else number})\n\n"
+    return head + "\n".join(f"- {item}" for item in items) if items else ""

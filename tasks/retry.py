@@ -1,15 +1,17 @@
 """What follows when attempts at a shard have ended: another one, with which resources, or none, and why in words.
 
-Pure. The table of the cluster profile decides; attempts are counted by evaluation and shard.
+Pure. The table of the cluster profile decides; attempts are counted by evaluation and shard. What the model did is
+counted over all runs. What nodes, cluster, Hub or harness did costs it nothing: it is counted within one run only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from nightboard.profiles.models import Cluster, Ending, Tier
+from nightboard.profiles.models import Cluster, Ending, Tier, is_lasting
 from nightboard.tasks.history import Tries
 
 BatchSize = int | Literal["auto"]
@@ -30,6 +32,9 @@ _IN_WORDS: dict[Ending, str] = {
     "failed": "failed attempts",
     "invalid": "attempts with invalid results",
     "fetch_failed": "attempts to fetch the model or its data",
+    "hub_failed": "attempts to fetch it that the Hub failed",
+    "environment": "attempts that their environment failed",
+    "harness": "attempts that the harness failed",
     "cancelled": "cancelled attempts",
 }
 
@@ -74,10 +79,16 @@ def shrink(cluster: Cluster, tier: Tier, times: int) -> tuple[Tier, BatchSize] |
 
 
 def explain_end(tries: Tries | None, cluster: Cluster, shard: str) -> str | None:
-    """Why a shard is not tried again; None when it may be."""
+    """Why a shard is not tried again in any run; None when it may be."""
+    ending = find_end(tries, cluster)
+    return _word_end(ending, tries.states[ending], shard, tries) if tries and ending else None
+
+
+def find_end(tries: Tries | None, cluster: Cluster) -> Ending | None:
+    """The ending by which a shard is not tried again in any run; None when it may be."""
     for ending, count in tries.endings if tries else ():
-        if count >= cluster.retry(ending).attempts:
-            return _word_end(ending, count, shard, tries)
+        if is_lasting(ending) and count >= cluster.retry(ending).attempts:
+            return ending
     return None
 
 
@@ -88,9 +99,12 @@ def explain_size(tries: Tries | None, shard: str) -> str:
 
 def _word_end(ending: Ending, count: int, shard: str, tries: Tries | None) -> str:
     if ending == "cancelled":
-        return f"{_last_reason(tries)}{_tell(shard)}; raise retries.cancelled.attempts to run it again"
-    words = _IN_WORDS[ending] if count > 1 else _IN_WORDS[ending].replace("attempts", "attempt")
-    return f"gave up after {count} {words}{_tell(shard)}: {_last_reason(tries)}"
+        return f"{_last_reason(tries)}{_tell(shard)}; `nightboard retry` runs it again"
+    return f"gave up after {_word_count(ending, count)}{_tell(shard)}: {_last_reason(tries)}"
+
+
+def _word_count(ending: Ending, count: int) -> str:
+    return f"{count} {_IN_WORDS[ending] if count > 1 else _IN_WORDS[ending].replace('attempts', 'attempt')}"
 
 
 def _tell(shard: str) -> str:
@@ -101,9 +115,16 @@ def _last_reason(tries: Tries | None) -> str:
     return (tries and tries.last_reason) or "nobody knows why"
 
 
-def waits_for_next_run(tries: Tries | None, cluster: Cluster, started_at: datetime | None) -> bool:
-    """Whether the last attempt ended since `started_at`, when the run began, and is tried again only in another."""
-    if tries is None or started_at is None or tries.last_ended_at is None or tries.last_ended_at < started_at:
-        return False
-    ending = tries.last_state
-    return ending is not None and ending != "completed" and not cluster.retry(ending).tonight
+def explain_wait(tries: Tries | None, cluster: Cluster, shard: str, started_at: datetime | None) -> str | None:
+    """Why a shard waits for another run than that which began at `started_at`; None when it does not."""
+    if tries is None or started_at is None:
+        return None
+    tonight = Counter(state for state, ended_at in tries.ended if ended_at is not None and ended_at >= started_at)
+    for ending, _ in tries.endings:
+        if not is_lasting(ending) and tonight[ending] >= cluster.retry(ending).attempts:
+            words = _word_count(ending, tonight[ending])
+            return f"waits for the next run after {words}{_tell(shard)}: {_last_reason(tries)}"
+    state, is_of_tonight = tries.last_state, tries.last_ended_at is not None and tries.last_ended_at >= started_at
+    if is_of_tonight and state is not None and state != "completed" and not cluster.retry(state).tonight:
+        return "failed tonight; tried again in the next run"
+    return None

@@ -17,10 +17,12 @@ from nightboard.profiles.models import Ending
 from nightboard.tasks.attempt import read_log_tail
 from nightboard.tasks.collect import Collected, collect_attempt, is_collected
 from nightboard.tasks.executor import ClusterAway, Executor, JobReport
+from nightboard.tasks.false_start import explain_false_start, explain_lost_outcome
 from nightboard.tasks.launch import (
     CLOSED_FILE,
     LAUNCH_FILE,
     SUBMISSION_FILE,
+    find_job_output,
     is_under_way_here,
     make_call,
     make_submission,
@@ -336,16 +338,25 @@ def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: _OpenLaun
     if launch.submission is None or each.job_id is None:
         return "not_started", "the flow that launched it was stopped before it submitted the job"
     said = f": {report.reason}" if report and report.reason else ""
+    output = _read_job_output(store, each, launch)
     if has_begun:
-        if has_run_out_of_memory(_read_job_output(store, each, launch)):
+        if has_run_out_of_memory(output):
             return "out_of_memory", "out of host memory: the cluster killed the job, which used more than it was given"
         where = f" on {report.node}" if report and report.node else ""
+        if found := explain_lost_outcome(output):
+            return "environment", f"{found}{where}"
         return (report and report.ending) or "interrupted", (
             (report and report.reason) or f"the process ended without an outcome (killed?){where}"
         )
-    if report and report.ending and (report.ending == "cancelled" or not _has_anybody_begun(store, each, launch)):
-        return report.ending, f"the job ended before it began to evaluate{said}"
-    return "not_started", f"the job ended before it came to this evaluation{said}"
+    if report and report.ending == "cancelled":
+        return "cancelled", f"the job ended before it began to evaluate{said}"
+    if report is None or report.ending is None or _has_anybody_begun(store, each, launch):
+        return "not_started", f"the job ended before it came to this evaluation{said}"
+    # Nothing of the model was looked at, so that it cannot be why.
+    found = explain_false_start(output)
+    if found or report.ending in ("failed", "timeout", "out_of_memory"):
+        return "environment", f"the job ended before it began to evaluate{said}{f'. {found}' if found else ''}"
+    return report.ending, f"the job ended before it began to evaluate{said}"
 
 
 def _has_anybody_begun(store: Store, each: OpenShard, launch: _OpenLaunch) -> bool:
@@ -368,8 +379,8 @@ def _read_last_lines(store: Store, each: OpenShard, launch: _OpenLaunch) -> tupl
 
 
 def _read_job_output(store: Store, each: OpenShard, launch: _OpenLaunch) -> tuple[str, ...]:
-    outputs = submit_folder(store, launch.launch.launch_id).glob(f"{each.job_id}_*_log.out") if each.job_id else ()
-    return next((read_log_tail(path) for path in outputs), ())
+    path = find_job_output(store, launch.launch.launch_id, each.job_id)
+    return read_log_tail(path) if path else ()
 
 
 def utc_now() -> datetime:

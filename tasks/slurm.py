@@ -69,7 +69,48 @@ _SACCT_FIELDS = (
     "JobID", "State", "ExitCode", "ElapsedRaw", "TimelimitRaw", "Start", "End", "ConsumedEnergyRaw", "NodeList",
     "JobName",
 )  # fmt: skip
-_SQUEUE_FIELDS = ("%F", "%K", "%T", "%M", "%l", "%S", "%e", "%N", "%j")
+_SQUEUE_FIELDS = ("%F", "%K", "%T", "%M", "%l", "%S", "%e", "%N", "%r", "%j")
+_WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+_RELEASE = "Let it go on with `scontrol release`, or stop it with `nightboard cancel`."
+_IMPOSSIBLE = "Change the tier in the cluster profile, then stop the job with `nightboard cancel`."
+_ASK = "It waits until somebody allows more: ask whoever runs the cluster, or use another account, qos or partition."
+_PARTITION = "Wait for whoever runs the cluster, or use another partition."
+# SLURM's reasons for a job that waits, by how they begin: in words, and what to do about those that stay (else None).
+# https://slurm.schedmd.com/job_reason_codes.html
+WAITS: tuple[tuple[str, str, str | None], ...] = (
+    ("Resources", "waits for nodes to become free", None),
+    ("Priority", "jobs of higher priority come first", None),
+    ("BeginTime", "may not begin yet: SLURM starts it later", None),
+    ("Cleaning", "is being cleaned up after its last start", None),
+    ("Prolog", "its nodes are being prepared", None),
+    ("JobArrayTaskLimit", "as many jobs of its array run as may at once", None),
+    ("JobHeldUser", "is held by a user", _RELEASE),
+    ("JobHeldAdmin", "is held by an administrator", "Ask whoever runs the cluster to release it."),
+    ("launch failed requeued held", "could not be started on its node, and is held", _RELEASE),
+    ("launch_failed_requeued_held", "could not be started on its node, and is held", _RELEASE),
+    ("JobHoldMaxRequeue", "was started too often, and is held", _RELEASE),
+    ("ReqNodeNotAvail", "nodes that it needs are down, drained or reserved", "Look at the nodes with `sinfo -R`."),
+    ("NodeDown", "nodes that it needs are down", "Look at the nodes with `sinfo -R`."),
+    ("Nodes required for job are DOWN", "nodes that it needs are down, drained or reserved", "Look at `sinfo -R`."),
+    ("PartitionDown", "its partition is down", _PARTITION),
+    ("PartitionInactive", "its partition starts no jobs", _PARTITION),
+    ("PartitionNodeLimit", "asks for more nodes than its partition gives, or they are down", _IMPOSSIBLE),
+    ("PartitionTimeLimit", "asks for more time than its partition gives", _IMPOSSIBLE),
+    ("PartitionConfig", "asks for more than its partition gives", _IMPOSSIBLE),
+    ("BadConstraints", "no node has what it asks for", _IMPOSSIBLE),
+    ("AccountNotAllowed", "its account may not use the partition", _IMPOSSIBLE),
+    ("QOSNotAllowed", "its qos may not use the partition", _IMPOSSIBLE),
+    ("InvalidAccount", "its account is not valid", _IMPOSSIBLE),
+    ("InvalidQOS", "its qos is not valid", _IMPOSSIBLE),
+    ("DependencyNeverSatisfied", "the job that it depends on did not end as it must", "Stop it: `nightboard cancel`."),
+    ("Dependency", "waits for another job to end", None),
+    ("Reservation", "waits for its reservation", None),
+    ("Licenses", "waits for a licence", None),
+    ("FedJobLock", "waits for its federation", None),
+)
+# What one job may ask for at most, or all may use up over time, does not end with other jobs.
+_LASTING_LIMIT = re.compile(r"PerJob|PerNode|Minutes|Wall|TimeLimit")
+_LIMIT = re.compile(r"QOS|Assoc|Max\w+Per(User|Account)")
 
 
 class NoAccounting(ExecutorError):
@@ -82,6 +123,11 @@ class Answer:
 
     report: JobReport
     is_sure: bool = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job waits, so that SLURM has a reason."""
+        return self.report.state in _WAITING
 
 
 def ask_sacct(job_ids: Mapping[str, str]) -> dict[str, Answer]:
@@ -129,6 +175,11 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 def has_run_out_of_memory(output: Iterable[str]) -> bool:
     """Whether SLURM has written into a job's output that it killed it for its memory; its state need not say so."""
     return any(_MEMORY_KILL.search(line) for line in output)
+
+
+def exclude_nodes(array: str, nodes: str) -> None:
+    """Keep what waits of the array off these nodes; nothing to do when none waits any more."""
+    _run_unless_gone("scontrol", "update", f"JobId={array}", f"ExcNodeList={nodes}")
 
 
 def throttle_array(array: str, parallelism: int) -> None:
@@ -217,14 +268,28 @@ def parse_squeue(text: str) -> dict[str, Answer]:
     """What `squeue -r` prints, one line a task."""
     answers = {}
     for cells in _read_cells(text, len(_SQUEUE_FIELDS)):
-        array, index, state, elapsed, limit, start, end, nodes, _ = cells
+        array, index, state, elapsed, limit, start, end, nodes, waits_for, _ = cells
         limit_s = _read_duration(limit)
         report = _report(state, nodes, None, _read_duration(elapsed), limit_s / 60 if limit_s else None)
         report = replace(report, ended_at=_read_time(end) if report.is_over else None)
         # What stands there for a job that waits is a guess.
         report = replace(report, started_at=None if report.state == "PENDING" else _read_time(start))
+        if report.state in _WAITING and waits_for not in ("", "None", "(null)"):
+            words, advice = explain_wait(waits_for)
+            report = replace(report, reason=words, waits_for=waits_for, advice=advice)
         answers[f"{array}_{index}" if index.isdigit() else array] = Answer(report)
     return answers
+
+
+def explain_wait(reason: str) -> tuple[str, str | None]:
+    """SLURM's reason for a job that waits in words, its own beside them; and what to do, None: it ends by itself."""
+    for start, words, advice in WAITS:
+        if reason.startswith(start):
+            return f"{words} ({reason})", advice
+    if _LIMIT.match(reason):
+        words = "a limit of its account, user or qos is reached"
+        return f"{words} ({reason})", _ASK if _LASTING_LIMIT.search(reason) else None
+    return f"SLURM's reason: {reason}", None
 
 
 def expand_job_id(text: str) -> list[str]:

@@ -5,6 +5,7 @@ Reads the store and what the cluster answered; changes nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,16 @@ from nightboard.tasks.ownership import current_owner
 from nightboard.tasks.records import AttemptOwner, RecordError, ShardSpec
 from nightboard.tasks.settle import OpenShard
 
+# More of them in a line tell nobody anything.
+MOST_JOBS = 5
+
 
 @dataclass(frozen=True)
 class Status:
-    """One shard under way. `age_s`: since it began, else since it was submitted; `left_s`: an estimate."""
+    """One shard under way. `age_s`: since it began, else since it was submitted; `left_s`: an estimate.
+
+    `waits_for`: why it waits, in words and in the cluster's own; `advice`: what to do, None where it ends by itself.
+    """
 
     evaluation_id: str
     model_id: str
@@ -35,6 +42,25 @@ class Status:
     finished: int
     total: int
     left_s: float
+    waits_for: str | None = None
+    advice: str | None = None
+
+
+def sum_up_waits(rows: Sequence[Status]) -> list[str]:
+    """Why jobs wait, each reason once with the number of its jobs and what to do; the most frequent first."""
+    jobs: dict[tuple[str, str | None], dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        if row.waits_for:
+            jobs[row.waits_for, row.advice][row.job_id or row.evaluation_id] = None
+    most_first = sorted(jobs.items(), key=lambda each: -len(each[1]))
+    return [word_wait(list(found), reason, advice) for (reason, advice), found in most_first]
+
+
+def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
+    """`2 jobs wait: is held by a user (JobHeldUser); 7_0, 7_1. Let it go on with ...`."""
+    shown = ", ".join(job_ids[:MOST_JOBS]) + (", ..." if len(job_ids) > MOST_JOBS else "")
+    noun = "1 job waits" if len(job_ids) == 1 else f"{len(job_ids)} jobs wait"
+    return f"{noun}: {reason}; {shown}." + (f" {advice}" if advice else "")
 
 
 def describe_open(shards: Sequence[OpenShard], now: datetime) -> tuple[list[Status], list[str]]:
@@ -69,6 +95,8 @@ def _describe(each: OpenShard, now: datetime, has_job_begun: bool) -> Status:
         finished=len(progress.finished) if progress else 0,
         total=len(spec.shard.benchmarks),
         left_s=_estimate_left(spec, owner, progress, now),
+        waits_for=each.report.reason if each.report and each.report.waits_for else None,
+        advice=each.report.advice if each.report else None,
     )
 
 

@@ -84,6 +84,10 @@ class Store:
         """How the evaluation is split into shards; written once."""
         return self.runs / evaluation_id / "parts.json"
 
+    def freed_file(self, evaluation_id: str) -> Path:
+        """Which attempts at the evaluation do not count any more; replaced each time somebody frees it."""
+        return self.runs / evaluation_id / "freed.json"
+
     def shard_dir(self, evaluation_id: str, shard: str) -> Path:
         return self.runs / evaluation_id / shard
 

@@ -73,6 +73,9 @@ class FakeExecutor:
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
         raise AssertionError("settling throttles nothing")
 
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        raise AssertionError("settling excludes nothing")
+
 
 GONE = JobReport(state="UNKNOWN", is_over=True, ending="interrupted")
 NOBODY_KNOWS = JobReport(state="UNKNOWN", is_over=None)

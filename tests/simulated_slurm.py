@@ -24,6 +24,8 @@ class Array:
     throttle: int
     calls: Sequence[Call]
     states: list[str]
+    excluded: str = ""
+    nodes: dict[int, str] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
@@ -32,7 +34,10 @@ class Array:
 
 @dataclass
 class SimulatedSlurm:
-    """Time goes on with `step`: what runs ends as `ends` says, then what may starts."""
+    """Time goes on with `step`: what runs ends as `ends` says, then what may starts.
+
+    A job gets the first node that is not excluded; on those of `broken` it fails for its environment.
+    """
 
     name: str = "slurm"
     ends: Ends = lambda spec: "completed"
@@ -42,6 +47,9 @@ class SimulatedSlurm:
     polls: int = 0
     most_gpus: int = 0
     begun: list[tuple[str, int]] = field(default_factory=list)
+    nodes: Sequence[str] = ("gpu1",)
+    broken: set[str] = field(default_factory=set)
+    waits: JobReport | None = None
 
     def max_array_size(self) -> int | None:
         return 1000
@@ -53,9 +61,19 @@ class SimulatedSlurm:
             raise ExecutorError(self.refusal)
         if self.is_away:
             raise ClusterAway("no answer")
+        if not self._node(resources.options.exclude or ""):
+            raise ExecutorError("sbatch: Requested node configuration is not available")
         gpus = resources.gpus * resources.nodes
         self.arrays.append(Array(name, gpus, parallelism or len(calls), calls, ["PENDING"] * len(calls)))
+        self.arrays[-1].excluded = resources.options.exclude or ""
         return [Started(job_id, None) for job_id in self._ids(len(self.arrays) - 1)]
+
+    def _node(self, excluded: str) -> str | None:
+        return next((node for node in self.nodes if node not in excluded.split(",")), None)
+
+    def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
+        for number in {int(job_id.partition("_")[0]) for job_id in job_ids}:
+            self.arrays[number - 1].excluded = nodes
 
     def _ids(self, number: int) -> list[str]:
         count = len(self.arrays[number].calls)
@@ -66,11 +84,16 @@ class SimulatedSlurm:
         if self.is_away:
             return None
         states = {
-            job_id: state
+            job_id: self._report(state, array)
             for number, array in enumerate(self.arrays)
             for job_id, state in zip(self._ids(number), array.states, strict=True)
         }
-        return {job_id: _report(states[job_id]) for each in submissions for job_id in each.job_ids if job_id}
+        return {job_id: states[job_id] for each in submissions for job_id in each.job_ids if job_id}
+
+    def _report(self, state: str, array: Array) -> JobReport:
+        if state == "PENDING" and not self._node(array.excluded):
+            return JobReport(state, is_over=False, waits_for="BadConstraints")
+        return self.waits if state == "PENDING" and self.waits else _report(state)
 
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
         if self.is_away:
@@ -91,14 +114,15 @@ class SimulatedSlurm:
         for array in self.arrays:
             for index, state in enumerate(array.states):
                 if state == "RUNNING":
-                    array.states[index] = self._end(array.calls[index])
+                    array.states[index] = self._end(array.calls[index], array.nodes[index])
         for array in self.arrays:
             for index, state in enumerate(array.states):
-                if state == "PENDING" and array.running < array.throttle:
-                    array.states[index] = "RUNNING"
+                node = None if self.waits else self._node(array.excluded)
+                if state == "PENDING" and node and array.running < array.throttle:
+                    array.states[index], array.nodes[index] = "RUNNING", node
         self.most_gpus = max(self.most_gpus, sum(array.running * array.gpus for array in self.arrays))
 
-    def _end(self, call: Call) -> str:
+    def _end(self, call: Call, node: str) -> str:
         """The job's state in SLURM. A job that is killed leaves no outcome."""
         for folder in map(Path, call.arguments[1]):
             spec, now = ShardSpec.read(folder / "spec.json"), datetime.now(UTC)
@@ -107,10 +131,10 @@ class SimulatedSlurm:
             owner = AttemptOwner(kind="job", process=dead_process(), job_id="7", at=now)
             if claim_file(folder / "owner.1.json", owner.to_bytes()):
                 self.begun.append((spec.evaluation.model_id, spec.shard.attempt))
-            state = self.ends(spec)
+            state = "environment" if node in self.broken else self.ends(spec)
             if state in ("RUNNING", "NODE_FAIL", "PREEMPTED"):
                 return state
-            outcome = {"state": state, "reason": "as the test wants", "started_at": now, "ended_at": now}
+            outcome = {"state": state, "reason": "as the test wants", "started_at": now, "ended_at": now, "node": node}
             claim_file(folder / "outcome.json", Outcome.model_validate(outcome).to_bytes())
         return "COMPLETED"
 

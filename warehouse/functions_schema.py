@@ -64,6 +64,12 @@ FUNCTIONS = {
             (Parameter("wins", "documents where a is better"), Parameter("losses", "documents where b is better")),
         ),
         Macro(
+            "at_fault",
+            "what an attempt's state is charged to: model, environment, cluster, hub, harness or operator; what model"
+            " and operator caused counts for good",
+            (Parameter("state", "state of an attempt"),),
+        ),
+        Macro(
             "co2_of_kwh",
             "CO2 in kg at 269.8 g/kWh, the grid intensity that the Open LLM Leaderboard took",
             (Parameter("energy_kwh", "energy, in kWh"),),

@@ -18,6 +18,12 @@ _STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_(
 
 _ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted")
 _ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
+_AT_FAULT = Column(
+    "at_fault",
+    _STRING,
+    "what the attempt's end is charged to: model, environment (node, disk, GPU, packages), cluster, hub, harness or"
+    " operator; what only model and operator caused stops the evaluation for good; null when completed",
+)
 _STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
 _BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
 _ERA = Column(
@@ -383,9 +389,22 @@ COVERAGE = Table(
     ),
 )
 
+ATTEMPTS = Table(
+    schema.ATTEMPTS.name,
+    schema.ATTEMPTS.grain,
+    schema.ATTEMPTS.key,
+    (
+        *schema.ATTEMPTS.columns[:1],
+        *_take(schema.EVALUATIONS, "model_id"),
+        *schema.ATTEMPTS.columns[1:],
+        _AT_FAULT,
+    ),
+)
+
 FAILURES = Table(
     "failures",
-    "one row per evaluation that is not done and has a shard whose last attempt did not complete",
+    "one row per evaluation that is not done and has a shard whose last attempt did not complete; without those whose"
+    " files were scored since, as at another version of the suite",
     ("evaluation_id",),
     (
         *_take(schema.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
@@ -393,6 +412,7 @@ FAILURES = Table(
         _ATTEMPTS,
         Column("shard", _STRING, "part of the evaluation; of several, one that broke before one that goes on"),
         Column("attempt_state", _STRING, "how the shard's last attempt ended"),
+        _AT_FAULT,
         Column("reason", _STRING, "why it did not complete, in words"),
         Column("log", _STRING, "its log, relative to the store"),
         *_take(schema.ATTEMPTS, "log_tail", "job_id", "node", "ended_at"),
@@ -448,7 +468,7 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
-        MODELS, COMMITS, ORGANIZATIONS, SUITES, schema.ERAS, EVALUATIONS, schema.ATTEMPTS, TASK_SCORES,
+        MODELS, COMMITS, ORGANIZATIONS, SUITES, schema.ERAS, EVALUATIONS, ATTEMPTS, TASK_SCORES,
         schema.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
         RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )

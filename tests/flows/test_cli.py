@@ -17,12 +17,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import typer
+import world
+from builders import NOW
+from fake_cluster import FakeExecutor, make_job, make_launcher
+from rich.console import Console
 from typer.testing import CliRunner
 
 from nightboard.flows import cli
 from nightboard.flows.cli import app, describe_os_error, parse_minutes
 from nightboard.flows.formats import Format, to_bytes, to_score_text, to_text
-from nightboard.tasks.store import StoreError
+from nightboard.flows.show import tell_logs
+from nightboard.flows.terminal import Terminal
+from nightboard.tasks.records import Outcome
+from nightboard.tasks.settle import settle
+from nightboard.tasks.store import Store, StoreError
 from nightboard.warehouse.query import Result
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
@@ -84,6 +92,9 @@ def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
         ["rank", "--store", ".", "--top", "0"],
         ["rank", "--store", ".", "--top", "9" * 20],
         ["nightly", "-b", "demo", "--wait", "soon"],
+        ["retry", "-b", "demo"],
+        ["retry", "-b", "demo", "lab/a", "--all"],
+        ["retry", "-b", "demo", "--all", "--state", "broken"],
         ["no"],
     ],
 )
@@ -211,3 +222,46 @@ def test_a_store_that_can_lie_nowhere_is_one_message(place: str, tmp_path: Path)
         assert "store: " in line
         assert "traceback" not in line
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
+    kinds = {"suites/small": world.SUITE, "watchlists/world": world.WATCHLIST}
+    kinds |= {"world": world.BOARD.format(endpoint="http://127.0.0.1:9"), "clusters/quick": world.CLUSTER}
+    for kind, text in kinds.items():
+        path = tmp_path / f"{kind}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.format(max_jobs=1) if kind.startswith("clusters") else text)
+    store, executor = Store(tmp_path / "store"), FakeExecutor()
+    for attempt in (1, 2):
+        make_launcher(store, executor).launch([make_job("a", "b", attempt=attempt)], NOW)
+        for name in "ab":
+            state = "failed" if name == "a" else "environment"
+            outcome = Outcome(state=state, reason="CUDA error", started_at=NOW, ended_at=NOW)
+            (store.attempt_dir(name, "all", attempt) / "outcome.json").write_bytes(outcome.to_bytes())
+        settle(store, executor, NOW)
+
+    def retry(*arguments: str) -> str:
+        result = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "would free  lab/a@1111111 small: gave up after 2 failed attempts: CUDA error" in retry("--all", "--dry-run")
+    assert not list(store.runs.glob("*/freed.json"))
+    assert "Nothing of the kind" in retry("--all", "--state", "cancelled")
+    assert "Nothing of the kind" in retry("--all", "--reason", "disk")
+    assert "1 evaluation freed." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
+    assert "Nothing of the kind" in retry("--all"), "what its environment failed has not given up"
+    missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
+    assert "lab/b: has neither given up nor been cancelled" in str(missed.exception)
+
+
+def test_the_path_of_a_log_can_be_pasted(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/log.txt").touch()
+    tell = tell_logs(Store(tmp_path))
+    assert tell("log", "runs/log.txt") == str(tmp_path / "runs/log.txt")
+    assert tell("log", "runs/gone.txt") == "runs/gone.txt"
+    assert tell("reason", "runs/log.txt") == "runs/log.txt"
+    text = io.StringIO()
+    Terminal(Console(file=text, width=20)).say(f"  log: {tmp_path}/runs/log.txt")
+    assert text.getvalue() == f"  log: {tmp_path}/runs/log.txt\n", "no line is folded"

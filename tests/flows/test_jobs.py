@@ -20,6 +20,7 @@ from rich.console import Console
 from simulated_slurm import SimulatedSlurm
 
 from nightboard.flows import jobs as module
+from nightboard.flows import night as night_module
 from nightboard.flows.jobs import run_jobs
 from nightboard.flows.night import Night
 from nightboard.flows.terminal import Terminal
@@ -28,10 +29,12 @@ from nightboard.tasks import collect
 from nightboard.tasks import settle as settle_module
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.discover import Discovery, WatchedHead
-from nightboard.tasks.executor import ExecutorError
+from nightboard.tasks.executor import ExecutorError, JobReport
 from nightboard.tasks.fetch import FetchError
+from nightboard.tasks.free import choose_stopped
 from nightboard.tasks.history import read_history
 from nightboard.tasks.patience import HubUnavailable
+from nightboard.tasks.process import current_process
 from nightboard.tasks.records import Commit, Plan, ShardSpec
 from nightboard.tasks.report import NightReport
 from nightboard.tasks.store import Store, StoreError
@@ -87,6 +90,7 @@ class Site:
             cluster=cluster,
             board=SimpleNamespace(board="test"),
             watch=WatchList(watchlist="w", organizations=("lab",)),
+            suites={"small": make_suite().suite},
         )
         hub = SimpleNamespace(is_up=lambda: self.hub_is_up)
         return Board(bundle, self.store, hub, self.slurm, self.fetch)  # type: ignore[arg-type]
@@ -364,13 +368,129 @@ def test_a_night_with_no_time_to_wait_launches_what_there_are_places_for(site: S
     assert not site.lying(), "the next night removes what the first one left"
 
 
-def test_many_attempts_that_end_at_once_are_told_as_a_number(site: Site) -> None:
+def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> None:
     site.add(*(f"m{index}" for index in range(8)))
     site.cluster = {"poll_interval_s": 0.5}
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "completed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "failed"
     site.night()
-    assert "8 attempts node fail" in site.text
-    assert "node_fail lab" not in site.text
+    assert site.text.count("node_fail lab") == 1, site.text
+    assert site.text.count("failed lab") == 1
+    assert site.text.count("and 7 others (lab/") == 2
+
+
+def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(night_module, "STUCK_LIMIT", timedelta(0))
+    site.add("a", "b")
+    site.slurm.waits = JobReport(
+        "PENDING", is_over=False, reason="is held", waits_for="JobHeldUser", advice="Let it go."
+    )
+
+    def release(number: int) -> None:
+        site.slurm.waits = site.slurm.waits if number < 20 else None
+
+    site.at_pause = release
+    report = site.night()
+    assert evaluated(report) == ["lab/a", "lab/b"]
+    assert site.text.count("jobs wait: is held; ") == 1
+    assert "Let it go." in site.text
+
+
+def test_what_gave_up_is_tried_again_when_somebody_frees_it(site: Site) -> None:
+    site.add("a", "b")
+    site.slurm.ends = lambda spec: "failed"
+    site.night()
+    site.night()
+    assert not site.night().collected, "both are given up"
+    board = site.board()
+    stopped, known = board.find_stopped()
+    board.free(choose_stopped(stopped, ["lab/a"], known), "ada", datetime.now(UTC))
+    site.slurm.ends = lambda spec: "completed"
+    report = site.night()
+    assert evaluated(report) == ["lab/a"]
+    assert [each.attempt for each in report.evaluated] == [3], "its history stays"
+    assert [each.evaluation.model_id for each in board.find_stopped()[0]] == ["lab/b"]
+
+
+# -------------------------------------------------------------------------------------- environments that do not work
+
+
+def test_a_node_on_which_nothing_works_is_left_out_for_the_rest_of_the_night(site: Site) -> None:
+    site.add("only")
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2"), {"gpu1"}
+    site.cluster = {"slurm": {"exclude": "gpu9"}}
+    report = site.night()
+    assert evaluated(report) == ["lab/only"]
+    assert [each.state for each in report.retried] == ["environment"] * 3
+    assert [array.excluded for array in site.slurm.arrays] == ["gpu9", "gpu9", "gpu9", "gpu9,gpu1"]
+    (problem,) = report.problems
+    assert problem.startswith("Node gpu1: 3 attempts in a row failed for their environment")
+    assert report.has_failures, "an operator should look"
+    assert read_history(site.store).tries
+    site.add("next")
+    site.slurm.broken = set()
+    assert evaluated(site.night()) == ["lab/next"]
+    assert site.slurm.arrays[-1].excluded == "gpu9", "the next night looks at the node again"
+
+
+def test_jobs_that_wait_already_do_not_run_into_a_bad_node(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(12)))
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2"), {"gpu1"}
+    site.cluster = {"max_jobs": 20, "max_gpus": 1}
+    report = site.night()
+    assert evaluated(report) == names(site)
+    assert len(report.retried) < 8, "most of the array has not been on it"
+
+
+def test_a_tier_whose_environment_does_not_work_stops_and_others_go_on(site: Site) -> None:
+    site.add(*(f"s{index}" for index in range(6)))
+    site.add("l", params_b=70.0)
+    site.slurm.nodes = ("gpu1",)
+    site.slurm.ends = lambda spec: "environment" if spec.tier == "small" else "completed"
+    site.cluster = {"max_jobs": 2}
+    report = site.night()
+    assert evaluated(report) == ["lab/l"]
+    assert len(report.not_started) == 6, "all of them are left for the next run"
+    assert not report.failed
+    assert len(report.problems) == 2
+    assert report.problems[1].startswith(
+        "Tier small: nothing more is launched in it in this run, which leaves out gpu1"
+    )
+    site.slurm.ends = lambda spec: "completed"
+    assert len(site.night().evaluated) == 6
+
+
+def test_a_machine_on_which_nothing_works_launches_nothing_more(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(9)))
+    here = current_process().host
+    site.slurm.name, site.slurm.nodes, site.slurm.broken = "local", (here,), {here}
+    site.cluster = {"executor": "local", "max_jobs": 1}
+    report = site.night()
+    assert len(site.slurm.begun) == 3
+    assert report.problems[0].startswith(f"Node {here}: 3 attempts in a row")
+    assert len(report.not_started) + len(report.failed) == 9
+
+
+def test_two_nights_of_a_broken_environment_give_up_no_model(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(4)))
+    site.slurm.nodes, site.slurm.broken = ("gpu1", "gpu2", "gpu3"), {"gpu1", "gpu2", "gpu3"}
+    for _ in range(2):
+        report = site.night()
+        assert report.has_failures
+        assert any(problem.startswith("Tier small: 3 attempts in a row") for problem in report.problems)
+        assert not any(skip.kind == "gave_up" for plan in site.plans for skip in plan.skipped)
+    assert len(site.slurm.begun) < 60, "a night does not try for ever"
+    site.slurm.broken = set()
+    assert evaluated(site.night()) == names(site)
+
+
+def test_a_job_that_no_node_is_left_for_may_have_them_again(site: Site) -> None:
+    site.add(*(f"m{index}" for index in range(8)))
+    site.slurm.broken = {"gpu1"}
+    site.cluster = {"max_jobs": 20, "max_gpus": 1}
+    report = site.night()
+    assert not report.evaluated
+    assert not report.in_flight, "nothing waits for ever"
+    assert "gave_up" not in {skip.kind for plan in site.plans for skip in plan.skipped}
 
 
 # ----------------------------------------------------------------------------------------------------------- fetching
@@ -389,6 +509,22 @@ def test_a_model_that_cannot_be_had_stops_its_evaluation_only(site: Site) -> Non
     assert [(each.model_id, each.state, each.reason) for each in report.failed] == [
         ("lab/a", "fetch_failed", "lab/a is gated")
     ]
+
+
+def test_a_hub_that_fails_one_repository_costs_it_nothing(site: Site) -> None:
+    site.add("a", "b")
+
+    def fetch(commit: Commit) -> None:
+        if commit.model_id == "lab/a":
+            raise FetchError("lab/a: 500") from HubUnavailable("500")
+
+    site.fetch = fetch
+    assert evaluated(site.night()) == ["lab/b"]
+    for _ in range(4):
+        report = site.night()
+        assert [(each.model_id, each.state) for each in report.failed] == [("lab/a", "hub_failed")]
+    site.fetch = lambda commit: None
+    assert evaluated(site.night()) == ["lab/a"]
 
 
 def test_a_model_larger_than_the_cache_is_a_failed_fetch_with_that_reason(site: Site) -> None:

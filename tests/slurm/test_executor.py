@@ -205,6 +205,30 @@ def test_the_throttle_of_an_array_can_be_changed_while_it_runs(array: Array) -> 
     array.executor.set_parallelism(array.job_ids, 2)
 
 
+def test_a_held_array_says_so_and_runs_on_the_nodes_that_are_left_to_it(cluster: Cluster, array: Array) -> None:
+    array.submit(note_environment, 2, options={"additional_parameters": {"hold": True}})
+    reports = array.wait(lambda reports: all(each.waits_for for each in reports))
+    assert {(each.state, each.waits_for, each.reason) for each in reports} == {
+        ("PENDING", "JobHeldUser", "is held by a user (JobHeldUser)")
+    }
+    assert "scontrol release" in str(reports[0].advice)
+    first, *_, last = cluster.node_names
+    array.executor.exclude_nodes(array.job_ids, ",".join(node for node in cluster.node_names if node != last))
+    cluster.must("scontrol", "release", array.job_ids[0].partition("_")[0])
+    assert {each.node for each in array.wait_until_over()} == {last}
+    array.executor.exclude_nodes(array.job_ids, first)
+
+
+def test_a_drained_node_is_why_a_job_waits(cluster: Cluster, array: Array) -> None:
+    cluster.must("scontrol", "update", "NodeName=gpu1", "State=DRAIN", "Reason=test")
+    array.submit(note_environment, options={"nodelist": "gpu1"})
+    (report,) = array.wait(lambda reports: (reports[0].waits_for or "").startswith("ReqNodeNotAvail"))
+    assert str(report.reason).startswith("nodes that it needs are down, drained or reserved (ReqNodeNotAvail")
+    assert "sinfo -R" in str(report.advice)
+    cluster.node_up("gpu1")
+    assert array.wait_until_over()[0].state == "COMPLETED"
+
+
 def test_chosen_jobs_are_cancelled_waiting_or_running_and_the_others_go_on(
     array: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,9 @@ max_jobs: 4
 max_gpus: 4
 poll_interval_s: 1
 slurm:
-  setup: ["export PYTHONPATH={code} COUNTED={folder}"]
+  setup: ["export PYTHONPATH={code} COUNTED={folder}", "{setup}"]
   signal_delay_s: 5
+  python: {python}
 tiers:
   - {{name: cpu, up_to_params_b: 1, gpus: 1, cpus: 1, mem_gb: 2, time_min: {time_min}, device: cpu, batch_size: 8}}
 retries: {retries}
@@ -49,8 +50,9 @@ class Site:
     cluster: Cluster
     folder: Path
 
-    def declare(self, time_min: int = 10, retries: str = "{}") -> None:
-        text = CLUSTER.format(code=self.folder / "code", folder=self.folder, time_min=time_min, retries=retries)
+    def declare(self, time_min: int = 10, retries: str = "{}", setup: str = "true", python: str = "null") -> None:
+        values = {"time_min": time_min, "retries": retries, "setup": setup, "python": python}
+        text = CLUSTER.format(code=self.folder / "code", folder=self.folder, **values)
         (self.folder / "clusters/quick.yaml").write_text(text)
 
     def calls(self) -> list[str]:
@@ -162,9 +164,39 @@ def test_scancel_stops_the_evaluation_until_somebody_asks_for_it_again(site: Sit
     report = site.world.night()
     assert [skip.kind for skip in report.plan.skipped] == ["gave_up"]
     site.speed_up()
-    site.declare(retries="{cancelled: {attempts: 2}}")
+    freed = command_of(site)("retry", "lab/strong")
+    assert "1 evaluation freed" in freed.stdout, freed.stderr
     site.world.night()
     site.check_done_once(kills=1)
+
+
+def test_a_python_that_is_not_there_costs_no_model_and_stops_the_tier(site: Site) -> None:
+    site.world.add_model("lab/weak")
+    site.declare(python="/opt/gone/bin/python")
+    report = site.world.night()
+    assert set(site.endings()) == {"environment"}
+    problems = "\n".join(report.problems)
+    assert "Node gpu1: 3 attempts in a row failed for their environment" in problems
+    assert "Tier cpu: 3 attempts in a row failed for their environment (gpu1, gpu2)" in problems
+    assert "/opt/gone/bin/python: No such file or directory" in problems
+    assert "change `python` or `setup` in the cluster profile" in problems
+    assert len(report.not_started) == 2
+    assert not report.failed
+    logs = site.world.query("select distinct log from failures")
+    assert all((site.world.store.root / str(log)).exists() for (log,) in logs), "what the jobs said can be read"
+
+
+def test_a_node_without_the_package_is_left_out_and_another_does_the_work(site: Site) -> None:
+    broken = site.folder / "broken"
+    broken.mkdir()
+    (broken / "submitit.py").write_text("raise ModuleNotFoundError(\"No module named 'submitit'\")")
+    site.declare(setup=f"[ $SLURMD_NODENAME = gpu1 ] && export PYTHONPATH={broken} || true")
+    report = site.world.night()
+    assert site.endings() == ["environment"] * 3 + ["completed"]
+    assert site.world.query("select distinct node from attempts where state = 'environment'") == [("gpu1",)]
+    (problem,) = report.problems
+    assert "No module named 'submitit'" in problem
+    site.check_done_once()
 
 
 def test_a_requeued_job_goes_on_where_it_stopped(site: Site) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from builders import NOW
 
-from nightboard.tasks.attempt import BenchmarkErrors, Failure, State, read_job_id, run_attempt
+from nightboard.tasks.attempt import (
+    BenchmarkErrors,
+    Failure,
+    HarnessError,
+    NodeError,
+    ShardError,
+    State,
+    read_job_id,
+    run_attempt,
+)
 from nightboard.tasks.ownership import current_owner
 from nightboard.tasks.process import current_process
 from nightboard.tasks.records import AttemptOwner, Outcome
-from nightboard.tasks.store import claim_file
+from nightboard.tasks.store import StoreError, claim_file
 
 JOB = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "SLURM_PROCID", "SLURMD_NODENAME")
 
@@ -125,6 +137,148 @@ def test_an_error_that_points_to_itself_ends_too(tmp_path: Path) -> None:
     error, other = ValueError("a"), ValueError("b")
     error.__context__, other.__context__ = other, error
     assert end_of(tmp_path, raise_it(error))[0] == "failed"
+
+
+NLTK = "Resource punkt_tab not found. >>> import nltk >>> nltk.download('punkt_tab')"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NodeError("no GPU"), "no GPU"),
+        (StoreError("store: cannot write here."), "store: cannot write here."),
+        (OSError(28, "No space left on device"), "no space left on the disk: OSError: [Errno 28]"),
+        (OSError(122, "Disk quota exceeded"), "no space left on the disk: OSError: [Errno 122]"),
+        (OSError(30, "Read-only file system", "/cache/x"), "OSError: [Errno 30] Read-only file system: '/cache/x'"),
+        (PermissionError(13, "Permission denied", "/cache/x"), "PermissionError: [Errno 13]"),
+        (OSError(116, "Stale file handle"), "OSError: [Errno 116] Stale file handle"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "OperationalError: attempt to write"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "a library is missing on this node: Mod"),
+        (ImportError("libcudnn.so.9: cannot open shared object file"), "a library is broken on this node: Imp"),
+        (OSError("libnccl.so.2: cannot open shared object file"), "OSError: libnccl.so.2"),
+        (RuntimeError("No CUDA GPUs are available"), "the GPU of this node does not work: RuntimeError: No CUDA"),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "the GPU of this node does not work"),
+        (RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802"), "the GPU of this node does not work"),
+        (LookupError(NLTK), "nltk's data is not in the store's cache: punkt_tab"),
+    ],
+)
+def test_a_fault_of_the_node_is_not_the_models(tmp_path: Path, error: Exception, reason: str) -> None:
+    state, said = end_of(tmp_path, raise_it(error))
+    assert state == "environment"
+    assert said.startswith(reason)
+
+
+def test_a_fault_of_the_node_is_seen_through_the_error_that_a_library_made_of_it(tmp_path: Path) -> None:
+    error = raise_it(ValueError("loading failed"), cause=OSError(5, "Input/output error"))
+    assert end_of(tmp_path, error) == ("environment", "OSError: [Errno 5] Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (HarnessError("lm-eval has no folder x."), "lm-eval has no folder x."),
+        (ModuleNotFoundError("No module named 'mamba_ssm'", name="mamba_ssm"), "a package that this model needs "),
+        (ImportError("cannot import name 'x'", name="transformers.models"), "a package that this model needs "),
+        (ImportError("requires the protobuf library"), "a package that this model needs is missing on the node"),
+    ],
+)
+def test_what_the_installation_lacks_for_one_kind_of_model_is_the_harnesss(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    state, said = end_of(tmp_path, raise_it(error))
+    assert state == "harness"
+    assert said.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ShardError("the model's weights are wrong"),
+        ValueError("architectures: No space left on device"),
+        ValueError("No CUDA GPUs are available"),
+        OSError("lab/x: No space left on device, Read-only file system"),
+        RuntimeError("Error(s) in loading state_dict: size mismatch for No CUDA GPUs are available.weight"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        FileNotFoundError(2, "No such file or directory", "config.json"),
+        LookupError("nothing"),
+        KeyError("nltk.download('punkt')"),
+    ],
+)
+def test_words_that_a_repository_can_bring_about_blame_nobody_else(tmp_path: Path, error: Exception) -> None:
+    assert end_of(tmp_path, raise_it(error))[0] == "failed"
+
+
+class UncompletedJobError(Exception):
+    """Bears the name of submitit's."""
+
+
+@pytest.fixture
+def stop() -> Iterator[Callable[[BaseException], None]]:
+    """Lets the signal that submitit answers raise an error."""
+
+    def install(error: BaseException) -> None:
+        def answer(*_: object) -> None:
+            raise error
+
+        signal.signal(signal.SIGUSR2, answer)
+
+    before = signal.getsignal(signal.SIGUSR2)
+    yield install
+    signal.signal(signal.SIGUSR2, before)
+
+
+OUT_OF_TIME = UncompletedJobError("Job not requeued because: timed-out and not checkpointable.")
+
+
+@pytest.mark.parametrize("is_chained", [True, False])
+def test_a_time_limit_that_comes_within_an_import_is_no_missing_package(
+    tmp_path: Path, stop: Callable[[BaseException], None], is_chained: bool
+) -> None:
+    stop(OUT_OF_TIME)
+
+    def import_library() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        except Exception as error:
+            missing = ModuleNotFoundError("Could not import module 'AutoModel'", name="transformers")
+            raise missing from (error if is_chained else None)
+
+    def import_without_a_word() -> None:
+        with contextlib.suppress(Exception):
+            import_library()
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    state, reason = end_of(tmp_path, import_library if is_chained else import_without_a_word)
+    assert state == "timeout"
+    assert "time limit" in reason
+
+
+def test_an_error_made_of_a_stop_is_the_stop_even_where_the_signal_was_not_seen(tmp_path: Path) -> None:
+    error = raise_it(NodeError("torch cannot be imported on this node"), cause=OUT_OF_TIME)
+    assert end_of(tmp_path, error)[0] == "timeout"
+
+
+def test_a_job_that_goes_on_later_leaves_no_outcome_whatever_a_library_makes_of_its_end(
+    tmp_path: Path, stop: Callable[[BaseException], None]
+) -> None:
+    stop(SystemExit(-1))
+
+    def import_library() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        except BaseException as error:
+            raise ModuleNotFoundError("No module named 'torch'", name="torch") from error
+
+    with pytest.raises(SystemExit):
+        run_attempt(tmp_path, import_library)
+    assert not (tmp_path / "outcome.json").exists()
+
+
+def test_an_answer_to_a_signal_is_given_back_as_it_was(tmp_path: Path, stop: Callable[[BaseException], None]) -> None:
+    stop(OUT_OF_TIME)
+    before = signal.getsignal(signal.SIGUSR2)
+    run_attempt(tmp_path, lambda: None)
+    assert signal.getsignal(signal.SIGUSR2) is before
 
 
 @pytest.mark.parametrize(

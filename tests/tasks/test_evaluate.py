@@ -93,7 +93,7 @@ def test_the_first_outcome_counts(tmp_path):
     [
         (ShardError("the model is not there."), "failed", "the model is not there."),
         (OutputError(["a: wrong.", "b: wrong."]), "invalid", "a: wrong.; b: wrong."),
-        (StoreError("x: no space left on the disk."), "failed", "x: no space left on the disk."),
+        (StoreError("x: no space left on the disk."), "environment", "x: no space left on the disk."),
         (ValueError("two\nlines"), "failed", "ValueError: two lines"),
     ],
 )
@@ -429,7 +429,7 @@ names += ["HF_TOKEN", "HF_DATASETS_CACHE"]
 print(json.dumps([states, {name: os.environ.get(name) for name in names}]))
 """
     states, env = json.loads(run_node_code(code, tmp_path))
-    assert states == ["failed"]
+    assert states == ["environment"], "there is no spec"
     assert "spec.json: cannot be read as ShardSpec" in str(
         Outcome.read(tmp_path / "runs" / "e" / "all" / "1" / "outcome.json").reason
     )

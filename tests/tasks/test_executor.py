@@ -87,8 +87,8 @@ def accounted(
     return f"{job}|{state}|{exit_code}|{elapsed}|{limit}|2026-01-01T00:00:00|{end}|{energy}|{nodes}|{name}\n"
 
 
-def queued(array: str, index: str, state: str, nodes: str = "gpu1") -> str:
-    return f"{array}|{index}|{state}|1:00|1:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|{nodes}|{NAME}\n"
+def queued(array: str, index: str, state: str, nodes: str = "gpu1", why: str = "None") -> str:
+    return f"{array}|{index}|{state}|1:00|1:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|{nodes}|{why}|{NAME}\n"
 
 
 def poll(*job_ids: str, after: timedelta = timedelta(0)) -> dict[str, JobReport]:
@@ -352,7 +352,7 @@ def test_one_sacct_serves_all_submissions_by_the_ids_of_their_arrays(cluster: Fa
     assert {report.state for report in reports.values()} == {"PENDING"}
     assert len(cluster.calls("sacct")) == 1
     assert cluster.calls("sacct")[0].endswith("-j " + ",".join(map(str, range(100, 150))))
-    assert not cluster.calls("squeue")
+    assert len(cluster.calls("squeue")) == 1, "for why they wait, which accounting does not know"
 
 
 def test_without_open_jobs_nobody_is_asked(cluster: FakeSlurm) -> None:
@@ -788,3 +788,49 @@ def test_a_machine_without_sacct_cannot_poll(cluster: FakeSlurm) -> None:
     os.environ["PATH"] = str(cluster.folder)
     with pytest.raises(ExecutorError, match="sacct is not on this machine"):
         SlurmExecutor().poll([make_submission("7")], NOW)
+
+
+# ---------------------------------------------------------------------------------------------------- why jobs wait
+
+
+@pytest.mark.parametrize(
+    ("why", "words", "is_lasting"),
+    [
+        ("Resources", "waits for nodes to become free (Resources)", False),
+        ("Priority", "jobs of higher priority come first (Priority)", False),
+        ("JobHeldUser", "is held by a user (JobHeldUser)", True),
+        ("JobHeldAdmin", "is held by an administrator (JobHeldAdmin)", True),
+        ("launch failed requeued held", "could not be started on its node, and is held", True),
+        ("ReqNodeNotAvail, UnavailableNodes:gpu1", "are down, drained or reserved (ReqNodeNotAvail, Unavail", True),
+        ("PartitionDown", "its partition is down (PartitionDown)", True),
+        ("BadConstraints", "no node has what it asks for (BadConstraints)", True),
+        ("DependencyNeverSatisfied", "did not end as it must (DependencyNeverSatisfied)", True),
+        ("Dependency", "waits for another job to end (Dependency)", False),
+        ("QOSMaxJobsPerUserLimit", "a limit of its account, user or qos is reached (QOSMaxJobs", False),
+        ("QOSMaxWallDurationPerJobLimit", "a limit of its account, user or qos is reached", True),
+        ("AssocGrpCPUMinutesLimit", "a limit of its account, user or qos is reached", True),
+        ("AssocGrpGRES", "a limit of its account, user or qos is reached (AssocGrpGRES)", False),
+        ("SomethingNew", "SLURM's reason: SomethingNew", False),
+    ],
+)
+def test_why_a_job_waits_is_told_with_what_to_do_where_it_would_wait_for_ever(
+    cluster: FakeSlurm, why: str, words: str, is_lasting: bool
+) -> None:
+    cluster.answer("sacct", accounted("7", "PENDING"))
+    cluster.answer("squeue", queued("7", "N/A", "PENDING", why=why))
+    report = poll("7")["7"]
+    assert (report.state, report.waits_for, bool(report.advice)) == ("PENDING", why, is_lasting)
+    assert words in str(report.reason)
+
+
+def test_a_queue_that_does_not_say_why_jobs_wait_hides_nothing(cluster: FakeSlurm) -> None:
+    cluster.answer("sacct", accounted("7", "PENDING"))
+    cluster.answer("squeue", err="squeue: error: Unable to contact slurm controller", code=1)
+    report = poll("7")["7"]
+    assert (report.state, report.reason, report.waits_for) == ("PENDING", "waits for its turn", None)
+
+
+def test_nodes_are_left_out_by_what_waits_of_an_array(cluster: FakeSlurm) -> None:
+    cluster.answer("scontrol")
+    SlurmExecutor().exclude_nodes(["7_0", "7_1", "9"], "gpu1,gpu2")
+    assert cluster.calls("scontrol") == ["update JobId=7 ExcNodeList=gpu1,gpu2", "update JobId=9 ExcNodeList=gpu1,gpu2"]

@@ -195,16 +195,27 @@ def test_a_rejected_commit_is_not_fetched(hub: ServedHub, store: Store) -> None:
         fetch_model(hub.client(), store, _discover_one(hub))
 
 
-def test_a_full_disk_is_no_fault_of_the_model(hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "x"), r"org/m@.*no space left on the disk of the store"),
+        (OSError(30, "Read-only file system", "/cache"), r"^/cache: the store's cache cannot be written \(Read-only"),
+        (PermissionError(13, "Permission denied", "/cache"), r"^/cache: the store's cache cannot be written \(Perm"),
+        (OSError(5, "Input/output error"), r"^org/m@.*: the store's cache cannot be written"),
+    ],
+)
+def test_a_disk_that_cannot_be_used_is_no_fault_of_the_model(
+    hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
     def fill(*args: object) -> None:
-        raise OSError(28, "No space left on device", "model.safetensors")
+        raise error
 
     hub.add("org/m", make_model())
     commit = _discover_one(hub)
     monkeypatch.setattr(Hub, "download_files", fill)
 
     # Not a FetchError: that would spend one of the model's attempts.
-    with pytest.raises(StoreError, match=r"org/m@.*no space left on the disk of the store"):
+    with pytest.raises(StoreError, match=words):
         fetch_model(hub.client(), store, commit)
 
 

@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 from builders import NOW
 
-from nightboard.profiles.models import RETRIES, Cluster, Ending, Retry, Tier
+from nightboard.profiles.models import AT_FAULT, RETRIES, Cluster, Ending, Retry, Tier, is_lasting
 from nightboard.tasks.history import Tries
-from nightboard.tasks.retry import choose_resources, explain_end, shrink, waits_for_next_run
+from nightboard.tasks.retry import choose_resources, explain_end, explain_wait, shrink
 
 TIERS = (
     Tier(name="one", up_to_params_b=10, gpus=1, batch_size="auto"),
@@ -49,13 +49,34 @@ def test_what_shrinks_is_declared() -> None:
     assert choose_resources(tries_of(failed=9), cluster, TIERS[0]) is None
 
 
-@pytest.mark.parametrize("ending", get_args(Ending))
-def test_an_ending_is_tried_again_as_often_as_its_row_says(ending: Ending) -> None:
+def test_every_ending_is_charged_to_something() -> None:
+    assert set(AT_FAULT) == set(RETRIES) == set(get_args(Ending))
+
+
+@pytest.mark.parametrize("ending", [each for each in get_args(Ending) if is_lasting(each)])
+def test_what_the_model_did_is_tried_again_as_often_as_its_row_says(ending: Ending) -> None:
     most = RETRIES[ending].attempts
     assert explain_end(tries_of(**{ending: most - 1}, completed=7), make_cluster(), "all") is None
     assert explain_end(tries_of(**{ending: most}), make_cluster(), "all")
     cluster = make_cluster(**{ending: Retry(attempts=most + 1)})
     assert explain_end(tries_of(**{ending: most}), cluster, "all") is None
+
+
+@pytest.mark.parametrize("ending", [each for each in get_args(Ending) if not is_lasting(each)])
+def test_what_others_did_costs_the_model_nothing_and_is_bounded_in_a_run(ending: Ending) -> None:
+    cluster, most = make_cluster(**{ending: Retry(attempts=3)}), 3
+
+    def after(count: int) -> Tries:
+        ended = ((ending, NOW - timedelta(days=1)),) * 50 + ((ending, NOW),) * count
+        return Tries({ending: len(ended)}, "no GPU", ending, ended[-1][1], ended)
+
+    assert explain_end(after(most), cluster, "all") is None
+    assert explain_wait(after(most - 1), cluster, "all", NOW) is None
+    words = str(explain_wait(after(most), cluster, "all", NOW))
+    assert words.startswith("waits for the next run after 3 ")
+    assert words.endswith(": no GPU")
+    assert explain_wait(after(most), cluster, "all", NOW + timedelta(hours=1)) is None, "the next run begins anew"
+    assert explain_wait(after(most), cluster, "all", None) is None, "the first plan of a run"
 
 
 def test_endings_are_counted_apart() -> None:
@@ -82,9 +103,7 @@ def test_one_attempt_is_called_one() -> None:
 
 def test_what_was_cancelled_says_how_to_run_it_after_all() -> None:
     tries = tries_of("cancelled by ann", cancelled=1)
-    assert explain_end(tries, make_cluster(), "all") == (
-        "cancelled by ann; raise retries.cancelled.attempts to run it again"
-    )
+    assert explain_end(tries, make_cluster(), "all") == ("cancelled by ann; `nightboard retry` runs it again")
 
 
 def test_an_ending_that_waits_for_the_next_run_waits_only_in_the_run_in_which_it_came() -> None:
@@ -93,9 +112,9 @@ def test_an_ending_that_waits_for_the_next_run_waits_only_in_the_run_in_which_it
     def ended(state: Any, minutes: int) -> Tries:
         return Tries({state: 1}, "CUDA error", state, NOW + timedelta(minutes=minutes))
 
-    assert waits_for_next_run(ended("failed", 5), cluster, started)
-    assert not waits_for_next_run(ended("failed", -5), cluster, started), "it failed the night before"
-    assert not waits_for_next_run(ended("failed", 5), cluster, None), "the first plan of a night"
-    assert not waits_for_next_run(ended("timeout", 5), cluster, started)
-    assert not waits_for_next_run(ended("completed", 5), cluster, started)
-    assert not waits_for_next_run(None, cluster, started)
+    assert explain_wait(ended("failed", 5), cluster, "all", started)
+    assert not explain_wait(ended("failed", -5), cluster, "all", started), "it failed the night before"
+    assert not explain_wait(ended("failed", 5), cluster, "all", None), "the first plan of a night"
+    assert not explain_wait(ended("timeout", 5), cluster, "all", started)
+    assert not explain_wait(ended("completed", 5), cluster, "all", started)
+    assert not explain_wait(None, cluster, "all", started)

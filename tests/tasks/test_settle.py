@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import NOW
@@ -207,7 +208,7 @@ def test_a_job_that_says_completed_and_wrote_nothing_is_invalid(store: Store, ex
 
 def test_a_failed_fetch_spends_an_attempt_and_keeps_the_reason(store: Store, executor: FakeExecutor) -> None:
     launcher = make_launcher(store, executor)
-    launcher.record_fetch_failure(make_job("a").shards[0], "lab/a is gone", NOW)
+    launcher.record_fetch_failure(make_job("a").shards[0], "fetch_failed", "lab/a is gone", NOW)
     collected = settle(store, executor, NOW).collected
     assert [(each.state, each.reason) for each in collected] == [("fetch_failed", "lab/a is gone")]
     assert not executor.calls
@@ -327,7 +328,7 @@ def test_how_a_job_ended_is_how_the_attempt_that_it_ran_ended(store: Store, slur
     assert collected["b"].state == innocent, "what the job did not come to has no part in its end"
 
 
-def test_a_job_that_could_not_even_begin_spends_its_attempts(store: Store, slurm: FakeExecutor) -> None:
+def test_a_job_that_could_not_even_begin_tells_of_its_environment(store: Store, slurm: FakeExecutor) -> None:
     launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
     assert launch
     output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
@@ -335,9 +336,38 @@ def test_a_job_that_could_not_even_begin_spends_its_attempts(store: Store, slurm
     output.write_text("srun: error: pyton: command not found\n")
     slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 127", node="gpu1")
     collected = settle(store, slurm, NOW).collected[0]
-    assert collected.state == "failed"
+    assert collected.state == "environment"
     assert "exit code 127" in str(collected.reason)
+    assert "change `python` or `setup` in the cluster profile" in str(collected.reason)
     assert "pyton" in collected.log_tail[0]
+
+
+def test_an_outcome_that_could_not_be_written_is_no_failure_of_the_model(store: Store, slurm: FakeExecutor) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    take_as_job(store, "a", dead_process())
+    output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("nightboard.tasks.store.StoreError: /store/runs/a: no outcome could be written: disk is full\n")
+    slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 1", node="gpu1")
+    collected = settle(store, slurm, NOW).collected[0]
+    assert (collected.state, collected.reason) == (
+        "environment",
+        "no outcome could be written: disk is full on gpu1",
+    )
+
+
+@pytest.mark.parametrize("ending", ["failed", "timeout", "out_of_memory"])
+def test_a_job_that_evaluated_nothing_cannot_have_failed_by_a_model(
+    store: Store, slurm: FakeExecutor, ending: Any
+) -> None:
+    make_launcher(store, slurm).launch([make_job("a")], NOW)
+    slurm.report = JobReport(state="FAILED", is_over=True, ending=ending, reason="so it ended", node="gpu1")
+    collected = settle(store, slurm, NOW).collected[0]
+    assert (collected.state, collected.reason) == (
+        "environment",
+        "the job ended before it began to evaluate: so it ended",
+    )
 
 
 def test_a_kill_for_lack_of_memory_is_read_from_the_jobs_own_output(store: Store, slurm: FakeExecutor) -> None:

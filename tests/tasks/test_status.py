@@ -13,7 +13,7 @@ from nightboard.tasks.attempt import Progress
 from nightboard.tasks.executor import JobReport
 from nightboard.tasks.process import current_process
 from nightboard.tasks.settle import list_open
-from nightboard.tasks.status import Status, describe_open
+from nightboard.tasks.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store import Store
 
 
@@ -67,3 +67,20 @@ def test_the_time_left_follows_the_pace_of_what_is_finished(store: Store) -> Non
     done = Progress(benchmark=None, finished=("bbh",), total=1, at=NOW + timedelta(seconds=50))
     (store.attempt_dir("a", "all", 1) / "progress.json").write_bytes(done.to_bytes())
     assert look(store, slurm, seconds=60)["a"].left_s == 0
+
+
+def test_why_jobs_wait_is_told_once_with_their_number(store: Store) -> None:
+    slurm = FakeExecutor("slurm")
+    make_launcher(store, slurm).launch([make_job("a"), make_job("b", "c")], NOW)
+    slurm.report = JobReport(
+        "PENDING",
+        is_over=False,
+        reason="is held (JobHeldUser)",
+        waits_for="JobHeldUser",
+        advice="Release it.",
+    )
+    rows = look(store, slurm)
+    assert rows["a"].waits_for == "is held (JobHeldUser)"
+    assert sum_up_waits(list(rows.values())) == ["2 jobs wait: is held (JobHeldUser); 1_0, 1_1. Release it."]
+    slurm.report = JobReport("RUNNING", is_over=False, reason="runs")
+    assert not sum_up_waits(list(look(store, slurm).values()))

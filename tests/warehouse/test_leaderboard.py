@@ -8,6 +8,8 @@ from typing import Any
 
 from make_lake import START, Lake, after, declare_task
 
+from nightboard.profiles.models import AT_FAULT
+
 Ask = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -182,6 +184,30 @@ def test_states_reasons_and_costs_of_evaluations(lake: Lake, ask: Ask) -> None:
     assert ask("select evaluation_id, gpu_hours from costs where gpu_hours is not null order by 1") == [
         ("broken", 2.0), ("done", 1.0), ("half", 2.0), ("lost", 2.0),
     ]  # fmt: skip
+
+
+def test_what_has_been_scored_since_is_no_failure_any_more(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for name in ("solved", "other_precision", "failed_again"):
+        lake.planned(name, "org/m", precision="float16" if name == "other_precision" else "bfloat16")
+        lake.attempt(name, "failed", 1, ended_at=after(9 if name == "failed_again" else 1))
+    lake.done("later", "org/m", hours=5)
+    assert ask("select evaluation_id, at_fault from failures order by 1") == [
+        ("failed_again", "model"),
+        ("other_precision", "model"),
+    ]
+    assert ask("select count(*) from evaluations where state = 'failed'") == [(3,)], "what was is still told there"
+
+
+def test_an_attempt_names_its_model_and_its_cause_as_the_planner_sees_it(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.planned("e", "org/m")
+    for number, ending in enumerate(AT_FAULT, 1):
+        lake.attempt("e", ending, number)
+    lake.attempt("e", "completed", 99)
+    lake.attempt("lost", "failed", 1)
+    assert dict(ask("select state, at_fault from attempts where model_id = 'org/m'")) == {**AT_FAULT, "completed": None}
+    assert ask("select model_id from attempts where evaluation_id = 'lost'") == [(None,)]
 
 
 def test_of_several_shards_the_one_that_matters_most_says_how_an_evaluation_stands(lake: Lake, ask: Ask) -> None:

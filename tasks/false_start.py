@@ -1,0 +1,50 @@
+"""Why a job ended before it began to evaluate, by what it has printed: a command, package or container that is missing.
+
+Pure. No model has been looked at by then, so that nothing in these lines comes from a repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_PACKAGE = (
+    "The Python that starts on the node lacks a package: install nightboard there as it is here, or change `python` in"
+    " the cluster profile."
+)
+_CONTAINER = "The container does not start: change `python` in the cluster profile, or look at the container."
+_COMMAND = "A command does not start on the node: change `python` or `setup` in the cluster profile."
+_VERSION = "The node cannot read the job: install the same Python and nightboard there as here."
+_DISK = "A disk cannot be used on the node: make it work, or leave the node out with `exclude` in the cluster profile."
+_NODE = "The node does not start jobs: look at it, or leave it out with `exclude` in the cluster profile."
+
+# What a line looks like, and what to do about it. The first that fits a line counts: what comes last often only repeats
+# that something has failed.
+_SIGNS = tuple(
+    (re.compile(pattern, re.IGNORECASE), advice)
+    for pattern, advice in (
+        (r"(ModuleNotFoundError|ImportError): |.*: No module named |.*Error while finding module spec", _PACKAGE),
+        (r"FATAL:? |(apptainer|singularity|docker|podman|enroot|pyxis)\b.*(error|fatal|fail)", _CONTAINER),
+        (r".*: (command not found|not found|No such file or directory)$|.*execve\(\): ", _COMMAND),
+        (r"(_?pickle\.\w+|EOFError|AttributeError|UnpicklingError|ValueError: unsupported pickle)", _VERSION),
+        (r".*(No space left on device|Disk quota exceeded|Read-only file system|Permission denied)", _DISK),
+        (r".*(Input/output error|Stale file handle)", _DISK),
+        (r"(slurmstepd|srun|slurmd)[\w.-]*: (error|fatal): (?!.*\btasks? [\d,-]+: |.*[Ee]xited with)", _NODE),
+    )
+)
+_LOST = "no outcome could be written: "
+
+
+def explain_false_start(output: Sequence[str]) -> str | None:
+    """The line of a job's output that tells why it did not begin, and what to do; None when none does."""
+    lines = [line.strip() for line in reversed(output)]
+    for sign, advice in _SIGNS:
+        if found := next(filter(sign.match, lines), None):
+            return f"{found.rstrip('.')}. {advice}"
+    return None
+
+
+def explain_lost_outcome(output: Sequence[str]) -> str | None:
+    """With what a job says that it could not write how its attempt ended; None when it does not."""
+    found = next((line for line in reversed(output) if _LOST in line), None)
+    return found and f"{_LOST}{found.partition(_LOST)[2].strip()}"
