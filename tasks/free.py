@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.profiles.models import Cluster, Ending
-from nightboard.tasks.history import History, ScoreKey
+from nightboard.tasks.history import History
 from nightboard.tasks.launch import launching
 from nightboard.tasks.plan import choose_tier, weigh
 from nightboard.tasks.records import Commit, Evaluation, Freed
@@ -38,10 +38,11 @@ class Stopped:
 def find_stopped(
     history: History, evaluations: Iterable[Evaluation], commits: Iterable[Commit], cluster: Cluster
 ) -> list[Stopped]:
-    """Shards that gave up or were cancelled, of evaluations that have no score yet."""
+    """Shards that gave up or were cancelled, of evaluations that are not done."""
     by_fingerprint = {commit.fingerprint: commit for commit in commits}
     found = []
-    known = {each.evaluation_id: each for each in evaluations if ScoreKey.of(each) not in history.scored}
+    done = {each.evaluation.evaluation_id for serving in history.done.values() for each in serving}
+    known = {each.evaluation_id: each for each in evaluations if each.evaluation_id not in done}
     for (key, shard), tries in sorted(history.tries.items()):
         evaluation = known.get(key)
         if evaluation is None or (key, shard) in history.shards_in_flight or (key, shard) in history.finished:
