@@ -72,6 +72,7 @@ def test_an_answer_is_taken_up_to_a_size_and_no_further(answer: Answer) -> None:
         (b"no gzip", "gzip", "compression is damaged"),
         (gzip.compress(b"[]" * 500)[:-9], "gzip", "compression is cut off"),
     ],
+    ids=["twice", "unknown", "damaged", "cut"],
 )
 def test_an_answer_with_odd_compression_is_refused(body: bytes, encoding: str, reason: str) -> None:
     with serve(_bomb(body, encoding)) as server, pytest.raises(HubUnavailable, match=reason):
@@ -154,18 +155,21 @@ def test_pages_that_lead_in_a_circle_are_left() -> None:
 
 
 def _trickle(start: bytes) -> Answer:
+    """An answer that is whole and good after three seconds."""
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(start)
-        for _ in range(3_000):
+        for _ in range(148):
             time.sleep(0.02)
-            handler.wfile.write(b"x")
+            handler.wfile.write(b" ")
             handler.wfile.flush()
+        handler.wfile.write(b"[]" if b"Content-Length" in start else b"\r\nContent-Length: 2\r\n\r\n[]")
 
     return answer
 
 
 @pytest.mark.parametrize(
-    "start", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n"], ids=["head", "body"]
+    "start", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 150\r\n\r\n"], ids=["head", "body"]
 )
 def test_an_answer_that_trickles_is_given_up(start: bytes) -> None:
     with serve(_trickle(start)) as server:
@@ -174,7 +178,7 @@ def test_an_answer_that_trickles_is_given_up(start: bytes) -> None:
 
 
 def test_tries_that_take_long_are_fewer() -> None:
-    with serve(_trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n")) as server:
+    with serve(_trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 150\r\n\r\n")) as server:
         with pytest.raises(HubUnavailable, match="no answer in time, after 1 try"):
             list(_hub(server, answer_timeout_s=0.2, trying_s=0.1).list_heads("a"))
 
