@@ -148,13 +148,14 @@ def _judge(
     refusal = refuse(commit, settings, inputs.watch)
     if refusal or tier is None:
         return [_Refusal("rejected", refusal or _tell_size(commit, precision, weights_gb, inputs.cluster))]
-    score = ScoreKey.of(make_evaluation(commit, suite, settings, tier))
+    evaluation = make_evaluation(commit, suite, settings, tier)
+    score = ScoreKey.of(evaluation)
     done = inputs.history.done.get(score, ())
     sources = known.wanted[suite.version].choose_sources(done)
     left_out = _leave_out(commit, suite, tier, sources, known)
     refusals = _group(left_out)
-    reasons = {name: refusal.reason for name, refusal in left_out.items()}
-    evaluation = make_evaluation(commit, suite, settings, tier, reasons)
+    if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
+        evaluation = make_evaluation(commit, suite, settings, tier, reasons)
     todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
     if scored := _find_scored(evaluation, sources, [each.evaluation for each in done], has_todo=bool(todo)):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
