@@ -69,7 +69,7 @@ class OpenBoard:
         """Nodes and tiers that a run which began at `since` leaves alone."""
         columns = ["evaluation_id", "tier", "node", "state", "reason", "ended_at"]
         rows = read_table(self.store, ATTEMPTS, columns).to_pylist()
-        return find_avoided(EndedAttempt(**row) for row in rows if row["ended_at"] >= since)
+        return find_avoided(EndedAttempt(**row) for row in rows if row["ended_at"] and row["ended_at"] >= since)
 
     def cache(self) -> ModelCache:
         """The models that lie in the store."""
