@@ -182,7 +182,9 @@ def print_answers(
         raise FormatError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
     with open_output(form, output) as out:
         if form is Format.parquet:
-            write_parquet(answers[0].run_arrow(), out)
+            # A reader that stays open, as in a traceback, would keep its build open, too.
+            with answers[0].run_arrow() as reader:
+                write_parquet(reader, out)
         else:
             write_rows(*answers[0].run(), form, out)
 

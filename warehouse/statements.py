@@ -44,7 +44,7 @@ class Answer:
             return open_cursor(self._con).sql(self.sql).to_arrow_reader(_BATCH_ROWS)
 
     def _fetch(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[object, ...]]]:
-        with self._explained():
+        with self._explained(), contextlib.closing(cursor):
             while rows := cursor.fetchmany(_BATCH_ROWS):
                 yield rows
 
