@@ -244,7 +244,7 @@ module._call_harness = call_and_lose
     outcome = outcome_of(folder)
     assert outcome.state == "failed"
     assert str(outcome.reason).startswith(
-        "lm-eval could not save its output: Could not save results aggregated; FileNot"
+        "musr: lm-eval could not save its output: Could not save results aggregated; FileNot"
     )
     assert not (node.work / "musr").exists()
 
