@@ -23,17 +23,26 @@ from nightboard.warehouse.shell import open_shell
 from nightboard.warehouse.statements import run_sql
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store with one evaluation and its samples, in a build."""
-    lake = Lake()
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the copy of a store of one evaluation and its samples, which was built as `store` in it."""
+    folder, lake = tmp_path_factory.mktemp("built"), Lake()
     lake.suite()
     lake.commit("org/good")
     lake.done("e", "org/good")
     lake.samples("e")
-    lake.write(tmp_path / "store" / "lake")
-    build(tmp_path / "store" / "lake", tmp_path / "store" / "warehouse", START)
-    return tmp_path / "store"
+    lake.write(folder / "store" / "lake")
+    build(folder / "store" / "lake", folder / "store" / "warehouse", START)
+    (folder / "store").rename(folder / "kept")
+    return folder
+
+
+@pytest.fixture
+def store(built: Path) -> Path:
+    """The store as it was built, where it was built."""
+    shutil.rmtree(built / "store", ignore_errors=True)
+    shutil.copytree(built / "kept", built / "store", symlinks=True)
+    return built / "store"
 
 
 @contextlib.contextmanager
@@ -96,10 +105,6 @@ def make_text(pointer: Path) -> None:
     pointer.write_text("no database" * 1000)
 
 
-def make_nothing(pointer: Path) -> None:
-    pointer.touch()
-
-
 def make_dangling(pointer: Path) -> None:
     pointer.symlink_to("nightboard-gone.duckdb")
 
@@ -111,7 +116,7 @@ def make_database(pointer: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [make_loop, make_folder, make_text, make_nothing, make_dangling, make_database],
+    [make_loop, make_folder, make_text, make_dangling, make_database],
     ids=lambda each: each.__name__,
 )
 def test_a_pointer_that_leads_to_no_build_is_one_message_and_a_rebuild_mends_it(
@@ -212,8 +217,8 @@ def test_another_members_store_can_be_built_and_says_so(
     store: Path, as_member: Callable[[], contextlib.AbstractContextManager[None]]
 ) -> None:
     warehouse = store / "warehouse"
-    for hours in (1, 2):
-        build(store / "lake", warehouse, after(hours), is_full=True)
+    for number in (1, 2):
+        shutil.copy2(current_build(warehouse), warehouse / f"nightboard-2025{number}.duckdb")
     for folder in (store.parent, *store.parents):
         if folder.stat().st_mode & 0o005 != 0o005:
             folder.chmod(0o755)
@@ -221,8 +226,8 @@ def test_another_members_store_can_be_built_and_says_so(
     (store / "lake" / "samples").chmod(0o755)
     strangers = set(warehouse.glob("nightboard-*.duckdb"))
     with as_member():
-        for hours in (3, 4):
-            made = build(store / "lake", warehouse, after(hours), is_full=True).path
+        for hours in (1, 2):
+            made = build(store / "lake", warehouse, after(hours)).path
             assert current_build(warehouse) == made
     left = set(warehouse.glob("nightboard-*.duckdb"))
     assert strangers <= left, "their owner removes them"
