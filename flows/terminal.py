@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +38,11 @@ def clean(text: str) -> str:
     return text.translate(_CODES)
 
 
+def wrap(line: str, width: int) -> str:
+    """A line in as many of them as it needs, each of whole words: half a path cannot be pasted."""
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+
+
 def escape(text: str) -> str:
     """The same for a console, which takes it as it stands: without markup, too."""
     return escape_markup(clean(text))
@@ -65,16 +71,20 @@ class Terminal:
     console: Console = field(default_factory=make_console)
 
     def say(self, text: str, style: str = "") -> None:
-        """Print one line, however long: a path that is folded cannot be pasted."""
-        self.console.print(escape(text), style=style or None, soft_wrap=True)
+        """Print a line, folded between words only: half a path cannot be pasted."""
+        self._print(text, style)
 
     def step(self, text: str) -> None:
         """Print the heading of a step."""
-        self.console.print(f"[bold]{escape(text)}[/bold]", soft_wrap=True)
+        self._print(text, "bold")
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
-        self.console.print(f"[yellow]! {escape(text)}[/yellow]", soft_wrap=True)
+        self._print(f"! {text}", "yellow")
+
+    def _print(self, text: str, style: str) -> None:
+        lines = (wrap(line, self.console.width) for line in clean(text).split("\n"))
+        self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
 
     def progress(self) -> Progress:
         """Bars for long work; use as a context manager."""

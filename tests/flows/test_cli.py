@@ -264,4 +264,4 @@ def test_the_path_of_a_log_can_be_pasted(tmp_path: Path) -> None:
     assert tell("reason", "runs/log.txt") == "runs/log.txt"
     text = io.StringIO()
     Terminal(Console(file=text, width=20)).say(f"  log: {tmp_path}/runs/log.txt")
-    assert text.getvalue() == f"  log: {tmp_path}/runs/log.txt\n", "no line is folded"
+    assert f"{tmp_path}/runs/log.txt" in text.getvalue(), "however narrow the terminal is"

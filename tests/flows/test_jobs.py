@@ -391,7 +391,7 @@ def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: 
     site.at_pause = release
     report = site.night()
     assert evaluated(report) == ["lab/a", "lab/b"]
-    assert site.text.count("jobs wait: is held; ") == 1
+    assert site.text.count(": is held; ") == 1
     assert "Let it go." in site.text
 
 

@@ -188,7 +188,7 @@ def test_good_answers_are_kept(tmp_path):
 def test_an_answer_that_is_no_finite_number_is_asked_again(tmp_path, answer, is_kept):
     file = tmp_path / "answers" / "bench_rank0.db"
     write_answers(file, pickle.dumps(answer))
-    answers_path(tmp_path, "bench")
+    answers_path(tmp_path, "bench", tmp_path)
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("select count(*) from unnamed").fetchone() == (is_kept,)
     assert list(file.parent.iterdir()) == [file]

@@ -11,7 +11,7 @@ from fake_cluster import FakeExecutor, finish, make_evaluation, make_job, make_l
 
 from nightboard.profiles.models import Cluster, Ending, Tier
 from nightboard.tasks.free import FreeError, Stopped, choose_stopped, find_stopped, free
-from nightboard.tasks.history import History, ScoreKey, Tries, read_history
+from nightboard.tasks.history import Done, History, ScoreKey, Tries, read_history
 from nightboard.tasks.settle import settle
 from nightboard.tasks.store import Store
 
@@ -47,7 +47,7 @@ def test_what_ran_out_of_memory_in_the_largest_tier_is_found() -> None:
 def test_what_goes_on_or_is_scored_is_not() -> None:
     assert not stopped(history(a={"environment": 99}, b={"node_fail": 99}, c={"completed": 1}))
     states: dict[str, Any] = {"a": {"failed": 2}}
-    assert not stopped(history({"scored": {ScoreKey.of(EVALUATIONS[0]): EVALUATIONS[0]}}, **states))
+    assert not stopped(history({"done": {ScoreKey.of(EVALUATIONS[0]): [Done(EVALUATIONS[0])]}}, **states))
     assert not stopped(history({"shards_in_flight": frozenset({("a", "all")})}, **states))
     assert not stopped(history({"finished": frozenset({("a", "all")})}, **states))
 
