@@ -267,7 +267,8 @@ def _read_samples(path: Path, expected: _Expected, reasons: list[str]) -> _Sampl
         found = ", ".join(sorted(samples.doc_ids)) or "an empty file"
         reasons.append(f"{path.name}: no sample at the declared filter {expected.filter} (got {found}).")
     if problem := samples.answers.explain_not_finite():
-        reasons.append(f"{path.name}: {problem} {_NOT_FINITE}")
+        is_told = any(_NOT_FINITE in reason for reason in reasons)
+        reasons.append(f"{path.name}: {problem}" if is_told else f"{path.name}: {problem} {_NOT_FINITE}")
     for chosen, doc_ids in samples.doc_ids.items():
         reasons += [f"{path.name}: filter {chosen}: {wrong}" for wrong in _check_ids(doc_ids, expected.documents)]
     return samples if len(reasons) == before else None
