@@ -92,7 +92,7 @@ def test_a_node_without_vllm_says_so(node: Node) -> None:
     folder = node.prepare(benchmarks=("ifeval",), backend="vllm")
     node.run(folder)
     outcome = Outcome.read(folder / "outcome.json")
-    assert outcome.state == "failed"
+    assert outcome.state == "environment"
     assert str(outcome.reason).startswith("vllm is not installed on this node. Install lm-eval[vllm] there")
 
 
