@@ -81,6 +81,8 @@ _NODE_GPU = re.compile(
     re.IGNORECASE,
 )
 _NODE_LIBRARY = re.compile(r"lib[\w.+-]+\.so[\w.]*: (cannot open shared object|failed to map)")
+# How transformers speaks of a package that reads one kind of tokenizer.
+_NEEDED_TO_READ = re.compile(r"`(tiktoken|sentencepiece|protobuf)` is required to read")
 # Without these no model runs. What else cannot be imported once they are there is asked for by one kind of model.
 _NEEDED = frozenset(
     {"torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "accelerate", "lm_eval", "nltk", "numpy"}
@@ -311,6 +313,8 @@ def _blame_elsewhere(error: BaseException) -> tuple[State, str] | None:
             return "environment", f"a library is broken on this node: {describe_error(error)}"
         case ImportError():
             return "harness", f"a package that this model needs is missing on the node: {describe_error(error)}"
+        case ValueError() if _NEEDED_TO_READ.match(text):
+            return "harness", describe_error(error)
         case OSError() if error.errno in _NODE_ERRNOS or _NODE_LIBRARY.match(text):
             return "environment", describe_error(error)
         case sqlite3.OperationalError() if _NODE_DATABASE.match(text):

@@ -180,6 +180,10 @@ def test_a_fault_of_the_node_is_seen_through_the_error_that_a_library_made_of_it
         (ModuleNotFoundError("No module named 'mamba_ssm'", name="mamba_ssm"), "a package that this model needs "),
         (ImportError("cannot import name 'x'", name="transformers.models"), "a package that this model needs "),
         (ImportError("requires the protobuf library"), "a package that this model needs is missing on the node"),
+        (
+            ValueError("`tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`."),
+            "a package that reads this tokenizer is missing on the node: ValueError: `tiktoken` is required",
+        ),
     ],
 )
 def test_what_the_installation_lacks_for_one_kind_of_model_is_the_harnesss(
