@@ -281,19 +281,26 @@ class Dispatcher:
         if not jobs and not (is_poll and self.throttle.has_waiting(self.night.settled.open)):
             return False
         before = len(self.queue)
-        with launching(self.night.board.store):
-            opened = self._list_open()
-            # Another flow may have launched meanwhile.
-            free = max(0, self.cluster.max_jobs - len({(each.launch_id, each.job_index) for each in opened}))
-            try:
-                self._launch_arrays(self._fit_gpus(jobs[:free], opened), opened)
-            except ClusterAway:
-                self.night.tell_cluster(is_away=True)
-            except (StoreError, ExecutorError) as error:
-                self._stop_launching(error)
-            self.night.see_open(self._list_open() if jobs else opened)
+        try:
+            with launching(self.night.board.store):
+                self._launch_ready(jobs)
+        except StoreError as error:  # somebody else must make the store safe, or room in it
+            self._stop_launching(error)
         self.night.report_problems(self.throttle.problems)
         return len(self.queue) < before
+
+    def _launch_ready(self, jobs: Sequence[Job]) -> None:
+        """Launch jobs as far as there is room; while no other flow launches."""
+        opened = self._list_open()
+        # Another flow may have launched meanwhile.
+        free = max(0, self.cluster.max_jobs - len({(each.launch_id, each.job_index) for each in opened}))
+        try:
+            self._launch_arrays(self._fit_gpus(jobs[:free], opened), opened)
+        except ClusterAway:
+            self.night.tell_cluster(is_away=True)
+        except (StoreError, ExecutorError) as error:
+            self._stop_launching(error)
+        self.night.see_open(self._list_open() if jobs else opened)
 
     def _next_wave(self) -> list[Job]:
         """Jobs to launch now: all that are ready, when there are places for a wave and it is complete or has waited."""

@@ -268,7 +268,8 @@ SLURM_ELSEWHERE = {
 # The words for how an attempt ended: SLURM's states in small letters, and nightboard's own.
 Ending = Literal[
     "timeout", "deadline", "preempted", "node_fail", "boot_fail", "revoked", "interrupted", "not_started",
-    "out_of_memory", "failed", "invalid", "fetch_failed", "hub_failed", "environment", "harness", "cancelled",
+    "out_of_memory", "failed", "invalid", "fetch_failed", "hub_failed", "cache_failed",
+    "environment", "harness", "cancelled",
 ]  # fmt: skip
 
 # What an ending is to be charged to. `environment`: a node, its disk, GPUs or installed packages.
@@ -288,6 +289,7 @@ AT_FAULT: dict[Ending, Party] = {
     "invalid": "model",
     "fetch_failed": "model",
     "hub_failed": "hub",
+    "cache_failed": "environment",
     "environment": "environment",
     "harness": "harness",
     "cancelled": "operator",
@@ -328,6 +330,7 @@ RETRIES: dict[Ending, Retry] = {
     "invalid": Retry(attempts=2, tonight=False),
     "fetch_failed": Retry(attempts=3, tonight=False),
     "hub_failed": Retry(attempts=1, tonight=False),
+    "cache_failed": Retry(attempts=1, tonight=False),
     "environment": Retry(attempts=5),
     "harness": Retry(attempts=1, tonight=False),
     "cancelled": Retry(attempts=1, tonight=False),

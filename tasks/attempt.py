@@ -58,7 +58,7 @@ _KNOWN_ERRORS = {
 _ENGINE_ERRORS = ("engine core", "enginecore", "enginedead")
 
 # Endings that say nothing of the next benchmark, the worst first.
-_OF_ONE_BENCHMARK = ("failed", "invalid", "harness")
+_OF_ONE_BENCHMARK = ("failed", "invalid", "harness", "cache_failed")
 # After it every call of the process to its GPU fails.
 _DEAD_GPU = "cuda error"
 # What the system says of a disk, a mount or a right of the node. A file that is not there may be the model's own fault.
@@ -103,6 +103,12 @@ class NodeError(ShardError):
     """A shard cannot run on this node, whatever the model: a package, a GPU or a part of the store is not there."""
 
     ending = "environment"
+
+
+class CacheError(ShardError):
+    """Something of the store's cache is not there or not as it was fetched: no fault of the model's or the node's."""
+
+    ending = "cache_failed"
 
 
 class HarnessError(ShardError):
@@ -213,7 +219,9 @@ def try_run(run: Callable[[], None], log: Path) -> tuple[State, str | None]:
     with _stops_noted() as stops:
         try:
             run()
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # libraries in Rust end in errors that are no Exception
             return _judge(error, stops, log)
     return "completed", None
 
@@ -245,7 +253,7 @@ def _stops_noted() -> Iterator[list[BaseException]]:
         signal.signal(signal.SIGUSR2, before)
 
 
-def _judge(error: Exception, stops: list[BaseException], log: Path) -> tuple[State, str]:
+def _judge(error: BaseException, stops: list[BaseException], log: Path) -> tuple[State, str]:
     """How the shard ended. After a stop any error is that stop's; one that ends the process goes on its way."""
     for cause in (*stops, *_walk_causes(error)):
         if isinstance(cause, SystemExit):
@@ -288,7 +296,7 @@ def is_stop(error: Exception) -> bool:
     return _read_stop(error) is not None
 
 
-def _judge_error(error: Exception, log: Path) -> tuple[State, str]:
+def _judge_error(error: BaseException, log: Path) -> tuple[State, str]:
     """What an unexpected error, what caused it, or what vLLM's own process wrote of it, is charged to."""
     causes = list(_walk_causes(error))
     reasons = [describe_error(each) for each in causes]
@@ -322,7 +330,7 @@ def _blame_elsewhere(error: BaseException) -> tuple[State, str] | None:
         case RuntimeError() if _NODE_GPU.match(text):
             return "environment", f"the GPU of this node does not work: {describe_error(error)}"
         case LookupError() if type(error) is LookupError and "nltk.download(" in text:
-            return "environment", f"nltk's data is not in the store's cache: {_find_resource(text)}"
+            return "cache_failed", f"nltk's data is not in the store's cache: {_find_resource(text)}"
     return None
 
 

@@ -62,7 +62,7 @@ def _find_rows(attempts: Sequence[EndedAttempt]) -> list[list[EndedAttempt]]:
     rows: list[list[EndedAttempt]] = [[]]
     for each in attempts:
         party = None if each.state == "completed" else AT_FAULT[each.state]
-        if party == "environment":
+        if each.state == "environment":  # what the cache lacks, it lacks on every node
             rows[-1].append(each)
         elif party in (None, "model") and rows[-1]:
             rows.append([])

@@ -26,6 +26,7 @@ from nightboard.tasks.asked import watch_prompts
 from nightboard.tasks.attempt import (
     LOG,
     BenchmarkErrors,
+    CacheError,
     Failure,
     HarnessError,
     NodeError,
@@ -225,7 +226,7 @@ def _load_model(run: Run) -> Any:
 
     folder = run.store.model_dir(run.spec.evaluation.fingerprint)
     if not (folder / "config.json").is_file():
-        raise NodeError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
+        raise CacheError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
     if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise NodeError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
     return load_model(run.spec, folder)
@@ -319,7 +320,7 @@ def _use_datasets(store: Store, benchmark: Benchmark, folder: Path) -> None:
     try:
         link_dataset(store.dataset_dir(dataset.id, dataset.sha), dataset.sha, folder)
     except FileNotFoundError as error:
-        raise NodeError(str(error)) from error
+        raise CacheError(str(error)) from error
     datasets.logging.set_verbosity_error()  # it warns of being offline at each load
     datasets.config.HF_DATASETS_CACHE = folder
     # Within the run what a task makes of its documents must be read back; see link_dataset.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 _PACKAGE = (
     "The Python that starts on the node lacks a package: install nightboard there as it is here, or change `python` in"
@@ -16,6 +17,7 @@ _CONTAINER = "The container does not start: change `python` in the cluster profi
 _COMMAND = "A command does not start on the node: change `python` or `setup` in the cluster profile."
 _VERSION = "The node cannot read the job: install the same Python and nightboard there as here."
 _DISK = "A disk cannot be used on the node: make it work, or leave the node out with `exclude` in the cluster profile."
+_TRUST = "The job's call is read only when nobody else can have written it."
 _NODE = "The node does not start jobs: look at it, or leave it out with `exclude` in the cluster profile."
 
 # What a line looks like, and what to do about it. The first that fits a line counts: what comes last often only repeats
@@ -27,6 +29,7 @@ _SIGNS = tuple(
         (r"FATAL:? |(apptainer|singularity|docker|podman|enroot|pyxis)\b.*(error|fatal|fail)", _CONTAINER),
         (r".*: (command not found|not found|No such file or directory)$|.*execve\(\): ", _COMMAND),
         (r"(_?pickle\.\w+|EOFError|AttributeError|UnpicklingError|ValueError: unsupported pickle)", _VERSION),
+        (r"nightboard: ", _TRUST),
         (r".*(No space left on device|Disk quota exceeded|Read-only file system|Permission denied)", _DISK),
         (r".*(Input/output error|Stale file handle)", _DISK),
         (r"(slurmstepd|srun|slurmd)[\w.-]*: (error|fatal): (?!.*\btasks? [\d,-]+: |.*[Ee]xited with)", _NODE),
@@ -44,7 +47,11 @@ def explain_false_start(output: Sequence[str]) -> str | None:
     return None
 
 
-def explain_lost_outcome(output: Sequence[str]) -> str | None:
-    """With what a job says that it could not write how its attempt ended; None when it does not."""
-    found = next((line for line in reversed(output) if _LOST in line), None)
-    return found and f"{_LOST}{found.partition(_LOST)[2].strip()}"
+def explain_lost_outcome(output: Sequence[str], folder: Path) -> str | None:
+    """With what a job says that it could not write how the attempt in `folder` ended; None when it does not.
+
+    The same output has what libraries say of a model. No repository knows the folder, which begins the line.
+    """
+    start = f"{folder}: {_LOST}"
+    found = next((line.strip() for line in reversed(output) if start in line), None)
+    return found and f"{_LOST}{found.partition(start)[2].strip()}"

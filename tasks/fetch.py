@@ -25,7 +25,17 @@ from nightboard.profiles.models import Benchmark, Ending, Suite
 from nightboard.profiles.resolve import open_datasets
 from nightboard.tasks.download import REASON_MARK, WAIT_MARK
 from nightboard.tasks.hub import GatedNoAccess, Hub, HubError, HubUnavailable, RepoDisabled
-from nightboard.tasks.model_folder import HashedFile, HashedFiles, is_intact, protect, remove_folder, write_list
+from nightboard.tasks.model_folder import (
+    DamagedFolder,
+    HashedFile,
+    HashedFiles,
+    NotTheModel,
+    check_folder,
+    is_intact,
+    protect,
+    remove_folder,
+    write_list,
+)
 from nightboard.tasks.patience import Say
 from nightboard.tasks.records import Commit, DatasetPin, FetchedDataset, RecordError
 from nightboard.tasks.store import Store, StoreError, claim_file, escape_id, write_bytes
@@ -64,13 +74,30 @@ def fetch_model(hub: Hub, store: Store, commit: Commit) -> Path:
         raise FetchError(f"{name}: there is nothing to fetch, the commit is rejected ({commit.reason}).")
     folder = store.model_dir(commit.fingerprint)
     with _explaining(name):
-        if not _has_files(folder, commit.files):
+        if not _is_as_fetched(folder, commit):
             with _alone(folder) as part:
-                if not _has_files(folder, commit.files):
-                    write_list(folder, _download_model(hub, commit, part, name))
+                if not _is_as_fetched(folder, commit):
+                    files = _download_model(hub, commit, part, name)
+                    if folder.exists() and not _is_as_fetched(folder, commit):
+                        remove_folder(folder)
+                    write_list(folder, files)
                     _put_in_place(part, folder, commit.files)
         protect(folder)
     return folder
+
+
+def _is_as_fetched(folder: Path, commit: Commit) -> bool:
+    """Whether the folder has all of the commit's files, and nobody has changed them since; weights by their sizes."""
+    if not _has_files(folder, commit.files):
+        return False
+    has_code = any(path.endswith(".py") for path in commit.files)
+    try:
+        check_folder(folder, str(commit.fingerprint), has_allowed_code=has_code)
+    except DamagedFolder:
+        return False
+    except NotTheModel:
+        pass  # as it was hashed, and the node says why it cannot be loaded
+    return True
 
 
 def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> dict[str, HashedFile]:
@@ -135,7 +162,9 @@ def check_access(hub: Hub, store: Store, benchmark: Benchmark, pins: Mapping[str
             hub.check_dataset(dataset.id)
         except GatedNoAccess as error:
             raise FetchError(f"{error} Accept its terms on its page with the account of HF_TOKEN.") from error
-        except (RepoDisabled, HubUnavailable):
+        except HubUnavailable as error:
+            hub.raise_if_down(error)
+        except RepoDisabled:
             raise
         except HubError:
             pass  # a mirror may not know the question; whether it gives the files is seen when they are fetched

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.tasks.account import NotWhole, Shapes, check_whole, count_numbers, read_shapes
-from nightboard.tasks.attempt import NodeError, ShardError, is_stop
+from nightboard.tasks.attempt import CacheError, NodeError, ShardError, is_stop
 from nightboard.tasks.inspect_config import find_excess
 from nightboard.tasks.limits import LimitExceeded, limited
 from nightboard.tasks.model_folder import DamagedFolder, NotTheModel, check_folder
@@ -35,7 +35,7 @@ _TEMPLATE_CPU_S, _TEMPLATE_GB = 20.0, 1.0
 def load_model(spec: ShardSpec, folder: Path) -> Any:
     """The model as an object of lm-eval.
 
-    Raises ShardError when the folder holds anything but exactly this model, NodeError when somebody changed it since.
+    Raises ShardError when the folder holds anything but exactly this model, CacheError when somebody changed it since.
     """
     try:
         files = check_folder(folder, spec.evaluation.fingerprint, has_allowed_code=spec.evaluation.trust_remote_code)
@@ -44,7 +44,7 @@ def load_model(spec: ShardSpec, folder: Path) -> Any:
         _rehearse(folder, shapes, is_code_allowed=spec.evaluation.trust_remote_code)
         model = _LOADERS[spec.evaluation.backend](spec, str(folder))
     except DamagedFolder as error:
-        raise NodeError(str(error)) from error
+        raise CacheError(str(error)) from error
     except (NotTheModel, NotWhole) as error:
         raise ShardError(str(error)) from error
     if spec.evaluation.chat_template:

@@ -33,6 +33,7 @@ _IN_WORDS: dict[Ending, str] = {
     "invalid": "attempts with invalid results",
     "fetch_failed": "attempts to fetch the model or its data",
     "hub_failed": "attempts to fetch it that the Hub failed",
+    "cache_failed": "attempts without what the store's cache should have",
     "environment": "attempts that their environment failed",
     "harness": "attempts that the harness failed",
     "cancelled": "cancelled attempts",

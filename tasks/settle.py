@@ -343,7 +343,8 @@ def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: _OpenLaun
         if has_run_out_of_memory(output):
             return "out_of_memory", "out of host memory: the cluster killed the job, which used more than it was given"
         where = f" on {report.node}" if report and report.node else ""
-        if found := explain_lost_outcome(output):
+        is_stopped = report is not None and report.ending not in (None, "failed", "interrupted")
+        if not is_stopped and (found := explain_lost_outcome(output, each.folder)):
             return "environment", f"{found}{where}"
         return (report and report.ending) or "interrupted", (
             (report and report.reason) or f"the process ended without an outcome (killed?){where}"

@@ -8,7 +8,6 @@ A store belongs to a group when its own folder may be written to by that group.
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 import stat
@@ -30,17 +29,18 @@ def limit_umask(root: Path) -> None:
 def close_to_others(root: Path) -> None:
     """Take from everybody else the right to write into the folders that lead to jobs' calls, as an open umask left it.
 
-    Raises StoreError when that is somebody else's to do.
+    In one user's store the group is everybody else, too. Raises StoreError when that is somebody else's to do.
     """
+    unwanted = _OTHERS if _find_group(root) is not None else _OTHERS | _GROUP
     for folder in (root, root / "launches", root / "runs"):
-        if not folder.is_dir() or not folder.stat().st_mode & _OTHERS:
+        if not folder.is_dir() or not folder.stat().st_mode & unwanted:
             continue
         try:
-            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~_OTHERS)
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~unwanted)
         except OSError:
             raise StoreError(
-                f"{folder}: everybody may write here, and so run code as whoever uses this store. "
-                f"Let its owner say: chmod o-w {folder}"
+                f"{folder}: others may write here, and so run code as whoever uses this store. "
+                f"Let its owner say: chmod {'o' if unwanted == _OTHERS else 'go'}-w {folder}"
             ) from None
 
 
@@ -89,8 +89,8 @@ def _is_member(uid: int, group: int | None) -> bool:
         return False
     try:
         user = pwd.getpwuid(uid)
-        return user.pw_gid == group or user.pw_name in grp.getgrgid(group).gr_mem
-    except KeyError:
+        return group in os.getgrouplist(user.pw_name, user.pw_gid)
+    except (KeyError, OSError):
         return False
 
 

@@ -207,7 +207,8 @@ ATTEMPTS = Table(
             "state",
             _STRING,
             "completed, or how it ended: timeout, deadline, preempted, node_fail, boot_fail, revoked, interrupted,"
-            " not_started, out_of_memory, failed, invalid, fetch_failed, hub_failed, environment, harness, cancelled",
+            " not_started, out_of_memory, failed, invalid, fetch_failed, hub_failed, cache_failed,"
+            " environment, harness, cancelled",
         ),
         Column("cluster_state", _STRING, "the cluster's own word for how its job ended; null where there is none"),
         Column("exit_code", _STRING, "exit code and signal of its job as sacct tells them, such as 0:9; null: unknown"),

@@ -192,7 +192,7 @@ def test_a_retry_that_is_declared_in_part_keeps_the_rest_as_shipped(write: Write
             (
                 "6: retries.faild: is not a known key (got 'faild'). Did you mean failed? Legal keys: timeout, "
                 "deadline, preempted, node_fail, boot_fail, revoked, interrupted, not_started, out_of_memory, failed, "
-                "invalid, fetch_failed, hub_failed, environment, harness, cancelled."
+                "invalid, fetch_failed, hub_failed, cache_failed, environment, harness, cancelled."
             ),
         ),
         ("fetch: 3", "6: retries.fetch: is not a known key (got 'fetch'). Did you mean fetch_failed? Legal keys: "),

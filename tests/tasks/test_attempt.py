@@ -159,7 +159,6 @@ NLTK = "Resource punkt_tab not found. >>> import nltk >>> nltk.download('punkt_t
         (RuntimeError("No CUDA GPUs are available"), "the GPU of this node does not work: RuntimeError: No CUDA"),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "the GPU of this node does not work"),
         (RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802"), "the GPU of this node does not work"),
-        (LookupError(NLTK), "nltk's data is not in the store's cache: punkt_tab"),
     ],
 )
 def test_a_fault_of_the_node_is_not_the_models(tmp_path: Path, error: Exception, reason: str) -> None:
@@ -210,6 +209,21 @@ def test_what_the_installation_lacks_for_one_kind_of_model_is_the_harnesss(
 )
 def test_words_that_a_repository_can_bring_about_blame_nobody_else(tmp_path: Path, error: Exception) -> None:
     assert end_of(tmp_path, raise_it(error))[0] == "failed"
+
+
+def test_what_the_cache_lacks_is_neither_the_models_fault_nor_the_nodes(tmp_path: Path) -> None:
+    lacks_nltk = end_of(tmp_path, raise_it(LookupError(NLTK)))
+    assert lacks_nltk == ("cache_failed", "nltk's data is not in the store's cache: punkt_tab")
+
+
+class PanicException(BaseException):
+    """How libraries in Rust end, such as a tokenizer's."""
+
+
+def test_a_panic_of_a_library_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    state, reason = end_of(tmp_path, raise_it(PanicException("range end index 4 out of range")))
+    assert state == "failed"
+    assert str(reason).startswith("PanicException: range end index 4")
 
 
 class UncompletedJobError(Exception):

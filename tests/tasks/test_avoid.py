@@ -12,6 +12,7 @@ from nightboard.tasks.history import State
 
 SHORT: dict[str, State] = {
     "E": "environment", "C": "completed", "F": "failed", "P": "preempted", "N": "not_started", "H": "harness",
+    "X": "cache_failed",
 }  # fmt: skip
 
 
@@ -35,6 +36,8 @@ def attempts(text: str, tier: str = "one") -> list[EndedAttempt]:
         ("E1a E2b E1c C2b E1d", ["gpu1"]),
         ("E1a E1b E1c C1d", ["gpu1"]),
         ("E-a E-b E-c", []),
+        ("X1a X1b X1c", []),
+        ("E1a X1b E1c E1d", ["gpu1"]),
     ],
 )
 def test_three_faults_of_the_environment_in_a_row_are_enough_for_a_node(text: str, nodes: list[str]) -> None:

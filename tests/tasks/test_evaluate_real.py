@@ -194,11 +194,11 @@ def test_of_two_processes_with_the_same_attempt_one_runs_and_one_leaves(node):
 # ------------------------------------------------------------------------------------------------------------- trouble
 
 
-def test_a_missing_model_is_no_fault_of_the_models_and_the_rest_of_the_job_is_left_for_another(node):
+def test_a_missing_model_fails_with_a_reason_and_the_next_shard_of_the_job_runs(node):
     lost, good = node.prepare(fingerprint="gone"), node.prepare(attempt=2, benchmarks=("musr",))
     done = node.run(lost, good)
-    assert "STATES ['environment']" in done.stdout, done.stderr
-    assert not (good / "outcome.json").exists()
+    assert "STATES ['cache_failed', 'completed']" in done.stdout, done.stderr
+
     outcome = outcome_of(lost)
     assert str(outcome.reason).endswith(
         "gone: the model is not in the store's cache. It is fetched again the next night."
@@ -274,7 +274,7 @@ def test_a_data_set_that_was_not_fetched_is_a_failure_and_no_request(node, fille
     node.suite = small_suite(filled_cache.shas | {"TAUR-Lab/MuSR": "f" * 40})
     folder = node.prepare(benchmarks=("musr",))
     node.run(folder)
-    assert outcome_of(folder).state == "environment"
+    assert outcome_of(folder).state == "cache_failed"
     assert "the data set is not in the store's cache" in str(outcome_of(folder).reason)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nightboard.tasks.false_start import explain_false_start, explain_lost_outcome
@@ -41,4 +43,4 @@ def test_what_tells_nothing_is_no_reason() -> None:
     assert explain_false_start(["submitit INFO (starting)", "hello"]) is None
     assert explain_false_start(["srun: error: gpu1: task 0: Exited with exit code 1"]) is None
     assert explain_false_start([]) is None
-    assert explain_lost_outcome(["hello"]) is None
+    assert explain_lost_outcome(["hello"], Path("/store/runs/a")) is None

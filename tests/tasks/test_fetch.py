@@ -421,6 +421,8 @@ def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_t
             check_access(hub.client(token), store, benchmark, pins)
         assert "hf_wrong" not in str(caught.value)
     check_access(hub.client("good"), store, benchmark, pins)
+    hub.loopback.fail_next(6, 503, path_contains="auth-check")
+    check_access(hub.client("good"), store, benchmark, pins)  # the Hub is up: the download tells
     hub.loopback.fail_next(1, 404, path_contains="auth-check")
     check_access(hub.client(), store, benchmark, pins)  # a mirror without that page: the download tells
 

@@ -90,6 +90,15 @@ def test_each_change_to_a_folder_is_noticed(hub: ServedHub, store: Store) -> Non
     check_folder(folder, folder.name)
 
 
+def test_a_folder_that_somebody_changed_is_fetched_again(hub: ServedHub, store: Store) -> None:
+    folder = fetch(hub, store)
+    unlock(folder)
+    (folder / "config.json").write_text("{}")
+    (commit,) = hub.discover(models=["org/m"]).commits
+    assert fetch_model(hub.client(), store, commit) == folder
+    check_folder(folder, folder.name)
+
+
 def link(folder: Path, victim: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(victim / "model.safetensors")

@@ -348,13 +348,34 @@ def test_an_outcome_that_could_not_be_written_is_no_failure_of_the_model(store: 
     take_as_job(store, "a", dead_process())
     output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
     output.parent.mkdir(exist_ok=True)
-    output.write_text("nightboard.tasks.store.StoreError: /store/runs/a: no outcome could be written: disk is full\n")
+    folder = store.attempt_dir("a", "all", 1)
+    output.write_text(f"nightboard.tasks.store.StoreError: {folder}: no outcome could be written: disk is full\n")
     slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 1", node="gpu1")
     collected = settle(store, slurm, NOW).collected[0]
     assert (collected.state, collected.reason) == (
         "environment",
         "no outcome could be written: disk is full on gpu1",
     )
+
+
+@pytest.mark.parametrize(
+    ("ending", "line"),
+    [
+        ("failed", "rope type /a: no outcome could be written: is unknown"),
+        ("timeout", "{folder}: no outcome could be written: x"),
+    ],
+)
+def test_words_of_a_repository_or_after_a_time_limit_are_no_lost_outcome(
+    store: Store, slurm: FakeExecutor, ending: Any, line: str
+) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    take_as_job(store, "a", dead_process())
+    output = store.launches / launch.launch_id / "submitit" / "1_0_0_log.out"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(line.format(folder=store.attempt_dir("a", "all", 1)))
+    slurm.report = JobReport(state="X", is_over=True, ending=ending, reason="why", node="gpu1")
+    assert settle(store, slurm, NOW).collected[0].state == ending
 
 
 @pytest.mark.parametrize("ending", ["failed", "timeout", "out_of_memory"])

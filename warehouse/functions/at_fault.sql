@@ -6,6 +6,7 @@ select
         when $state in ('timeout', 'out_of_memory', 'failed', 'invalid', 'fetch_failed') then 'model'
         when $state = 'cancelled' then 'operator'
         when $state = 'hub_failed' then 'hub'
-        when $state in ('environment', 'harness') then $state
+        when $state in ('environment', 'cache_failed') then 'environment'
+        when $state = 'harness' then 'harness'
         else 'cluster'
     end
