@@ -21,6 +21,8 @@ from nightboard.profiles.regular_file import open_regular
 # The largest of the shipped profiles has a tenth of these.
 _MOST_BYTES = 2**20
 _MOST_VALUES = 50_000
+# Longer than any number or date; Python takes minutes over the longest ones.
+_LONGEST_SCALAR = 100
 _TYPED_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
 
@@ -142,9 +144,11 @@ class _Builder:
         if node.tag not in _TYPED_SCALARS:
             return node.value
         try:
+            if len(node.value) > _LONGEST_SCALAR:
+                raise ValueError("no number is so long")
             return self.constructor.construct_object(node)
         except (ValueError, YAMLError):
-            self._add(node, key, f"is not a value YAML knows (got {node.value!r}). Put text in quotes.")
+            self._add(node, key, f"is not a value YAML knows (got {describe_value(node.value)}). Put text in quotes.")
             return None
 
     def _walk_keys(self, node: MappingNode, key: KeyPath) -> Iterator[tuple[str, Node]]:

@@ -28,6 +28,7 @@ _PARQUET = b"PAR1"
 # The largest boards have some thousands of rows of some dozens of columns.
 MOST_ROWS = 1_000_000
 _MOST_CELLS = 20_000_000
+_MOST_COLUMNS, _MOST_CHARACTERS = 1000, 10_000
 _MOST_TEXT_BYTES, _MOST_PARQUET_BYTES, _MOST_UNPACKED_BYTES = 2**26, 2**30, 2**30
 _BATCH_ROWS = 1000
 
@@ -132,8 +133,9 @@ def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
 def _read_parquet(file: Path) -> Numbered:
     """Rows batch by batch. A small file can hold any number of rows, and any length of texts, so all is counted."""
     with pq.ParquetFile(file) as opened:
+        _check_width(len(opened.schema_arrow))
         columns = [field.name for field in opened.schema_arrow if _is_cell(field.type)]
-        texts = [field.name for field in opened.schema_arrow if field.name in columns and _is_text(field.type)]
+        texts = [field.name for field in opened.schema_arrow if _is_text(field.type)]
         n_rows = opened.metadata.num_rows
         if n_rows > MOST_ROWS:
             raise BoundError(f"has {n_rows:,} rows, and at most {MOST_ROWS:,} are read")
@@ -157,6 +159,11 @@ def _read_parquet(file: Path) -> Numbered:
             for row in rows:
                 number += 1
                 yield number, row
+
+
+def _check_width(n_columns: int) -> None:
+    if n_columns > _MOST_COLUMNS:
+        raise BoundError(f"has {n_columns:,} columns, and at most {_MOST_COLUMNS:,} are read")
 
 
 def _is_cell(kind: pa.DataType) -> bool:
@@ -189,6 +196,7 @@ def _read_csv(file: Path) -> Numbered:
         opened.seek(0)
         reader = csv.reader(opened, strict=True, delimiter=delimiter)
         titles = next(reader, [])
+        _check_width(len(titles))
         if len(set(titles)) < len(titles):
             raise ValueError(f"two columns are called {max(titles, key=titles.count)!r}")
         line = reader.line_num + 1
@@ -228,6 +236,8 @@ def read_text(row: Row, column: str) -> str | None:
     if row.get(column) is None:
         return None
     text = str(row[column]).strip()
+    if len(text) > _MOST_CHARACTERS:
+        raise RowError(f"{column}: has {len(text):,} characters.")
     if not text.isascii() and text != text.encode(errors="ignore").decode():
         raise RowError(f"{column}: is no valid Unicode.")  # half a character, which JSON lets through
     return text or None

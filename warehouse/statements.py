@@ -54,6 +54,10 @@ class Answer:
             yield
         except duckdb.Error as error:
             raise QueryError(self._place + explain(self._con, self.sql, error)) from error
+        except OverflowError as error:
+            raise QueryError(
+                f"{self._place}a value is too large for Python ({error}). Take it as text: cast(... as varchar)."
+            ) from error
 
 
 def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[Answer]:

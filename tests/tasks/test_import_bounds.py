@@ -18,7 +18,7 @@ from nightboard.tasks import samples_file, table_file
 from nightboard.tasks.find_tables import Tables
 from nightboard.tasks.results_file import BrokenFileError, read_bytes
 from nightboard.tasks.samples_file import list_samples
-from nightboard.tasks.table_file import ImportFileError, TableFile, read_time
+from nightboard.tasks.table_file import ImportFileError, RowError, TableFile, read_text, read_time
 
 
 def write(path: Path, **columns: pa.Array) -> TableFile:
@@ -48,6 +48,19 @@ def test_many_columns_count_as_many_rows_do(tmp_path: Path) -> None:
     columns = {f"c{number}": pa.nulls(900_000, pa.int8()) for number in range(23)}
     with pytest.raises(ImportFileError, match=r"900,000 rows of 23 columns"):
         next(write(tmp_path / "x.parquet", **columns).read())
+
+
+def test_a_table_has_a_largest_width_and_length_of_cells(tmp_path: Path) -> None:
+    wide = tmp_path / "wide.csv"
+    wide.write_text("," * 100_000 + "\n1\n")
+    for file in (
+        TableFile.local(wide),
+        write(tmp_path / "x.parquet", **{f"c{n}": pa.array(["a"]) for n in range(1001)}),
+    ):
+        with pytest.raises(ImportFileError, match=r"columns, and at most 1,000 are read"):
+            list(file.read())
+    with pytest.raises(RowError, match=r"model: has 10,001 characters"):
+        read_text({"model": "a" * 10_001}, "model")
 
 
 def test_lists_are_no_cells_and_all_else_is_read_as_it_was(tmp_path: Path) -> None:
@@ -150,3 +163,8 @@ def test_a_profile_has_a_largest_size_and_depth(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("board: " + "[" * 20_000)
     (mistake,) = validate_paths([tmp_path / "x.yaml"])
     assert "nested too deeply" in mistake
+    for number in ("0x" + "f" * 9000, "0o" + "7" * 9000, "9" * 9000):
+        (tmp_path / "x.yaml").write_text(f"watchlist: x\nmodels: [a/b]\nmax_params_b: {number}\n")
+        mistakes = validate_paths([tmp_path / "x.yaml"])
+        assert any("max_params_b: is not a value YAML knows" in each for each in mistakes)
+        assert max(map(len, mistakes)) < 300

@@ -223,6 +223,11 @@ def test_rows_come_before_all_of_them_are_computed(con: duckdb.DuckDBPyConnectio
     reader.close()
 
 
+def test_a_value_that_python_cannot_hold_is_one_message(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match=r"a value is too large for Python .* Take it as text"):
+        ask(con, "select interval '9999999 years' as v")
+
+
 def test_a_mistake_in_a_later_row_is_told_like_any_other(con: duckdb.DuckDBPyConnection) -> None:
     sql = "select case when n < 500_000 then n else error('odd') end from range(1_000_000) t(n)"
     with pytest.raises(QueryError, match="odd"):
