@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
+from nightboard.warehouse import ddl
 from nightboard.warehouse.advice import explain
 from nightboard.warehouse.connection import open_cursor
 from nightboard.warehouse.query import QueryError
@@ -36,7 +37,12 @@ class Answer:
         with self._explained():
             # A connection of its own: one whose rows were not all fetched runs nothing else.
             cursor = open_cursor(self._con).execute(self.sql)
-            return [column[0] for column in cursor.description or []], self._fetch(cursor)
+            columns = cursor.description or []
+            if intervals := [ddl.quote(name) for name, kind, *_ in columns if str(kind) == "INTERVAL"]:
+                # Python has no months: a year would be 360 days.
+                texts = ", ".join(f"{name}::varchar as {name}" for name in intervals)
+                cursor.execute(f"select * replace ({texts}) from ({self.sql.rstrip().rstrip(';')}\n)")  # noqa: S608
+            return [column[0] for column in columns], self._fetch(cursor)
 
     def run_arrow(self) -> pa.RecordBatchReader:
         """The rows with DuckDB's own types, batch by batch. Raises QueryError."""

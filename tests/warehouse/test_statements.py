@@ -223,9 +223,14 @@ def test_rows_come_before_all_of_them_are_computed(con: duckdb.DuckDBPyConnectio
     reader.close()
 
 
+def test_intervals_are_duckdbs_own_text(con: duckdb.DuckDBPyConnection) -> None:
+    sql = "select interval 1 year as v, 2 as n, interval '9999999 years' as w -- all of it;"
+    assert ask(con, sql) == [(["v", "n", "w"], [("1 year", 2, "9999999 years")])]
+
+
 def test_a_value_that_python_cannot_hold_is_one_message(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(QueryError, match=r"a value is too large for Python .* Take it as text"):
-        ask(con, "select interval '9999999 years' as v")
+        ask(con, "select [interval '9999999 years'] as v")
 
 
 def test_a_mistake_in_a_later_row_is_told_like_any_other(con: duckdb.DuckDBPyConnection) -> None:
