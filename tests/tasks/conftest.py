@@ -1,4 +1,4 @@
-"""Fixtures with a filled store, for tests of what runs on a node."""
+"""Fixtures that several files share: a served Hub, and a filled store for tests of what runs on a node."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from node import FilledCache, Node, small_suite
+from served_hub import ServedHub, serve_hub
 
 from nightboard.tasks.store import Store
+
+
+@pytest.fixture
+def hub() -> Iterator[ServedHub]:
+    with serve_hub() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ Everything here goes over HTTP, with the real client.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from served_hub import Files, ServedHub, make_model, make_safetensors, serve_hub
+from served_hub import Files, ServedHub, make_model, make_safetensors
 
 from nightboard.profiles.boards.demo import describe
 from nightboard.tasks.discover import Discovery, Known
@@ -18,12 +17,6 @@ from nightboard.tasks.examine import GATED_REASON, read_context_length
 from nightboard.tasks.hub import HubUnavailable
 from nightboard.tasks.native import is_native
 from nightboard.tasks.records import Commit
-
-
-@pytest.fixture
-def hub() -> Iterator[ServedHub]:
-    with serve_hub() as served:
-        yield served
 
 
 def _remember(*discoveries: Discovery) -> Known:

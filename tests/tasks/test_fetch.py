@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from odd_server import send, serve
-from served_hub import ServedHub, make_model, make_safetensors, serve_hub
+from served_hub import ServedHub, make_model, make_safetensors
 
 from nightboard.profiles.boards.demo import server as server_module
 from nightboard.profiles.boards.demo.repos import Blob
@@ -28,12 +28,6 @@ from nightboard.tasks.records import Commit, FetchedDataset
 from nightboard.tasks.store import Store, StoreError
 
 DATASET = "org/Questions.v2"
-
-
-@pytest.fixture
-def hub() -> Iterator[ServedHub]:
-    with serve_hub() as served:
-        yield served
 
 
 @pytest.fixture

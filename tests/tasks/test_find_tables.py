@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from board_table import board_row
-from served_hub import ServedHub, serve_hub
+from served_hub import ServedHub
 
 from nightboard.profiles.load import load_suite
 from nightboard.tasks.find_tables import choose_tables, open_tables
@@ -25,12 +24,6 @@ from nightboard.warehouse.query import connect
 
 ID = "lab/contents"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def hub() -> Iterator[ServedHub]:
-    with serve_hub() as served:
-        yield served
 
 
 def no_hub() -> Hub:

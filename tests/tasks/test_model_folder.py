@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served_hub import ServedHub, make_model, make_safetensors, serve_hub
+from served_hub import ServedHub, make_model, make_safetensors
 
 from nightboard.tasks.cache import ModelCache
 from nightboard.tasks.fetch import fetch_model
 from nightboard.tasks.model_folder import NotTheModel, check_folder, list_file
 from nightboard.tasks.records import Commit
 from nightboard.tasks.store import Store
-
-
-@pytest.fixture
-def hub() -> Iterator[ServedHub]:
-    with serve_hub() as served:
-        yield served
 
 
 @pytest.fixture
