@@ -176,7 +176,7 @@ HOSTILE: list[tuple[str, Callable[[Row], Row], str | None]] = [
     ("a huge whole number", lambda row: row | {"Hub ❤️": "9" * 400}, "Hub ❤️"),
     ("no name", lambda row: row | {"eval_name": " "}, "eval_name"),
     ("no model", lambda row: row | {"fullname": ""}, "fullname"),
-    ("a long name", lambda row: row | {"fullname": "x" * 100_000}, None),
+    ("a long name", lambda row: row | {"fullname": "x" * 100_000}, "fullname"),
     ("a nul", lambda row: row | {"Hub License": "a\x00b"}, None),
     ("a strange day", lambda row: row | {"Submission Date": "99999-99-99"}, None),
     ("a doubled row with other values", lambda row: row | {"GPQA Raw": "0.9"}, "eval_name"),
