@@ -59,7 +59,7 @@ bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=pla
 	@$(BIN)/python tests/bench/run.py $(ONLY)
 
 soak: .venv/.installed-dev ## ten minutes of kills on a real SLURM (slurm-up first), then every score must be there once; SOAK_MIN=3 SOAK_SEED=7
-	@PYTHONPATH=$(CURDIR)/tests SOAK_MIN=$(SOAK_MIN) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m slurm.soak
+	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/support SOAK_MIN=$(SOAK_MIN) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m slurm.soak
 
 slurm-up: ## start a real SLURM on this machine for the tests (root, Debian's packages); NODES=38 GPUS=8 for a large one
 	@$(PYTHON) tests/slurm/cluster.py up --nodes $(NODES) --gpus $(GPUS)

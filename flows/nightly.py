@@ -17,18 +17,17 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from nightboard.flows.history import FLOW, NO_HISTORY, History, Reporter
-from nightboard.flows.jobs import run_jobs
-from nightboard.flows.night import Night
-from nightboard.flows.server import ConfiguredServer
-from nightboard.flows.show import rank_records
-from nightboard.flows.terminal import Terminal, count, duration
+from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.plan import show_plan
+from nightboard.flows.prefect_server.history import FLOW, NO_HISTORY, History, Reporter
+from nightboard.flows.prefect_server.server import ConfiguredServer
+from nightboard.flows.run.dispatcher import run_jobs
+from nightboard.flows.run.report import NewCommit, NightReport, describe_night, rank_records, summarize_night
+from nightboard.flows.run.state import Night
 from nightboard.tasks.board import OpenBoard, tell_unavailable
-from nightboard.tasks.discover import Discovery
-from nightboard.tasks.patience import HubUnavailable
-from nightboard.tasks.records import Plan, ResolvedSuite
-from nightboard.tasks.report import NewCommit, NightReport, describe_night, summarize_night
-from nightboard.tasks.settle import utc_now
+from nightboard.tasks.hub.discover import Discovery
+from nightboard.tasks.hub.errors import HubUnavailable
+from nightboard.tasks.store.records import Plan, ResolvedSuite, utc_now
 
 T = TypeVar("T")
 # The client has tried for half a minute by then.
@@ -128,7 +127,7 @@ def make_plan(night: Night, discovery: Discovery, suites: list[ResolvedSuite]) -
     """Decide, show and declare."""
     plan = night.board.plan(discovery, suites, utc_now())
     night.board.declare(suites, plan.created_at)
-    night.ui.show_plan(plan)
+    show_plan(night.ui, plan)
     return plan
 
 

@@ -11,30 +11,35 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from nightboard.profiles.load import BoardBundle, load_board
-from nightboard.profiles.models import Suite
-from nightboard.profiles.resolve import hash_json, keep_benchmarks, resolve_suite
-from nightboard.profiles.store_path import find_root
-from nightboard.tasks.avoid import Avoided, EndedAttempt, find_avoided
-from nightboard.tasks.cache import ModelCache
-from nightboard.tasks.cancel import Cancelled, cancel
-from nightboard.tasks.declare import declare
-from nightboard.tasks.discover import Discovery, Known, discover
-from nightboard.tasks.executor import Executor, open_executor
-from nightboard.tasks.fetch import FetchError, check_access, fetch_dataset, fetch_model, fetch_nltk, pin_datasets
-from nightboard.tasks.free import Stopped, find_stopped, free
-from nightboard.tasks.history import next_time, read_commits, read_evaluations, read_history, read_table
-from nightboard.tasks.hub import Hub, open_hub
-from nightboard.tasks.launch import Launcher
-from nightboard.tasks.patience import Say
-from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
-from nightboard.tasks.settle import OpenShard, Settled, list_open, settle
-from nightboard.tasks.store import Store, write_parquet
-from nightboard.tasks.trust import limit_umask
-from nightboard.warehouse.build import BuildResult, build, is_current
-from nightboard.warehouse.builds import Report
-from nightboard.warehouse.schema import ATTEMPTS, COMMITS, MODELS, Table
+from nightboard.profiles.loading.load import BoardBundle, load_board
+from nightboard.profiles.loading.store_path import find_root
+from nightboard.profiles.models.suite import Suite
+from nightboard.profiles.suite_version import keep_benchmarks, resolve_suite
+from nightboard.tasks.cluster.backends import open_executor
+from nightboard.tasks.cluster.executor import Executor
+from nightboard.tasks.fetch.datasets import check_access, fetch_dataset, fetch_nltk, pin_datasets
+from nightboard.tasks.fetch.model_cache import ModelCache
+from nightboard.tasks.fetch.models import fetch_model
+from nightboard.tasks.fetch.publish import FetchError
+from nightboard.tasks.hub.client import Hub, open_hub
+from nightboard.tasks.hub.discover import Discovery, Known, discover
+from nightboard.tasks.hub.http_retry import Say
+from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
+from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
+from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.runs.cancel import Cancelled, cancel
+from nightboard.tasks.runs.launch import Launcher
+from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.reconcile import Settled, list_open, settle
+from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
+from nightboard.tasks.store.declarations import declare
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
+from nightboard.tasks.store.tables import append_rows, next_time, read_table
+from nightboard.tasks.store.trust import limit_umask
+from nightboard.warehouse.builder.build import BuildResult, build, is_current
+from nightboard.warehouse.builder.publish import Report
+from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ class OpenBoard:
 
     def record_discovery(self, discovery: Discovery) -> None:
         """Keep what the Hub showed: new commits and changed states of models."""
-        _append(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
-        _append(self.store, MODELS, [as_row(state) for state in discovery.model_states])
+        append_rows(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
+        append_rows(self.store, MODELS, [as_row(state) for state in discovery.model_states])
 
     def resolve_suites(self, *, dry_run: bool = False) -> tuple[list[ResolvedSuite], list[str]]:
         """The board's suites with their data sets pinned, and what of them cannot run and why.
@@ -213,10 +218,3 @@ def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) ->
 def _last_states(store: Store) -> dict[str, str]:
     rows = read_table(store, MODELS).sort_by([("observed_at", "ascending")]).to_pylist()
     return {row["model_id"]: row["state"] for row in rows}
-
-
-def _append(store: Store, table: Table, rows: list[dict[str, object]]) -> None:
-    """Add rows as one file named by its content."""
-    if rows:
-        name = hash_json([{key: str(value) for key, value in row.items()} for row in rows])[:32]
-        write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)

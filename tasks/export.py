@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nightboard.tasks.output_file import OutputFile, refuse_stores, require_folder
-from nightboard.tasks.store import Store
-from nightboard.warehouse.copy import FileFormat, copy_table, list_tables, open_for_copies
+from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.reader.export import FileFormat, copy_table, list_tables, open_for_copies
 
 
 class Exported(NamedTuple):

@@ -1,37 +1,12 @@
-"""What a job's process runs first: `python -P -m nightboard.tasks.job FOLDER`, where submitit keeps the job's call.
+"""An old name: jobs that were submitted by nightboard 0.1.0 start as `python -m nightboard.tasks.job FOLDER`.
 
-Owns what must be sure before a pickle is read: nobody else can have written it. Then the job takes its GPUs, and
-submitit's own main function does the rest.
+Nothing else uses it. It goes in the release after the next one.
 """
 
-from __future__ import annotations
-
-import os
 import sys
 from pathlib import Path
 
-from nightboard.tasks.executor import find_call, run_call
-from nightboard.tasks.gpus import CHOICE, VISIBLE, claim_gpus
-from nightboard.tasks.store import StoreError
-from nightboard.tasks.trust import check_trust, limit_umask
-
-
-def main(folder: Path) -> int:
-    """Run the call of this job; 1 when it is not to be trusted."""
-    # store/launches/<launch>/submitit
-    root = folder.parents[2]
-    limit_umask(root)
-    try:
-        check_trust(find_call(folder), root)
-        if CHOICE in os.environ:
-            os.environ[VISIBLE] = claim_gpus(os.environ)
-            print(f"{VISIBLE}={os.environ[VISIBLE]}", flush=True)
-    except StoreError as error:
-        print(f"nightboard: {error}", file=sys.stderr, flush=True)
-        return 1
-    run_call(folder)
-    return 0
-
+from nightboard.tasks.evaluation.job_process import main
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1]).absolute()))

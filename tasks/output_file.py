@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from nightboard.tasks.store import Store, replace_atomically
-from nightboard.warehouse.builds import POINTER
-from nightboard.warehouse.schema import LAKE_TABLES
+from nightboard.tasks.store.files import replace_atomically
+from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.builder.publish import POINTER
+from nightboard.warehouse.schema.lake_tables import LAKE_TABLES
 
 _OWN = re.compile(r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/self/fd)/(?P<number>\d+)")
 _OWN_NUMBERS = {"out": 1, "err": 2}

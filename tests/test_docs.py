@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from make_lake import SMALL_SUITE, START, Lake
 
-from nightboard.warehouse.build import build
+from nightboard.warehouse.builder.build import build
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""What a store of version 0.1.0 holds, and what it hashed: the same after every change of the code (see golden/README.md)."""
+"""What a store of version 0.1.0 holds and hashed is the same after every change of the code (see golden/README.md)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from builders import NOW, make_commit
 from suite_nights import SUITE, Nights
 
-from nightboard.profiles.load import load_suite
-from nightboard.profiles.resolve import open_datasets, resolve_suite
-from nightboard.tasks import records
-from nightboard.tasks.records import Record
-from nightboard.tasks.settle import list_open
-from nightboard.tasks.store import Store
-from nightboard.warehouse.build import build
+from nightboard.profiles.loading.load import load_suite
+from nightboard.profiles.suite_version import open_datasets, resolve_suite
+from nightboard.tasks.runs.reconcile import list_open
+from nightboard.tasks.store import records
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Record
+from nightboard.warehouse.builder.build import build
 
 GOLDEN = Path(__file__).parent / "golden"
 IDENTIFIERS = json.loads((GOLDEN / "identifiers.json").read_text())

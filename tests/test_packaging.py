@@ -104,7 +104,7 @@ def test_the_wheel_holds_every_yaml_and_sql_file_and_the_type_markers(installed:
 def test_the_wheel_imports_from_another_directory_without_the_harness(installed: Path, tmp_path: Path) -> None:
     found = import_everything(tmp_path, path=installed)
     assert [Path(name).parent.parent for name in found[:4]] == [installed / "nightboard"] * 4
-    assert "nightboard.tasks.store" in found
+    assert "nightboard.tasks.store.files" in found
 
 
 def test_every_module_imports_where_only_the_base_dependencies_are_installed(tmp_path: Path) -> None:

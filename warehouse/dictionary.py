@@ -16,13 +16,14 @@ from pathlib import Path
 
 import duckdb
 
-from nightboard.warehouse import marts_schema
-from nightboard.warehouse.build import build
-from nightboard.warehouse.ddl import type_name
-from nightboard.warehouse.functions_schema import FUNCTIONS
-from nightboard.warehouse.macros_schema import MACROS, Macro
-from nightboard.warehouse.query import connect
-from nightboard.warehouse.schema import SAMPLES, Column
+from nightboard.warehouse.builder.build import build
+from nightboard.warehouse.builder.ddl import type_name
+from nightboard.warehouse.reader.connection import connect
+from nightboard.warehouse.schema import marts as marts_schema
+from nightboard.warehouse.schema.columns import Column
+from nightboard.warehouse.schema.functions import FUNCTIONS
+from nightboard.warehouse.schema.lake_tables import SAMPLES
+from nightboard.warehouse.schema.macros import MACROS, Macro
 
 _KEYS = {
     table.name: table.key

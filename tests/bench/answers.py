@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from nightboard.warehouse import query
+from nightboard.warehouse.reader import questions as query
 from warehouse import N_EVALUATIONS, Cells, build_lake, make_lake
 
 N_ASKED = 20

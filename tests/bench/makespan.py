@@ -23,13 +23,15 @@ from builders import NOW, make_commit
 from slurm.cluster import Cluster as TestSlurm
 from slurm.cluster import Shape
 
-from nightboard.profiles.load import load_cluster, load_suite
-from nightboard.profiles.models import Cluster, SlurmOptions, Tier, WatchList
-from nightboard.tasks.arrays import group_arrays
-from nightboard.tasks.executor import Call, JobReport, Resources, SlurmExecutor
-from nightboard.tasks.history import History
-from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Job, Plan, ResolvedSuite, Submission
+from nightboard.profiles.loading.load import load_cluster, load_suite
+from nightboard.profiles.models.cluster import Cluster, SlurmOptions, Tier
+from nightboard.profiles.models.watchlist import WatchList
+from nightboard.tasks.cluster.executor import Call, JobReport, Resources
+from nightboard.tasks.cluster.slurm import SlurmExecutor
+from nightboard.tasks.planning.history import History
+from nightboard.tasks.planning.packing import group_arrays
+from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.store.records import Job, Plan, ResolvedSuite, Submission
 
 # The nodes do not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

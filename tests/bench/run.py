@@ -19,15 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from builders import make_commit, make_suite
 from served_hub import make_model, serve_hub
 
-from nightboard.flows.terminal import cells_table, make_console
-from nightboard.profiles.models import Cluster, Tier, WatchList
-from nightboard.profiles.resolve import hash_json
-from nightboard.tasks.history import History
-from nightboard.tasks.plan import PlanInputs, make_plan
+from nightboard.flows.display.console import cells_table, make_console
+from nightboard.profiles.models.cluster import Cluster, Tier
+from nightboard.profiles.models.watchlist import WatchList
+from nightboard.profiles.suite_version import hash_json
+from nightboard.tasks.planning.history import History
+from nightboard.tasks.planning.plan import PlanInputs, make_plan
 
 N_EVALUATIONS = 1000
 N_COMMITS = 100_000
@@ -98,7 +100,7 @@ tiers: [{name: cpu, up_to_params_b: 100}]
 
 def bench_launch() -> Iterator[Row]:
     """From the flow's start to 1,000 submitted jobs, against only listing and downloading the same models."""
-    from nightboard.profiles.boards.demo.questions import make_datasets
+    from nightboard.flows.demo.questions import make_datasets
 
     with tempfile.TemporaryDirectory() as name, serve_hub(page_size=1000) as hub:
         folder = Path(name)
@@ -125,8 +127,8 @@ def bench_launch() -> Iterator[Row]:
 
 
 def _give_punkt(store: Path) -> None:
-    from nightboard.profiles.boards.demo.scenes import write_punkt
-    from nightboard.tasks.store import Store
+    from nightboard.flows.demo.scenes import write_punkt
+    from nightboard.tasks.store.layout import Store
 
     write_punkt(Store(store).nltk_dir)
 
@@ -134,7 +136,7 @@ def _give_punkt(store: Path) -> None:
 def _time_night(folder: Path) -> float:
     """Seconds from the start of the flow to the last job handed over."""
     from nightboard.flows.nightly import run_night
-    from nightboard.tasks.records import Submission
+    from nightboard.tasks.store.records import Submission
 
     started = datetime.now(UTC)
     # A thousand lines about jobs that were not really started would push the result off the screen.

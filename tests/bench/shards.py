@@ -15,10 +15,10 @@ from pathlib import Path
 
 from node import Node, small_suite
 
-from nightboard.profiles.models import Suite
-from nightboard.tasks.records import Part
-from nightboard.tasks.split import split
-from nightboard.tasks.store import Store
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.evaluation.sharding import split
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Part
 
 CUTS = {"mmlu_pro": 7, "musr": 2}
 

@@ -18,13 +18,13 @@ from builders import make_suite
 from fake_cluster import make_evaluation
 from slurm.cluster import Cluster as SlurmCluster
 
-from nightboard.profiles.models import Cluster, SlurmOptions, Tier
-from nightboard.tasks.arrays import group_arrays
-from nightboard.tasks.executor import SlurmExecutor
-from nightboard.tasks.launch import Launcher
-from nightboard.tasks.records import Job, Part, Parts, Shard
-from nightboard.tasks.settle import settle
-from nightboard.tasks.store import Store
+from nightboard.profiles.models.cluster import Cluster, SlurmOptions, Tier
+from nightboard.tasks.cluster.slurm import SlurmExecutor
+from nightboard.tasks.planning.packing import group_arrays
+from nightboard.tasks.runs.launch import Launcher
+from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Job, Part, Parts, Shard
 
 N_EVALUATIONS = 1000
 POLL_INTERVAL_S = 10.0

@@ -19,15 +19,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import duckdb
 
-from nightboard.profiles.load import load_suite
-from nightboard.profiles.resolve import suite_rows
-from nightboard.tasks.store import write_parquet
-from nightboard.warehouse.convert import convert_samples
-from nightboard.warehouse.schema import COMMITS, EVALUATIONS, LAKE_TABLES, OUTCOMES, SAMPLES, SUITES, TASK_SCORES
+from nightboard.profiles.declared_rows import suite_rows
+from nightboard.profiles.loading.load import load_suite
+from nightboard.tasks.store.tables import write_parquet
+from nightboard.warehouse.lake.convert_samples import convert_samples
+from nightboard.warehouse.schema.lake_tables import (
+    COMMITS,
+    EVALUATIONS,
+    LAKE_TABLES,
+    OUTCOMES,
+    SAMPLES,
+    SUITES,
+    TASK_SCORES,
+)
 
 N_EVALUATIONS = int(os.environ.get("NIGHTBOARD_BENCH_EVALUATIONS", "400"))
 N_LINES = int(os.environ.get("NIGHTBOARD_BENCH_LINES", "12032"))
@@ -166,7 +174,7 @@ _BUILD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from nightboard.warehouse.build import build
+from nightboard.warehouse.builder.build import build
 lake = Path(sys.argv[1])
 print(build(lake, lake.parent / "warehouse", datetime.now(UTC)).elapsed_s)
 """

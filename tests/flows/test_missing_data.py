@@ -14,17 +14,18 @@ from rich.console import Console
 from served_hub import ServedHub, serve_hub
 from suite_nights import CLUSTER, SUITE, WATCH, change
 
-from nightboard.flows.night import Night
+from nightboard.flows.display.console import Terminal
+from nightboard.flows.display.plan import show_plan
 from nightboard.flows.nightly import fetch_datasets
-from nightboard.flows.terminal import Terminal
-from nightboard.profiles.models import Suite
-from nightboard.profiles.resolve import resolve_suite
+from nightboard.flows.run.report import NightReport, describe_night
+from nightboard.flows.run.state import Night
+from nightboard.profiles.models.suite import Suite
+from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.board import OpenBoard
-from nightboard.tasks.history import History
-from nightboard.tasks.plan import PlanInputs, make_plan
-from nightboard.tasks.records import Plan, ResolvedSuite
-from nightboard.tasks.report import NightReport, describe_night
-from nightboard.tasks.store import Store
+from nightboard.tasks.planning.history import History
+from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Plan, ResolvedSuite
 
 QUESTIONS = b'{"q": "a"}\n'
 
@@ -103,7 +104,7 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
     suites = [ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The data set is gated."})]
     night, lines = make_night(Data({}))
     plan = plan_of(suites)
-    night.ui.show_plan(plan)
+    show_plan(night.ui, plan)
     text = " ".join(lines.export_text(clear=False).split())
     assert "revision suite benchmarks precision" in text
     assert "1111111 s long bfloat16" in text
@@ -117,5 +118,5 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
 
 def test_a_plan_of_whole_suites_names_no_benchmarks() -> None:
     night, lines = make_night(Data({}))
-    night.ui.show_plan(plan_of([ResolvedSuite(suite=SUITE, version="v")]))
+    show_plan(night.ui, plan_of([ResolvedSuite(suite=SUITE, version="v")]))
     assert "benchmarks" not in lines.export_text()

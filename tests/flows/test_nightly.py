@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from world import BENCHMARKS, World, make_models, open_world
 
-from nightboard.flows.history import History, Reporter
-from nightboard.flows.server import ConfiguredServer, OwnServer
-from nightboard.tasks.patience import HubUnavailable, Patience
-from nightboard.tasks.report import NightReport
-from nightboard.tasks.store import StoreError
+from nightboard.flows.prefect_server.history import History, Reporter
+from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
+from nightboard.flows.run.report import NightReport
+from nightboard.tasks.hub.errors import HubUnavailable
+from nightboard.tasks.hub.http_retry import Patience
+from nightboard.tasks.store.layout import StoreError
 
 pytestmark = pytest.mark.real
 
@@ -199,7 +200,7 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nightboard.flows import nightly as module
-    from nightboard.tasks import hub
+    from nightboard.tasks.hub import client as hub
 
     monkeypatch.setattr(module, "NETWORK_RETRY_DELAYS_S", (0.0,))
     monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
@@ -218,7 +219,7 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
 def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nightboard.tasks import hub
+    from nightboard.tasks.hub import client as hub
 
     monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=3, sleep=lambda _: None))
     world.hub.fail_next(1000, 500, path_contains="lab/weak/tree")

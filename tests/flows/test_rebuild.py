@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from make_lake import START, Lake
 
-from nightboard.warehouse import compact as compaction
-from nightboard.warehouse.build import build
-from nightboard.warehouse.builds import current_build
-from nightboard.warehouse.lake import COMPACTED
+from nightboard.warehouse.builder import compact as compaction
+from nightboard.warehouse.builder.build import build
+from nightboard.warehouse.builder.publish import current_build
+from nightboard.warehouse.lake.files import COMPACTED
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
 MODELS = ("org/a", "org/b", "org/c", "org/d")

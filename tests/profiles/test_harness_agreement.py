@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nightboard.profiles.load import load_suite
-from nightboard.profiles.models import Benchmark, Suite
+from nightboard.profiles.loading.load import load_suite
+from nightboard.profiles.models.suite import Benchmark, Suite
 
 pytestmark = pytest.mark.real
 

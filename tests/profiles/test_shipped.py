@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import nightboard.profiles.load as load_module
-from nightboard.profiles.load import (
+import nightboard.profiles.loading.load as load_module
+from nightboard.profiles.loading.load import (
     list_profiles,
     load_board,
     load_cluster,
@@ -17,9 +17,10 @@ from nightboard.profiles.load import (
     load_watchlist,
     validate_paths,
 )
-from nightboard.profiles.models import RETRIES, Suite
+from nightboard.profiles.models.endings import RETRIES
+from nightboard.profiles.models.suite import Suite
 
-SHIPPED = Path(load_module.__file__).parent
+SHIPPED = Path(load_module.__file__).parents[1]
 
 # Lower bounds of the published normalisation: 1 / number of choices.
 BBH_CHOICES = {

@@ -16,9 +16,9 @@ NODE_CODE = Path(__file__)
 
 
 def install(folder: Path) -> None:
-    """Let `_load_model` give models that write a line a call to <folder>/calls."""
-    module = importlib.import_module("nightboard.tasks.evaluate")
-    load = module._load_model
+    """Let `open_model` give models that write a line a call to <folder>/calls."""
+    module = importlib.import_module("nightboard.tasks.evaluation.job")
+    load = module.open_model
 
     def load_counted(run: Any) -> Any:
         model = load(run)
@@ -38,8 +38,8 @@ def install(folder: Path) -> None:
         model._model_call = counted
         return model
 
-    module._load_model = load_counted
+    module.open_model = load_counted
 
 
-if __name__ == "sitecustomize" and "nightboard.tasks.job" in sys.orig_argv:
+if __name__ == "sitecustomize" and "nightboard.tasks.evaluation.job_process" in sys.orig_argv:
     install(Path(os.environ["COUNTED"]))

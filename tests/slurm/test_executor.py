@@ -18,11 +18,12 @@ import cloudpickle
 import pytest
 from slurm.cluster import Cluster
 
-from nightboard.profiles.models import SlurmOptions
-from nightboard.tasks import executor as executor_module
-from nightboard.tasks.executor import Call, ExecutorError, JobReport, Resources, SlurmExecutor
-from nightboard.tasks.records import AttemptOwner, Outcome, Submission
-from nightboard.tasks.slurm import has_run_out_of_memory
+from nightboard.profiles.models.cluster import SlurmOptions
+from nightboard.tasks.cluster import slurm as executor_module
+from nightboard.tasks.cluster.executor import Call, ExecutorError, JobReport, Resources
+from nightboard.tasks.cluster.slurm import SlurmExecutor
+from nightboard.tasks.cluster.slurm_commands import has_run_out_of_memory
+from nightboard.tasks.store.records import AttemptOwner, Outcome, Submission
 
 # The nodes do not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -59,7 +60,7 @@ def use_too_much_memory(_folder: str, _number: int) -> None:
 
 def run_one_attempt(folder: str, number: int) -> str:
     """As `run_job` does, with a shard that waits for its go."""
-    from nightboard.tasks.attempt import run_attempt
+    from nightboard.tasks.evaluation.attempt import run_attempt
 
     def run() -> None:
         wait_for_go(folder, number)
@@ -353,7 +354,7 @@ import os, sys
 from pathlib import Path
 import cloudpickle
 from submitit.core.utils import JobPaths
-sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent), str(Path(sys.argv[1]).parent / "support")]
 import {module} as jobs
 cloudpickle.register_pickle_by_value(jobs)
 move = JobPaths.move_temporary_file

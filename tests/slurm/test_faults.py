@@ -17,7 +17,7 @@ from slurm.cluster import Cluster, wait_until
 from slurm.counted import NODE_CODE
 from world import World, make_models, open_world
 
-from nightboard.profiles.boards.demo.scenes import write_punkt
+from nightboard.flows.demo.scenes import write_punkt
 
 CLUSTER = """
 cluster: quick

@@ -13,7 +13,7 @@ import pytest
 from node import FilledCache, Node, small_suite
 from served_hub import ServedHub, serve_hub
 
-from nightboard.tasks.store import Store
+from nightboard.tasks.store.layout import Store
 
 
 @pytest.fixture

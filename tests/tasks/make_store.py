@@ -78,11 +78,12 @@ DATASETS: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {
 
 
 def main(root: Path) -> None:
-    from nightboard.profiles.boards.demo.hub import LoopbackHub
+    from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
+    from nightboard.flows.demo.loopback_hub.server import serve
 
     hub = LoopbackHub()
     shas = {dataset: commit_dataset(hub, dataset) for dataset in DATASETS}
-    with hub.serve() as endpoint:
+    with serve(hub) as endpoint:
         os.environ.update(HF_ENDPOINT=endpoint, HF_HOME=str(root / "home"))
         fetch(root, shas)
     make_model(root)
@@ -104,7 +105,7 @@ def commit_dataset(hub: Any, dataset: str) -> str:
 def fetch(root: Path, shas: dict[str, str]) -> None:
     import datasets
 
-    from nightboard.tasks.store import Store
+    from nightboard.tasks.store.layout import Store
 
     for dataset, configs in DATASETS.items():
         for config in configs:
@@ -117,7 +118,7 @@ def make_model(root: Path) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from nightboard.tasks.store import Store
+    from nightboard.tasks.store.layout import Store
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {token: number for number, token in enumerate(["<s>", "</s>", *alphabet])}

@@ -12,10 +12,10 @@ from make_lake import START, Lake
 
 from nightboard.tasks.export import export_all, export_table
 from nightboard.tasks.output_file import OutputFileError
-from nightboard.tasks.store import Store
-from nightboard.warehouse.build import build
-from nightboard.warehouse.copy import FileFormat
-from nightboard.warehouse.query import QueryError, connect
+from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.builder.build import build
+from nightboard.warehouse.reader.connection import QueryError, connect
+from nightboard.warehouse.reader.export import FileFormat
 
 READERS = {
     FileFormat.parquet: "read_parquet('{}')",

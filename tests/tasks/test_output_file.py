@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nightboard.tasks.output_file import OutputFile, OutputFileError
-from nightboard.tasks.store import Store
+from nightboard.tasks.store.layout import Store
 
 
 @pytest.fixture

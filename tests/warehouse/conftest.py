@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from make_lake import START, Lake
 
-from nightboard.warehouse.build import build
+from nightboard.warehouse.builder.build import build
 
 
 @pytest.fixture

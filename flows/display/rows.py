@@ -1,0 +1,128 @@
+"""Shows rows: as a table on a terminal, or in a machine's format on a file or a pipe.
+
+Asks the warehouse; decides nothing about scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, cast
+
+from nightboard.flows.display.console import VisibleCodes, make_console, print_table
+from nightboard.flows.display.formats import (
+    Format,
+    FormatError,
+    Tell,
+    to_plain,
+    to_table,
+    to_text,
+    write_parquet,
+    write_rows,
+)
+from nightboard.tasks.output_file import OutputFile
+from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.user_sql import Answer
+
+# Nobody reads more in a terminal, and laying them out takes seconds.
+SHOWN_ROWS = 1000
+
+
+def print_result(result: Result, form: Format, output: OutputFile | None = None, tell: Tell = to_text) -> None:
+    """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
+    if form is Format.table and output is None:
+        print_table(make_console(), to_table(result, {}, tell))
+        return
+    with open_output(form, output) as out:
+        write_rows(result.columns, [result.rows], form, out, tell)
+
+
+def tell_logs(store: Store) -> Tell:
+    """Cells as a person reads them; paths of logs, which tables name from the store on, so that they can be pasted."""
+
+    def tell(column: str, value: object) -> str:
+        path = store.root / value if column == "log" and isinstance(value, str) else None
+        return str(path) if path and path.exists() else to_text(column, value)
+
+    return tell
+
+
+def print_answers(
+    answers: Sequence[Answer], form: Format, output: OutputFile | None = None, tell: Tell = to_text
+) -> None:
+    """Print what every statement gives, one table after the other; in a machine's format there can be one only.
+
+    Raises FormatError where there are more, and for Parquet on a terminal.
+    """
+    if form is Format.table and output is None:
+        for answer in answers:
+            _print_first_rows(answer, tell)
+        return
+    if len(answers) > 1:
+        holder = "a file" if output is not None else form
+        raise FormatError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
+    with open_output(form, output) as out:
+        if form is Format.parquet:
+            # A reader that stays open, as in a traceback, would keep its build open, too.
+            with answers[0].run_arrow() as reader:
+                write_parquet(reader, out)
+        else:
+            write_rows(*answers[0].run(), form, out)
+
+
+def _print_first_rows(answer: Answer, tell: Tell) -> None:
+    columns, batches = answer.run()
+    rows: list[tuple[Any, ...]] = []
+    for batch in batches:
+        rows += batch
+        if len(rows) > SHOWN_ROWS:
+            break
+    print_result(Result(columns, rows[:SHOWN_ROWS]), Format.table, tell=tell)
+    if len(rows) > SHOWN_ROWS:
+        rest, is_all = _count_rest(batches, len(rows) - SHOWN_ROWS)
+        more = f"{'' if is_all else 'at least '}{rest:,}"
+        sys.stdout.flush()
+        print(f"... and {more} more rows. --output rows.csv (or .parquet, .json) has them all.", file=sys.stderr)
+
+
+def _count_rest(batches: Iterator[list[tuple[Any, ...]]], counted: int) -> tuple[int, bool]:
+    """The number of rows, and whether these are all: nobody waits longer than a second for a number."""
+    until = time.monotonic() + 1
+    for batch in batches:
+        counted += len(batch)
+        if time.monotonic() > until:
+            return counted, False
+    return counted, True
+
+
+def print_json(report: Mapping[str, Any]) -> None:
+    """Print one JSON object to the standard output."""
+    with open_output(Format.json, None) as out:
+        out.write((json.dumps(report, indent=1, default=to_plain, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def open_output(form: Format, output: OutputFile | None) -> Iterator[IO[bytes]]:
+    """A stream to `output`, or to the standard output; on a terminal, codes that would steer it are made visible.
+
+    Raises FormatError for Parquet on a terminal.
+    """
+    with output.open() if output else contextlib.nullcontext(sys.stdout.buffer) as out:
+        if form is Format.parquet and out.isatty():
+            raise FormatError(
+                "Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output."
+            )
+        if form is Format.parquet and not out.seekable():
+            with tempfile.TemporaryFile() as file:  # its writer must know where it is, which a pipe cannot tell
+                yield file
+                file.seek(0)
+                shutil.copyfileobj(file, out)
+        else:
+            yield cast("IO[bytes]", VisibleCodes(out)) if out.isatty() else out
+        out.flush()

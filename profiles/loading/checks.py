@@ -1,0 +1,104 @@
+"""What must hold between the keys of one profile, beyond the type of each.
+
+Owns the rules that a type cannot say; those of a cluster are check_cluster.py's, references to other files load.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nightboard.profiles.errors import KeyPath, Mistake, suggest
+from nightboard.profiles.loading.yaml_file import Document
+from nightboard.profiles.models.board import Board, Organizations
+from nightboard.profiles.models.suite import Benchmark, Suite
+from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, WatchList, WatchRule
+
+_AT_RANDOM = "its examples are drawn at random while the documents are walked through"
+# Groups of lm-eval whose documents or prompts depend on which other documents are asked, by a part of the name.
+_UNCUTTABLE = {
+    "gpqa": "its answers are shuffled while the documents are walked through",
+    **dict.fromkeys(("arc_", "hellaswag", "winogrande", "gsm8k"), _AT_RANDOM),
+}
+# Metrics that lm-eval adds up over the parts of a document.
+_LIST_METRICS = "inst_level_"
+
+
+def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
+    """Tasks in one benchmark only, bounds and cuts where they can be used, eras that name the suite's own tasks."""
+    owner: dict[str, str] = {}
+    for name, benchmark in suite.benchmarks.items():
+        if name == "all":
+            yield document.mistake(("benchmarks", name), "is what a whole evaluation is called (got 'all'). Rename it.")
+        yield from check_cuts(document, ("benchmarks", name), benchmark, benchmark.cut_documents)
+        if benchmark.normalize == "task" and benchmark.lower_bound:
+            text = f"is not used with normalize: task (got {benchmark.lower_bound}). Move it to the tasks."
+            yield document.mistake(("benchmarks", name, "lower_bound"), text)
+        for task in benchmark.tasks:
+            if owner.setdefault(task, name) != name:
+                text = f"is a task of {owner[task]} too (got it twice). A task belongs to one benchmark."
+                yield document.mistake(("benchmarks", name, "tasks", task), text)
+    yield from check_twice(document, ("eras",), [era.name for era in suite.eras], "name")
+    for index, era in enumerate(suite.eras):
+        for part in ("task_versions", "shots", "doc_set_hashes"):
+            for task in getattr(era, part):
+                if task not in owner:
+                    text = f"is not a task of the suite (got {task!r}). {suggest(task, owner, 'tasks')}"
+                    yield document.mistake(("eras", index, part, task), text)
+
+
+def check_cuts(document: Document, key: KeyPath, benchmark: Benchmark, size: int | None) -> Iterator[Mistake]:
+    """A benchmark at `key` that is cut every `size` documents asks and scores them as in one run."""
+    if size is None:
+        return
+    lists = [metric for metric in benchmark.metrics if metric.startswith(_LIST_METRICS)]
+    reasons = [f"{metric} is a list for each document" for metric in lists[:1]]
+    reasons += [reason for name, reason in _UNCUTTABLE.items() if f"_{name}" in f"_{benchmark.group}"]
+    for reason in reasons:
+        yield document.mistake((*key, "cut_documents"), f"cannot be used here: {reason} (got {size}). Remove it.")
+
+
+def check_watchlist(document: Document, watch: WatchList) -> Iterator[Mistake]:
+    """Every organisation and model once, something included, no rule without effect."""
+    yield from check_twice(document, ("organizations",), watch.organizations)
+    yield from check_twice(document, ("models",), [model.id for model in watch.models], "id")
+    if watch.organizations and not watch.include:
+        yield document.mistake(("include",), "takes nothing (got an empty list). Write ['*'] to take all models.")
+    for index, rule in enumerate(watch.rules):
+        if not rule.model_fields_set - {"match"}:
+            legal = ", ".join(ModelSettings.model_fields)
+            text = f"sets nothing (got only match: {rule.match!r}). Set one of: {legal}."
+            yield document.mistake(("rules", index), text)
+
+
+def check_watched_suites(document: Document, watch: WatchList, suites: Iterable[str]) -> Iterator[Mistake]:
+    """The suites that a watch list names are suites of the board that uses it."""
+    legal = list(suites)
+    entries: list[tuple[str, int, WatchedModel | WatchRule]] = [
+        *(("models", index, model) for index, model in enumerate(watch.models)),
+        *(("rules", index, rule) for index, rule in enumerate(watch.rules)),
+    ]
+    for part, index, entry in entries:
+        for position, name in enumerate(entry.suites or ()):
+            if name not in legal:
+                text = f"is not a suite of the board (got {name!r}). {suggest(name, legal, 'suites')}"
+                yield document.mistake((part, index, "suites", position), text)
+
+
+def check_organizations(document: Document, organizations: Organizations) -> Iterator[Mistake]:
+    """There is somebody to name."""
+    if not organizations.organizations:
+        yield document.mistake(("organizations",), "names nobody (got an empty mapping). Add an organization.")
+
+
+def check_board(document: Document, board: Board) -> Iterator[Mistake]:
+    """Every suite once."""
+    yield from check_twice(document, ("suites",), board.suites)
+
+
+def check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:
+    """Every name in a list once; `inner` is the key of the name where the entries are mappings."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if first.setdefault(name, index) != index:
+            place = (*key, index, inner) if inner else (*key, index)
+            yield document.mistake(place, f"is there twice (got {name!r} again). Keep one of them.")

@@ -1,0 +1,231 @@
+"""From names and files to checked profiles: the only way a profile enters the program.
+
+Owns what a loaded board is, and that every mistake over all its files is told at once. Never shows a traceback for
+what a person wrote. Touches neither the network nor a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nightboard.profiles.errors import Mistake, ProfileError, sort_mistakes, suggest
+from nightboard.profiles.loading.checks import check_watched_suites
+from nightboard.profiles.loading.reader import (
+    BOARD,
+    CLUSTER,
+    KINDS,
+    ORGANIZATIONS,
+    SHIPPED,
+    SUITE,
+    WATCHLIST,
+    Kind,
+    Loaded,
+    Reader,
+    list_names,
+)
+from nightboard.profiles.loading.store_path import StorePathError, find_root
+from nightboard.profiles.loading.yaml_file import Document, read_document
+from nightboard.profiles.models.base import Profile
+from nightboard.profiles.models.board import Board, Organizations
+from nightboard.profiles.models.cluster import Cluster
+from nightboard.profiles.models.suite import Suite
+from nightboard.profiles.models.watchlist import WatchList
+
+_P = TypeVar("_P", bound=Profile)
+
+
+@dataclass(frozen=True)
+class BoardBundle:
+    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute."""
+
+    board: Board
+    path: Path | None
+    watch: WatchList
+    suites: Mapping[str, Suite]
+    cluster: Cluster
+    organizations: Organizations
+    store: Path
+
+
+def load_board(name_or_path: str | Path) -> BoardBundle:
+    """Load a board and all it refers to, or raise ProfileError with every mistake in any of the files."""
+    path = _find_file(BOARD, name_or_path)
+    reader = Reader(_roots(path))
+    bundle = _read_bundle(reader, path)
+    if bundle is None or reader.mistakes:
+        raise ProfileError(sort_mistakes(reader.mistakes))
+    return bundle
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """Load one suite, `extends:` applied."""
+    return _load(SUITE, name_or_path)
+
+
+def load_cluster(name_or_path: str | Path) -> Cluster:
+    """Load one cluster."""
+    return _load(CLUSTER, name_or_path)
+
+
+def load_watchlist(name_or_path: str | Path) -> WatchList:
+    """Load one watch list."""
+    return _load(WATCHLIST, name_or_path)
+
+
+def load_organizations(name_or_path: str | Path = "organizations") -> Organizations:
+    """Load one file of organisations."""
+    return _load(ORGANIZATIONS, name_or_path)
+
+
+def list_profiles() -> dict[str, tuple[str, ...]]:
+    """Names of the shipped profiles by kind: board, suite, cluster, watchlist, organizations."""
+    return {kind.key: list_names(kind) for kind in KINDS.values()}
+
+
+def validate_paths(paths: Sequence[str | Path]) -> list[str]:
+    """Check files of any kind, folders of them or shipped names. One line a mistake; empty when all is well."""
+    mistakes: list[Mistake] = []
+    for given in paths:
+        try:
+            for path in _expand(given):
+                mistakes += _find_mistakes(path)
+        except ProfileError as error:
+            mistakes += error.mistakes
+    return [str(mistake) for mistake in sort_mistakes(mistakes)]
+
+
+def _load(kind: Kind[_P], name_or_path: str | Path) -> _P:
+    path = _find_file(kind, name_or_path)
+    reader = Reader(_roots(path))
+    loaded = reader.read(kind, path)
+    if loaded is None or reader.mistakes:
+        raise ProfileError(sort_mistakes(reader.mistakes))
+    return loaded.profile
+
+
+def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
+    """Read a board and what it refers to; every mistake goes to the reader. None when a part cannot be used."""
+    document = reader.open_board(path)
+    if document is None:
+        return None
+    loaded, names = reader.read(BOARD, path), document.data
+    watch = reader.read_named(WATCHLIST, names.get("watch"), document, ("watch",))
+    suites = _read_suites(reader, document)
+    cluster = reader.read_named(CLUSTER, names.get("cluster"), document, ("cluster",))
+    file_name = names.get("organizations", Board.model_fields["organizations"].default)
+    organizations = reader.read_named(ORGANIZATIONS, file_name, document, ("organizations",))
+    if watch:
+        reader.mistakes += check_watched_suites(watch.document, watch.profile, suites)
+    store = _resolve_store(reader, loaded, path)
+    if not loaded or not watch or not cluster or not organizations or not store:
+        return None
+    return BoardBundle(
+        board=loaded.profile,
+        path=None if _is_shipped(path) else path,
+        watch=watch.profile,
+        suites={name: suite.profile for name, suite in suites.items() if suite},
+        cluster=cluster.profile,
+        organizations=organizations.profile,
+        store=store,
+    )
+
+
+def _read_suites(reader: Reader, board: Document) -> dict[str, Loaded[Suite] | None]:
+    """The suites that a board names, each None where it cannot be used."""
+    given = board.data.get("suites")
+    names = [(index, name) for index, name in enumerate(given if isinstance(given, tuple) else ()) if name]
+    return {
+        name: reader.read_named(SUITE, name, board, ("suites", index)) for index, name in names if isinstance(name, str)
+    }
+
+
+def _resolve_store(reader: Reader, board: Loaded[Board] | None, path: Path) -> Path | None:
+    if board is None:
+        return None
+    try:
+        return find_root(board.profile.store, Path.cwd() if _is_shipped(path) else path.parent).resolve()
+    except StorePathError as error:
+        reader.mistakes.append(board.document.mistake(("store",), str(error)))
+        return None
+
+
+def _is_shipped(path: Path) -> bool:
+    return path.resolve().is_relative_to(SHIPPED.resolve())
+
+
+def _roots(path: Path) -> tuple[Path, ...]:
+    """Where names in `path` are looked up before the shipped profiles: its folder, or the one that holds the kinds."""
+    folders = {kind.folder for kind in KINDS.values()}
+    roots = (path.parent, path.parent.parent) if path.parent.name in folders else (path.parent,)
+    return tuple(root for root in roots if root.resolve() != SHIPPED.resolve())
+
+
+def _is_path(given: str | Path) -> bool:
+    text = str(given)
+    return isinstance(given, Path) or "/" in text or text.endswith((".yaml", ".yml")) or text in (".", "..")
+
+
+def _find_file(kind: Kind[Any], name_or_path: str | Path) -> Path:
+    """The file that a person means by a name or a path."""
+    if _is_path(name_or_path):
+        path = Path(name_or_path)
+        board_file = path / "board.yaml"
+        return board_file if kind is BOARD and board_file.is_file() else _require(path)
+    path_by_name = Reader().find(kind, str(name_or_path))
+    if path_by_name is None:
+        legal = suggest(str(name_or_path), list_names(kind), "names")
+        text = f"there is no {kind.title} of that name (got {str(name_or_path)!r}). {legal} Or give a path to a file."
+        raise ProfileError([Mistake(str(name_or_path), 0, "", text)])
+    return path_by_name
+
+
+def _require(path: Path) -> Path:
+    if not path.exists():
+        boards = ", ".join(list_names(BOARD))
+        text = f"there is no such file (got {str(path)!r}). Check the path, or use a shipped board: {boards}."
+        raise ProfileError([Mistake(str(path), 0, "", text)])
+    return path
+
+
+def _expand(given: str | Path) -> list[Path]:
+    """The files that one argument of `validate` stands for."""
+    path = Path(given)
+    if path.is_dir():
+        files = sorted(path.rglob("*.yaml"))
+        if not files:
+            text = "holds no .yaml file (got an empty folder). Name a file or a folder of profiles."
+            raise ProfileError([Mistake(str(path), 0, "", text)])
+        return files
+    if _is_path(given) or path.exists():
+        return [_require(path)]
+    found = [file for kind in KINDS.values() if (file := Reader().find(kind, str(given)))]
+    return found or [_explain_unknown(str(given))]
+
+
+def _explain_unknown(name: str) -> Path:
+    names = sorted({name for kind in KINDS.values() for name in list_names(kind)})
+    text = f"is neither a file nor a shipped profile (got {name!r}). {suggest(name, names, 'names')}"
+    raise ProfileError([Mistake(name, 0, "", text)])
+
+
+def _find_mistakes(path: Path) -> Iterator[Mistake]:
+    try:
+        document = read_document(path)
+    except ProfileError as error:
+        yield from error.mistakes
+        return
+    kind = KINDS.get(document.first_key)
+    if kind is None:
+        legal = suggest(document.first_key, KINDS, "first keys")
+        text = f"must tell the kind of profile by its first key (got {document.first_key!r}). {legal}"
+        yield document.mistake((document.first_key,), text)
+        return
+    reader = Reader(_roots(path))
+    if kind is BOARD:
+        _read_bundle(reader, path)
+    else:
+        reader.read(kind, path)
+    yield from reader.mistakes

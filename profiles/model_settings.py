@@ -1,0 +1,36 @@
+"""The settings of one watched model: what the watch list says of it, of its rule, or of all."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, WatchList
+
+
+def settings_for(watch: WatchList, model_id: str) -> ModelSettings:
+    """Settings of one model, none left open (but `suites` None: all of the board's).
+
+    The list's defaults, then each matching rule in order, then the model's own entry; what a layer leaves out stays.
+    """
+    explicit = find_explicit(watch, model_id)
+    layers: list[ModelSettings] = [rule for rule in watch.rules if fnmatchcase(model_id, rule.match)]
+    layers += [explicit] if explicit else []
+    values = {name: getattr(watch, name, None) for name in ModelSettings.model_fields}
+    for layer in layers:
+        values |= {name: value for name in values if (value := getattr(layer, name)) is not None}
+    return ModelSettings(**values)
+
+
+def find_explicit(watch: WatchList, model_id: str) -> WatchedModel | None:
+    """The model's own entry, if it has one."""
+    return next((model for model in watch.models if model.id == model_id), None)
+
+
+def is_watched(watch: WatchList, model_id: str) -> bool:
+    """Whether the list follows the model: explicit, or in a followed organisation and included; never if excluded."""
+    if any(fnmatchcase(model_id, pattern) for pattern in watch.exclude):
+        return False
+    if find_explicit(watch, model_id):
+        return True
+    organization = model_id.partition("/")[0]
+    return organization in watch.organizations and any(fnmatchcase(model_id, pattern) for pattern in watch.include)

@@ -1,0 +1,41 @@
+"""A board: watch list, suites, cluster, store and schedule; and the names of organizations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
+from nightboard.profiles.models.schedule import Schedule
+
+# ------------------------------------------------------------------------------------------- organisations, boards
+
+
+class Organization(Profile):
+    """An organisation on the Hub, as readers should see it."""
+
+    display_name: Text
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = Field(default=None, description="ISO 3166-1 alpha-2")
+
+
+class Organizations(Profile):
+    """Display names and countries by organisation id."""
+
+    organizations: dict[OrganizationId, Organization]
+
+
+class Board(Profile):
+    """What an operator runs: watch list + suites + cluster + store + schedule."""
+
+    board: Name
+    title: Text
+    watch: Name
+    suites: tuple[Name, ...] = Field(min_length=1)
+    cluster: Name
+    store: Text = Field(
+        description="folder; a relative one starts at the board file, or at the working folder for shipped boards"
+    )
+    organizations: Name = "organizations"
+    hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
+    schedule: Schedule = Schedule()

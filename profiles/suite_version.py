@@ -1,0 +1,78 @@
+"""What follows from profiles alone: a suite's version, the rows that declare it, the settings of one watched model.
+
+Pure: the pins and the time are arguments. Column names are those of the lake's tables, which this room does not import.
+Patterns are those of a shell, tell capitals apart and match the whole id; `*` matches a slash too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Container, Mapping
+from typing import Any
+
+from nightboard.profiles.models.suite import Benchmark, Suite
+
+# What a reader sees and what says which rows belong together, but no score depends on. The name of the suite stays
+# in: two suites that ask the same questions are still two rankings.
+_DECIDES_NOTHING: dict[str, Any] = {
+    "title": True,
+    "extends": True,
+    "eras": True,
+    "harness": {"task_folders"},
+    "benchmarks": {
+        "__all__": {
+            "title": True,
+            "harness_data": True,
+            "cut_documents": True,
+            "question_field": True,
+            "independent_share": True,
+            "tasks": {"__all__": {"choices"}},
+        }
+    },
+}
+
+
+class UnpinnedError(Exception):
+    """A data set of the suite has no commit to use."""
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 over the canonical JSON of `value` (sorted keys, no spaces), as 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resolve_suite(suite: Suite, pins: Mapping[str, str], unavailable: Container[str] = ()) -> tuple[Suite, str]:
+    """The suite with every data set pinned, and its version: 64 hex digits over everything that decides a score.
+
+    `pins` gives the commit of each data set (by id) that the profile leaves open. Raises UnpinnedError for one that
+    neither names, but for benchmarks that are `unavailable`.
+    """
+    benchmarks = {
+        name: benchmark if name in unavailable and benchmark.dataset.id not in pins else _pin(name, benchmark, pins)
+        for name, benchmark in suite.benchmarks.items()
+    }
+    pinned = suite.model_copy(update={"benchmarks": benchmarks})
+    return pinned, hash_json(pinned.model_dump(mode="json", exclude=_DECIDES_NOTHING))
+
+
+def keep_benchmarks(suite: Suite, names: Collection[str]) -> Suite:
+    """The suite with these of its benchmarks alone."""
+    if len(names) == len(suite.benchmarks):
+        return suite
+    return suite.model_copy(update={"benchmarks": {name: suite.benchmarks[name] for name in names}})
+
+
+def open_datasets(suite: Suite) -> tuple[str, ...]:
+    """Ids of the data sets whose commit the profile leaves open, each once."""
+    datasets = [benchmark.dataset for benchmark in suite.benchmarks.values()]
+    return tuple(dict.fromkeys(dataset.id for dataset in datasets if dataset.sha is None))
+
+
+def _pin(name: str, benchmark: Benchmark, pins: Mapping[str, str]) -> Benchmark:
+    dataset = benchmark.dataset
+    sha = dataset.sha or pins.get(dataset.id)
+    if sha is None:
+        raise UnpinnedError(f"benchmarks.{name}.dataset: has no commit (got {dataset.id}). Pin it in the store first.")
+    return benchmark.model_copy(update={"dataset": dataset.model_copy(update={"sha": sha})})

@@ -1,0 +1,76 @@
+"""How an evaluation is split into shards: whole, by benchmark, or by documents at fixed places.
+
+Pure. A benchmark is either whole or cut at all multiples of its `cut_documents`, so that the cuts are the same in every
+run, whatever a model's size or a cluster's limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.store.records import Part
+
+
+def split(suite: Suite, seconds: Mapping[str, float], start_s: float, limit_s: float | None) -> tuple[Part, ...]:
+    """Parts of an evaluation whose benchmarks take `seconds` each, beside `start_s` a shard.
+
+    One part when all of it fits under `limit_s` or there is no limit; else one a benchmark, and those that are longer
+    by themselves are cut where the suite allows it.
+    """
+    if limit_s is None or start_s + sum(seconds.values()) <= limit_s or _is_one_piece(suite):
+        return (whole(suite),)
+    parts: list[Part] = []
+    for name in suite.benchmarks:
+        cuts = cut(suite, name) if start_s + seconds[name] > limit_s else ()
+        parts += cuts or (Part(name=name, benchmarks=(name,)),)
+    return tuple(parts)
+
+
+def whole(suite: Suite) -> Part:
+    """The evaluation as one part."""
+    return Part(benchmarks=tuple(suite.benchmarks))
+
+
+def _is_one_piece(suite: Suite) -> bool:
+    return len(suite.benchmarks) == 1 and not cut(suite, next(iter(suite.benchmarks)))
+
+
+def cut(suite: Suite, benchmark: str) -> tuple[Part, ...]:
+    """The benchmark's documents, its tasks joined in their order, in ranges; none when it is not to be cut."""
+    spec = suite.benchmarks[benchmark]
+    counts = {task: suite.expected_samples(each) for task, each in spec.tasks.items()}
+    total, size = sum(counts.values()), spec.cut_documents
+    if size is None or total <= size:
+        return ()
+    return tuple(
+        Part(
+            name=f"{benchmark}.{start}-{min(start + size, total)}",
+            benchmarks=(benchmark,),
+            documents=_within_tasks(counts, start, min(start + size, total)),
+        )
+        for start in range(0, total, size)
+    )
+
+
+def _within_tasks(counts: Mapping[str, int], start: int, stop: int) -> dict[str, tuple[int, int]]:
+    """The range by task, counted within each; tasks without a document in it are left out."""
+    documents, before = {}, 0
+    for task, count in counts.items():
+        first, last = max(start - before, 0), min(stop - before, count)
+        if first < last:
+            documents[task] = (first, last)
+        before += count
+    return documents
+
+
+def task_ranges(suite: Suite, part: Part, benchmark: str) -> dict[str, tuple[int, int]]:
+    """By task: the first document that a part scores and the one after the last, counted within the task."""
+    if part.documents is not None:
+        return dict(part.documents)
+    return {task: (0, suite.expected_samples(spec)) for task, spec in suite.benchmarks[benchmark].tasks.items()}
+
+
+def count_documents(suite: Suite, part: Part, benchmark: str) -> int:
+    """Documents of a benchmark that a part scores."""
+    return sum(stop - first for first, stop in task_ranges(suite, part, benchmark).values())

@@ -1,0 +1,92 @@
+"""Makes a folder of the cache appear whole: built beside its place, by one process at a time, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.hub.errors import HubError, HubUnavailable
+from nightboard.tasks.hub.model_folder import remove_folder
+from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.records import RecordError
+from nightboard.warehouse.lake.locks import open_lock
+
+# What a repository cannot bring about: nothing can be fetched before somebody looks at the store.
+_STORE_ERRNOS = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOTCONN}
+)
+
+
+class FetchError(Exception):
+    """Something could not be fetched; the message says what and why, in words."""
+
+    @property
+    def ending(self) -> Ending:
+        """How an attempt ends that needs it: by the repository, or by a Hub that answers with errors."""
+        return "hub_failed" if isinstance(self.__cause__, HubUnavailable) else "fetch_failed"
+
+
+@contextlib.contextmanager
+def build_alone(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to build it in, held by one process at a time; what a killed one left there is found."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.part")
+    with open_lock(folder.with_name(f".{folder.name}.lock")) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            # A file system without locks: each builds apart, and the rename still lets one win.
+            part = folder.with_name(f"{part.name}.{uuid4().hex}")
+        part.mkdir(exist_ok=True)
+        yield part
+        with contextlib.suppress(OSError):
+            part.rmdir()
+
+
+def has_files(folder: Path, files: Iterable[str]) -> bool:
+    """Whether all of these files are in the folder."""
+    return all((folder / path).is_file() for path in files)
+
+
+def put_in_place(part: Path, folder: Path, files: Iterable[str]) -> None:
+    """Rename the finished folder. One that somebody else has finished meanwhile stays; one that lacks files goes."""
+    if folder.exists() and not has_files(folder, files):
+        remove_folder(folder)
+    try:
+        os.rename(part, folder)
+    except OSError:
+        if not has_files(folder, files):
+            raise
+        shutil.rmtree(part)
+
+
+@contextlib.contextmanager
+def explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what goes wrong into a FetchError, but for the errors `passing`."""
+    try:
+        yield
+    except passing:
+        raise
+    except HubError as error:
+        raise FetchError(str(error)) from error
+    except RecordError as error:
+        raise FetchError(f"{error} Remove the file and fetch again.") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # No fault of this model's: nothing can be fetched before somebody makes room.
+            raise StoreError(
+                f"{name}: no space left on the disk of the store. Free some space; nothing is lost."
+            ) from error
+        if error.errno in _STORE_ERRNOS:
+            raise StoreError(
+                f"{error.filename or name}: the store's cache cannot be written ({error.strerror}). Check its disk and"
+                " its permissions."
+            ) from error
+        raise FetchError(f"{name}: {error.strerror or error} ({error.filename or 'while writing'}).") from error

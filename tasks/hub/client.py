@@ -1,0 +1,382 @@
+"""The only door to the Hugging Face Hub: nightboard's calls, the answers as small records, the errors as sentences.
+
+Owns the client library huggingface_hub: its settings, its errors, its tokens. What an answer means for a leaderboard is
+not decided here. Nothing is cached in the user's own folders; a token is sent to its Hub alone, and appears nowhere
+else. An answer has limits, and one that cannot be read is an error of what it is about.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urljoin
+
+import httpx2
+import huggingface_hub as client
+from huggingface_hub import errors
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars, hf_raise_for_status  # type: ignore[attr-defined]  # exported at run time, not marked for type checkers
+from huggingface_hub.utils import logging as client_logging
+
+from nightboard.tasks.hub.errors import (
+    FileGone,
+    GatedNoAccess,
+    HubError,
+    HubUnavailable,
+    RepoDisabled,
+    RepoGone,
+    RevisionGone,
+    Unreadable,
+)
+from nightboard.tasks.hub.http_retry import Announcer, Asking, Patience, PatientClient, Say, asking
+from nightboard.tasks.hub.responses import (
+    SHA,
+    ModelHead,
+    Refs,
+    TreeFile,
+    as_mapping,
+    count_parameters,
+    read_refs,
+    read_time,
+    read_tree_file,
+)
+from nightboard.tasks.hub.transport import (
+    MOST_FILE_BYTES,
+    PUBLIC_HUB,
+    Speed,
+    TooLarge,
+    TooSlow,
+    is_address,
+    withhold_token,
+)
+from nightboard.tasks.store.texts import clean_text
+
+# Files come over plain HTTP, where this project's patience, limits and errors hold. Read when the client is imported.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+
+# What decides whether a commit is new and may be had; what the authors of a model have written comes on top.
+_PLAIN_FIELDS = ["sha", "lastModified", "gated", "private", "disabled"]
+_HEAD_FIELDS = [*_PLAIN_FIELDS, "safetensors", "cardData", "pipeline_tag", "tags"]
+Kind = Literal["model", "dataset"]
+SMALL_FILE_BYTES = 32 * 1024 * 1024
+# A page of a thousand models with their cards takes a tenth of it.
+PAGE_BYTES = 64 * 1024 * 1024
+MOST_PAGES = 1_000
+MOST_MODELS = 200_000
+MOST_FILES = 100_000
+# The header of a safetensors file: mostly within the first bytes; a longer one is no header.
+_HEADER_START_BYTES = 100_000
+_MOST_HEADER_BYTES = 25_000_000
+_MOST_HEADERS = 1_000
+
+
+class Hub:
+    """A Hub at `endpoint`. `token` None sends none, not even one that is saved on this machine (see `find_token`).
+
+    `token_withheld`: why a token that there is stays here, for messages. `say` is called when a long wait begins.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | None = None,
+        patience: Patience | None = None,
+        *,
+        token_withheld: str | None = None,
+        say: Say | None = None,
+    ) -> None:
+        install_patient_client()
+        self.endpoint = endpoint.rstrip("/")
+        self.token = token
+        self.token_withheld = token_withheld
+        self._patience = patience or Patience()
+        self.say = say
+        self._announcer = Announcer(say) if say else None
+        self._api = client.HfApi(endpoint=self.endpoint, token=token or False)
+        self._headers = build_hf_headers(token=token or False)
+
+    def __repr__(self) -> str:
+        return f"Hub({self.endpoint!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("a Hub holds a token and is never pickled")
+
+    def list_heads(self, organization: str) -> Iterator[ModelHead]:
+        """Every model of an organisation or user, in pages: one request a page, none a model.
+
+        Where a page cannot be read, all are listed again by what no author writes, so that one model's card costs that
+        model alone; those seen before come twice.
+        """
+        try:
+            yield from self._list_heads(organization, is_plain=False)
+        except Unreadable:
+            yield from self._list_heads(organization, is_plain=True)
+
+    def _list_heads(self, organization: str, *, is_plain: bool) -> Iterator[ModelHead]:
+        what = f"The list of models of {organization}"
+        # Not `HfApi.list_models`: its records fail on a model with odd metadata, and so do all models that follow.
+        fields = _PLAIN_FIELDS if is_plain else _HEAD_FIELDS
+        n_seen = 0
+        for page in self._pages("/api/models", what, {"author": organization, "expand": fields}):
+            with self._asking(what):
+                items = [item for item in page if isinstance(item, dict) and "id" in item]
+                heads = [ModelHead.from_json(item, is_plain=is_plain) for item in items]
+            n_seen += len(heads)
+            yield from heads
+            if n_seen > MOST_MODELS:
+                raise HubError(f"{what} goes on after {MOST_MODELS:,} models; the rest is not looked at.")
+
+    def model_head(self, model_id: str, revision: str | None = None) -> ModelHead:
+        """One model at a revision (a commit, tag or branch; left out: its main branch)."""
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        what = _name("model", model_id, revision)
+        answer = self._get_json(f"/api/models/{model_id}{at}", what, {"expand": _HEAD_FIELDS})
+        with self._asking(what):
+            return ModelHead.from_json(answer)
+
+    def refs(self, model_id: str) -> Refs:
+        """Branches and tags of a model; those without a usable name and commit are left out."""
+        what = _name("model", model_id)
+        found = self._get_json(f"/api/models/{model_id}/refs", what, {})
+        with self._asking(what):
+            return Refs(branches=read_refs(found.get("branches")), tags=read_refs(found.get("tags")))
+
+    def commit_date(self, model_id: str, revision: str) -> datetime | None:
+        """When a commit was made: the first entry of the first page of the history that ends there."""
+        what, route = _name("model", model_id, revision), f"/api/models/{model_id}/commits/{quote(revision, safe='')}"
+        newest = next((entry for page in self._pages(route, what, {}) for entry in page), None)
+        return read_time(as_mapping(newest).get("date"))
+
+    def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
+        """All files of a commit, those in folders too, sorted by path."""
+        what, route = _name(kind, repo_id, sha), f"/api/{kind}s/{repo_id}/tree/{quote(sha, safe='')}"
+        files: list[TreeFile] = []
+        for page in self._pages(route, what, {"recursive": True}):
+            with self._asking(what):
+                files += [read_tree_file(e) for e in page if isinstance(e, dict) and e.get("type") == "file"]
+            if len(files) > MOST_FILES:
+                raise Unreadable(f"{what} has more than {MOST_FILES:,} files.")
+        return tuple(sorted(files, key=lambda file: file.path))
+
+    def read_small_file(self, model_id: str, sha: str, path: str) -> bytes:
+        """The bytes of a file such as config.json; Unreadable when it is larger than SMALL_FILE_BYTES."""
+        content = self._read_bytes(model_id, sha, path, 0, SMALL_FILE_BYTES)
+        if len(content) > SMALL_FILE_BYTES:
+            raise Unreadable(f"{_name('model', model_id, sha)}: {path} is larger than {SMALL_FILE_BYTES} bytes.")
+        return content
+
+    def _read_bytes(self, model_id: str, sha: str, path: str, first: int, size: int) -> bytes:
+        """`size` bytes of a file, one more where there is more. Unreadable when the Hub sends more than asked for."""
+        url = client.hf_hub_url(model_id, path, revision=sha, endpoint=self.endpoint)
+        limit = {"Range": f"bytes={first}-{first + size}", "Accept-Encoding": "identity"}
+        with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}", size + 1):
+            response = client.get_session().get(url, headers={**self._headers, **limit})
+            if response.status_code == 416:  # no such range: the file is empty
+                return b""
+            hf_raise_for_status(response)
+            return response.content
+
+    def parameter_counts(self, model_id: str, sha: str, weight_files: Sequence[str]) -> dict[str, int]:
+        """Parameters by number format, from the headers of safetensors files; {} when a header cannot be read.
+
+        Unreadable when a header can be, and claims a tensor that no file holds.
+        """
+        counts: Counter[str] = Counter()
+        if len(weight_files) > _MOST_HEADERS:
+            return {}
+        for path in weight_files:
+            header = self._read_header(model_id, sha, path)
+            if header is None:
+                return {}
+            with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}"):
+                counts.update(count_parameters(header))
+        return dict(counts)
+
+    def _read_header(self, model_id: str, sha: str, path: str) -> dict[str, Any] | None:
+        try:
+            start = self._read_bytes(model_id, sha, path, 0, _HEADER_START_BYTES)
+            (length,) = struct.unpack_from("<Q", start)
+            if length > _MOST_HEADER_BYTES:
+                return None
+            rest = start[8:] if length <= len(start) - 8 else self._read_bytes(model_id, sha, path, 8, length)
+            header = json.loads(rest[:length])
+        except (Unreadable, struct.error, ValueError, RecursionError):
+            return None
+        return header if isinstance(header, dict) else None
+
+    def is_up(self) -> bool:
+        """Whether the Hub answers at all: tells one broken repository from an outage."""
+        try:
+            next(self._pages("/api/models", "The list of models", {"limit": 1}))
+        except HubUnavailable:
+            return False
+        except HubError:
+            pass
+        return True
+
+    def raise_if_down(self, error: HubError) -> None:
+        """Raise `error` when the Hub as a whole is away; else it is the trouble of what was asked for alone."""
+        if isinstance(error, HubUnavailable) and not self.is_up():
+            raise error
+
+    def dataset_sha(self, dataset_id: str, revision: str | None = None) -> str:
+        """The commit of a data set at a revision (a commit, tag or branch; left out: its main branch)."""
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        what = _name("dataset", dataset_id, revision)
+        sha = self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]}).get("sha")
+        if not isinstance(sha, str) or not SHA.fullmatch(sha):
+            raise Unreadable(f"{what}: {self.endpoint} names no commit of it.")
+        return sha
+
+    def check_dataset(self, dataset_id: str) -> None:
+        """Raise what its files would be refused with: a gated data set tells its commits to everybody."""
+        with self._asking(_name("dataset", dataset_id)):
+            self._api.auth_check(dataset_id, repo_type="dataset")
+
+    def download_files(
+        self, repo_id: str, sha: str, files: Collection[str] | Mapping[str, int], folder: Path, kind: Kind = "model"
+    ) -> None:
+        """Download `files` of a commit into `folder`, keeping what an interrupted call has left there.
+
+        Where they are given with their sizes, no more than that is taken.
+        """
+        sizes = files if isinstance(files, Mapping) else {}
+        for path in files:
+            with self._asking(f"{_name(kind, repo_id, sha)}: {path}", sizes.get(path, MOST_FILE_BYTES)):
+                self._api.hf_hub_download(
+                    repo_id, path, revision=sha, repo_type=kind, local_dir=folder, cache_dir=folder / ".cache" / "hub"
+                )
+
+    def _pages(self, route: str, what: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
+        """The pages of a listing; each names the next one. The token does not follow to another address."""
+        url, rest, seen = f"{self.endpoint}{route}", dict(params), set()
+        for _ in range(MOST_PAGES):
+            with self._asking(what, PAGE_BYTES):
+                response = client.get_session().get(url, headers=self._headers, params=rest or None)
+                hf_raise_for_status(response)
+                page = response.json()
+                if not isinstance(page, list):
+                    raise json.JSONDecodeError("not a list", "", 0)
+                following = response.links.get("next", {}).get("url")
+                if following is not None:
+                    url, rest = urljoin(str(response.url), following), {}
+            yield page
+            if following is None:
+                return
+            if url in seen:
+                raise HubError(f"{what}: its pages lead in a circle.")
+            seen.add(url)
+        raise HubError(f"{what} goes on after {MOST_PAGES:,} pages; the rest is not looked at.")
+
+    def _get_json(self, route: str, what: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        with self._asking(what):
+            response = client.get_session().get(f"{self.endpoint}{route}", headers=self._headers, params=dict(params))
+            hf_raise_for_status(response)
+            answer = response.json()
+            if not isinstance(answer, dict):
+                raise json.JSONDecodeError("not an object", "", 0)
+            return answer
+
+    @contextmanager
+    def _asking(self, what: str, most_bytes: int = SMALL_FILE_BYTES) -> Iterator[None]:
+        """Turn the client's errors into ours. `what` begins the sentence; nothing larger than `most_bytes` is taken."""
+        if client.is_offline_mode():
+            raise HubUnavailable("HF_HUB_OFFLINE is set, so the Hub cannot be asked. Unset it on this machine.")
+        speed = Speed(self._patience.slowest_bytes_s, self._patience.slow_s)
+        try:
+            with asking(Asking(self._patience, self.endpoint, self._announcer, most_bytes, speed)):
+                yield
+        except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
+            raise self._explain(what, error) from None
+        except (HubError, OSError):
+            raise
+        except TooLarge as error:
+            raise Unreadable(f"{what} {error}.") from None
+        except TooSlow as error:
+            raise HubUnavailable(f"{what}: it takes too long ({error}).") from None
+        except httpx2.DecodingError as error:
+            raise HubUnavailable(f"{what}: {error}.") from None
+        except httpx2.HTTPError as error:
+            raise HubUnavailable(f"{what}: the connection failed ({type(error).__name__}).") from None
+        except json.JSONDecodeError:
+            raise HubUnavailable(f"{what}: {self.endpoint} does not answer like a Hub (no JSON).") from None
+        except errors.HFValidationError:
+            raise RepoGone(f"{what}: this is not a legal name on the Hub.") from None
+        except (MemoryError, ImportError) as error:
+            raise HubUnavailable(f"{what}: it cannot be asked from here ({type(error).__name__}: {error}).") from error
+        except Exception as error:
+            # Whatever else reading an answer raises comes from what is in it: depth, types, numbers without end.
+            told = clean_text(f"{type(error).__name__}: {error}", 200)
+            raise Unreadable(f"{what}: the answer of {self.endpoint} cannot be read ({told}).") from error
+
+    def _explain(self, what: str, error: BaseException) -> HubError:
+        # The client hides the answer to a HEAD request behind "not in the local cache".
+        if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+            return self._explain(what, error.__cause__)
+        withheld = f" {self.token_withheld}" if self.token_withheld else ""
+        for kind, ours, sentence in _SENTENCES:
+            if isinstance(error, kind) and isinstance(error, errors.HfHubHTTPError):
+                return ours(f"{what} {sentence}{withheld if ours in (GatedNoAccess, RepoGone) else ''}")
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+        if status == 401:
+            refused = "does not accept the token (401). Check HF_TOKEN." if self.token else "asks for a token (401)."
+            return HubUnavailable(f"{what}: {self.endpoint} {refused}{withheld}")
+        answer = f"answers {status}" if status else f"cannot be understood ({type(error).__name__})"
+        return HubError(f"{what}: {self.endpoint} {answer}.")
+
+
+# Order matters: a gated repository is to the client a kind of missing one.
+_SENTENCES: tuple[tuple[type[Exception], type[HubError], str], ...] = (
+    (errors.GatedRepoError, GatedNoAccess, "is gated, and this token has not been granted access."),
+    (errors.DisabledRepoError, RepoDisabled, "is disabled on the Hub."),
+    (errors.RevisionNotFoundError, RevisionGone, "does not exist: there is no such revision."),
+    (errors.EntryNotFoundError, FileGone, "does not exist."),
+    (errors.RepositoryNotFoundError, RepoGone, "does not exist or is private."),
+)
+
+_INSTALLING = threading.Lock()
+_installed = False
+
+
+def install_patient_client() -> None:
+    """Put our HTTP client under the library's calls, once a process, and keep the library quiet."""
+    global _installed
+    with _INSTALLING:
+        if not _installed:
+            client.set_client_factory(PatientClient)
+            client.constants.HF_HUB_DISABLE_XET = True  # also where the client was imported before this module
+            client_logging.set_verbosity(logging.ERROR)
+            disable_progress_bars()
+            # Else the client asks huggingface.co, whatever our endpoint is, what runs it, and notes that in HF_HOME.
+            client.constants.HF_HUB_DISABLE_TELEMETRY = True
+            _installed = True
+
+
+def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
+    """The Hub that the environment names (HF_ENDPOINT), else the one at `endpoint`, else the public one.
+
+    `say` is called with a sentence when a long wait for it begins.
+    """
+    address = os.environ.get("HF_ENDPOINT") or endpoint or PUBLIC_HUB
+    if not is_address(address):
+        raise HubUnavailable(f"{address}: this is no address of a Hub. Write https://..., in HF_ENDPOINT or the board.")
+    token = find_token()
+    withheld = withhold_token(address, os.environ) if token else None
+    return Hub(address, token=None if withheld else token, token_withheld=withheld, say=say)
+
+
+def find_token() -> str | None:
+    """The token of the environment (HF_TOKEN), else the one that `hf auth login` saved, else None."""
+    return client.get_token()
+
+
+def _name(kind: Kind, repo_id: str, revision: str | None = None) -> str:
+    return f"The {'data set' if kind == 'dataset' else kind} {repo_id}" + (f" at {revision}" if revision else "")

@@ -1,0 +1,202 @@
+"""Takes outputs of lm-eval that nightboard did not make into the lake: results files and the samples of their runs.
+
+A results file that has tasks of a suite becomes an evaluation of that suite, which the warehouse scores like a run; any
+other one has its numbers in `task_scores` only. What is broken is listed with line and reason, and nothing of it is
+imported; of a results file whose samples are broken the scores are, and the samples once they are imported mended.
+An evaluation is known by the bytes of its results file and the suite: importing it again, from anywhere, changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.imports.errors import ImportFileError, LeftOut
+from nightboard.tasks.imports.lm_eval_model import describe, name_arguments
+from nightboard.tasks.imports.lm_eval_results import (
+    BrokenFileError,
+    Json,
+    TaskFacts,
+    parse_results,
+    read_bytes,
+    read_facts,
+    score_rows,
+)
+from nightboard.tasks.imports.match_samples import Run
+from nightboard.tasks.imports.samples import SamplesImporter, name_benchmarks
+from nightboard.tasks.store.declarations import declare_imported
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.warehouse.schema.columns import Table
+from nightboard.warehouse.schema.lake_tables import IMPORTS, TASK_SCORES
+
+
+@dataclass
+class ResultsFile:
+    """One results file that is in the lake now. `is_new`: it was not before; `suite` None: it has tasks of none."""
+
+    file: str
+    evaluation_id: str
+    model_id: str
+    suite: str | None
+    n_tasks: int
+    n_scores: int
+    n_samples_files: int
+    is_new: bool
+
+
+@dataclass
+class ResultsImport:
+    """What became of all files under the given paths; of `n_files` so far `n_read` were looked at.
+
+    `future`: files of which the date had not come yet, taken as evaluated when they were imported.
+    """
+
+    n_files: int = 0
+    n_read: int = 0
+    imported: list[ResultsFile] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    future: list[LeftOut] = field(default_factory=list)
+
+    def leave_out(self, place: str, error: BrokenFileError) -> None:
+        """List what is not imported. Texts may hold what no terminal can show."""
+        where = f"{place}:{error.line}" if error.line else place
+        self.left_out.append(LeftOut(*(text.encode("utf-8", "replace").decode() for text in (where, str(error)))))
+
+    def limit_time(self, file: Path, finished_at: datetime | None, now: datetime) -> datetime | None:
+        """When the file's evaluation ended, not later than now; a later time is listed."""
+        if finished_at is None or finished_at <= now:
+            return finished_at
+        reason = f"says that it was evaluated at {finished_at:%Y-%m-%d %H:%M} UTC, which has not come yet."
+        self.future.append(LeftOut(_show(file), reason))
+        return now
+
+
+def import_results(
+    store: Store, paths: Sequence[Path], suites: Sequence[Suite], now: datetime
+) -> Iterator[ResultsImport]:
+    """Import every results file under `paths`; yields the same growing summary after each file.
+
+    A file becomes an evaluation of the suite that has most of its tasks; of equals, the first in `suites`.
+    Raises ImportFileError for a path that does not exist or holds no such file.
+    """
+    done = ResultsImport()
+    results, samples = _find_files(paths, done)
+    done.n_files = len(results) + len(samples)
+    known = set(read_table(store, IMPORTS, ["evaluation_id"])["evaluation_id"].to_pylist())
+    importer, runs = SamplesImporter.open(store, done.leave_out), []
+    for file in results:
+        if found := _import_scores(store, file, suites, known, done, now):
+            run, content = found
+            runs.append(run)
+            done.imported[-1].n_samples_files += importer.import_embedded(run, content)
+        done.n_read += 1
+        yield done
+    by_file = {each.file: each for each in done.imported}
+    for run, n_files, n_imported in importer.import_files(runs, samples):
+        by_file[_show(run.file)].n_samples_files += n_imported
+        done.n_read += n_files
+        yield done
+    done.n_read = done.n_files
+    yield done
+
+
+def _find_files(paths: Sequence[Path], done: ResultsImport) -> tuple[list[Path], list[Path]]:
+    """Files that may be results, and files that may be samples; what never ends, such as a named pipe, is listed."""
+    files: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise ImportFileError(f"{path}: there is no such file or folder.")
+        found = [path] if not path.is_dir() else sorted(each for each in path.rglob("*.json*") if not each.is_dir())
+        files.update(dict.fromkeys(each for each in found if each == path or each.suffix in (".json", ".jsonl")))
+    for file in [each for each in files if each.exists() and not each.is_file()]:
+        done.leave_out(str(file), BrokenFileError("is not a regular file, but a pipe, socket or device: give a file."))
+        del files[file]
+    if not files and not done.left_out:
+        raise ImportFileError(f"{', '.join(map(str, paths))}: there is no .json or .jsonl file below.")
+    samples = {file for file in files if file.suffix == ".jsonl" or file.name.startswith("samples_")}
+    return [file for file in files if file not in samples], [file for file in files if file in samples]
+
+
+def _import_scores(
+    store: Store, file: Path, suites: Sequence[Suite], known: set[str], done: ResultsImport, now: datetime
+) -> tuple[Run, Json] | None:
+    """Write the scores of a results file; None, and listed, when it cannot be read."""
+    try:
+        data = read_bytes(file)
+        content = parse_results(data)
+        run = _describe_run(file, data, content, suites)
+        row = describe(content, file) | {"suite": run.suite.suite if run.suite else None, "imported_at": now}
+        row["finished_at"] = done.limit_time(file, row["finished_at"], now)
+        imports = to_table(IMPORTS, [row], run.evaluation_id)
+        scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(run.suite))), run.evaluation_id)
+    except BrokenFileError as error:
+        done.leave_out(str(file), error)
+        return None
+    is_new = run.evaluation_id not in known
+    if is_new:
+        if run.suite is not None:
+            declare_imported(store, run.suite, now)
+        write_parquet(store.lake / TASK_SCORES.name / f"{run.evaluation_id}.parquet", TASK_SCORES, scores)
+        write_parquet(store.lake / IMPORTS.name / f"{run.evaluation_id}.parquet", IMPORTS, imports)
+        known.add(run.evaluation_id)
+    done.imported.append(
+        ResultsFile(
+            file=_show(file),
+            evaluation_id=run.evaluation_id,
+            model_id=row["model_id"],
+            suite=row["suite"],
+            n_tasks=len(set(scores["task"].to_pylist())),
+            n_scores=scores.num_rows,
+            n_samples_files=0,
+            is_new=is_new,
+        )
+    )
+    return run, content
+
+
+def _describe_run(file: Path, data: bytes, content: Json, suites: Sequence[Suite]) -> Run:
+    tasks = read_facts(content)
+    suite = choose_suite(suites, tasks)
+    key = f"results\0{suite.suite if suite else ''}\0".encode() + data
+    return Run(file, hashlib.sha256(key).hexdigest()[:32], name_arguments(content), suite, tasks)
+
+
+def choose_suite(suites: Sequence[Suite], tasks: Mapping[str, TaskFacts]) -> Suite | None:
+    """The suite with most tasks of these names and (where known) shots, and of equals with most of these sample counts.
+
+    None where no task is of any suite.
+    """
+    best = max(suites, key=lambda suite: _count_matches(suite, tasks), default=None)
+    return best if best is not None and _count_matches(best, tasks)[0] else None
+
+
+def _count_matches(suite: Suite, tasks: Mapping[str, TaskFacts]) -> tuple[int, int]:
+    """How many tasks the suite has with these shots, and how many of them with these sample counts."""
+    has_count = [
+        tasks[name].n_samples == suite.expected_samples(task)
+        for benchmark in suite.benchmarks.values()
+        for name, task in benchmark.tasks.items()
+        if name in tasks and tasks[name].n_shot in (None, benchmark.shots)
+    ]
+    return len(has_count), sum(has_count)
+
+
+def to_table(table: Table, rows: list[Json], evaluation_id: str) -> pa.Table:
+    """Rows as they will be written; nothing that Parquet cannot hold gets further than this."""
+    try:
+        nothing = dict.fromkeys(table.arrow.names) | {"evaluation_id": evaluation_id}
+        return pa.Table.from_pylist([nothing | row for row in rows], schema=table.arrow)
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError) as error:
+        raise BrokenFileError(f"holds a value that cannot be stored ({' '.join(str(error).split())[:200]}).") from error
+
+
+def _show(file: Path) -> str:
+    return str(file).encode("utf-8", "replace").decode()

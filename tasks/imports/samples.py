@@ -1,0 +1,206 @@
+"""Takes the samples of imported runs into the lake, each task whole or not at all, and what they tell into its scores.
+
+Samples that are broken, that disagree with their results file, or of which there are two different ones are listed.
+Once the samples of a task are there they stay: importing them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.imports.lm_eval_results import (
+    BrokenFileError,
+    Json,
+    parse_results,
+    read_bytes,
+    read_embedded,
+    score_rows,
+)
+from nightboard.tasks.imports.lm_eval_samples import Placed, Samples, list_embedded, list_samples, read_samples
+from nightboard.tasks.imports.match_samples import Match, Run, RunIndex
+from nightboard.tasks.store.files import replace_atomically
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.warehouse.lake.convert_samples import ConvertError, convert_samples
+from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
+
+LeaveOut = Callable[[str, BrokenFileError], None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Samples of one task of a run, and where they stand."""
+
+    run: Run
+    task: str
+    place: str
+    list_all: Callable[[], Iterator[Placed]]
+
+    @classmethod
+    def of_file(cls, match: Match, file: Path) -> _Source:
+        return cls(match.run, match.task, str(file), partial(list_samples, file))
+
+    def read(self, folder: Path) -> Samples:
+        """All of them, in a new file of the folder. Raises BrokenFileError."""
+        handle, name = tempfile.mkstemp(dir=folder)
+        with open(handle, "wb"):
+            return read_samples(self.list_all(), self.run.tasks[self.task].filters, Path(name))
+
+    def read_checked(self, folder: Path) -> Samples:
+        """The same; what disagrees with the results file is refused too."""
+        samples = self.read(folder)
+        if conflict := samples.find_conflict(self.run.tasks[self.task]):
+            raise conflict
+        return samples
+
+
+def name_benchmarks(suite: Suite | None) -> dict[str, str]:
+    """The benchmark of each task of the suite."""
+    benchmarks = suite.benchmarks if suite else {}
+    return {task: name for name, benchmark in benchmarks.items() for task in benchmark.tasks}
+
+
+@dataclass
+class SamplesImporter:
+    """Writes samples into one store. `known` has the hash of what the lake has, by evaluation and task."""
+
+    store: Store
+    leave_out: LeaveOut
+    known: dict[tuple[str, str], str]
+
+    @classmethod
+    def open(cls, store: Store, leave_out: LeaveOut) -> SamplesImporter:
+        """`leave_out` lists what is not imported."""
+        scores = read_table(store, TASK_SCORES, ["evaluation_id", "task", "samples_hash"])
+        rows = scores.filter(pc.is_valid(scores["samples_hash"])).to_pylist()
+        return cls(store, leave_out, {(row["evaluation_id"], row["task"]): row["samples_hash"] for row in rows})
+
+    def import_embedded(self, run: Run, content: Json) -> int:
+        """Import the samples that stand in the results file itself; for how many tasks there were some."""
+        sources = []
+        for task, samples in read_embedded(content).items():
+            place = f"{run.file}: samples.{task}"
+            if task in run.tasks and isinstance(samples, list):
+                sources.append(_Source(run, task, place, partial(list_embedded, samples)))
+            else:
+                self.leave_out(place, BrokenFileError("is not a list of samples of a task that has results."))
+        return self._import_run(run, sources)
+
+    def import_files(self, runs: Sequence[Run], files: Sequence[Path]) -> Iterator[tuple[Run, int, int]]:
+        """Import files of samples, run by run: how many there are, and how many of them are in the lake now."""
+        index = RunIndex(runs)
+        sources: dict[Path, list[_Source]] = defaultdict(list)
+        for file in files:
+            match = index.match(file, partial(_is_proven, file))
+            if isinstance(match, Match):
+                sources[match.run.file].append(_Source.of_file(match, file))
+            else:
+                self.leave_out(str(file), _find_break(file) or BrokenFileError(match))
+        for found in sources.values():
+            yield found[0].run, len(found), self._import_run(found[0].run, found)
+
+    def _import_run(self, run: Run, sources: Sequence[_Source]) -> int:
+        by_task: dict[str, list[_Source]] = defaultdict(list)
+        for source in sources:
+            by_task[source.task].append(source)
+        told: dict[str, Samples] = {}
+        n_imported = 0
+        for task, found in by_task.items():
+            with tempfile.TemporaryDirectory() as folder:
+                samples, good = self._read_whole(found, Path(folder))
+                if samples is None or not self._write(good[0], samples):
+                    continue
+                n_imported += len(good)
+                if problem := samples.answers.explain_not_finite():
+                    self.leave_out(good[0].place, BrokenFileError(f"{problem} {task} counts as not scored."))
+                if (run.evaluation_id, task) not in self.known:
+                    told[task] = samples
+        if told:
+            self._write_told(run, told)
+        return n_imported
+
+    def _read_whole(self, sources: Sequence[_Source], folder: Path) -> tuple[Samples | None, list[_Source]]:
+        """The samples of a task and where they stand; None, and listed, when broken or when there are several."""
+        found: dict[str, Samples] = {}
+        good = []
+        for source in sources:
+            try:
+                samples = source.read_checked(folder)
+            except BrokenFileError as error:
+                self.leave_out(source.place, error)
+                continue
+            found[samples.digest] = samples
+            good.append(source)
+        key = sources[0].run.evaluation_id, sources[0].task
+        if len({*found, self.known.get(key)} - {None}) > 1:
+            for source in good:
+                reason = f"there are other samples of {source.task} of the same run; nothing tells which are right."
+                self.leave_out(source.place, BrokenFileError(reason))
+            return None, []
+        return next(iter(found.values()), None), good
+
+    def _write(self, source: _Source, samples: Samples) -> bool:
+        """Write the samples of a task if they are not there; False, and listed, when they cannot be converted."""
+        run, task = source.run, source.task
+        if (run.evaluation_id, task) in self.known:
+            return True
+        benchmark = name_benchmarks(run.suite).get(task)
+        question = run.suite.benchmarks[benchmark].question_field if run.suite and benchmark else None
+        digest = hashlib.sha256(f"{task}\0{samples.digest}".encode("utf-8", "replace")).hexdigest()[:16]
+        name = f"{run.evaluation_id}-{digest}"
+        if self.store.is_in_lake(SAMPLES, name):  # a try before was cut off between these and the scores
+            return True
+        try:
+            with replace_atomically(self.store.lake / SAMPLES.name / f"{name}.parquet") as out:
+                convert_samples({task: samples.lines}, benchmark, run.evaluation_id, out, question)
+        except ConvertError as error:
+            self.leave_out(source.place, BrokenFileError(str(error).replace(f"{samples.lines}: ", "")))
+            return False
+        return True
+
+    def _write_told(self, run: Run, told: Mapping[str, Samples]) -> None:
+        """Write the scores of these tasks again, with what their samples tell: the row that has samples counts."""
+        content = parse_results(read_bytes(run.file))
+        rows = [row for row in score_rows(content, name_benchmarks(run.suite)) if row["task"] in told]
+        nothing = dict.fromkeys(TASK_SCORES.arrow.names) | {"evaluation_id": run.evaluation_id}
+        for row in rows:
+            samples = told[row["task"]]
+            row |= {"samples_hash": samples.digest, "doc_set_hash": samples.doc_set_hash}
+            row |= {
+                "not_finite_answers": samples.answers.n_not_finite,
+                "empty_answers": samples.answers.n_empty,
+                "only_answer": samples.answers.only,
+            }
+            if row["n_samples"] is None and samples.has_all_documents:
+                row["n_samples"] = samples.n_documents
+        name = hashlib.sha256("".join(sorted(each.digest for each in told.values())).encode()).hexdigest()[:16]
+        target = self.store.lake / TASK_SCORES.name / f"{run.evaluation_id}-{name}.parquet"
+        write_parquet(target, TASK_SCORES, [nothing | row for row in rows])
+        self.known.update({(run.evaluation_id, task): samples.digest for task, samples in told.items()})
+
+
+def _is_proven(file: Path, match: Match) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            samples = _Source.of_file(match, file).read(Path(folder))
+        except BrokenFileError:
+            return False
+        return samples.is_proven(match.run.tasks[match.task])
+
+
+def _find_break(file: Path) -> BrokenFileError | None:
+    """What is wrong with the beginning of a file, whatever it belongs to."""
+    try:
+        next(list_samples(file), None)
+    except BrokenFileError as error:
+        return error
+    return None

@@ -1,0 +1,338 @@
+"""What the lake knows of earlier nights, as planning needs it: scores, tries and measured costs.
+
+Reads the lake; decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.evaluation.outputs import MANIFEST
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Commit, Evaluation, Freed, Parts, RecordError, ResolvedSuite, ShardSpec
+from nightboard.tasks.store.tables import read_table
+from nightboard.warehouse.lake.files import list_written
+from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
+
+
+@dataclass(frozen=True)
+class ScoreKey:
+    """What must be equal for one evaluation's score to serve for another, whatever the suite's version."""
+
+    suite: str
+    fingerprint: str
+    precision: str
+    chat_template: bool
+    fewshot_as_multiturn: bool
+    backend: str
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> ScoreKey:
+        return cls(
+            evaluation.suite,
+            evaluation.fingerprint,
+            evaluation.precision,
+            evaluation.chat_template,
+            evaluation.fewshot_as_multiturn,
+            evaluation.backend,
+        )
+
+
+State = Literal["completed"] | Ending
+
+
+@dataclass(frozen=True)
+class Tries:
+    """The attempts at a shard that have ended: how many in each state, and how and when the last one did.
+
+    `ended`: the state of each and when it ended. What somebody has freed since is not among them.
+    """
+
+    states: Mapping[State, int]
+    last_reason: str | None = None
+    last_state: State | None = None
+    last_ended_at: datetime | None = None
+    ended: tuple[tuple[State, datetime | None], ...] = ()
+
+    @property
+    def endings(self) -> list[tuple[Ending, int]]:
+        """How many attempts ended in each way that is not well."""
+        return [(state, count) for state, count in self.states.items() if state != "completed"]
+
+
+@dataclass(frozen=True)
+class CostKey:
+    """What was measured together: a benchmark (None: the whole suite) on one kind of machine."""
+
+    suite: str
+    benchmark: str | None
+    backend: str
+    has_gpus: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some documents have taken a model: `seconds` by the clock, on so many GPUs.
+
+    `has_start`: loading the model is part of it.
+    """
+
+    params_b: float
+    documents: int
+    seconds: float
+    gpus: int
+    has_start: bool = False
+
+
+Number = tuple[str, str, str]
+"""What names a stored score of an evaluation: task, metric and filter."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a task was measured: documents, shots, and what else a suite declares (None: not known)."""
+
+    n_samples: int
+    n_shot: int
+    otherwise: str | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """An evaluation that is done, the numbers that it has, and how its version of the suite measures each task.
+
+    `numbers` is None where it has all that its version of the suite asks for, but for what it left out.
+    """
+
+    evaluation: Evaluation
+    numbers: frozenset[Number] | None = None
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+
+ShardKey = tuple[str, str]
+"""An evaluation's id and the name of one of its shards."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known before planning.
+
+    `done`: evaluations by what they can serve for, those that finished first at the beginning. `in_flight`: evaluations
+    with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
+    anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
+    `parts`: how such evaluations are split; those of older stores are not listed, and are in one piece.
+    """
+
+    done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
+    in_flight: frozenset[ScoreKey] = frozenset()
+    shards_in_flight: frozenset[ShardKey] = frozenset()
+    last_attempts: Mapping[ShardKey, int] = field(default_factory=dict)
+    tries: Mapping[ShardKey, Tries] = field(default_factory=dict)
+    finished: frozenset[ShardKey] = frozenset()
+    parts: Mapping[str, Parts] = field(default_factory=dict)
+    costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
+
+
+def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
+    """The newest observation of each model and revision."""
+    rows = read_table(store, COMMITS).sort_by([("discovered_at", "ascending")]).to_pylist()
+    return {(row["model_id"], row["revision"]): Commit(**row) for row in rows}
+
+
+def read_evaluations(store: Store) -> dict[str, Evaluation]:
+    """Every evaluation that was ever launched, by its id."""
+    return {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
+
+
+def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> History:
+    """Everything that planning needs, as of now. `suites`: as they are declared now.
+
+    The claims are read before the scores: what another flow claims or collects in between is then known as in flight or
+    as scored, or its attempt's number is taken when ours is claimed.
+    """
+    last_attempts, claimed = _read_claims(store)
+    known = read_evaluations(store)
+    columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
+    attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
+    outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
+    parts = _read_parts(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
+    return History(
+        done=_read_done(store, known, outcomes, {suite.version for suite in suites}),
+        in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
+        shards_in_flight=claimed,
+        last_attempts=last_attempts,
+        tries=_read_tries(attempts, read_freed(store, {key for key, _ in last_attempts})),
+        finished=_find_finished(store, attempts, parts),
+        parts=parts,
+        costs=_measure_costs(store, known, outcomes),
+    )
+
+
+def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]]:
+    """The highest attempt at each shard, and the shards with an attempt that is not collected yet.
+
+    An attempt whose launch somebody has moved away is lost: its number stays taken, and it is not in flight.
+    """
+    attempts = [path.parent for path in store.runs.glob("*/*/*/spec.json")]
+    last: dict[ShardKey, int] = {}
+    for folder in attempts:
+        key = (folder.parents[1].name, folder.parent.name)
+        last[key] = max(last.get(key, 0), int(folder.name))
+    collected = list_written(store.lake, ATTEMPTS.name)
+    under_way = (f for f in attempts if f"{f.parents[1].name}-{f.parent.name}-{f.name}" not in collected)
+    return last, frozenset((f.parents[1].name, f.parent.name) for f in under_way if not _is_lost(store, f))
+
+
+def _read_done(
+    store: Store, known: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]], versions: Collection[str]
+) -> dict[ScoreKey, list[Done]]:
+    """Evaluations that are done; of those at one of the `versions` it need not be read what they have."""
+    beginning = datetime.min.replace(tzinfo=UTC)
+    ids = sorted(outcomes.keys() & known.keys(), key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
+    others = {key for key in ids if known[key].suite_version not in versions}
+    numbers = _read_numbers(store, others) if others else {}
+    measurements = _read_measurements(store) if others else {}
+    done: dict[ScoreKey, list[Done]] = defaultdict(list)
+    for key in ids:
+        evaluation = known[key]
+        each = Done(evaluation)
+        if key in others:
+            each = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
+        done[ScoreKey.of(evaluation)].append(each)
+    return dict(done)
+
+
+def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str, Collection[Number]]:
+    columns = ["evaluation_id", "task", "metric", "filter"]
+    rows = read_table(store, TASK_SCORES, columns)
+    rows = rows.filter(pc.is_in(rows["evaluation_id"], pa.array(sorted(evaluation_ids), pa.string())))
+    numbers: dict[str, set[Number]] = defaultdict(set)
+    for evaluation_id, *number in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+        numbers[evaluation_id].add((number[0], number[1], number[2]))
+    return numbers
+
+
+def _read_measurements(store: Store) -> Mapping[str, Mapping[str, Measurement]]:
+    """How each version of a suite measures its tasks, by the newest declaration of the version."""
+    columns = ["suite_version", "task", "n_samples", "n_shot", "measurement", "declared_at"]
+    measurements: dict[str, dict[str, Measurement]] = defaultdict(dict)
+    for row in read_table(store, SUITES, columns).sort_by([("declared_at", "ascending")]).to_pylist():
+        found = Measurement(row["n_samples"], row["n_shot"], row["measurement"])
+        measurements[row["suite_version"]][row["task"]] = found
+    return measurements
+
+
+def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, Parts]:
+    paths = ((key, store.parts_file(key)) for key in evaluation_ids)
+    return {key: Parts.read(path) for key, path in paths if path.exists()}
+
+
+def _find_finished(store: Store, attempts: Sequence[dict[str, Any]], parts: Mapping[str, Parts]) -> frozenset[ShardKey]:
+    """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
+    completed = {(row["evaluation_id"], row["shard"]) for row in attempts if row["state"] == "completed"}
+    return frozenset(
+        (key, part.name)
+        for key, of_evaluation in parts.items()
+        for part in of_evaluation.parts
+        if (key, part.name) in completed
+        and all((store.work_dir(key, part.name) / name / MANIFEST).exists() for name in part.benchmarks)
+    )
+
+
+def _is_lost(store: Store, folder: Path) -> bool:
+    try:
+        return not (store.launches / ShardSpec.read(folder / "spec.json").launch_id).is_dir()
+    except RecordError:
+        return False  # nobody can tell whose it is; settle says what to do
+
+
+def _as_evaluation(row: dict[str, Any]) -> Evaluation:
+    found = {key: value for key, value in row.items() if key in Evaluation.model_fields}
+    return Evaluation.model_validate(found | {"left_out": json.loads(row["left_out"] or "{}")})
+
+
+def read_freed(store: Store, evaluation_ids: Iterable[str]) -> dict[ShardKey, int]:
+    """The last attempt at each freed shard that does not count any more."""
+    paths = ((key, store.freed_file(key)) for key in evaluation_ids)
+    return {
+        (key, shard): attempt
+        for key, path in paths
+        if path.exists()
+        for shard, attempt in Freed.read(path).attempts.items()
+    }
+
+
+def _read_tries(attempts: Sequence[dict[str, Any]], freed: Mapping[ShardKey, int]) -> dict[ShardKey, Tries]:
+    """Tries by shard; `attempts` are in the order of their numbers."""
+    rows: dict[ShardKey, list[dict[str, Any]]] = defaultdict(list)
+    for row in attempts:
+        key = (row["evaluation_id"], row["shard"])
+        if row["attempt"] > freed.get(key, 0):
+            rows[key].append(row)
+    return {key: _sum_up(each) for key, each in rows.items()}
+
+
+def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:
+    last = rows[-1]
+    ended = tuple((row["state"], row["ended_at"]) for row in rows)
+    return Tries(dict(Counter(state for state, _ in ended)), last["reason"], last["state"], last["ended_at"], ended)
+
+
+def _measure_costs(
+    store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
+) -> dict[CostKey, list[Cost]]:
+    """What evaluations have taken, as a whole and by benchmark."""
+    documents = _count_documents(store)
+    params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
+    seconds, composed = _read_benchmark_seconds(store)
+    costs: dict[CostKey, list[Cost]] = defaultdict(list)
+    for evaluation_id, outcome in outcomes.items():
+        evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
+        params_b = params.get(evaluation.fingerprint) if evaluation else None
+        if not evaluation or not params_b or not elapsed_s:
+            continue
+        gpus = round(outcome["gpu_hours"] * 3600 / elapsed_s)
+        of_benchmarks = seconds.get(evaluation_id, {})
+        # The time of one that took benchmarks over, or left some out, is not that of the suite.
+        is_whole = not evaluation.left_out and evaluation_id not in composed
+        for benchmark, taken_s in [(None, elapsed_s if is_whole else None), *of_benchmarks.items()]:
+            if taken_s and (count := documents[evaluation.suite_version, benchmark]):
+                key = CostKey(evaluation.suite, benchmark, evaluation.backend, gpus > 0)
+                costs[key].append(Cost(params_b, count, taken_s, gpus, has_start=benchmark is None))
+    return dict(costs)
+
+
+def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
+    """Documents by suite version and benchmark; None stands for the whole suite."""
+    columns = ["suite_version", "benchmark", "task", "n_samples"]
+    documents: dict[tuple[str, str | None], int] = defaultdict(int)
+    # A version may have been declared more than once.
+    for row in read_table(store, SUITES, columns).group_by(columns).aggregate([]).to_pylist():
+        documents[row["suite_version"], row["benchmark"]] += row["n_samples"]
+        documents[row["suite_version"], None] += row["n_samples"]
+    return documents
+
+
+def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, float | None]], set[str]]:
+    """Seconds by evaluation and benchmark, and the evaluations that took benchmarks over, which cost them nothing.
+
+    Seconds are null where a lake was written before they were kept.
+    """
+    columns = ["evaluation_id", "benchmark", "benchmark_s", "measured_by"]
+    seconds: dict[str, dict[str | None, float | None]] = defaultdict(dict)
+    composed = set()
+    for row in read_table(store, TASK_SCORES, columns).group_by(columns).aggregate([]).to_pylist():
+        seconds[row["evaluation_id"]][row["benchmark"]] = row["benchmark_s"]
+        if row["measured_by"] is not None:
+            composed.add(row["evaluation_id"])
+    return seconds, composed

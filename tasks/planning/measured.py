@@ -1,0 +1,63 @@
+"""What of a suite is measured already, and by which evaluation: nothing is run again that a suite does not ask anew.
+
+Pure. A benchmark counts as measured where the numbers that make its score are stored and were measured as the suite
+declares it now. The version of lm-eval and the commit of a data set do not matter here: scores of others rank apart,
+and bringing them up to date is not for a night to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nightboard.profiles.declared_rows import describe_measurement
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.planning.history import Done, Measurement, Number
+from nightboard.tasks.store.records import Evaluation, ResolvedSuite
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a suite asks of a task."""
+
+    task: str
+    numbers: frozenset[Number]
+    measurement: Measurement
+
+    def is_in(self, done: Done) -> bool:
+        """Whether an evaluation at another version of the suite has it; what is not known of it is as asked for."""
+        if done.numbers is None or not self.numbers <= done.numbers:
+            return False
+        found, asked = done.measurements.get(self.task), self.measurement
+        if found is None:
+            return True
+        is_same = found.otherwise in (None, asked.otherwise)
+        return is_same and (found.n_samples, found.n_shot) == (asked.n_samples, asked.n_shot)
+
+
+class Wanted:
+    """What a suite asks for, by benchmark."""
+
+    def __init__(self, suite: ResolvedSuite) -> None:
+        self._version = suite.version
+        self._tasks = {name: tuple(_list_tasks(suite.suite, name)) for name in suite.suite.benchmarks}
+
+    def choose_sources(self, done: Sequence[Done]) -> dict[str, Evaluation]:
+        """The evaluation to take each benchmark from, where there is one: that with most of them, then the newest."""
+        found = [(self._list_measured(each), each.evaluation) for each in reversed(done)]
+        found.sort(key=lambda each: -len(each[0]))
+        sources = ((name, next((source for names, source in found if name in names), None)) for name in self._tasks)
+        return {name: source for name, source in sources if source is not None}
+
+    def _list_measured(self, done: Done) -> frozenset[str]:
+        if done.evaluation.suite_version == self._version:
+            return frozenset(self._tasks) - frozenset(done.evaluation.left_out)
+        return frozenset(name for name, tasks in self._tasks.items() if all(task.is_in(done) for task in tasks))
+
+
+def _list_tasks(suite: Suite, benchmark: str) -> Iterator[_Task]:
+    spec = suite.benchmarks[benchmark]
+    for name, task in spec.tasks.items():
+        numbers = frozenset((name, metric, spec.filter) for metric in spec.metrics)
+        otherwise = describe_measurement(suite, spec, task)
+        yield _Task(name, numbers, Measurement(suite.expected_samples(task), spec.shots, otherwise))

@@ -1,0 +1,114 @@
+"""Turns shards into jobs, and jobs into arrays: what shares a job, how long a job may take, in which order they go.
+
+Pure. Knows nothing of models: a shard has an estimate, a tier and a number of timeouts.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nightboard.profiles.models.cluster import Cluster, Tier
+from nightboard.tasks.store.records import Job, Shard
+
+# A cluster schedules jobs of a few lengths better than jobs of any length, and an array has one time limit.
+SHORTEST_LIMIT_MIN = 15
+# What a job needs on a busy day beside its estimate: a slow file system, a node that wakes up.
+STARTING_MIN = 5.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A shard that is to run, and on what.
+
+    `is_alone`: it ended other jobs early, and is not to end those of others again.
+    """
+
+    shard: Shard
+    tier: Tier
+    timeouts: int = 0
+    is_alone: bool = False
+
+    @property
+    def order(self) -> tuple[float, str, str]:
+        """Longest first; the names make it the same every time."""
+        return -self.shard.estimate_s, self.shard.evaluation_id, self.shard.shard
+
+
+def pack_jobs(pieces: Iterable[Piece], cluster: Cluster) -> tuple[Job, ...]:
+    """Turn shards into jobs, longest first; short ones of a tier share jobs, one after the other."""
+    by_tier: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        by_tier.setdefault(piece.tier.name, []).append(piece)
+    jobs: list[Job] = []
+    for tier in cluster.tiers:
+        members = sorted(by_tier.get(tier.name, ()), key=lambda piece: piece.order)
+        is_short = [piece.shard.estimate_s < tier.share_job_below_min * 60 and not piece.is_alone for piece in members]
+        groups = [[piece] for piece, short in zip(members, is_short, strict=True) if not short]
+        groups += _share([piece for piece, short in zip(members, is_short, strict=True) if short], tier, cluster)
+        jobs += [_make_job(tier, group, cluster) for group in groups]
+    return tuple(sorted(jobs, key=lambda job: (-job.estimate_s, job.shards[0].evaluation_id, job.shards[0].shard)))
+
+
+def _share(short: Sequence[Piece], tier: Tier, cluster: Cluster) -> list[list[Piece]]:
+    """Deal shards, longest first, to the job that has least so far; no job beyond what the tier allows.
+
+    On SLURM there are as many jobs as make each about as long as what need not share; elsewhere as many as may run.
+    """
+    full_s = tier.share_job_below_min * 60
+    count = math.ceil(sum(piece.shard.estimate_s for piece in short) / full_s) if short else 0
+    if cluster.executor != "slurm":
+        count = max(count, min(len(short), cluster.max_jobs))
+    groups: list[list[Piece]] = [[] for _ in range(count)]
+    loads = [(0.0, index) for index in range(count)]
+    for piece in short:
+        load_s, least = loads[0]
+        together_s = load_s + piece.shard.estimate_s
+        if load_s and _needs_min(together_s, 0, cluster) > tier.time_min:
+            groups.append([piece])
+            heapq.heappush(loads, (piece.shard.estimate_s, len(groups) - 1))
+        else:
+            groups[least].append(piece)
+            heapq.heapreplace(loads, (together_s, least))
+    return groups
+
+
+def _make_job(tier: Tier, group: Sequence[Piece], cluster: Cluster) -> Job:
+    estimate_s = sum(piece.shard.estimate_s for piece in group)
+    timeouts = max(piece.timeouts for piece in group)
+    return Job(
+        tier=tier.name,
+        shards=tuple(piece.shard for piece in group),
+        gpus=tier.gpus * tier.nodes,
+        time_min=limit_minutes(estimate_s, timeouts, tier, cluster),
+    )
+
+
+def limit_minutes(estimate_s: float, timeouts: int, tier: Tier, cluster: Cluster) -> int:
+    """A job's time limit: what it needs, in one of a few classes, up to the tier's.
+
+    Doubled for each time that it was too short. Only SLURM plans by it; elsewhere a job may take the tier's time.
+    """
+    if cluster.executor != "slurm":
+        return tier.time_min
+    doublings = math.ceil(math.log2(_needs_min(estimate_s, timeouts, cluster) / SHORTEST_LIMIT_MIN))
+    return min(SHORTEST_LIMIT_MIN << max(0, doublings), tier.time_min)
+
+
+def _needs_min(estimate_s: float, timeouts: int, cluster: Cluster) -> float:
+    return float((STARTING_MIN + estimate_s / 60 * cluster.time_headroom) * 2**timeouts)
+
+
+def group_arrays(jobs: Iterable[Job], max_array_size: int | None) -> list[tuple[Job, ...]]:
+    """Jobs as arrays: one a tier and time limit, in chunks of what fits into one; longest first inside and across."""
+    arrays: dict[tuple[str, int], list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: -job.estimate_s):
+        arrays.setdefault((job.tier, job.time_min), []).append(job)
+    chunks = [
+        tuple(members[start : start + (max_array_size or len(members))])
+        for members in arrays.values()
+        for start in range(0, len(members), max_array_size or len(members))
+    ]
+    return sorted(chunks, key=lambda chunk: -chunk[0].estimate_s)

@@ -1,0 +1,384 @@
+"""Decides what to evaluate. Pure: everything it knows is an argument, and the same arguments give the same plan.
+
+Touches no file, clock or network. What it returns is shown by a dry run and done by the nightly flow, unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from nightboard.profiles.model_settings import settings_for
+from nightboard.profiles.models.base import ChatTemplate, Precision
+from nightboard.profiles.models.cluster import Cluster, Tier
+from nightboard.profiles.models.suite import Suite
+from nightboard.profiles.models.watchlist import ModelSettings, WatchList
+from nightboard.profiles.suite_version import hash_json, keep_benchmarks
+from nightboard.tasks.evaluation.sharding import split, whole
+from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size, start_seconds
+from nightboard.tasks.planning.history import History, ScoreKey
+from nightboard.tasks.planning.measured import Wanted
+from nightboard.tasks.planning.packing import Piece, pack_jobs
+from nightboard.tasks.planning.retry_policy import Resources, choose_resources, explain_end, explain_size, explain_wait
+from nightboard.tasks.store.records import Commit, Evaluation, Part, Parts, Plan, ResolvedSuite, Shard, Skip, Taken
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """All that a plan depends on. `commits`: one per watched model and ref, in the order of the watch list.
+
+    `night_started_at` is given when a night plans again: what ended since then in a way that is tried again only in the
+    next night is left out.
+    """
+
+    board: str
+    watch: WatchList
+    suites: Sequence[ResolvedSuite]
+    cluster: Cluster
+    commits: Sequence[Commit]
+    history: History
+    now: datetime
+    night_started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An evaluation that is to run: how it is split, and its shards that are neither done nor under way."""
+
+    evaluation: Evaluation
+    parts: Parts
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class _Knowledge:
+    """What all judgements share. `wanted`: what each suite asks for, by its version.
+
+    `context_lengths`: by fingerprint, as commits of it were examined at different times.
+    """
+
+    inputs: PlanInputs
+    estimator: Estimator
+    wanted: Mapping[str, Wanted]
+    context_lengths: Mapping[str | None, int]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """An evaluation that may run: of which suite and how large a model, and the tier that its size asks for.
+
+    `todo`: the suite with only those benchmarks that are to run; what is `taken` is measured.
+    """
+
+    evaluation: Evaluation
+    score: ScoreKey
+    suite: ResolvedSuite
+    todo: Suite
+    taken: tuple[Taken, ...]
+    size: Size
+    tier: Tier
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why an evaluation, or some benchmarks of it, does not run: `kind`, `reason` and `benchmarks` of a Skip."""
+
+    kind: str
+    reason: str
+    benchmarks: tuple[str, ...] = ()
+
+
+_UNDER_WAY = _Refusal("in_flight", "already running or submitted")
+
+
+def make_plan(inputs: PlanInputs) -> Plan:
+    """Sort every watched commit and suite into evaluations to run and skips with their reasons."""
+    chosen: dict[str, _Candidate] = {}
+    skipped: list[Skip] = []
+    settings: dict[str, ModelSettings] = {}
+    known = _Knowledge(
+        inputs,
+        Estimator(inputs.history),
+        wanted={suite.version: Wanted(suite) for suite in inputs.suites},
+        context_lengths={each.fingerprint: each.context_length for each in inputs.commits if each.context_length},
+    )
+    # Of equal fingerprints the oldest commit is the one that runs: a re-upload is younger than what it copies.
+    oldest_first = sorted(
+        inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
+    )
+    for commit in oldest_first:
+        model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
+        for suite in _suites_of(inputs.suites, model_settings):
+            for found in _judge(commit, suite, model_settings, known, chosen):
+                if isinstance(found, _Candidate):
+                    chosen[found.evaluation.evaluation_id] = found
+                else:
+                    skipped.append(_skip(commit, suite, found))
+    jobs = pack_jobs((piece for candidate in chosen.values() for piece in candidate.pieces), inputs.cluster)
+    return Plan(
+        board=inputs.board,
+        created_at=inputs.now,
+        evaluations=tuple(candidate.evaluation for candidate in chosen.values()),
+        parts=tuple(candidate.parts for candidate in chosen.values()),
+        jobs=jobs,
+        skipped=tuple(skipped),
+        gpu_hours=sum(job.estimate_s * job.gpus for job in jobs) / 3600,
+        estimate_s=sum(job.estimate_s for job in jobs),
+    )
+
+
+def _suites_of(suites: Sequence[ResolvedSuite], settings: ModelSettings) -> list[ResolvedSuite]:
+    return [suite for suite in suites if settings.suites is None or suite.suite.suite in settings.suites]
+
+
+def _skip(commit: Commit, suite: ResolvedSuite, refusal: _Refusal) -> Skip:
+    named = {"model_id": commit.model_id, "revision": commit.revision, "suite": suite.suite.suite}
+    return Skip.model_validate(named | asdict(refusal))
+
+
+def _judge(
+    commit: Commit,
+    suite: ResolvedSuite,
+    settings: ModelSettings,
+    known: _Knowledge,
+    chosen: Mapping[str, _Candidate],
+) -> list[_Candidate | _Refusal]:
+    """What runs of a suite for a commit, and what of it does not and why."""
+    inputs = known.inputs
+    precision = _resolve_precision(settings, commit)
+    weights_gb = weigh(commit, precision)
+    tier = choose_tier(inputs.cluster, weights_gb)
+    refusal = refuse(commit, settings, inputs.watch)
+    if refusal or tier is None:
+        return [_Refusal("rejected", refusal or _tell_size(commit, precision, weights_gb, inputs.cluster))]
+    evaluation = make_evaluation(commit, suite, settings, tier)
+    score = ScoreKey.of(evaluation)
+    done = inputs.history.done.get(score, ())
+    sources = known.wanted[suite.version].choose_sources(done)
+    left_out = _leave_out(commit, suite, tier, sources, known)
+    refusals = _group(left_out)
+    if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
+        evaluation = make_evaluation(commit, suite, settings, tier, reasons)
+    todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
+    if scored := _find_scored(evaluation, sources, [each.evaluation for each in done], has_todo=bool(todo)):
+        same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
+        source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"
+        return [_Refusal("done", f"scored already{source}"), *refusals]
+    if first := chosen.get(evaluation.evaluation_id):
+        other = f"{first.evaluation.model_id}@{first.evaluation.revision[:7]}"
+        return [_Refusal("same_fingerprint", f"same fingerprint as {other}, evaluated once"), *refusals]
+    if left_out and not todo:
+        return list(refusals)
+    params_b = tier.up_to_params_b if commit.params_b is None else commit.params_b
+    size = Size(params_b, tier.max_weights_gb if weights_gb is None else weights_gb)
+    kept, taken = keep_benchmarks(suite.suite, todo), _list_taken(suite.suite, sources)
+    run = _Run(evaluation, score, suite, kept, taken, size, tier)
+    return [_find_shards(run, known), *refusals]
+
+
+# ------------------------------------------------------------------------------------------------------- benchmarks
+
+
+def _leave_out(
+    commit: Commit, suite: ResolvedSuite, tier: Tier, sources: Mapping[str, Evaluation], known: _Knowledge
+) -> dict[str, _Refusal]:
+    """Benchmarks that are not measured and cannot be, as is known before anything is run."""
+    context = _find_context(tier, known.context_lengths.get(commit.fingerprint))
+    left_out = {}
+    for name, benchmark in suite.suite.benchmarks.items():
+        if name in sources:
+            continue
+        if reason := suite.unavailable.get(name):
+            left_out[name] = _Refusal("unavailable", reason)
+        # lm-eval keeps room for the longest answer, and refuses where none is left for the prompt.
+        elif context is not None and benchmark.max_new_tokens is not None and benchmark.max_new_tokens >= context:
+            reason = f"context too short: {context:,} tokens, and an answer may take {benchmark.max_new_tokens:,}"
+            left_out[name] = _Refusal("rejected", reason)
+    return left_out
+
+
+def _find_context(tier: Tier, declared: int | None) -> int | None:
+    """How many tokens the model is loaded for: what the tier says, under lm-eval's two names for it, comes first."""
+    given = tier.model_args.get("max_length", tier.model_args.get("max_model_len"))
+    return given if isinstance(given, int) and not isinstance(given, bool) else declared
+
+
+def _group(left_out: Mapping[str, _Refusal]) -> tuple[_Refusal, ...]:
+    """Refusals of benchmarks, those for one reason together."""
+    return tuple(
+        replace(refusal, benchmarks=tuple(name for name, other in left_out.items() if other == refusal))
+        for refusal in dict.fromkeys(left_out.values())
+    )
+
+
+def _find_scored(
+    evaluation: Evaluation, sources: Mapping[str, Evaluation], done: Sequence[Evaluation], *, has_todo: bool
+) -> Evaluation | None:
+    """The evaluation that has all that can be had; None when one is to be made, by running or from several others."""
+    # What is done under this very id is never done again, whatever became of its rows.
+    if same := next((each for each in done if each.evaluation_id == evaluation.evaluation_id), None):
+        return same
+    distinct = {each.evaluation_id: each for each in sources.values()}
+    # Of several that have it all together one is put together; what lacks a benchmark is not ranked in any case.
+    is_enough = len(distinct) == 1 or bool(evaluation.left_out)
+    return next(iter(distinct.values()), None) if is_enough and not has_todo else None
+
+
+def _list_taken(suite: Suite, sources: Mapping[str, Evaluation]) -> tuple[Taken, ...]:
+    return tuple(
+        Taken(benchmark=name, tasks=tuple(suite.benchmarks[name].tasks), evaluation_id=source.evaluation_id)
+        for name, source in sources.items()
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- shards
+
+
+def _find_shards(run: _Run, known: _Knowledge) -> _Candidate | _Refusal:
+    """The shards of an evaluation that are to run now; one that is not to run any more stops them all."""
+    inputs, history, key = known.inputs, known.inputs.history, run.evaluation.evaluation_id
+    parts = _parts_of(run, known)
+    open_parts = [part for part in parts.parts if (key, part.name) not in history.finished]
+    # All are finished and there is no score: who runs one again finds it finished, and the scores are put together.
+    open_parts = open_parts or [parts.parts[-1]]
+    for part in open_parts:
+        if reason := explain_end(history.tries.get((key, part.name)), inputs.cluster, part.name):
+            return _Refusal("gave_up", reason)
+    waiting = [part for part in open_parts if (key, part.name) not in history.shards_in_flight]
+    if not waiting or _is_under_way_elsewhere(run, parts.parts, history):
+        return _UNDER_WAY
+    for part in waiting:
+        tries = history.tries.get((key, part.name))
+        if reason := explain_wait(tries, inputs.cluster, part.name, inputs.night_started_at):
+            return _Refusal("later", reason)
+    pieces = [_make_piece(run, part, known) for part in waiting]
+    refusals = [piece for piece in pieces if isinstance(piece, _Refusal)]
+    if refusals:
+        return refusals[0]
+    return _Candidate(run.evaluation, parts, tuple(piece for piece in pieces if isinstance(piece, Piece)))
+
+
+def _parts_of(run: _Run, known: _Knowledge) -> Parts:
+    """How the evaluation is split: as it was before, else by what it will take."""
+    history, key = known.inputs.history, run.evaluation.evaluation_id
+    return history.parts.get(key) or Parts(evaluation_id=key, parts=_split(run, known), taken=run.taken)
+
+
+def _split(run: _Run, known: _Knowledge) -> tuple[Part, ...]:
+    one_piece = whole(run.todo)
+    is_begun = (run.evaluation.evaluation_id, one_piece.name) in known.inputs.history.last_attempts
+    if run.tier.shard_above_min is None or is_begun:
+        return (one_piece,)
+    taken_s = known.estimator.benchmarks(run.suite, run.size, run.tier)
+    seconds = {name: taken_s[name] for name in run.todo.benchmarks}
+    return split(run.todo, seconds, start_seconds(run.size.weights_gb), run.tier.shard_above_min * 60)
+
+
+def _is_under_way_elsewhere(run: _Run, parts: Sequence[Part], history: History) -> bool:
+    """Whether what runs is not this evaluation but one whose score will serve for it: at another suite version."""
+    if run.score not in history.in_flight:
+        return False
+    return not any((run.evaluation.evaluation_id, part.name) in history.shards_in_flight for part in parts)
+
+
+def _make_piece(run: _Run, part: Part, known: _Knowledge) -> Piece | _Refusal:
+    """The next attempt at a shard, or why there is none."""
+    inputs, key = known.inputs, (run.evaluation.evaluation_id, part.name)
+    tries = inputs.history.tries.get(key)
+    resources = choose_resources(tries, inputs.cluster, run.tier)
+    if resources is None:
+        return _Refusal("gave_up", explain_size(tries, part.name))
+    shard = Shard(
+        evaluation_id=run.evaluation.evaluation_id,
+        part=part,
+        attempt=1 + inputs.history.last_attempts.get(key, 0),
+        batch_size=resources.batch_size,
+        estimate_s=known.estimator.part(run.suite, part, run.size, resources.tier),
+    )
+    is_alone = resources != Resources(run.tier, run.tier.batch_size)
+    return Piece(shard, resources.tier, resources.timeouts, is_alone)
+
+
+# ------------------------------------------------------------------------------------------- models and their tiers
+
+
+def refuse(commit: Commit, settings: ModelSettings, watch: WatchList) -> str | None:
+    """Why a commit may not be evaluated on this board, in words; None when it may."""
+    if commit.state == "rejected":
+        return commit.reason or "rejected"
+    size = commit.params_b
+    if watch.max_params_b is not None and size is not None and size > watch.max_params_b:
+        return f"too large: {size:.3g}B parameters, the watch list takes up to {watch.max_params_b:g}B"
+    if commit.needs_remote_code and not settings.trust_remote_code:
+        return "remote code refused: the model loads code from its repository (trust_remote_code is off)"
+    if settings.chat_template is ChatTemplate.always and not commit.has_chat_template:
+        return "no chat template: the watch list asks for one, the tokenizer has none"
+    return None
+
+
+def weigh(commit: Commit, precision: str) -> float | None:
+    """What the weights take in memory, in 10^9 bytes; None for a model of unknown size.
+
+    In a format that is no plain number format, such as quantised weights, they take what their files do.
+    """
+    if precision == "auto" and commit.size_gb is not None:
+        return commit.size_gb
+    if commit.params_b is None:
+        return None
+    return commit.params_b * (4 if precision == Precision.float32 else BYTES_PER_PARAM)
+
+
+def choose_tier(cluster: Cluster, weights_gb: float | None) -> Tier | None:
+    """The first tier that weights fit; the largest for those of unknown size."""
+    if weights_gb is None:
+        return cluster.tiers[-1]
+    return next((tier for tier in cluster.tiers if weights_gb <= tier.max_weights_gb), None)
+
+
+def _tell_size(commit: Commit, precision: str, weights_gb: float | None, cluster: Cluster) -> str:
+    size = "" if commit.params_b is None else f"{commit.params_b:.3g}B parameters "
+    stored = "" if precision == "auto" else f"in {precision} "
+    largest = max(tier.max_weights_gb for tier in cluster.tiers)
+    return f"too large: {size}{stored}take {weights_gb:.3g} GB, the cluster's largest tier takes {largest:g} GB"
+
+
+def make_evaluation(
+    commit: Commit, suite: ResolvedSuite, settings: ModelSettings, tier: Tier, left_out: Mapping[str, str] | None = None
+) -> Evaluation:
+    """Resolve the settings of a commit that can be evaluated. The id is a hash of exactly what can change the score.
+
+    `left_out`: benchmarks that it cannot run, with the reasons; without them it is another evaluation.
+    """
+    chat = settings.chat_template is not ChatTemplate.never and commit.has_chat_template
+    identity = {
+        "fingerprint": commit.fingerprint,
+        "precision": _resolve_precision(settings, commit),
+        "chat_template": chat,
+        "fewshot_as_multiturn": chat and bool(settings.fewshot_as_multiturn),
+        "suite": suite.suite.suite,
+        "suite_version": suite.version,
+        "backend": tier.backend,
+        "replicate": 0,
+        **({"without": sorted(left_out)} if left_out else {}),
+    }
+    return Evaluation.model_validate(
+        {name: value for name, value in identity.items() if name != "without"}
+        | {
+            "evaluation_id": hash_json(identity)[:32],
+            "left_out": dict(left_out or {}),
+            "model_id": commit.model_id,
+            "revision": commit.revision,
+            "trust_remote_code": bool(settings.trust_remote_code) and commit.needs_remote_code,
+            "harness_version": suite.suite.harness.version,
+            "params_b": commit.params_b,
+        }
+    )
+
+
+def _resolve_precision(settings: ModelSettings, commit: Commit) -> str:
+    """`auto` is the stored format; formats that are no plain dtype (quantised weights) are loaded as they are."""
+    asked = settings.precision or Precision.auto
+    if asked is not Precision.auto:
+        return asked.value
+    return commit.stored_precision if commit.stored_precision in set(Precision) else "auto"

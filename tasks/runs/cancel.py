@@ -1,0 +1,90 @@
+"""Stops evaluations that are under way, so that they stay stopped.
+
+Their attempts get the outcome `cancelled` first, then their jobs are stopped: whoever looks at the store in between
+finds them ended on purpose. Others that share a job with them are given back and planned again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightboard.tasks.cluster.executor import Executor
+from nightboard.tasks.evaluation.lease import current_owner, give_up
+from nightboard.tasks.runs.launch import SUBMISSION_FILE, release
+from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.retry_stopped import is_meant
+from nightboard.tasks.store.files import claim_file
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Outcome, ShardSpec, Submission
+
+
+class CancelError(Exception):
+    """Nothing can be cancelled; the message says why and what could be."""
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What was stopped: shards that ended so, and jobs that were told to stop."""
+
+    shards: tuple[OpenShard, ...]
+    job_ids: tuple[str, ...]
+
+
+def choose(shards: Sequence[OpenShard], targets: Sequence[str]) -> list[OpenShard]:
+    """The open shards that are meant: by evaluation id or its beginning, model, model@revision, or job id.
+
+    Raises CancelError for a target that names nothing.
+    """
+    evaluations = {id(each): ShardSpec.read(each.folder / "spec.json").evaluation for each in shards}
+
+    def is_one(each: OpenShard, target: str) -> bool:
+        is_job = each.job_id is not None and target in (each.job_id, each.job_id.partition("_")[0])
+        return is_job or is_meant(evaluations[id(each)], target)
+
+    for target in targets:
+        if not any(is_one(each, target) for each in shards):
+            models = sorted({each.model_id for each in evaluations.values()})
+            raise CancelError(
+                f"{target}: nothing under way is called so. Name an evaluation, a model or a job"
+                + (f"; under way: {', '.join(models)}." if models else "; nothing is under way.")
+            )
+    return [each for each in shards if any(is_one(each, target) for target in targets)]
+
+
+def cancel(
+    store: Store, executor: Executor, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime
+) -> Cancelled:
+    """Stop `chosen` of the open `shards`; `by` says who asked. Raises ExecutorError when the cluster does not obey."""
+    wanted = {each.folder for each in chosen}
+    jobs: dict[tuple[str, int], list[OpenShard]] = defaultdict(list)
+    for each in shards:
+        jobs[each.launch_id, each.job_index].append(each)
+    ended: list[OpenShard] = []
+    stopping: dict[str, list[OpenShard]] = defaultdict(list)
+    for (launch_id, _), members in jobs.items():
+        mine = [each for each in members if each.folder in wanted]
+        if not mine:
+            continue
+        is_stopped = len(mine) == len(members) or any(_has_begun(each) for each in mine)
+        for each in mine:
+            if not _has_begun(each):
+                give_up(each.folder, now)
+            outcome = Outcome(state="cancelled", reason=f"cancelled by {by}", job_id=each.job_id, ended_at=now)
+            if claim_file(each.folder / "outcome.json", outcome.to_bytes()):
+                ended.append(each)
+        if is_stopped and members[0].job_id:
+            for each in (each for each in members if each.folder not in wanted):
+                release(each.folder, "its job was cancelled for another evaluation", now)
+            stopping[launch_id].append(members[0])
+    for launch_id, firsts in stopping.items():
+        submission = Submission.read(store.launches / launch_id / SUBMISSION_FILE)
+        executor.cancel(submission, [each.job_index for each in firsts])
+    return Cancelled(tuple(ended), tuple(str(each.job_id) for firsts in stopping.values() for each in firsts))
+
+
+def _has_begun(each: OpenShard) -> bool:
+    owner = current_owner(each.folder)
+    return owner is not None and owner.kind == "job"

@@ -1,0 +1,221 @@
+"""Moves the outcome of an ended attempt into the lake, by atomic renames with deterministic names.
+
+Collecting twice changes nothing; a flow that is killed in between is finished by the next. `outcomes` is written after
+the rows it vouches for, by whoever collects the last shard of the evaluation; the attempt's own row comes last of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.cluster.executor import JobReport
+from nightboard.tasks.evaluation.outputs import MANIFEST, check_finished, set_aside
+from nightboard.tasks.runs.launch import find_job_output
+from nightboard.tasks.runs.merge_shards import MergeError, merge_parts
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Outcome, Part, Parts, Record, RecordError, ShardSpec
+from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.warehouse.schema.lake_tables import ATTEMPTS, OUTCOMES
+
+JOULES_PER_KWH = 3.6e6
+
+
+class Collected(Record):
+    """How an attempt ended, as the flow reports it. `is_scored`: its evaluation is complete."""
+
+    evaluation_id: str
+    shard: str
+    attempt: int
+    suite: str
+    model_id: str
+    revision: str
+    state: str
+    reason: str | None
+    log: str
+    log_tail: tuple[str, ...] = ()
+    has_started: bool
+    is_scored: bool
+
+
+def is_collected(store: Store, evaluation_id: str, shard: str, attempt: int) -> bool:
+    """Whether an attempt's row is in the lake, where it comes last."""
+    return store.is_in_lake(ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
+
+
+def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
+    return f"{evaluation_id}-{shard}-{attempt}"
+
+
+def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
+    """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
+    spec = ShardSpec.read(folder / "spec.json")
+    outcome = _read_outcome(folder, now)
+    if outcome.state == "completed":
+        outcome = _verify(store, spec, outcome)
+    row = _attempt_row(store, spec, outcome, folder, report if report and report.is_over else None)
+    is_scored = False
+    if outcome.state == "completed":
+        try:
+            is_scored = _write_evaluation(store, spec, row)
+        except MergeError as error:
+            outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
+            row |= {"state": "invalid", "reason": str(error)}
+    name = _name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
+    if not store.is_in_lake(ATTEMPTS, name):
+        write_parquet(store.lake / ATTEMPTS.name / f"{name}.parquet", ATTEMPTS, [row])
+    return Collected(
+        evaluation_id=spec.evaluation.evaluation_id,
+        shard=spec.shard.shard,
+        attempt=spec.shard.attempt,
+        suite=spec.evaluation.suite,
+        model_id=spec.evaluation.model_id,
+        revision=spec.evaluation.revision,
+        state=outcome.state,
+        reason=outcome.reason,
+        log=str(store.root / str(row["log"])),
+        log_tail=outcome.log_tail,
+        has_started=outcome.started_at is not None,
+        is_scored=is_scored,
+    )
+
+
+def _read_outcome(folder: Path, now: datetime) -> Outcome:
+    try:
+        return Outcome.read(folder / "outcome.json")
+    except RecordError as error:
+        return Outcome(state="invalid", reason=str(error), ended_at=now)
+
+
+def _verify(store: Store, spec: ShardSpec, outcome: Outcome) -> Outcome:
+    """Check every benchmark's files again: between the node and here a file may have been cut or changed."""
+    work = store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard)
+    reasons = _find_damage(work, spec.suite.suite, spec.shard.part)
+    return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
+
+
+def _find_damage(work: Path, suite: Suite, part: Part) -> list[str]:
+    """What is wrong with a part's finished benchmarks. They are set aside, so that they are run again."""
+    reasons = []
+    for benchmark in part.benchmarks:
+        found = check_finished(work / benchmark, suite, part, benchmark)
+        if found:
+            reasons += [f"{benchmark}: {reason}" for reason in found]
+            # Another flow that collects at the same time may have done it, or there is nothing to set aside.
+            with contextlib.suppress(FileNotFoundError):
+                set_aside(work / benchmark)
+    return reasons
+
+
+def _attempt_row(
+    store: Store, spec: ShardSpec, outcome: Outcome, folder: Path, report: JobReport | None
+) -> dict[str, Any]:
+    elapsed = (outcome.ended_at - outcome.started_at).total_seconds() if outcome.started_at else 0.0
+    return {
+        "evaluation_id": spec.evaluation.evaluation_id,
+        "shard": spec.shard.shard,
+        "attempt": spec.shard.attempt,
+        "launch_id": spec.launch_id,
+        "job_id": outcome.job_id,
+        "array_task": spec.array_task,
+        "tier": spec.tier,
+        "batch_size": str(spec.batch_size),
+        "node": outcome.node,
+        "state": outcome.state,
+        "cluster_state": report.state if report and report.state != "UNKNOWN" else None,
+        "exit_code": report.exit_code if report else None,
+        "reason": outcome.reason,
+        "log": store.relative(_find_log(store, spec, outcome, folder)),
+        "log_tail": list(outcome.log_tail),
+        "started_at": outcome.started_at,
+        "ended_at": outcome.ended_at,
+        "elapsed_s": elapsed,
+        "gpus": spec.gpus,
+        "energy_kwh": _share_energy(report, elapsed),
+    }
+
+
+def _find_log(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) -> Path:
+    """The attempt's log; the output of its job where that never came to it."""
+    log = folder / "log.txt"
+    return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
+
+
+def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
+    """The attempt's part of its job's energy, by time: a job may run several."""
+    if report is None or report.energy_j is None or not report.elapsed_s:
+        return None
+    return report.energy_j / JOULES_PER_KWH * min(1.0, elapsed_s / report.elapsed_s)
+
+
+# ------------------------------------------------------------------------------------------------------- evaluations
+
+
+def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> bool:
+    """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
+    evaluation_id = spec.evaluation.evaluation_id
+    if store.is_in_lake(OUTCOMES, evaluation_id):
+        return True
+    parts = _read_parts(store, spec)
+    others = [part for part in parts.parts if part.name != spec.shard.shard]
+    # The files are read only when nothing is missing: most shards are collected before the last one has ended.
+    if not all(_has_completed(store, evaluation_id, part) for part in others):
+        return False
+    suite = spec.suite.suite
+    damaged = [part for part in others if _find_damage(store.work_dir(evaluation_id, part.name), suite, part)]
+    if damaged:
+        return False
+    merge_parts(store, evaluation_id, parts.parts, parts.taken)
+    collected, ended = _other_attempts(store, spec)
+    attempts = [row, *collected, *ended]
+    # What the cluster says of an attempt is known when that is collected; a sum without it would be too small.
+    energy = [each["energy_kwh"] for each in attempts if each["energy_kwh"] is not None and not ended]
+    outcome = {
+        "evaluation_id": evaluation_id,
+        "finished_at": max(each["ended_at"] for each in attempts),
+        "elapsed_s": sum(each["elapsed_s"] for each in attempts),
+        "gpu_hours": sum(each["elapsed_s"] * each["gpus"] for each in attempts) / 3600,
+        "energy_kwh": sum(energy) if energy else None,
+        "source": "run",
+    }
+    write_parquet(store.lake / OUTCOMES.name / f"{evaluation_id}.parquet", OUTCOMES, [outcome])
+    return True
+
+
+def _read_parts(store: Store, spec: ShardSpec) -> Parts:
+    """How the evaluation is split; whole in a store that is older than splitting."""
+    path, evaluation_id = store.parts_file(spec.evaluation.evaluation_id), spec.evaluation.evaluation_id
+    return Parts.read(path) if path.exists() else Parts(evaluation_id=evaluation_id, parts=(spec.shard.part,))
+
+
+def _has_completed(store: Store, evaluation_id: str, part: Part) -> bool:
+    """Whether another shard has completed, collected or not, and its benchmarks were not set aside since."""
+    work = store.work_dir(evaluation_id, part.name)
+    is_there = all((work / benchmark / MANIFEST).exists() for benchmark in part.benchmarks)
+    return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, part.name))
+
+
+def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:
+    for path in sorted(store.shard_dir(evaluation_id, shard).glob("*/outcome.json")):
+        with contextlib.suppress(RecordError):
+            yield Outcome.read(path)
+
+
+def _other_attempts(store: Store, spec: ShardSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the evaluation's other attempts: those in the lake, and those that have ended and will be collected."""
+    evaluation_id, this = spec.evaluation.evaluation_id, (spec.shard.shard, spec.shard.attempt)
+    rows = read_table(store, ATTEMPTS, evaluation_id=evaluation_id).to_pylist()
+    collected = [row for row in rows if (row["shard"], row["attempt"]) != this]
+    known = {this, *((row["shard"], row["attempt"]) for row in collected)}
+    ended = []
+    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
+        if (folder.parent.name, int(folder.name)) in known:
+            continue
+        with contextlib.suppress(RecordError):
+            other, outcome = ShardSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
+            ended.append(_attempt_row(store, other, outcome, folder, None))
+    return collected, ended

@@ -1,0 +1,113 @@
+"""Whether an attempt without an outcome is dead, and the outcome that it gets then."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.cluster.processes import is_alive
+from nightboard.tasks.cluster.slurm_commands import has_run_out_of_memory
+from nightboard.tasks.evaluation.job_log import read_log_tail
+from nightboard.tasks.evaluation.lease import current_owner
+from nightboard.tasks.runs.false_start import explain_false_start, explain_lost_outcome
+from nightboard.tasks.runs.launch import find_job_output
+from nightboard.tasks.runs.open_runs import LAUNCHING_LIMIT, ClusterAnswer, OpenLaunch, OpenShard, list_attempts
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import AttemptOwner, Outcome
+
+
+def is_attempt_running(each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+    """Whether the job may still start, or its process runs. Changes nothing."""
+    if cluster.executor is None or launch.launch.executor != cluster.executor.name:
+        return True  # this executor knows nothing of that one's jobs; a board of that kind will look
+    if launch.is_launching or (launch.submission is not None and cluster.reports is None):
+        return True
+    is_over = True if launch.submission is None or each.job_id is None else each.report and each.report.is_over
+    if is_over is False:
+        return True
+    if is_over is None and cluster.now < _deadline(launch.launch.created_at, each, launch):
+        return True
+    owner = current_owner(each.folder)
+    if owner is None or owner.kind != "job":
+        return False
+    alive = is_alive(owner.process)
+    if alive is None:
+        # On another host: the cluster's word counts, where it has one.
+        return is_over is None and cluster.now < _deadline(owner.at, each, launch)
+    return alive
+
+
+def _deadline(start: datetime, each: OpenShard, launch: OpenLaunch) -> datetime:
+    """When what began at `start` is over at the latest, by the job's time limit."""
+    return start + timedelta(minutes=launch.launch.jobs[each.job_index].time_min) + LAUNCHING_LIMIT
+
+
+# --------------------------------------------------------------------------------------------------------- outcomes
+
+
+def explain_end(store: Store, each: OpenShard, owner: AttemptOwner, launch: OpenLaunch, now: datetime) -> Outcome:
+    """The outcome of an attempt that left none, from what the cluster says of its job."""
+    report = each.report
+    ran = _last_run(each.folder)
+    state, reason = _judge_end(store, each, ran is not None, launch)
+    values: dict[str, Any] = {"state": state, "reason": reason, "job_id": each.job_id, "ended_at": now}
+    if report:
+        values |= {"node": report.node, "ended_at": report.ended_at or now}
+    if ran:
+        values |= {"job_id": ran.job_id or each.job_id, "started_at": ran.at}
+        values["node"] = values.get("node") or ran.process.host
+        values["ended_at"] = max(values["ended_at"], ran.at)
+    return Outcome(**values, log_tail=_read_last_lines(store, each, launch))
+
+
+def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: OpenLaunch) -> tuple[Ending, str]:
+    report = each.report
+    if launch.submission is None or each.job_id is None:
+        return "not_started", "the flow that launched it was stopped before it submitted the job"
+    said = f": {report.reason}" if report and report.reason else ""
+    output = _read_job_output(store, each, launch)
+    if has_begun:
+        if has_run_out_of_memory(output):
+            return "out_of_memory", "out of host memory: the cluster killed the job, which used more than it was given"
+        where = f" on {report.node}" if report and report.node else ""
+        is_stopped = report is not None and report.ending not in (None, "failed", "interrupted")
+        if not is_stopped and (found := explain_lost_outcome(output, each.folder)):
+            return "environment", f"{found}{where}"
+        return (report and report.ending) or "interrupted", (
+            (report and report.reason) or f"the process ended without an outcome (killed?){where}"
+        )
+    if report and report.ending == "cancelled":
+        return "cancelled", f"the job ended before it began to evaluate{said}"
+    if report is None or report.ending is None or _has_anybody_begun(store, each, launch):
+        return "not_started", f"the job ended before it came to this evaluation{said}"
+    # Nothing of the model was looked at, so that it cannot be why.
+    found = explain_false_start(output)
+    if found or report.ending in ("failed", "timeout", "out_of_memory"):
+        return "environment", f"the job ended before it began to evaluate{said}{f'. {found}' if found else ''}"
+    return report.ending, f"the job ended before it began to evaluate{said}"
+
+
+def _has_anybody_begun(store: Store, each: OpenShard, launch: OpenLaunch) -> bool:
+    """Whether the job ran any of its shards. One that ran none has its own trouble, which would only come again."""
+    return any(_last_run(folder) for folder in list_attempts(store, launch.launch, each.job_index))
+
+
+def _last_run(folder: Path) -> AttemptOwner | None:
+    """The last job that held the attempt, whoever holds it now; None when none ever did."""
+    jobs = [owner for owner in map(AttemptOwner.read, folder.glob("owner.*.json")) if owner.kind == "job"]
+    return max(jobs, key=lambda owner: owner.at, default=None)
+
+
+def _read_last_lines(store: Store, each: OpenShard, launch: OpenLaunch) -> tuple[str, ...]:
+    """The end of the attempt's log; of the job's own output when the attempt never began."""
+    log = each.folder / "log.txt"
+    if log.exists():
+        return read_log_tail(log)
+    return _read_job_output(store, each, launch)
+
+
+def _read_job_output(store: Store, each: OpenShard, launch: OpenLaunch) -> tuple[str, ...]:
+    path = find_job_output(store, launch.launch.launch_id, each.job_id)
+    return read_log_tail(path) if path else ()

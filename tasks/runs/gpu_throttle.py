@@ -1,0 +1,148 @@
+"""Keeps all open arrays of a store within a number of GPUs: how many jobs of each may run at once.
+
+Owns the throttles of arrays that are under way. What is on disk is never less than what may run: it is written before
+an array may run more, and after it runs less, so that a flow that is killed in between leaves no GPU counted as free.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nightboard.tasks.cluster.executor import ClusterAway, Executor, ExecutorError
+from nightboard.tasks.runs.gpu_allocation import Array, allot
+from nightboard.tasks.runs.launch import read_parallelism, write_parallelism
+from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Job
+
+# What the cluster says of jobs may be so old: a job that waits by its word may have begun meanwhile.
+REPORT_LAG_S = 30.0
+_TASK_OF_ARRAY = re.compile(r"\d+_\d+")
+_WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An open array: its jobs that are not over, by index."""
+
+    launch_id: str
+    jobs: Mapping[int, Sequence[OpenShard]]
+
+    @property
+    def first(self) -> OpenShard:
+        return next(iter(self.jobs.values()))[0]
+
+    @property
+    def job_ids(self) -> list[str]:
+        ids = (shards[0].job_id for shards in self.jobs.values())
+        return [job_id for job_id in ids if job_id and _TASK_OF_ARRAY.fullmatch(job_id)]
+
+    @property
+    def longest_s(self) -> float:
+        return max(sum(each.shard.estimate_s for each in shards) for shards in self.jobs.values())
+
+    @property
+    def running(self) -> int:
+        """Jobs that run, or may run for all that is known."""
+        reports = [shards[0].report for shards in self.jobs.values()]
+        return sum(report is None or report.state not in _WAITING for report in reports)
+
+
+@dataclass
+class Throttle:
+    """The GPUs that a store's arrays may use, as one flow shares them out; `max_gpus` None: as the cluster decides."""
+
+    store: Store
+    executor: Executor
+    max_gpus: int | None
+    problems: list[str] = field(default_factory=list)
+    # Arrays that were told to run less and may still run more: how many, and since when.
+    _lowered: dict[str, tuple[int, float]] = field(default_factory=dict)
+    # By launch. An array keeps its place in the order while its jobs end, or two of a length would push each other.
+    _longest_s: dict[str, float] = field(default_factory=dict)
+
+    def share(self, opened: Sequence[OpenShard], arrays: Sequence[Sequence[Job]]) -> list[int | None]:
+        """How many jobs of each new array may run at once (0: not now, None: all), with room made for them.
+
+        To be called while no other flow launches. Raises ClusterAway; what was done by then holds. An array that cannot
+        be throttled stays as it is, and `problems` says why.
+        """
+        if not self._is_active or self.max_gpus is None:
+            return [None] * len(arrays)
+        found = _group(opened)
+        known = {each.launch_id: read_parallelism(self.store, each.launch_id) for each in found}
+        self._lowered = {launch_id: told for launch_id, told in self._lowered.items() if launch_id in known}
+        before = [self._describe(each, known[each.launch_id]) for each in found]
+        wanted = [Array(array[0].gpus, len(array), longest_s=array[0].estimate_s) for array in arrays]
+        shares = allot(before, wanted, self.max_gpus)
+        for each, array, allowed in zip(found, before, shares.opened, strict=True):
+            try:
+                self._set(each, known[each.launch_id], allowed, array)
+            except ClusterAway:
+                raise
+            except ExecutorError as error:
+                self.problems.append(f"The array of launch {each.launch_id} cannot be throttled: {error}")
+        return list(shares.new)
+
+    def has_waiting(self, opened: Sequence[OpenShard]) -> bool:
+        """Whether an open array could run more jobs than it may, or is being throttled."""
+        if not self._is_active:
+            return False
+        found = _group(opened)
+        bounds = ((each, read_parallelism(self.store, each.launch_id)) for each in found)
+        return bool(self._lowered) or any(bound is not None and bound < len(each.jobs) for each, bound in bounds)
+
+    @property
+    def _is_active(self) -> bool:
+        return self.max_gpus is not None and self.executor.name == "slurm"
+
+    def _describe(self, each: _Opened, parallelism: int | None) -> Array:
+        return Array(
+            gpus=each.first.gpus,
+            unfinished=len(each.jobs),
+            parallelism=parallelism,
+            longest_s=self._longest_s.setdefault(each.launch_id, each.longest_s),
+            is_fixed=not each.job_ids or each.first.gpus == 0,
+        )
+
+    def _set(self, each: _Opened, before: int | None, allowed: int, array: Array) -> None:
+        if allowed > array.held:
+            self._raise(each, before, allowed)
+        elif allowed < array.held:
+            self._lower(each, allowed)
+        elif each.launch_id in self._lowered:
+            # It was told to run less, and need not after all.
+            self.executor.set_parallelism(each.job_ids, before or len(each.jobs))
+            del self._lowered[each.launch_id]
+
+    def _raise(self, each: _Opened, before: int | None, allowed: int) -> None:
+        write_parallelism(self.store, each.launch_id, allowed)
+        try:
+            self.executor.set_parallelism(each.job_ids, allowed)
+        except ClusterAway:
+            raise  # it may have been done; the number on disk is the larger one
+        except ExecutorError:
+            if before is not None:
+                write_parallelism(self.store, each.launch_id, before)
+            raise
+        self._lowered.pop(each.launch_id, None)
+
+    def _lower(self, each: _Opened, allowed: int) -> None:
+        told, since_s = self._lowered.get(each.launch_id, (None, 0.0))
+        if told != allowed:
+            self.executor.set_parallelism(each.job_ids, allowed)
+            self._lowered[each.launch_id] = (allowed, time.monotonic())
+        elif each.running <= allowed and time.monotonic() - since_s > REPORT_LAG_S:
+            write_parallelism(self.store, each.launch_id, allowed)
+            del self._lowered[each.launch_id]
+
+
+def _group(opened: Sequence[OpenShard]) -> list[_Opened]:
+    launches: dict[str, dict[int, list[OpenShard]]] = defaultdict(lambda: defaultdict(list))
+    for each in opened:
+        launches[each.launch_id][each.job_index].append(each)
+    return [_Opened(launch_id, jobs) for launch_id, jobs in sorted(launches.items())]

@@ -1,0 +1,162 @@
+"""What is open: launches that have not ended, their attempts, and what the cluster says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from nightboard.tasks.cluster.executor import ClusterAway, Executor, JobReport
+from nightboard.tasks.cluster.processes import current_process, may_be_alive
+from nightboard.tasks.runs.collect import is_collected
+from nightboard.tasks.runs.launch import (
+    CLOSED_FILE,
+    LAUNCH_FILE,
+    SUBMISSION_FILE,
+    is_under_way_here,
+    make_call,
+    make_submission,
+    submit_folder,
+)
+from nightboard.tasks.store.files import write_bytes
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Launch, Record, RecordError, Shard, ShardSpec, Submission
+
+# Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
+LAUNCHING_LIMIT = timedelta(hours=1)
+# The sbatch of a flow that was killed may still be on its way to the cluster.
+SUBMITTING_LIMIT = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """An attempt that is still under way. `report` is what the cluster says of its job; None when it says nothing."""
+
+    launch_id: str
+    job_index: int
+    shard: Shard
+    folder: Path
+    gpus: int = 0
+    job_id: str | None = None
+    report: JobReport | None = None
+
+
+@dataclass(frozen=True)
+class OpenLaunch:
+    """A launch with something under way. `is_launching`: its flow may still claim attempts and submit."""
+
+    folder: Path
+    launch: Launch
+    submission: Submission | None
+    is_launching: bool
+
+
+@dataclass(frozen=True)
+class ClusterAnswer:
+    """The executor, and what the cluster answered about all open jobs; `reports` is None when it did not answer."""
+
+    executor: Executor | None
+    reports: Mapping[str, JobReport] | None
+    now: datetime
+
+    def report(self, launch: OpenLaunch, index: int) -> JobReport | None:
+        if launch.submission is None or self.reports is None:
+            return None
+        return self.reports.get(launch.submission.job_ids[index])
+
+
+def advise_on_launch(error: RecordError, folder: Path) -> str:
+    """What to do about a launch whose records cannot be read."""
+    return (
+        f"{error} What it stands for is left alone. When no job of it runs any more, move {folder} away; "
+        "then it is planned again."
+    )
+
+
+class Closed(Record):
+    """Marks a launch with nothing under way, so that it is not looked at again."""
+
+    closed_at: datetime
+
+
+# --------------------------------------------------------------------------------------------------------- launches
+
+
+def read_open_launches(
+    store: Store, executor: Executor | None, now: datetime, problems: list[str]
+) -> Iterator[OpenLaunch]:
+    """Launches that are not closed; those without job ids are looked for with `executor`, where one is given."""
+    for path in sorted(store.launches.glob(f"*/{LAUNCH_FILE}")):
+        folder = path.parent
+        if (folder / CLOSED_FILE).exists():
+            continue
+        try:
+            launch = Launch.read(path)
+            # Asked before anything is looked at: a launcher that lives may claim and submit meanwhile.
+            is_launching = _is_launching(launch, now)
+            submission = _read_submission(folder)
+            if submission is None and not is_launching and executor and launch.executor == executor.name:
+                submission, is_launching = _attach(store, launch, executor, now)
+        except RecordError as error:
+            problems.append(advise_on_launch(error, folder))
+            continue
+        yield OpenLaunch(folder, launch, submission, submission is None and is_launching)
+
+
+def _read_submission(folder: Path) -> Submission | None:
+    path = folder / SUBMISSION_FILE
+    return Submission.read(path) if path.exists() else None
+
+
+def _is_launching(launch: Launch, now: datetime) -> bool:
+    """Whether the flow that made the launch may still claim and submit."""
+    if launch.launcher == current_process():
+        return is_under_way_here(launch)
+    return may_be_alive(launch.launcher, launch.created_at + LAUNCHING_LIMIT, now)
+
+
+def _attach(store: Store, launch: Launch, executor: Executor, now: datetime) -> tuple[Submission | None, bool]:
+    """Find by its name the array of a launch whose flow is gone before it wrote the job ids down.
+
+    Returns its submission, None when there is none, and whether to ask again later.
+    """
+    claimed = {index: folders for index in range(len(launch.jobs)) if (folders := list_attempts(store, launch, index))}
+    calls = [make_call(store, folders) for folders in claimed.values()]
+    try:
+        started = executor.find(submit_folder(store, launch.launch_id), launch.launch_id, calls) if calls else None
+    except ClusterAway:
+        return None, True
+    if started is None:
+        return None, executor.name == "slurm" and now < launch.created_at + SUBMITTING_LIMIT
+    submission = make_submission(launch, dict(zip(claimed, started, strict=True)), now)
+    write_bytes(store.launches / launch.launch_id / SUBMISSION_FILE, submission.to_bytes())
+    return submission, False
+
+
+def list_attempts(store: Store, launch: Launch, index: int) -> list[Path]:
+    """The attempts of a job that this launch has claimed, in the order in which they are run."""
+    shards = launch.jobs[index].shards
+    folders = [store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt) for shard in shards]
+    return [folder for folder in folders if belongs_to(folder, launch)]
+
+
+def belongs_to(folder: Path, launch: Launch) -> bool:
+    """Whether this launch has claimed the attempt."""
+    spec = folder / "spec.json"
+    return spec.exists() and ShardSpec.read(spec).launch_id == launch.launch_id
+
+
+# --------------------------------------------------------------------------------------------------------- attempts
+
+
+def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> Iterator[OpenShard]:
+    """The launch's shards whose attempt somebody has claimed and nobody has collected."""
+    for index, job in enumerate(launch.launch.jobs):
+        job_id = launch.submission.job_ids[index] or None if launch.submission else None
+        for shard in job.shards:
+            folder = store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
+            is_claimed = (folder / "spec.json").exists()
+            if is_claimed and not is_collected(store, shard.evaluation_id, shard.shard, shard.attempt):
+                report = cluster.report(launch, index)
+                yield OpenShard(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)

@@ -1,0 +1,137 @@
+"""Finds out what became of everything that was ever launched, whoever launched it.
+
+An attempt is open until it has an outcome. A dead one gets its outcome here; a finished one is collected. Nothing is
+remembered between calls: the store and the cluster say it all, so any flow on any night and host can do this. The
+cluster is asked once a call, whatever the number of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nightboard.tasks.cluster.executor import Executor
+from nightboard.tasks.evaluation.lease import give_up
+from nightboard.tasks.runs.collect import Collected, collect_attempt
+from nightboard.tasks.runs.dead_attempts import explain_end, is_attempt_running
+from nightboard.tasks.runs.launch import CLOSED_FILE
+from nightboard.tasks.runs.open_runs import (
+    Closed,
+    ClusterAnswer,
+    OpenLaunch,
+    OpenShard,
+    advise_on_launch,
+    belongs_to,
+    list_claimed,
+    read_open_launches,
+)
+from nightboard.tasks.store.files import claim_file, write_bytes
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Outcome, RecordError
+
+# The cluster's last word on a job (energy, exit code) comes some seconds after its outcome.
+LAST_WORD_LIMIT = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is still running, and what this call collected. `is_cluster_away`: it did not answer, ask again later."""
+
+    open: tuple[OpenShard, ...]
+    collected: tuple[Collected, ...]
+    problems: tuple[str, ...]
+    is_cluster_away: bool = False
+
+    @property
+    def in_flight(self) -> frozenset[str]:
+        """Evaluations with a shard under way."""
+        return frozenset(each.shard.evaluation_id for each in self.open)
+
+    @property
+    def open_jobs(self) -> int:
+        """Jobs with a shard under way."""
+        return len({(each.launch_id, each.job_index) for each in self.open})
+
+
+def settle(store: Store, executor: Executor, now: datetime) -> Settled:
+    """Look at every open launch once: collect what ended, give dead attempts an outcome, list what still runs."""
+    problems: list[str] = []
+    launches = list(read_open_launches(store, executor, now, problems))
+    cluster = _ask(executor, launches, now)
+    still_open: list[OpenShard] = []
+    collected: list[Collected] = []
+    for launch in launches:
+        is_over = not launch.is_launching
+        for each in list_claimed(store, launch, cluster):
+            try:
+                found = _settle_attempt(store, each, launch, cluster)
+            except RecordError as error:
+                problems.append(advise_on_launch(error, each.folder))
+                found = each
+            if isinstance(found, OpenShard):
+                still_open.append(found)
+                is_over = False
+            elif found is not None:
+                collected.append(found)
+        if is_over:
+            write_bytes(launch.folder / CLOSED_FILE, Closed(closed_at=now).to_bytes())
+    return Settled(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
+
+
+def list_open(store: Store, executor: Executor | None, now: datetime) -> Settled:
+    """What is under way, as far as the store and, with an executor, the cluster say it. Changes nothing."""
+    problems: list[str] = []
+    launches = list(read_open_launches(store, None, now, problems))
+    cluster = _ask(executor, launches, now)
+    shards = [
+        each
+        for launch in launches
+        for each in list_claimed(store, launch, cluster)
+        if belongs_to(each.folder, launch.launch)
+    ]
+    is_open = [each for each in shards if not (each.folder / "outcome.json").exists()]
+    return Settled(tuple(is_open), (), tuple(problems), cluster.reports is None)
+
+
+def _ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetime) -> ClusterAnswer:
+    """One question to the cluster for all jobs that it may know."""
+    if executor is None:
+        return ClusterAnswer(None, {}, now)
+    known = [each.submission for each in launches if each.submission and each.launch.executor == executor.name]
+    return ClusterAnswer(executor, executor.poll(known, now) if known else {}, now)
+
+
+def _settle_attempt(
+    store: Store, each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer
+) -> Collected | OpenShard | None:
+    """Collected when it has ended, the shard itself while it is under way, None when it is not this launch's."""
+    if not belongs_to(each.folder, launch.launch):
+        return None
+    if _has_ended(store, each, launch, cluster):
+        return collect_attempt(store, each.folder, cluster.now, each.report)
+    return each
+
+
+def _has_ended(store: Store, each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+    """Whether the attempt has an outcome; gives it one when its job is gone."""
+    # Life is asked for before the outcome: a job that ends in between has written its outcome by then.
+    is_running = is_attempt_running(each, launch, cluster)
+    outcome = each.folder / "outcome.json"
+    if outcome.exists():
+        return not _awaits_last_word(each, launch, cluster)
+    if is_running:
+        return False
+    owner = give_up(each.folder, cluster.now)
+    claim_file(outcome, explain_end(store, each, owner, launch, cluster.now).to_bytes())
+    return True
+
+
+def _awaits_last_word(each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+    """Whether the cluster will soon say more of a job whose outcome is there."""
+    if launch.launch.executor != "slurm" or each.report is None or each.report.is_over:
+        return False
+    try:
+        return cluster.now < Outcome.read(each.folder / "outcome.json").ended_at + LAST_WORD_LIMIT
+    except RecordError:
+        return False  # collecting says what is wrong with it

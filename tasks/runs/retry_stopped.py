@@ -1,0 +1,103 @@
+"""Frees evaluations that gave up or were cancelled, so that the next run tries them again as if for the first time.
+
+What has happened stays in the store; a file beside the attempts says which of them do not count any more.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightboard.profiles.models.cluster import Cluster
+from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.planning.history import History
+from nightboard.tasks.planning.plan import choose_tier, weigh
+from nightboard.tasks.planning.retry_policy import choose_resources, explain_end, explain_size, find_end
+from nightboard.tasks.runs.launch import launching
+from nightboard.tasks.store.files import write_bytes
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Commit, Evaluation, Freed
+
+
+class FreeError(Exception):
+    """A name stands for nothing that could be freed; the message says why and what could be meant."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A shard that no run tries again: how its last attempts ended, why in words, and the last one's number."""
+
+    evaluation: Evaluation
+    shard: str
+    ending: Ending
+    reason: str
+    last_attempt: int
+
+
+def find_stopped(
+    history: History, evaluations: Iterable[Evaluation], commits: Iterable[Commit], cluster: Cluster
+) -> list[Stopped]:
+    """Shards that gave up or were cancelled, of evaluations that are not done."""
+    by_fingerprint = {commit.fingerprint: commit for commit in commits}
+    found = []
+    done = {each.evaluation.evaluation_id for serving in history.done.values() for each in serving}
+    known = {each.evaluation_id: each for each in evaluations if each.evaluation_id not in done}
+    for (key, shard), tries in sorted(history.tries.items()):
+        evaluation = known.get(key)
+        if evaluation is None or (key, shard) in history.shards_in_flight or (key, shard) in history.finished:
+            continue
+        ending, reason = find_end(tries, cluster), explain_end(tries, cluster, shard)
+        if ending is None and "out_of_memory" in tries.states:
+            commit = by_fingerprint.get(evaluation.fingerprint)
+            tier = choose_tier(cluster, weigh(commit, evaluation.precision) if commit else None) or cluster.tiers[-1]
+            if choose_resources(tries, cluster, tier) is None:
+                ending, reason = "out_of_memory", explain_size(tries, shard)
+        if ending and reason:
+            found.append(Stopped(evaluation, shard, ending, reason, history.last_attempts.get((key, shard), 0)))
+    return found
+
+
+def choose_stopped(stopped: Sequence[Stopped], targets: Sequence[str], known: Iterable[Evaluation]) -> list[Stopped]:
+    """Those that are meant: by evaluation id or its beginning, model, or model@revision.
+
+    Raises FreeError for a target that names none of them.
+    """
+    evaluations = list(known)
+    for target in targets:
+        if not any(is_meant(each.evaluation, target) for each in stopped):
+            raise FreeError(_explain_miss(target, stopped, evaluations))
+    return [each for each in stopped if any(is_meant(each.evaluation, target) for target in targets)]
+
+
+def is_meant(evaluation: Evaluation, target: str) -> bool:
+    """Whether a name that somebody typed stands for the evaluation."""
+    model, at, commit = target.partition("@")
+    is_id = len(target) >= 6 and evaluation.evaluation_id.startswith(target)
+    return is_id or (
+        model == evaluation.model_id and (not at or (bool(commit) and evaluation.revision.startswith(commit)))
+    )
+
+
+def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
+    models = sorted({each.evaluation.model_id for each in stopped})
+    if any(is_meant(each, target) for each in known):
+        return f"{target}: has neither given up nor been cancelled, so that there is nothing to free."
+    near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
+    hint = f"Near it: {', '.join(near)}." if near else "Nothing has given up or been cancelled."
+    return f"{target}: nothing that gave up or was cancelled is called so. {hint}"
+
+
+def free(store: Store, stopped: Iterable[Stopped], by: str, now: datetime) -> None:
+    """Let no attempt so far count at these shards; while no flow launches. Doing it twice changes nothing more."""
+    attempts: dict[str, dict[str, int]] = defaultdict(dict)
+    for each in stopped:
+        attempts[each.evaluation.evaluation_id][each.shard] = each.last_attempt
+    with launching(store):
+        for key, found in attempts.items():
+            path = store.freed_file(key)
+            before: Mapping[str, int] = Freed.read(path).attempts if path.exists() else {}
+            freed = Freed(evaluation_id=key, attempts={**before, **found}, by=by, at=now)
+            write_bytes(path, freed.to_bytes())

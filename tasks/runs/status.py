@@ -1,0 +1,141 @@
+"""What is under way, in the words of an operator: state, job, node, age, benchmark in progress, time left.
+
+Reads the store and what the cluster answered; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from nightboard.tasks.evaluation.attempt import Progress
+from nightboard.tasks.evaluation.lease import current_owner
+from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.store.records import AttemptOwner, RecordError, ShardSpec
+
+# More of them in a line tell nobody anything.
+MOST_JOBS = 5
+
+
+@dataclass(frozen=True)
+class Status:
+    """One shard under way. `age_s`: since it began, else since it was submitted; `left_s`: an estimate.
+
+    `waits_for`: why it waits, in words and in the cluster's own; `advice`: what to do, None where it ends by itself.
+    """
+
+    evaluation_id: str
+    model_id: str
+    revision: str
+    suite: str
+    shard: str
+    attempt: int
+    state: str
+    job_id: str | None
+    node: str | None
+    gpus: int
+    age_s: float
+    benchmark: str | None
+    finished: int
+    total: int
+    left_s: float
+    waits_for: str | None = None
+    advice: str | None = None
+
+
+def sum_up_waits(rows: Sequence[Status]) -> list[str]:
+    """Why jobs wait, each reason once with the number of its jobs and what to do; the most frequent first."""
+    jobs: dict[tuple[str, str | None], dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        if row.waits_for:
+            jobs[row.waits_for, row.advice][row.job_id or row.evaluation_id] = None
+    most_first = sorted(jobs.items(), key=lambda each: -len(each[1]))
+    return [word_wait(list(found), reason, advice) for (reason, advice), found in most_first]
+
+
+def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
+    """`2 jobs wait: is held by a user (JobHeldUser); 7_0, 7_1. Let it go on with ...`."""
+    shown = ", ".join(job_ids[:MOST_JOBS]) + (", ..." if len(job_ids) > MOST_JOBS else "")
+    noun = "1 job waits" if len(job_ids) == 1 else f"{len(job_ids)} jobs wait"
+    return f"{noun}: {reason}; {shown}." + (f" {advice}" if advice else "")
+
+
+def describe_open(shards: Sequence[OpenShard], now: datetime) -> tuple[list[Status], list[str]]:
+    """Open shards, those that run first, oldest first; and what could not be read."""
+    found, problems = [], []
+    begun = {(each.launch_id, each.job_index) for each in shards if _running_owner(each.folder)}
+    for each in shards:
+        try:
+            found.append(_describe(each, now, (each.launch_id, each.job_index) in begun))
+        except RecordError as error:
+            problems.append(str(error))
+    return sorted(found, key=lambda s: (s.state != "RUNNING", -s.age_s, s.model_id, s.shard)), problems
+
+
+def _describe(each: OpenShard, now: datetime, has_job_begun: bool) -> Status:
+    spec = ShardSpec.read(each.folder / "spec.json")
+    owner = _running_owner(each.folder)
+    progress = _read_progress(each.folder)
+    return Status(
+        evaluation_id=spec.evaluation.evaluation_id,
+        model_id=spec.evaluation.model_id,
+        revision=spec.evaluation.revision,
+        suite=spec.evaluation.suite,
+        shard=spec.shard.shard,
+        attempt=spec.shard.attempt,
+        state=_name_state(each, is_waiting_in_job=has_job_begun and owner is None),
+        job_id=each.job_id,
+        node=(each.report.node if each.report else None) or (owner.process.host if owner else None),
+        gpus=each.gpus,
+        age_s=max(0.0, (now - (owner.at if owner else spec.created_at)).total_seconds()),
+        benchmark=progress.benchmark if progress else None,
+        finished=len(progress.finished) if progress else 0,
+        total=len(spec.shard.benchmarks),
+        left_s=_estimate_left(spec, owner, progress, now),
+        waits_for=each.report.reason if each.report and each.report.waits_for else None,
+        advice=each.report.advice if each.report else None,
+    )
+
+
+def _name_state(each: OpenShard, *, is_waiting_in_job: bool) -> str:
+    """The cluster's word, or what stands in for it."""
+    if is_waiting_in_job:
+        return "NEXT IN JOB"
+    if each.job_id is None:
+        return "SUBMITTING"
+    return each.report.state if each.report else "NO ANSWER"
+
+
+def _running_owner(folder: Path) -> AttemptOwner | None:
+    try:
+        owner = current_owner(folder)
+    except RecordError:
+        return None
+    return owner if owner and owner.kind == "job" else None
+
+
+def _read_progress(folder: Path) -> Progress | None:
+    try:
+        return Progress.read(folder / "progress.json")
+    except RecordError:
+        return None
+
+
+def _estimate_left(spec: ShardSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
+    """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished."""
+    if owner is None:
+        return spec.shard.estimate_s
+    elapsed_s = (now - owner.at).total_seconds()
+    if progress is None or not progress.finished:
+        return max(0.0, spec.shard.estimate_s - elapsed_s)
+    suite = spec.suite.suite
+    documents = {
+        name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
+        for name in spec.shard.benchmarks
+    }
+    done = sum(documents[name] for name in progress.finished)
+    pace_s = (progress.at - owner.at).total_seconds() / done
+    return max(0.0, pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds())

@@ -1,0 +1,335 @@
+"""What crosses from one step, process or night to another: every record that is written to the store as JSON.
+
+All models are versioned and refuse unknown keys, so that an old file is recognised instead of misread.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nightboard.profiles.models.endings import Ending
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.store.texts import Words
+
+RECORD_VERSION = 1
+
+
+class RecordError(Exception):
+    """A record in the store cannot be read; the message names the file."""
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record, or raise RecordError that names the file and what is wrong in it."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError, json.JSONDecodeError) as error:
+            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({error}).") from error
+
+
+# ------------------------------------------------------------------------------------------------------- planning
+
+
+class Commit(Record):
+    """A row of the lake's `commits` table (see warehouse/schema.py for the meaning of each column)."""
+
+    model_id: str
+    organization: str
+    revision: str
+    ref: str
+    committed_at: datetime | None
+    discovered_at: datetime
+    state: Literal["ok", "rejected"]
+    reason: Words | None = None
+    fingerprint: str | None = None
+    weights_hash: str | None = None
+    params_b: float | None = None
+    size_gb: float | None = None
+    stored_precision: Words | None = None
+    architecture: Words | None = None
+    has_chat_template: bool = False
+    context_length: int | None = None
+    needs_remote_code: bool = False
+    is_gated: bool = False
+    license: Words | None = None
+    model_type: str | None = None
+    base_model: Words | None = None
+    files: tuple[str, ...] = ()
+
+
+class ModelState(Record):
+    """A row of the lake's `models` table: a model's state has changed since it was last seen."""
+
+    model_id: str
+    organization: str
+    state: Literal["available", "gated", "private", "disabled", "deleted"]
+    observed_at: datetime
+
+
+class DatasetPin(Record):
+    """The commit of a data set that a suite left open, as it was on first use; the same for every later night."""
+
+    record_version: Literal[1] = 1
+    dataset_id: str
+    sha: str
+
+
+class FetchedDataset(Record):
+    """Marks a data set's cache folder: the configurations that are complete in it."""
+
+    record_version: Literal[1] = 1
+    dataset_id: str
+    sha: str
+    configs: tuple[str | None, ...]
+
+
+class ResolvedSuite(Record):
+    """A suite with the commits of its data sets; `version` is the hash over everything that decides a score."""
+
+    suite: Suite
+    version: str
+    unavailable: dict[str, str] = Field(default={}, description="benchmarks that cannot run now, with the reasons")
+
+
+class Evaluation(Record):
+    """The unit that is done once."""
+
+    evaluation_id: str
+    suite: str
+    suite_version: str
+    model_id: str
+    revision: str
+    fingerprint: str
+    precision: str
+    chat_template: bool
+    fewshot_as_multiturn: bool
+    trust_remote_code: bool = False
+    backend: str = "hf"
+    replicate: int = 0
+    harness_version: str
+    params_b: float | None = None
+    left_out: dict[str, str] = Field(
+        default={}, description="benchmarks of the suite that it does not run, with the reasons"
+    )
+
+
+class Part(Record):
+    """What a shard covers: benchmarks, or a range of documents of one benchmark; `all` is the whole evaluation."""
+
+    name: str = "all"
+    benchmarks: tuple[str, ...]
+    documents: dict[str, tuple[int, int]] | None = Field(
+        default=None, description="by task: first document and the one after the last; none: all of them"
+    )
+
+
+class Taken(Record):
+    """A benchmark that an earlier evaluation has measured, whose rows another one takes over."""
+
+    benchmark: str
+    tasks: tuple[str, ...]
+    evaluation_id: str
+
+
+class Parts(Record):
+    """How an evaluation is split: on disk before its first attempt, and the same for every later one."""
+
+    record_version: Literal[1] = 1
+    evaluation_id: str
+    parts: tuple[Part, ...]
+    taken: tuple[Taken, ...] = Field(default=(), description="what is not run, because it is measured")
+
+
+class Freed(Record):
+    """Somebody wants what gave up to be tried again: by shard, the last attempt that does not count any more."""
+
+    record_version: Literal[1] = 1
+    evaluation_id: str
+    attempts: dict[str, int]
+    by: str
+    at: datetime
+
+
+class Shard(Record):
+    """A part of an evaluation that one array task runs.
+
+    `attempt` is the number the try will have. It is fixed when planning: a flow that planned on older knowledge finds
+    the number taken and leaves the shard to the other.
+    """
+
+    evaluation_id: str
+    part: Part
+    attempt: int = 1
+    batch_size: int | Literal["auto"]
+    estimate_s: float
+
+    @property
+    def shard(self) -> str:
+        """The part's name, which is the shard's folder."""
+        return self.part.name
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """Benchmarks that the shard runs."""
+        return self.part.benchmarks
+
+
+class Job(Record):
+    """One array task: shards that run one after the other on the same resources."""
+
+    tier: str
+    shards: tuple[Shard, ...]
+    gpus: int = Field(description="over all its nodes")
+    time_min: int
+
+    @property
+    def estimate_s(self) -> float:
+        return sum(shard.estimate_s for shard in self.shards)
+
+
+class Skip(Record):
+    """A watched commit that a suite, or some of its benchmarks, will not run, and why."""
+
+    model_id: str
+    revision: str
+    suite: str
+    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later", "unavailable"]
+    reason: str
+    benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: it stands for all that are left")
+
+
+class Plan(Record):
+    """What a night will do. Frozen: what is shown is what is done."""
+
+    board: str
+    created_at: datetime
+    evaluations: tuple[Evaluation, ...]
+    parts: tuple[Parts, ...] = Field(default=(), description="how each of the evaluations is split")
+    jobs: tuple[Job, ...]
+    skipped: tuple[Skip, ...]
+    gpu_hours: float
+    estimate_s: float = Field(description="computing time over all jobs")
+
+
+# --------------------------------------------------------------------------------------------- launch and evaluate
+
+
+class ProcessId(Record):
+    """A process that can be recognised later: a pid alone is reused."""
+
+    host: str
+    boot_id: str
+    pid: int
+    started_ticks: int = Field(description="start time in clock ticks since boot (proc(5), field 22)")
+
+
+class ShardSpec(Record):
+    """Everything a node needs to run one attempt at a shard; written before the job exists."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    array_task: int
+    evaluation: Evaluation
+    suite: ResolvedSuite
+    shard: Shard
+    tier: str
+    device: str
+    batch_size: int | Literal["auto"]
+    model_args: dict[str, str | int | float | bool] = {}
+    gpus: int
+    created_at: datetime
+
+
+class AttemptOwner(Record):
+    """Who holds an attempt: the job that runs it, or a flow that gave it up.
+
+    Owners follow one another in `owner.1.json`, `owner.2.json` ...; whoever creates the next file first has it. A job
+    that its cluster starts again takes over from its own dead run; nobody takes over from a flow that gave up.
+    """
+
+    record_version: Literal[1] = 1
+    kind: Literal["job", "abandoned"]
+    process: ProcessId
+    job_id: str | None = None
+    at: datetime
+
+
+class Outcome(Record):
+    """How an attempt ended, written by the node (or by the flow that found it dead)."""
+
+    record_version: Literal[1] = 1
+    state: Literal["completed"] | Ending
+    reason: str | None = None
+    job_id: str | None = None
+    node: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime
+    log_tail: tuple[str, ...] = ()
+
+
+class BenchmarkManifest(Record):
+    """Marks a finished benchmark: `manifest.json` in its folder, with the size and SHA-256 of every file beside it."""
+
+    record_version: Literal[1] = 1
+    benchmark: str
+    files: dict[str, tuple[int, str]]
+    elapsed_s: float
+    started_at: datetime
+    finished_at: datetime
+
+
+class Launch(Record):
+    """An array of jobs: on disk before anything is submitted."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    board: str
+    cluster: str
+    executor: str
+    created_at: datetime
+    launcher: ProcessId
+    jobs: tuple[Job, ...]
+
+
+class Submission(Record):
+    """The job ids of a launch, in the order of its jobs: on disk right after submission."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    submitted_at: datetime
+    job_ids: tuple[str, ...]
+    processes: tuple[ProcessId | None, ...] = Field(description="the local controller of each job; none on SLURM")
+
+
+class Parallelism(Record):
+    """How many jobs of a launch's array may run at once, over all flows."""
+
+    record_version: Literal[1] = 1
+    launch_id: str
+    parallelism: int
+
+
+def as_row(record: Record) -> dict[str, Any]:
+    """A record as a row for Parquet: objects are JSON text, and null where they are empty."""
+    return {
+        name: (json.dumps(value, ensure_ascii=False) if value else None) if isinstance(value, dict) else value
+        for name, value in record.model_dump().items()
+    }
+
+
+def utc_now() -> datetime:
+    """The time, as every record writes it."""
+    return datetime.now(UTC)

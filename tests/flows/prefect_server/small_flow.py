@@ -1,0 +1,41 @@
+"""A run as the command line makes it: a history, then steps. The tests start `small_flow.py STATE_DIR [sleep]`."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from nightboard.flows.prefect_server.history import History, Reporter
+from nightboard.flows.prefect_server.server import OwnServer, find_server, keep_prefect_quiet
+
+
+def tell_all(history: History) -> None:
+    """Steps of which one fails, evaluations and each kind of artifact."""
+    history.begin("demo", {"board": "demo", "store": None, "wait_min": None})
+    history.show_progress("evaluations", 0.0, "tonight")
+    with history.step("discover"):
+        pass
+    for number in range(6):
+        history.add_outcome(f"lab/m{number} {{small}}", "no weights" if number == 3 else None)
+    history.show_progress("evaluations", 100.0, "tonight")
+    history.add_table("ranking", [{"rank": 1, "model": "m0", "average": float("nan")}], "small")
+    history.add_markdown("night", "# A night", "What the night did")
+
+
+if __name__ == "__main__":
+    state_dir = Path(sys.argv[1])
+    keep_prefect_quiet(state_dir)
+    server = find_server(state_dir)
+    assert isinstance(server, OwnServer)
+    reporter = Reporter(server)
+    history = History(reporter)
+    tell_all(history)
+    while not reporter.is_idle:
+        time.sleep(0.05)
+    home = str(server.home)
+    print(json.dumps({"url": server.url, "home": home, "children": [server.pid]}), flush=True)
+    if "sleep" in sys.argv:
+        time.sleep(120)
+    history.end("COMPLETED", "Completed", "all well")
+    history.close()
+    print(json.dumps({"news": history.take_news(), "home_left": Path(home).exists()}), flush=True)

@@ -1,0 +1,181 @@
+"""Profiles are found by name and by path, a board with everything it refers to."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nightboard.profiles.errors import ProfileError
+from nightboard.profiles.loading.load import load_board, load_organizations, load_suite, validate_paths
+
+WriteProfile = Callable[[str, str], Path]
+
+
+def test_a_board_of_ones_own_finds_profiles_beside_it_in_folders_and_among_the_shipped(board: Path) -> None:
+    bundle = load_board(board)
+    assert bundle.path == board
+    assert bundle.watch.watchlist == "few"
+    assert bundle.cluster.cluster == "here"
+    assert list(bundle.suites) == ["small"]
+    assert "google" in bundle.organizations.organizations
+    assert validate_paths([board]) == []
+
+
+def test_a_relative_store_starts_at_the_board_file(board: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert load_board(board).store == board.parent / "store"
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    board.write_text(board.read_text().replace("./store", str(elsewhere)))
+    assert load_board(board).store == elsewhere
+
+
+def test_a_shipped_board_keeps_its_store_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = load_board("quickstart")
+    assert bundle.path is None
+    assert bundle.store == tmp_path / "nightboard-store"
+
+
+def test_ones_own_profile_goes_before_a_shipped_one_of_the_same_name(board: Path, write: WriteProfile) -> None:
+    write("local.yaml", "cluster: local\nexecutor: dry\ntiers: [{name: a, up_to_params_b: 1}]\n")
+    board.write_text(board.read_text().replace("here", "local"))
+    assert load_board(board).cluster.executor == "dry"
+
+
+def test_a_file_of_another_kind_with_the_same_name_is_passed_over(board: Path, write: WriteProfile) -> None:
+    write("suites/mine.yaml", "suite: mine\ntitle: Mine\nextends: demo\n")
+    board.write_text(board.read_text().replace("[small]", "[mine]"))
+    assert list(load_board(board).suites) == ["mine"]
+
+
+def test_a_board_in_a_folder_of_its_own_is_named_by_the_folder(board: Path) -> None:
+    board.rename(board.parent / "board.yaml")
+    assert load_board(board.parent).board.board == "mine"
+
+
+@pytest.mark.parametrize("name", ["quickstrat", "../quickstart.yaml", "", "Quickstart", "no-such-folder/"])
+def test_an_unknown_board_is_one_message(name: str) -> None:
+    with pytest.raises(ProfileError) as error:
+        load_board(name)
+    assert len(error.value.mistakes) == 1
+
+
+def test_an_unknown_board_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ProfileError, match="Did you mean quickstart"):
+        load_board("quickstrat")
+
+
+def test_a_profile_of_another_kind_is_refused(board: Path) -> None:
+    with pytest.raises(ProfileError, match=r"must be a suite \(got a board\)"):
+        load_suite(board)
+
+
+def test_country_no_stays_text(write: WriteProfile) -> None:
+    path = write("organizations.yaml", "organizations:\n  acme: {display_name: Acme, country: NO}\n")
+    assert load_organizations(path).organizations["acme"].country == "NO"
+
+
+def test_a_bundle_is_frozen_and_can_be_sent_to_another_process(board: Path) -> None:
+    bundle = load_board(board)
+    assert pickle.loads(pickle.dumps(bundle)) == bundle
+    with pytest.raises(AttributeError):
+        bundle.store = Path("/")  # type: ignore[misc]
+
+
+def test_an_extended_suite_changes_only_what_it_says(write: WriteProfile) -> None:
+    sha = "0" * 39 + "a"
+    path = write(
+        "own.yaml",
+        f"""\
+        suite: own
+        title: Own
+        extends: leaderboard-v2
+        only: [musr, bbh]
+        seed: 7
+        benchmarks:
+          bbh:
+            samples: 2
+            dataset: {{sha: {sha}}}
+            tasks:
+              leaderboard_bbh_navigate: {{samples: 3}}
+        """,
+    )
+    suite, whole = load_suite(path), load_suite("leaderboard-v2")
+    assert (suite.suite, suite.extends, suite.seed, suite.limit) == ("own", "leaderboard-v2", 7, None)
+    assert list(suite.benchmarks) == ["bbh", "musr"]
+    assert suite.benchmarks["musr"] == whole.benchmarks["musr"]
+    bbh = suite.benchmarks["bbh"]
+    assert {task.samples for name, task in bbh.tasks.items() if name != "leaderboard_bbh_navigate"} == {2}
+    assert bbh.tasks["leaderboard_bbh_navigate"].samples == 3
+    assert (bbh.dataset.id, bbh.dataset.sha) == ("SaylorTwift/bbh", sha)
+    assert bbh.shots == whole.benchmarks["bbh"].shots
+
+
+def test_a_suite_can_extend_an_extended_one(write: WriteProfile) -> None:
+    path = write("own.yaml", "suite: own\ntitle: Own\nextends: quickstart\nonly: [bbh]\n")
+    suite = load_suite(path)
+    assert (suite.limit, list(suite.benchmarks), suite.extends) == (4, ["bbh"], "quickstart")
+
+
+PARENT = """\
+suite: parent
+title: Parent
+harness: {version: 0.4.13}
+benchmarks:
+  one:
+    title: One
+    group: g
+    dataset: {id: acme/data}
+    shots: 0
+    metrics: [acc]
+    aggregate: mean
+    normalize: task
+    tasks: {t1: {samples: 3}, t2: {samples: 3}}
+  two:
+    title: Two
+    group: h
+    dataset: {id: acme/other}
+    shots: 0
+    metrics: [acc]
+    aggregate: mean
+    normalize: task
+    tasks: {t3: {samples: 3}}
+eras:
+  - {name: old, task_versions: {t3: "1"}}
+  - name: new
+    is_current: true
+    task_versions: {t3: "2", t1: "5"}
+    shots: {t1: 0}
+    doc_set_hashes: {t1: aa, t2: bb, t3: cc}
+"""
+
+
+def test_eras_are_inherited_but_hashes_over_other_documents_are_not(write: WriteProfile) -> None:
+    write("parent.yaml", PARENT)
+    text = "suite: child\ntitle: Child\nextends: parent\nbenchmarks: {one: {tasks: {t1: {samples: 2}}}}\n"
+    old, new = load_suite(write("child.yaml", text)).eras
+    assert (old.task_versions, new.task_versions, new.shots) == ({"t3": "1"}, {"t3": "2", "t1": "5"}, {"t1": 0})
+    assert new.doc_set_hashes == {"t2": "bb", "t3": "cc"}
+
+
+def test_a_limit_below_the_count_drops_the_hashes_and_one_above_does_not(write: WriteProfile) -> None:
+    write("parent.yaml", PARENT)
+    for limit, hashes in ((2, {}), (3, {"t1": "aa", "t2": "bb", "t3": "cc"})):
+        path = write("child.yaml", f"suite: child\ntitle: Child\nextends: parent\nlimit: {limit}\n")
+        assert load_suite(path).eras[1].doc_set_hashes == hashes
+
+
+def test_eras_that_differ_only_in_tasks_left_out_become_the_current_one(write: WriteProfile) -> None:
+    write("parent.yaml", PARENT.replace(', t1: "5"', "").replace("t1: 0", "").replace("t1: aa, t2: bb, ", ""))
+    path = write("child.yaml", "suite: child\ntitle: Child\nextends: parent\nonly: [one]\n")
+    (era,) = load_suite(path).eras
+    assert (era.name, era.is_current, era.task_versions) == ("new", True, {})
+
+
+def test_a_smaller_suite_may_be_cut_elsewhere(write: WriteProfile) -> None:
+    text = "suite: mine\ntitle: Mine\nextends: leaderboard-v2\nbenchmarks: {mmlu_pro: {cut_documents: 4}}\n"
+    benchmarks = load_suite(write("mine.yaml", text)).benchmarks
+    assert benchmarks["mmlu_pro"].cut_documents == 4
+    assert benchmarks["bbh"].cut_documents == load_suite("leaderboard-v2").benchmarks["bbh"].cut_documents

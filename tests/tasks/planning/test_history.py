@@ -1,0 +1,178 @@
+"""What planning knows of earlier nights: by shard, from lakes of any age."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import NOW, make_commit
+from fake_cluster import make_evaluation
+
+from nightboard.tasks.evaluation.outputs import MANIFEST
+from nightboard.tasks.planning.history import Cost, CostKey, ScoreKey, read_history
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Part, Parts, RecordError, as_row
+from nightboard.warehouse.schema.columns import Table
+from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
+
+PARTS = (Part(name="bbh", benchmarks=("bbh",)), Part(name="musr", benchmarks=("musr",)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def write(store: Store, table: Table, name: str, *rows: dict[str, Any], without: tuple[str, ...] = ()) -> None:
+    """A file of a lake table, in the form of today or, `without` some columns, of another day."""
+    schema = pa.schema([field for field in table.arrow if field.name not in without])
+    path = store.lake / table.name / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+
+
+def add_evaluation(store: Store, name: str) -> ScoreKey:
+    evaluation = make_evaluation(name)
+    write(store, EVALUATIONS, name, as_row(evaluation) | {"planned_at": NOW})
+    return ScoreKey.of(evaluation)
+
+
+def add_attempt(store: Store, name: str, shard: str, attempt: int, state: str | None, **values: Any) -> None:
+    """A claimed attempt; with a state it is collected too."""
+    folder = store.attempt_dir(name, shard, attempt)
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("{}")
+    if state:
+        row = {"evaluation_id": name, "shard": shard, "attempt": attempt, "state": state, "ended_at": NOW}
+        write(store, ATTEMPTS, f"{name}-{shard}-{attempt}", row | values)
+
+
+def finish(store: Store, name: str, part: Part) -> None:
+    for benchmark in part.benchmarks:
+        folder = store.work_dir(name, part.name) / benchmark
+        folder.mkdir(parents=True)
+        (folder / MANIFEST).write_text("{}")
+
+
+def fix_parts(store: Store, name: str) -> None:
+    path = store.parts_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Parts(evaluation_id=name, parts=PARTS).to_bytes())
+
+
+def test_attempts_are_counted_by_shard(store: Store) -> None:
+    add_evaluation(store, "a")
+    add_attempt(store, "a", "bbh", 1, "timeout", reason="too long")
+    add_attempt(store, "a", "bbh", 2, "timeout", reason="too long again", ended_at=NOW + timedelta(hours=1))
+    add_attempt(store, "a", "musr", 1, "failed", reason="CUDA error")
+    history = read_history(store)
+    assert history.last_attempts == {("a", "bbh"): 2, ("a", "musr"): 1}
+    tries = history.tries["a", "bbh"]
+    assert (dict(tries.states), tries.last_reason, tries.last_state) == ({"timeout": 2}, "too long again", "timeout")
+    assert tries.last_ended_at == NOW + timedelta(hours=1)
+    assert dict(history.tries["a", "musr"].states) == {"failed": 1}
+    assert not history.in_flight
+
+
+def test_a_shard_is_in_flight_from_its_claim_until_it_is_collected(store: Store) -> None:
+    key = add_evaluation(store, "a")
+    add_attempt(store, "a", "bbh", 1, "completed")
+    add_attempt(store, "a", "musr", 1, None)
+    history = read_history(store)
+    assert history.shards_in_flight == {("a", "musr")}
+    assert history.in_flight == {key}
+
+
+def test_a_shard_is_finished_while_its_results_are_there(store: Store) -> None:
+    add_evaluation(store, "a")
+    fix_parts(store, "a")
+    add_attempt(store, "a", "bbh", 1, "failed")
+    finish(store, "a", PARTS[0])
+    assert not read_history(store).finished, "its results are there, and nobody has looked at them yet"
+    add_attempt(store, "a", "bbh", 2, "completed")
+    history = read_history(store)
+    assert history.finished == {("a", "bbh")}
+    assert history.parts == {"a": Parts(evaluation_id="a", parts=PARTS)}
+    (store.work_dir("a", "bbh") / "bbh" / MANIFEST).unlink()
+    assert not read_history(store).finished, "somebody had to set them aside"
+
+
+def test_parts_are_read_only_of_what_has_no_score_yet(store: Store) -> None:
+    key = add_evaluation(store, "a")
+    fix_parts(store, "a")
+    add_attempt(store, "a", "bbh", 1, "completed")
+    write(store, OUTCOMES, "a", {"evaluation_id": "a", "elapsed_s": 9.0, "gpu_hours": 0.0})
+    history = read_history(store)
+    assert (history.parts, history.finished, set(history.done)) == ({}, frozenset(), {key})
+
+
+def test_a_damaged_split_is_told_with_its_file(store: Store) -> None:
+    fix_parts(store, "a")
+    add_attempt(store, "a", "bbh", 1, None)
+    store.parts_file("a").write_text("{")
+    with pytest.raises(RecordError, match=r"runs/a/parts\.json: cannot be read as Parts"):
+        read_history(store)
+
+
+def add_scored(store: Store, name: str, *, is_old: bool, gpus: int = 2) -> None:
+    """An evaluation of two benchmarks that took 100 s, 60 of them on bbh."""
+    add_evaluation(store, name)
+    write(store, COMMITS, name, as_row(make_commit(f"lab/{name}", fingerprint=name, params_b=7.0)))
+    new = ("tier", "batch_size", "cluster_state", "exit_code", "energy_kwh", "log_tail") if is_old else ()
+    row = {"evaluation_id": name, "shard": "all", "attempt": 1, "state": "completed", "ended_at": NOW}
+    write(store, ATTEMPTS, f"{name}-all-1", row, without=new)
+    outcome = {"evaluation_id": name, "elapsed_s": 100.0, "gpu_hours": 100.0 * gpus / 3600}
+    write(store, OUTCOMES, name, outcome, without=("energy_kwh",) if is_old else ())
+    scores = [
+        {"evaluation_id": name, "benchmark": benchmark, "task": f"{benchmark}{index}", "benchmark_s": seconds}
+        for benchmark, seconds in (("bbh", 60.0), ("musr", 30.0))
+        for index in range(2)
+    ]
+    write(store, TASK_SCORES, name, *scores, without=("benchmark_s",) if is_old else ())
+
+
+def declare(store: Store, name: str = "first") -> None:
+    rows = [
+        {
+            "suite": "small",
+            "suite_version": "v1",
+            "benchmark": benchmark,
+            "task": f"{benchmark}{index}",
+            "n_samples": 50,
+        }
+        for benchmark in ("bbh", "musr")
+        for index in range(2)
+    ]
+    write(store, SUITES, name, *rows)
+
+
+def test_costs_are_measured_by_benchmark_and_as_a_whole(store: Store) -> None:
+    declare(store)
+    declare(store, "again")
+    add_scored(store, "a", is_old=False)
+    assert read_history(store).costs == {
+        CostKey("small", None, "hf", has_gpus=True): [Cost(7.0, 200, 100.0, 2, has_start=True)],
+        CostKey("small", "bbh", "hf", has_gpus=True): [Cost(7.0, 100, 60.0, 2)],
+        CostKey("small", "musr", "hf", has_gpus=True): [Cost(7.0, 100, 30.0, 2)],
+    }
+
+
+def test_a_lake_without_the_new_columns_is_read_beside_one_that_has_them(store: Store) -> None:
+    declare(store)
+    add_scored(store, "a", is_old=True, gpus=0)
+    assert read_history(store).costs == {
+        CostKey("small", None, "hf", has_gpus=False): [Cost(7.0, 200, 100.0, 0, has_start=True)]
+    }
+    add_scored(store, "b", is_old=False, gpus=0)
+    history = read_history(store)
+    assert len(history.costs[CostKey("small", None, "hf", has_gpus=False)]) == 2
+    assert len(history.costs[CostKey("small", "bbh", "hf", has_gpus=False)]) == 1
+    assert {key for key, tries in history.tries.items() if tries.last_state == "completed"} == {
+        ("a", "all"),
+        ("b", "all"),
+    }
+    assert len(history.done) == 2

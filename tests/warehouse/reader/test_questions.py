@@ -1,0 +1,122 @@
+"""Questions: the ranking with its benchmarks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from make_lake import START, Lake
+
+from nightboard.warehouse.builder.build import build
+from nightboard.warehouse.reader.connection import QueryError, connect
+from nightboard.warehouse.reader.questions import compare, list_suites, name_compared, rank
+
+REVISION = "0123456789" * 4
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake, folder = Lake(), tmp_path_factory.mktemp("it's a store")
+    lake.suite()
+    lake.suite(suite="other", version="o1")
+    lake.era("old", {"task": "truth", "task_version": "0"}, is_current=False)
+    lake.era("now", {"task": "truth", "task_version": "1.0"}, position=2)
+    for model, score in {"org/good": 0.75, "org/fair": 0.5, "it's/odd": 0.25}.items():
+        lake.commit(model, REVISION)
+        lake.done(f"e {model}", model, REVISION, scores=score)
+        lake.samples(f"e {model}")
+    lake.done("old", "org/fair", "r0", versions={"truth": "0"})
+    lake.done("o", "org/good", REVISION, suite="other", suite_version="o1")
+    build(lake.write(folder / "lake"), folder / "warehouse", START)
+    return folder
+
+
+@pytest.fixture
+def con(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(store / "warehouse") as connection:
+        yield connection
+
+
+def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.DuckDBPyConnection) -> None:
+    columns, rows = rank(con, suite="small")
+    assert columns == [
+        "rank", "model_id", "revision", "precision", "chat_template", "average", "arc", "truth", "params_b", "license",
+        "identical_to", "rank_low", "rank_high", "average_low", "average_high", "era",
+        "source", "is_approximate", "cut_prompts", "selected_rank",
+    ]  # fmt: skip
+    arc = (75 + (0.75 - 0.25) / 0.75 * 100) / 2
+    average = (arc + 75) / 2
+    assert rows[0][:11] == (
+        1, "org/good", REVISION, "bfloat16", False, pytest.approx(average, abs=1e-12), pytest.approx(arc, abs=1e-12),
+        75.0, 1.0, "apache-2.0", None,
+    )  # fmt: skip
+    low, high, average_low, average_high, era, *others = rows[0][11:]
+    assert (low, high, era, others) == (1, 2, "now", ["run", True, None, 1])
+    assert average_low < average < average_high
+    assert [row[1] for row in rows] == ["org/good", "org/fair", "it's/odd"]
+
+
+def test_rank_takes_a_limit_an_era_and_the_fullest_suite_when_none_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    assert [row[1] for row in rank(con, limit=2).rows] == ["org/good", "org/fair"]
+    assert [row[1] for row in rank(con, suite="small", era="old").rows] == ["org/fair"]
+    assert [row[1] for row in rank(con, suite="other").rows] == ["org/good"]
+    assert [row[0] for row in list_suites(con).rows] == ["small", "other"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "era", "message"),
+    [
+        ("smal", None, r"no suite is called smal\. Did you mean small\? There is: other, small\."),
+        ("small", "ol", r"no era of suite small is called ol\. Did you mean old\? There is: now, old\."),
+        ("x' or 1=1 --", None, "no suite is called"),
+    ],
+)
+def test_rank_answers_an_unknown_name_with_the_known_ones(
+    con: duckdb.DuckDBPyConnection, suite: str, era: str | None, message: str
+) -> None:
+    with pytest.raises(QueryError, match=message):
+        rank(con, suite=suite, era=era)
+
+
+def test_a_warehouse_without_suites_says_so(tmp_path: Path) -> None:
+    build(tmp_path / "lake", tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="no suite yet"):
+        rank(con)
+
+
+def test_compare_says_what_is_missing(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match=r"called org/god\. Did you mean org/good\?"):
+        compare(con, "org/god", "org/fair")
+    rows = compare(con, "org/good", "org/fair").rows
+    assert {row[2] for row in rows} == {"arc", "average"}
+
+
+def test_compare_of_models_without_shared_documents_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match="share no documents"):
+        compare(con, "o", "org/fair")
+
+
+def test_compare_takes_the_first_letters_of_one_revision_only(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for number, revision in enumerate(("abc1", "abd2")):
+        lake.commit("org/m", revision, hours=number)
+        lake.done(revision, "org/m", revision, scores=0.25 + number / 2)
+        lake.samples(revision)
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        for name, says in {
+            "org/m@": "names no revision. Write the first letters of one: abc1, abd2.",
+            "org/m@ab": "means 2 revisions. Write the first letters of one: abc1, abd2.",
+            "org/m@b": "names no revision",
+            "org/": "is called org/. Did you mean org/m?",
+        }.items():
+            with pytest.raises(QueryError, match=re.escape(says)):
+                compare(con, "org/m", name)
+        result = compare(con, "org/m@abd", "org/m@abc")
+        assert name_compared(con, result, "org/m@abd", "org/m@abc") == {"small": ("org/m@abd2", "org/m@abc1")}
+        result = compare(con, "org/m", "abc1")
+        assert name_compared(con, result, "org/m", "abc1") == {"small": ("org/m@abd2", "org/m@abc1")}

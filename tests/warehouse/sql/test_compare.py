@@ -1,0 +1,175 @@
+"""Comparing two models: paired over the documents that both answered, checked by hand and by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from make_lake import START, Lake, declare_task
+from scipy.stats import binomtest, norm
+from synthetic_models import SyntheticModel, add_models
+
+from nightboard.warehouse.builder.build import build
+
+Ask = Callable[..., list[tuple[Any, ...]]]
+
+RIGHT = {"a": [1, 1, 1, 1, 1, 1, 0, 0], "b": [1, 0, 0, 0, 0, 1, 1, 0]}
+TASKS = [declare_task("arc", "arc", n_samples=8, normalize="benchmark", benchmark_lower_bound=0.2)]
+COLUMNS = "benchmark, n_questions, score_a, score_b, difference, stderr, low, high, p_value, wins, losses, ties"
+
+
+def answer(lake: Lake, name: str, right: list[int], task: str = "arc", **changes: Any) -> None:
+    rows = [
+        {
+            "evaluation_id": name, "benchmark": "arc", "task": task, "doc_id": i, "doc_hash": f"d{i}", "filter": "none",
+            "metric": "acc", "value": float(value), "weight": 1.0, "target": "t", "response": f"{name}{i}",
+        } | changes
+        for i, value in enumerate(right)
+    ]  # fmt: skip
+    lake.add("samples", f"{name}-{task}", rows)
+
+
+@pytest.fixture
+def two(lake: Lake) -> Lake:
+    lake.suite(TASKS)
+    for name, right in RIGHT.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", scores=sum(right) / 8, tasks=TASKS)
+        answer(lake, name, right)
+    return lake
+
+
+def test_the_difference_is_paired_by_document(two: Lake, ask: Ask) -> None:
+    (arc, average) = ask(f"select {COLUMNS} from compare('lab/a', 'lab/b')")
+    lead = np.array(RIGHT["a"]) - np.array(RIGHT["b"])
+    stderr = 100 / 0.8 * np.std(lead, ddof=1) / np.sqrt(8)
+    assert arc[:2] == ("arc", 8)
+    assert arc[2:9] == pytest.approx(
+        [
+            (0.75 - 0.2) / 0.8 * 100, (0.375 - 0.2) / 0.8 * 100, 100 * 0.375 / 0.8, stderr,
+            46.875 - norm.ppf(0.975) * stderr, 46.875 + norm.ppf(0.975) * stderr, binomtest(4, 5).pvalue,
+        ],
+        abs=1e-9,
+    )  # fmt: skip
+    assert arc[9:] == (4, 1, 3)
+    assert average[:2] == ("average", 8)
+    assert average[8] == pytest.approx(2 * norm.sf(46.875 / stderr), rel=1e-6)
+
+
+def test_an_interval_ends_where_the_difference_cannot_go(lake: Lake, ask: Ask) -> None:
+    lake.suite(TASKS)
+    for name, right in {"a": [1, 1, 1, 1, 1, 1, 1, 0], "b": [0, 0, 0, 1, 0, 0, 0, 0]}.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", scores=sum(right) / 8, tasks=TASKS)
+        answer(lake, name, right)
+    found = ask("select low > 0, high from compare('lab/a', 'lab/b')")
+    assert found == [(True, pytest.approx(100 / 0.8))] * 2
+    found = ask("select low, high < 0 from compare('lab/b', 'lab/a')")
+    assert found == [(pytest.approx(-100 / 0.8), True)] * 2
+
+
+def test_the_other_way_round_is_the_negative(two: Lake, ask: Ask) -> None:
+    there, back = (ask(f"select difference, stderr, p_value, wins, losses from compare({pair})") for pair in PAIRS)
+    turned = [(-d, s, p, losses, wins) for d, s, p, wins, losses in back]
+    assert np.array(turned) == pytest.approx(np.array(there))
+
+
+PAIRS = ("'lab/a', 'lab/b'", "'lab/b', 'lab/a'")
+
+
+def test_models_revisions_and_evaluations_can_be_named(two: Lake, ask: Ask) -> None:
+    expected = ask("from compare('lab/a', 'lab/b')")
+    assert len(expected) == 2
+    assert ask("from compare('lab/a@r1', 'b')") == expected
+    assert ask("from compare('lab/a@r2', 'b')") == []
+    assert ask("from compare('lab/a', 'nobody')") == []
+
+
+def test_a_copy_is_compared_by_the_scores_that_it_takes(two: Lake, ask: Ask) -> None:
+    two.commit("copy/a", fingerprint="lab/a@r1", hours=1)
+    assert ask("from compare('copy/a', 'lab/b')") == ask("from compare('lab/a', 'lab/b')")
+    assert ask("select sum(wins + losses) from compare('copy/a', 'lab/a')") == [(0,)]
+
+
+def test_only_documents_that_both_answered_count(two: Lake, ask: Ask) -> None:
+    for row in two.files["samples", "b-arc"][:3]:
+        row["doc_hash"] += "-of-another-version"
+    assert ask("select n_questions, wins, losses from compare('lab/a', 'lab/b') where benchmark = 'arc'") == [(5, 2, 1)]
+
+
+def test_a_document_that_stands_twice_in_a_task_is_paired_twice_not_four_times(two: Lake, ask: Ask) -> None:
+    for name in RIGHT:
+        for row in two.files["samples", f"{name}-arc"]:
+            row["doc_hash"] = f"d{row['doc_id'] // 2}"
+    assert ask("select n_questions from compare('lab/a', 'lab/b') where benchmark = 'arc'") == [(8,)]
+
+
+def test_one_document_of_a_task_tells_no_standard_error(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("arc", task, n_samples=n) for task, n in (("arc", 8), ("main", 1))]
+    lake.suite(tasks)
+    for name, right in RIGHT.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", tasks=tasks)
+        answer(lake, name, right)
+        answer(lake, name, right[:1], task="main")
+    found = ask("select benchmark, stderr, low, p_value is null from compare('lab/a', 'lab/b')")
+    assert found == [("arc", None, None, False), ("average", None, None, True)]
+
+
+def test_other_eras_are_not_compared(two: Lake, ask: Ask) -> None:
+    for row in two.files["task_scores", "b"]:
+        row["task_version"] = "2.0"
+    assert ask("from compare('lab/a', 'lab/b')") == []
+
+
+def test_a_question_of_two_tasks_counts_once(lake: Lake, ask: Ask) -> None:
+    tasks = [
+        declare_task("arc", task, n_samples=n, aggregate="pooled", independent_share=0.5)
+        for task, n in (("arc", 8), ("main", 4))
+    ]
+    lake.suite(tasks)
+    for name, right in RIGHT.items():
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", scores=0.5, tasks=tasks)
+        for task, n in (("arc", 8), ("main", 4)):
+            answer(lake, name, right[:n], task)
+            for row in lake.files["samples", f"{name}-{task}"]:
+                row["question_hash"] = f"q{row['doc_id']}"
+    (row,) = ask("select n_questions, stderr, wins, losses from compare('lab/a', 'lab/b') where benchmark = 'arc'")
+    lead = np.array(RIGHT["a"]) - np.array(RIGHT["b"])
+    copies = np.array([2] * 4 + [1] * 4)
+    influence = (lead - lead.mean()) * 1.0 + np.where(copies == 2, lead - lead[:4].mean(), 0)
+    assert row == pytest.approx((8, 100 / 12 * np.sqrt(np.sum(influence**2) * 8 / 7), 4, 1))
+
+
+@pytest.mark.real
+def test_models_that_are_equally_good_are_told_apart_as_seldom_as_promised(tmp_path: Path) -> None:
+    lake, chance, n_pairs = Lake(), np.random.default_rng(3), 120
+    common = {"suite": "small", "suite_version": "v1", "suite_title": "Small", "declared_at": START}
+    shared = {"benchmark_position": 2, "aggregate": "pooled", "independent_share": 0.5}
+    tasks = [
+        common | {"independent_share": 1.0} | declare_task("arc", "easy", n_samples=150),
+        common | {"independent_share": 1.0} | declare_task("arc", "hard", n_samples=100, task_lower_bound=0.25),
+        common | declare_task("sets", "large", n_samples=200, **shared),
+        common | declare_task("sets", "small", n_samples=120, **shared),
+        common | {"independent_share": 1.0} | declare_task("prompts", "prompts", n_samples=200, benchmark_position=3)
+        | {"metrics": ["prompt", "instruction"]},
+    ]  # fmt: skip
+    lake.add("suites", "v1", tasks)
+    model = SyntheticModel({"easy": 0.7, "hard": 0.5, "large": 0.4, "small": 0.4, "prompts": 0.5})
+    names = [f"{side}{number}" for number in range(n_pairs) for side in "ab"]
+    add_models(lake, tmp_path / "lake", tasks, dict.fromkeys(names, model), chance)
+    built = build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    rows = []
+    with duckdb.connect(str(built.path), read_only=True) as con:
+        for number in range(n_pairs):
+            sql = "select low <= 0 and 0 <= high, p_value < 0.05 from compare(?, ?)"
+            rows += con.execute(sql, [f"lab/a{number}", f"lab/b{number}"]).fetchall()
+    assert len(rows) == 4 * n_pairs
+    held, found = np.mean(rows, axis=0)
+    assert 0.93 <= held <= 0.97
+    assert found <= 0.06

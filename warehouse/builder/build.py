@@ -1,0 +1,243 @@
+"""Make a warehouse from the lake: a new DuckDB file, filled by the SQL models, checked, and only then the current one.
+
+Owns the sequence of a build. What is computed stands in the SQL files, what columns mean in the schemas, and what
+becomes of the file in `builds.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+
+from nightboard.warehouse.builder import ddl, sql_models
+from nightboard.warehouse.builder.compact import compact, remove_replaced
+from nightboard.warehouse.builder.data_checks import find_offences
+from nightboard.warehouse.builder.incremental import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
+from nightboard.warehouse.builder.macro_ddl import create_macro
+from nightboard.warehouse.builder.open_build import open_current
+from nightboard.warehouse.builder.publish import (
+    NoBuildError,
+    Report,
+    lock_builds,
+    name_build,
+    publish_build,
+    temporary_build,
+)
+from nightboard.warehouse.builder.scheduler import run_in_order
+from nightboard.warehouse.builder.suite_tables import create_wide_tables
+from nightboard.warehouse.lake.files import LakeError, check_readable, read_listing
+from nightboard.warehouse.schema import marts as marts_schema
+from nightboard.warehouse.schema.columns import Table
+from nightboard.warehouse.schema.functions import FUNCTIONS
+from nightboard.warehouse.schema.lake_tables import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES
+from nightboard.warehouse.schema.macros import MACROS
+
+Files = Mapping[str, tuple[str, ...]]
+
+
+class BuildError(Exception):
+    """A build failed, the last good one is still current; the message names the model, or checks and rows."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build: its file, files read by lake table, rows by stored table of `main`, and how long it took."""
+
+    path: Path
+    build_id: str
+    files: dict[str, int]
+    rows: dict[str, int]
+    elapsed_s: float
+
+
+def build(
+    lake: Path, warehouse: Path, now: datetime, report: Report | None = None, *, is_full: bool = False
+) -> BuildResult:
+    """Build a warehouse from all files of the lake and make it the current one.
+
+    `report` is told of long work. `is_full`: nothing is carried over from the build before; the tables are the same.
+    Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
+    """
+    started, build_id = time.monotonic(), name_build(now)
+    with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                opening = pool.submit(open_build, temporary, warehouse, is_full=is_full)
+                compact(lake, report)
+                files = list_files(lake)
+            con, is_copy = opening.result()
+            try:
+                rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
+            except (duckdb.Error, sql_models.ModelError) as error:
+                if not is_copy:
+                    raise
+                if damage := _find_damage(lake, error):
+                    raise LakeError(damage) from error
+                # The build that it began with may be damaged.
+                con.close()
+                temporary.unlink()
+                con, _ = open_build(temporary, warehouse, is_full=True)
+                rows = _fill(con, lake.resolve(), files, False, build_id, now, report)
+            finally:
+                con.close()
+            path = publish_build(temporary, warehouse, build_id)
+        except (duckdb.Error, sql_models.ModelError, LakeError, OSError) as error:
+            reason = _find_damage(lake, error) or str(error)
+            raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {reason}") from error
+        with contextlib.suppress(OSError, LakeError):  # the build is there; what is left now the next one removes
+            remove_replaced(lake, warehouse)
+    return BuildResult(
+        path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
+    )
+
+
+def _find_damage(lake: Path, error: Exception) -> str | None:
+    """What is wrong where a file is damaged inside: DuckDB fails with an error of no kind, and names no file."""
+    cause = error.__cause__ if isinstance(error, sql_models.ModelError) else error
+    if type(cause) is not duckdb.Error and not isinstance(cause, duckdb.InvalidInputException):
+        return None
+    try:
+        check_readable(lake / path for paths in list_files(lake).values() for path in paths)
+    except LakeError as damage:
+        return str(damage)
+    return None
+
+
+def is_current(lake: Path, warehouse: Path) -> bool:
+    """Whether the current build has read exactly the files that the lake has now, by the models of this version."""
+    try:
+        with open_current(warehouse) as con:
+            info = con.execute("select lake, recipe from main.build_info").fetchall()
+            found = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
+    except (NoBuildError, duckdb.Error):  # none that can be read, or none of ours
+        return False
+    files = list_files(lake)
+    recipe = sql_models.hash_recipe(sql_models.SQL_FOLDER)
+    return info == [(str(lake.resolve()), recipe)] and found == {*chain(*files.values())}
+
+
+def list_files(lake: Path) -> Files:
+    """Paths of the Parquet files that hold the rows, by lake table, relative to the lake.
+
+    Outcomes and imports are listed first: they are written last, so every other file of what is seen is seen too.
+    """
+    order = sorted(LAKE_TABLES, key=lambda name: name not in (OUTCOMES.name, IMPORTS.name))
+    return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
+
+
+def _fill(
+    con: duckdb.DuckDBPyConnection,
+    lake: Path,
+    files: Files,
+    is_copy: bool,
+    build_id: str,
+    now: datetime,
+    report: Report | None,
+) -> dict[str, int]:
+    """Make everything that a build holds in its new file, which may begin as a copy; rows by table of main."""
+    _attach_lake(con, lake, files)
+    tables = _run_models(con, lake, is_copy, report)
+    tables += _record_build(con, lake, files, is_copy, build_id, now)
+    made_anew = [*create_wide_tables(con), ddl.create_samples_view(con, lake, files[SAMPLES.name])]
+    tables += made_anew
+    if is_copy:
+        ddl.drop_others(con, tables)
+    else:
+        made_anew = tables
+        for macro in sql_models.load_macros(sql_models.SQL_FOLDER):
+            _create_macro(con, macro)
+    con.execute("begin")  # hundreds of comments, one write to the disk
+    ddl.match_schemas(con, made_anew)
+    for table in made_anew:
+        ddl.comment_on(con, table)
+    con.execute("commit")
+    stored = [table for table in tables if table is not SAMPLES]
+    _run_checks(con, stored)
+    rows = ddl.count_rows(con, stored)
+    close_build(con)
+    return rows
+
+
+def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
+    """Make lake.<table> a view of its files. Lake and staging live in memory: nothing of them stays in the new file."""
+    con.execute("attach ':memory:' as lake")
+    con.execute("attach ':memory:' as staging")
+    for name, table in LAKE_TABLES.items():
+        if table not in KEPT_INPUTS:
+            ddl.create_lake_view(con, table, lake, files[name])
+    list_kept_files(con, lake, files)
+
+
+def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
+    """Run all SQL models; the tables of main that came out."""
+    ordered = sql_models.load_models(sql_models.SQL_FOLDER)
+    keeper = Keeper(lake, ordered, is_copy, report)
+    tables = {model.key: _find_table(model) for model in ordered if not model.is_macro}
+
+    def run(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
+        table = tables.get(model.key)
+        try:
+            if model.is_macro:
+                if not is_copy:
+                    _create_macro(con, model)
+            elif model.is_kept:
+                keeper.make(con, model, table)
+            else:
+                is_there = is_copy and table is not None
+                ddl.create_table(con, model.schema, model.name, model.sql, table, is_there=is_there)
+        except duckdb.Error as error:
+            raise sql_models.ModelError(f"model {model.key}: {error}") from error
+
+    run_in_order(con, ordered, run)
+    return [table for table in tables.values() if table]
+
+
+def _find_table(model: sql_models.Model) -> Table | None:
+    """The description of a table that readers see."""
+    if model.schema != "main":
+        return None
+    if model.name not in marts_schema.MODEL_TABLES:
+        raise sql_models.ModelError(f"model {model.key} has no description in marts_schema.py.")
+    return marts_schema.MODEL_TABLES[model.name]
+
+
+def _create_macro(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
+    described = (FUNCTIONS if model.folder == "functions" else MACROS).get(model.name)
+    if described is None:
+        raise sql_models.ModelError(f"{model.folder}/{model.name}.sql has no description in {model.folder}_schema.py.")
+    try:
+        create_macro(con, model, described)
+    except duckdb.Error as error:
+        raise sql_models.ModelError(f"macro {model.key}: {error}") from error
+
+
+def _record_build(
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, is_copy: bool, build_id: str, now: datetime
+) -> tuple[Table, Table]:
+    tables = (marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
+    for table in tables:
+        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table, is_there=is_copy)
+    names = [table for table, paths in files.items() for _ in paths]
+    con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
+    con.execute(
+        "insert into main.build_info values (?, ?, ?, ?, ?)",
+        [build_id, now, str(lake), sql_models.hash_recipe(sql_models.SQL_FOLDER), duckdb.__version__],
+    )
+    return tables
+
+
+def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
+    """Raise BuildError with all checks that failed, and their first rows."""
+    if offences := find_offences(con, tables):
+        raise BuildError(
+            "\n".join(["the new warehouse is not good, the last good one stays.", *offences])
+            + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild --full`."
+        )

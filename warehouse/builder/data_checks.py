@@ -1,0 +1,48 @@
+"""Judge a build before it is published: every SQL check, and the unique key of every table.
+
+A check returns the rows that offend; none is a pass. Its first comment says in words what it returns.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+
+from nightboard.warehouse.builder import sql_models
+from nightboard.warehouse.builder.ddl import find_repeated_keys, key_check, open_another
+from nightboard.warehouse.schema.columns import Table
+
+SHOWN_ROWS = 5
+
+
+def find_offences(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
+    """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
+    tables, checks = list(tables), sql_models.load_checks(sql_models.SQL_FOLDER)
+    with open_another(con) as other, ThreadPoolExecutor(1) as pool:
+        repeated = pool.submit(find_repeated_keys, other, tables)
+        offences = [_judge(con, name, sql) for name, sql in checks.items()]
+    keys = {f"{table.name}_key_is_unique": key_check(table) for table in tables if table.name in repeated.result()}
+    return [offence for offence in [*offences, *(_judge(con, *check) for check in keys.items())] if offence]
+
+
+def _judge(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:
+    cursor = con.execute(sql)
+    columns = [column[0] for column in cursor.description or []]
+    if not (rows := cursor.fetchmany(SHOWN_ROWS)):
+        return None
+    (n_rows,) = con.execute(f"select count(*) from ({sql}\n)").fetchone() or (len(rows),)
+    lines = ["  " + ", ".join(f"{c}={v}" for c, v in zip(columns, row, strict=True)) for row in rows]
+    if n_rows > len(rows):
+        lines.append(f"  ... and {n_rows - len(rows):,} more")
+    return "\n".join([f"check {name} failed for {n_rows:,} row{'' if n_rows == 1 else 's'}. {_meaning(sql)}", *lines])
+
+
+def _meaning(sql: str) -> str:
+    """The comment that a check begins with."""
+    lines = re.match(r"(?:--.*\n)*", sql)
+    return " ".join(line.removeprefix("--").strip() for line in (lines[0] if lines else "").splitlines())

@@ -1,0 +1,56 @@
+"""Opens builds: the only place that connects to one, and says what is wrong where that fails."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from nightboard.warehouse.builder.ddl import OFFLINE
+from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
+
+_HOLDER = re.compile(r"Conflicting lock is held(?: in (?P<program>.+?))?(?: \(PID (?P<pid>\d+)\))?\.?(?: by user .*)?$")
+
+
+def open_build(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open one build read-only. Raises UnreadableBuildError, which names the file and who holds it."""
+    try:
+        return duckdb.connect(str(path), read_only=True, config=OFFLINE)
+    except duckdb.Error as error:
+        raise UnreadableBuildError(explain_build(path, error)) from error
+
+
+def open_current(warehouse: Path) -> duckdb.DuckDBPyConnection:
+    """Open the current build read-only. Raises NoBuildError where there is none, or none that can be opened."""
+    while True:
+        path = current_build(warehouse)
+        try:
+            return open_build(path)
+        except UnreadableBuildError:
+            if path == current_build(warehouse):
+                raise  # else it was replaced and removed before it could be opened
+
+
+def explain_build(path: Path, error: duckdb.Error) -> str:
+    """Why a build cannot be opened, and what to do."""
+    reason = str(error).strip().splitlines()[0].partition(" See also ")[0]
+    if found := _HOLDER.search(reason):
+        return (
+            f"{path}: {_name_holder(found)} has it open for writing. Close it there, and open builds with"
+            " read_only=True; or run `nightboard rebuild`, which makes a new one beside it."
+        )
+    if "Permission denied" in reason:
+        return f"{path}: cannot be read (permission denied). Ask its owner to let you read it."
+    return f"{path}: cannot be opened ({reason.rstrip('.')}). Run `nightboard rebuild`, which makes a new one."
+
+
+def _name_holder(found: re.Match[str]) -> str:
+    pid, program = found["pid"], found["program"]
+    if pid is None:
+        return "another process"
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # on another machine, or gone
+        name = Path(program).name if program else "a process"
+    return f"{name} (process {pid})"

@@ -1,0 +1,78 @@
+"""One wide table a suite: the leaderboard's columns and one column per benchmark.
+
+Owns the names of these tables and columns. They are made here because which suites and benchmarks there are is data.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from nightboard.warehouse.builder.ddl import create_table, literal, quote
+from nightboard.warehouse.schema.columns import Column, Table
+from nightboard.warehouse.schema.lake_tables import SAMPLES
+from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
+
+_BENCHMARKS = """
+select suite, benchmark, any_value(benchmark_title)
+from staging.definitions
+group by suite, benchmark
+order by suite, min(benchmark_position), benchmark
+"""
+
+
+def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
+    """Make one table per declared suite in main, rows as in the leaderboard; their descriptions."""
+    suites: dict[str, list[tuple[str, str]]] = {}
+    for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
+        suites.setdefault(suite, []).append((benchmark, title))
+    taken = {*MODEL_TABLES, SAMPLES.name, BUILD_FILES.name, BUILD_INFO.name}
+    names = identifiers(suites, taken)
+    return [_create_wide_table(con, names[suite], suite, benchmarks) for suite, benchmarks in suites.items()]
+
+
+def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
+    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a name that is taken gets a number."""
+    given: dict[str, str] = {}
+    for name in sorted(names):
+        base = candidate = name.replace("-", "_").replace(".", "_")
+        number = 2
+        while candidate in taken or candidate in given.values():
+            candidate, number = f"{base}_{number}", number + 1
+        given[name] = candidate
+    return given
+
+
+def _create_wide_table(
+    con: duckdb.DuckDBPyConnection, name: str, suite: str, benchmarks: list[tuple[str, str]]
+) -> Table:
+    columns = identifiers([benchmark for benchmark, _ in benchmarks], {column.name for column in LEADERBOARD.columns})
+    scores = ", ".join(
+        f"max(scores.normalized) filter (where scores.benchmark = {literal(benchmark)}) as {quote(columns[benchmark])}"
+        for benchmark, _ in benchmarks
+    )
+    sql = (
+        "with scores as ("
+        f" select scores.evaluation_id, {scores} from main.benchmark_scores as scores"
+        f" where scores.suite = {literal(suite)} group by scores.evaluation_id"
+        ") select leaderboard.*, scores.* exclude (evaluation_id) from main.leaderboard as leaderboard"
+        " inner join scores on leaderboard.evaluation_id = scores.evaluation_id"
+        f" where leaderboard.suite = {literal(suite)}"
+    )
+    described = tuple(
+        Column(columns[benchmark], pa.float64(), f"normalized score of {title}, 0..100, full precision")
+        for benchmark, title in benchmarks
+    )
+    table = Table(
+        name,
+        f"{LEADERBOARD.grain}, of suite {suite}, with one column per benchmark",
+        LEADERBOARD.key,
+        (*LEADERBOARD.columns, *described),
+        LEADERBOARD.order,
+    )
+    create_table(con, "main", name, sql, table)
+    return table

@@ -1,0 +1,100 @@
+"""Copy a table or view of the current build to a file, by DuckDB itself: rows stream, whatever their number.
+
+Owns the file formats of exports. Takes care of no existing file: the caller names one that may be written.
+"""
+
+# ruff: noqa: S608 - DuckDB binds no names
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from enum import StrEnum
+from pathlib import Path
+
+import duckdb
+
+from nightboard.warehouse.builder.ddl import OFFLINE, literal, quote
+from nightboard.warehouse.builder.open_build import explain_build
+from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
+from nightboard.warehouse.reader.connection import QueryError, find_lake, set_lake
+from nightboard.warehouse.reader.sql_errors import explain, explain_table, list_columns
+
+
+class FileFormat(StrEnum):
+    """What a table is exported as. JSON is one array."""
+
+    parquet = "parquet"
+    csv = "csv"
+    json = "json"
+
+
+_OPTIONS = {
+    FileFormat.parquet: "format parquet, compression zstd",
+    FileFormat.csv: "format csv, header true",
+    FileFormat.json: "format json, array true",
+}
+_LOOK_EVERY_S = 0.2
+
+
+@contextlib.contextmanager
+def open_for_copies(warehouse: Path, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the current build and may write files: for SQL of our own alone.
+
+    What does not fit into memory goes to the folder `scratch`. Raises NoBuildError when nothing was ever built.
+    """
+    build = current_build(warehouse)
+    with duckdb.connect(config=OFFLINE | {"temp_directory": str(scratch)}) as con:
+        con.execute("set TimeZone = 'UTC'")
+        con.execute("set enable_progress_bar = true")
+        con.execute("set enable_progress_bar_print = false")
+        try:
+            con.execute(f"attach {literal(str(build))} as build (read_only)")
+        except duckdb.Error as error:
+            raise UnreadableBuildError(explain_build(build, error)) from error
+        con.execute("use build")
+        set_lake(con, find_lake(warehouse))
+        yield con
+
+
+def list_tables(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of all tables and views of main."""
+    return list(list_columns(con))
+
+
+def copy_table(
+    con: duckdb.DuckDBPyConnection, table: str, form: FileFormat, path: Path, tell: Callable[[float], object]
+) -> int:
+    """Write all rows of a table of main to `path`, at full precision; their number.
+
+    `tell` hears the share that is done, 0..100, a few times a second. Ctrl-C stops it.
+    Raises QueryError for a table that is not there, or whose rows cannot be read or written.
+    """
+    if table not in list_columns(con):
+        raise QueryError(" ".join(explain_table(con, table)))
+    sql = f"select {_columns(con, table, form)} from main.{quote(table)}"
+    with ThreadPoolExecutor(1) as pool:
+        copied = pool.submit(con.execute, f"copy ({sql}) to {literal(str(path))} ({_OPTIONS[form]})")
+        try:
+            while not wait([copied], _LOOK_EVERY_S).done:
+                tell(con.query_progress())
+            row = copied.result().fetchone()
+            return int(row[0]) if row else 0
+        except duckdb.Error as error:
+            raise QueryError(f"{table}: {explain(con, sql, error)}") from error
+        finally:
+            con.interrupt()  # nothing where the copy has ended
+
+
+def _columns(con: duckdb.DuckDBPyConnection, table: str, form: FileFormat) -> str:
+    if form is not FileFormat.json:
+        return "*"
+    doubles = con.execute(
+        "select column_name from duckdb_columns() where database_name = current_database() and schema_name = 'main'"
+        " and table_name = ? and data_type = 'DOUBLE'",
+        [table],
+    ).fetchall()
+    # JSON has no NaN and no infinity.
+    finite = [f"if(isfinite({quote(name)}), {quote(name)}, null) as {quote(name)}" for (name,) in doubles]
+    return f"* replace ({', '.join(finite)})" if finite else "*"

@@ -1,0 +1,218 @@
+"""Ask the current warehouse: open it for reading, the ranking, and other questions whose SQL lies in queries/.
+
+SQL that a reader wrote is run by `statements.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import duckdb
+
+from nightboard.warehouse.builder.sql_models import SQL_FOLDER
+from nightboard.warehouse.reader.connection import QueryError, explained, list_values
+from nightboard.warehouse.reader.sql_errors import sort_by_nearness, suggest
+
+
+class Result(NamedTuple):
+    """What a question gives: column names, and rows in order."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a ranking shows, as the macro top_models has it; None, and True, let everything through."""
+
+    min_params_b: float | None = None
+    max_params_b: float | None = None
+    model_type: str | None = None
+    precision: str | None = None
+    license: str | None = None
+    organization: str | None = None
+    country: str | None = None
+    as_of: datetime | None = None
+    with_merges: bool = True
+    with_flagged: bool = True
+    with_unavailable: bool = True
+
+
+NO_FILTERS = Filters()
+
+# Filters that compare a text with a column of the same name, in words.
+_VALUES = {"model_type": "type", "precision": "precision", "license": "licence", "organization": "organisation",
+           "country": "country"}  # fmt: skip
+# Leaderboards have hundreds of organisations.
+_SHOWN_VALUES = 20
+
+
+def rank(
+    con: duckdb.DuckDBPyConnection,
+    suite: str | None = None,
+    era: str | None = None,
+    limit: int | None = None,
+    filters: Filters = NO_FILTERS,
+) -> Result:
+    """The ranking of one suite and era: one row per model, precision and chat template, scores at full precision.
+
+    Without a suite: the one with the most ranked rows. Without an era: the current one. `rank` counts all rows,
+    `selected_rank` those that the filters let through. Raises QueryError for a suite or era that the warehouse does not
+    have, and for a type, licence ... that no row has.
+    """
+    suite = _choose_suite(con, suite)
+    if era is not None:
+        _require(
+            era,
+            list_values(con, "select distinct era from main.leaderboard where suite = ?", [suite]),
+            f"era of suite {suite}",
+        )
+    _require_values(con, suite, era, filters)
+    benchmarks = [row[0] for row in _run_named(con, "benchmarks", {"suite": suite}).rows]
+    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": limit} | asdict(filters))
+    at = columns.index("scores")
+    spread = [(*row[:at], *(row[at].get(benchmark) for benchmark in benchmarks), *row[at + 1 :]) for row in rows]
+    return Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
+
+
+def _require_values(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
+    """Raise QueryError for a value that no row has: the empty table that it gives would look like an answer."""
+    asked = {column: value for column in _VALUES if (value := getattr(filters, column)) is not None}
+    if not asked:
+        return
+    found = _run_named(con, "rank_values", {"suite": suite, "era": era, "as_of": filters.as_of})
+    known = dict(zip(found.columns, found.rows[0], strict=True))
+    for column, value in asked.items():
+        if known["n_rows"] and value.lower() not in (each.lower() for each in known[column]):
+            raise QueryError(
+                f"no row of this ranking has the {_VALUES[column]} {value}. {_tell_values(value, known[column])}"
+            )
+
+
+def _tell_values(value: str, known: Sequence[str]) -> str:
+    if not known:
+        return "None has any."
+    more = f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""
+    return f"There is, the nearest first: {', '.join(sort_by_nearness(value, known)[:_SHOWN_VALUES])}{more}."
+
+
+def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per declared suite: suite, title, current era and number of rows ranked in it; most rows first."""
+    return _run_named(con, "suites", {})
+
+
+def list_eras(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
+    """One row per era of a suite that has ranked rows: era, whether it is the current one, number of rows."""
+    return _run_named(con, "eras", {"suite": suite})
+
+
+def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: float) -> Result:
+    """Scores of an imported board that are more than `tolerance` (0..100) off those computed from its raw ones."""
+    return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
+
+
+def list_correlations(
+    con: duckdb.DuckDBPyConnection, ranking: str, suite: str | None = None, era: str | None = None
+) -> Result:
+    """How far an external ranking agrees with each suite and era, the one to show first.
+
+    Raises QueryError for a suite or era that the warehouse does not have.
+    """
+    if suite is not None:
+        _choose_suite(con, suite)
+    if era is not None:
+        _require(era, list_values(con, "select distinct era from main.leaderboard"), "era")
+    return _run_named(con, "ranking_correlations", {"ranking": ranking, "suite": suite, "era": era})
+
+
+def compare_ranking(con: duckdb.DuckDBPyConnection, ranking: str, suite: str, era: str) -> Result:
+    """One row per model that an external ranking and ours have in common, those farthest apart first."""
+    return _run_named(con, "ranking_comparison", {"ranking": ranking, "suite": suite, "era": era})
+
+
+def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]) -> Result:
+    """One row per suite: how many of these evaluations are of it, and how many of them are complete."""
+    return _run_named(con, "imported_coverage", {"evaluation_ids": [*evaluation_ids]})
+
+
+def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
+    """One row per name of an external ranking that means none of our models, and why."""
+    return _run_named(con, "ranking_unmatched", {"ranking": ranking})
+
+
+def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Result:
+    """Two models, revisions or evaluations, paired by document: one row per shared suite and benchmark, and average.
+
+    Raises QueryError for a name that is not ranked or means several revisions, and where nothing compares.
+    """
+    for name in (model_a, model_b):
+        _require_one(con, name)
+    with explained():
+        result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
+    if not result.rows:
+        raise QueryError(
+            f"{model_a} and {model_b} share no documents: they need complete evaluations with samples in one era of a"
+            " suite. Imported boards have no samples; `evaluations` and `leaderboard` say what each model has."
+        )
+    return result
+
+
+def _require_one(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Raise QueryError for a name that is not ranked, and for the beginning of a revision that several have."""
+    if list_values(con, "select model_id from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]):
+        return
+    model, _, prefix = name.rpartition("@")
+    revisions = list_values(con, "select distinct revision from main.candidates where model_id = ?", [model])
+    if not revisions:
+        known = list_values(con, "select distinct model_id from main.candidates")
+        near = suggest(model or name, known)
+        raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{near}")
+    meant = [each for each in revisions if each.startswith(prefix)]
+    if prefix and len(meant) == 1:
+        return
+    what = f"means {len(meant)} revisions" if prefix and meant else "names no revision"
+    raise QueryError(f"{name} {what}. Write the first letters of one: {', '.join(meant or revisions)}.")
+
+
+def name_compared(
+    con: duckdb.DuckDBPyConnection, result: Result, model_a: str, model_b: str
+) -> dict[str, tuple[str, str]]:
+    """The two model@revision, shortened, that were compared in each suite of what `compare` gave."""
+    places = [result.columns.index(column) for column in ("suite", "evaluation_a", "evaluation_b")]
+
+    def tell(name: str, evaluation_id: str) -> str:
+        ((model, revision),) = _run_named(con, "compared", {"name": name, "evaluation_id": evaluation_id}).rows
+        return f"{model}@{revision[:7]}"
+
+    pairs = dict.fromkeys(tuple(row[place] for place in places) for row in result.rows)
+    return {suite: (tell(model_a, a), tell(model_b, b)) for suite, a, b in pairs}
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
+    return Result([column[0] for column in cursor.description or []], cursor.fetchall())
+
+
+def _run_named(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> Result:
+    """Run queries/<name>.sql with its parameters bound."""
+    with explained():
+        return _fetch(con.execute((SQL_FOLDER / "queries" / f"{name}.sql").read_text(), parameters or None))
+
+
+def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:
+    suites = [str(row[0]) for row in list_suites(con).rows]
+    if not suites:
+        raise QueryError("the warehouse knows no suite yet. Run `nightboard nightly` first.")
+    if suite is None:
+        return suites[0]
+    _require(suite, suites, "suite")
+    return suite
+
+
+def _require(name: str, known: list[str], what: str) -> None:
+    if name not in known:
+        raise QueryError(
+            f"no {what} is called {name}.{suggest(name, known)} There is: {', '.join(sorted(known)) or 'none yet'}."
+        )
