@@ -29,8 +29,8 @@ from nightboard.tasks.planning.history import read_commits, read_evaluations, re
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
-from nightboard.tasks.runs.open_runs import OpenShard
-from nightboard.tasks.runs.reconcile import Settled, list_open, settle
+from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.runs.reconcile import OpenRuns, list_open, reconcile
 from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
@@ -62,11 +62,11 @@ class OpenBoard:
         limit_umask(root)
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
-    def settle(self, now: datetime) -> Settled:
+    def reconcile(self, now: datetime) -> OpenRuns:
         """Collect what has ended, whoever launched it."""
-        return settle(self.store, self.executor, now)
+        return reconcile(self.store, self.executor, now)
 
-    def list_open(self, now: datetime, *, asks_cluster: bool = True) -> Settled:
+    def list_open(self, now: datetime, *, asks_cluster: bool = True) -> OpenRuns:
         """What is under way, whoever launched it. Writes nothing."""
         return list_open(self.store, self.executor if asks_cluster else None, now)
 
@@ -81,7 +81,7 @@ class OpenBoard:
         cluster = self.bundle.cluster
         return ModelCache(self.store, cluster.cache_gb, cluster.keep_models)
 
-    def cancel(self, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime) -> Cancelled:
+    def cancel(self, shards: Sequence[OpenAttempt], chosen: Sequence[OpenAttempt], by: str, now: datetime) -> Cancelled:
         """Stop `chosen` of the open `shards`."""
         return cancel(self.store, self.executor, shards, chosen, by, now)
 
@@ -137,11 +137,11 @@ class OpenBoard:
         discovery: Discovery,
         suites: Sequence[ResolvedSuite],
         now: datetime,
-        night_started_at: datetime | None = None,
+        run_started_at: datetime | None = None,
     ) -> Plan:
         """Decide what runs, from what is watched now and what the store knows. Writes nothing.
 
-        Within a night that began at `night_started_at` what has to wait for the next one is left out.
+        Within a night that began at `run_started_at` what has to wait for the next one is left out.
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         return make_plan(
@@ -153,7 +153,7 @@ class OpenBoard:
                 commits=_watched(discovery, commits),
                 history=read_history(self.store, suites),
                 now=now,
-                night_started_at=night_started_at,
+                run_started_at=run_started_at,
             )
         )
 

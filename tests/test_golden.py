@@ -33,7 +33,7 @@ RECORDS: dict[str, type[Record]] = {
     "outcome": records.Outcome,
     "parallelism": records.Parallelism,
     "parts": records.Parts,
-    "shard_spec": records.ShardSpec,
+    "shard_spec": records.AttemptSpec,
     "submission": records.Submission,
 }
 

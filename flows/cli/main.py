@@ -155,10 +155,10 @@ def nightly(
     ui = Terminal()
     with open_history(root / "prefect") as history:
         # Importing it imports Prefect, whose settings must stand by then.
-        from nightboard.flows.nightly import run_night
+        from nightboard.flows.nightly import run_nightly
 
         try:
-            report = run_night(board, str(root), wait_min, history)
+            report = run_nightly(board, str(root), wait_min, history)
         except KeyboardInterrupt:
             typer.echo(
                 "\nStopped. Jobs that were submitted go on; the next `nightly` or `collect` picks them up.", err=True
@@ -194,17 +194,17 @@ def collect(board: BoardOption, store: StoreOption = None) -> None:
     from nightboard.tasks.board import OpenBoard
 
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
-    settled = opened.settle(utc_now())
-    done = [[each] for each in settled.collected if each.state == "completed"]
-    for each, *others in done + group_setbacks(settled.collected):
+    open_runs = opened.reconcile(utc_now())
+    done = [[each] for each in open_runs.collected if each.state == "completed"]
+    for each, *others in done + group_setbacks(open_runs.collected):
         ui.say(f"{each.state:12} {each.model_id}@{each.revision[:7]} {each.suite} {each.reason or ''}")
         if others:
             ui.say(f"{'':12} and {word_others(others)} in the same way")
-    for problem in settled.problems:
+    for problem in open_runs.problems:
         ui.warn(problem)
     opened.rebuild(utc_now())
-    ui.say(f"{count(len(settled.collected), 'evaluation')} collected, {len(settled.in_flight)} still under way.")
-    if settled.problems or any(each.state != "completed" for each in settled.collected):
+    ui.say(f"{count(len(open_runs.collected), 'evaluation')} collected, {len(open_runs.in_flight)} still under way.")
+    if open_runs.problems or any(each.state != "completed" for each in open_runs.collected):
         raise typer.Exit(3)
 
 

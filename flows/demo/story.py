@@ -19,7 +19,7 @@ from nightboard.flows.demo.scenes import arrive_second_night, build_hub, write_p
 from nightboard.flows.display.console import Terminal, count, duration
 from nightboard.flows.display.leaderboard import print_ranking
 from nightboard.flows.prefect_server.history import open_history
-from nightboard.flows.run.report import NightReport
+from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
@@ -95,13 +95,13 @@ def _stop_jobs(store: Store) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _night(ui: Terminal, store: Store, title: str) -> NightReport:
+def _night(ui: Terminal, store: Store, title: str) -> RunReport:
     ui.step(f"\n{title}")
     with open_history(store.root / "prefect") as history:
         # Importing it imports Prefect, whose settings must stand by then.
-        from nightboard.flows.nightly import run_night
+        from nightboard.flows.nightly import run_nightly
 
-        report = run_night(BOARD, str(store.root), None, history)
+        report = run_nightly(BOARD, str(store.root), None, history)
     for suite in load_board(BOARD).suites:
         ui.say("")
         print_ranking(_rank(store, suite), f"Leaderboard of {suite}")
@@ -133,7 +133,7 @@ def _tell_changes(ui: Terminal, before: Result, after: Result) -> None:
         )
 
 
-def _check(first: NightReport, second: NightReport) -> None:
+def _check(first: RunReport, second: RunReport) -> None:
     """The demo fails loudly when the software does."""
     if first.failed or second.failed:
         raise DemoError("an evaluation failed; its reason and log stand above.")

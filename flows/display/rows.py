@@ -28,7 +28,7 @@ from nightboard.flows.display.formats import (
 from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.questions import Result
-from nightboard.warehouse.reader.user_sql import Answer
+from nightboard.warehouse.reader.user_sql import StatementResult
 
 # Nobody reads more in a terminal, and laying them out takes seconds.
 SHOWN_ROWS = 1000
@@ -54,7 +54,7 @@ def tell_logs(store: Store) -> Tell:
 
 
 def print_answers(
-    answers: Sequence[Answer], form: Format, output: OutputFile | None = None, tell: Tell = to_text
+    answers: Sequence[StatementResult], form: Format, output: OutputFile | None = None, tell: Tell = to_text
 ) -> None:
     """Print what every statement gives, one table after the other; in a machine's format there can be one only.
 
@@ -76,7 +76,7 @@ def print_answers(
             write_rows(*answers[0].run(), form, out)
 
 
-def _print_first_rows(answer: Answer, tell: Tell) -> None:
+def _print_first_rows(answer: StatementResult, tell: Tell) -> None:
     columns, batches = answer.run()
     rows: list[tuple[Any, ...]] = []
     for batch in batches:

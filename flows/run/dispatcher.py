@@ -17,8 +17,8 @@ from datetime import timedelta
 
 from nightboard.flows.display.console import count
 from nightboard.flows.run.prefetch import Downloads, Failure, Fetching, split_by_size
-from nightboard.flows.run.progress import Watch
-from nightboard.flows.run.state import Night
+from nightboard.flows.run.progress import ProgressDisplay
+from nightboard.flows.run.state import RunState
 from nightboard.tasks.cluster.executor import ClusterAway, ExecutorError
 from nightboard.tasks.cluster.local_gpus import fit_jobs, list_gpus
 from nightboard.tasks.cluster.processes import current_process
@@ -29,7 +29,7 @@ from nightboard.tasks.planning.avoid import Avoided
 from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.runs.gpu_throttle import Throttle
 from nightboard.tasks.runs.launch import LAUNCH_FILE, Launcher, launching
-from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.store.layout import StoreError
 from nightboard.tasks.store.records import (
     Commit,
@@ -62,7 +62,7 @@ class Dispatcher:
     `replan` makes the plan anew from what the night found. `is_late`: no time is left to wait for jobs.
     """
 
-    night: Night
+    run: RunState
     suites: Sequence[ResolvedSuite]
     replan: Callable[[], Plan]
     queue: list[Job] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Dispatcher:
     _given_back: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        board = self.night.board
+        board = self.run.board
         self.cluster = board.bundle.cluster
         self.commits = board.read_commits()
         self.throttle = Throttle(board.store, board.executor, self.cluster.max_gpus)
@@ -88,8 +88,8 @@ class Dispatcher:
 
     def take(self, plan: Plan) -> None:
         """Put the jobs of a plan into the queue, in place of what is there."""
-        self.launcher: Launcher = self.night.board.launcher(plan, self.suites)
-        self.night.add_plan(plan)
+        self.launcher: Launcher = self.run.board.launcher(plan, self.suites)
+        self.run.add_plan(plan)
         ready = {suite.version for suite in self.suites}
         jobs = (_keep_shards(job, lambda shard: self._evaluation(shard).suite_version in ready) for job in plan.jobs)
         self.queue = [
@@ -114,11 +114,11 @@ class Dispatcher:
         queue = self._startable
         can_start = self._has_setback or any(self.fetching.is_prepared(job) for job in queue)
         can_start = can_start or bool(queue and not self.fetching.error)
-        return not self.night.settled.open and not (self.can_launch and can_start)
+        return not self.run.open_runs.open and not (self.can_launch and can_start)
 
     @property
     def _free(self) -> int:
-        return max(0, self.cluster.max_jobs - self.night.settled.open_jobs)
+        return max(0, self.cluster.max_jobs - self.run.open_runs.open_jobs)
 
     def turn(self) -> bool:
         """One round: see what has ended, plan again if it has to be, launch what there is room for.
@@ -133,7 +133,7 @@ class Dispatcher:
             self._prepare()
         self._has_awaited_models = self.fetching.is_under_way
         self._drop_unfetched()
-        if not self.night.settled.is_cluster_away and self._launch_wave(is_poll=is_poll):
+        if not self.run.open_runs.is_cluster_away and self._launch_wave(is_poll=is_poll):
             self._prepare()
         self._is_first = False
         return is_poll
@@ -145,17 +145,17 @@ class Dispatcher:
         return min(FETCH_POLL_S, until_poll) if has_room else until_poll
 
     def _look(self) -> None:
-        store, before = self.night.board.store, {each.folder for each in self.night.settled.open}
-        settled = self.night.board.settle(utc_now())
-        self.night.collect(settled)
+        store, before = self.run.board.store, {each.folder for each in self.run.open_runs.open}
+        open_runs = self.run.board.reconcile(utc_now())
+        self.run.collect(open_runs)
         # What another flow collected may have ended badly; it may be gone before it plans again.
-        ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in settled.collected}
-        vanished = before - ours - {each.folder for each in settled.open}
-        self._has_setback |= bool(vanished) or any(each.state != "completed" for each in settled.collected)
-        if vanished or any(each.state == "environment" for each in settled.collected):
+        ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in open_runs.collected}
+        vanished = before - ours - {each.folder for each in open_runs.open}
+        self._has_setback |= bool(vanished) or any(each.state != "completed" for each in open_runs.collected)
+        if vanished or any(each.state == "environment" for each in open_runs.collected):
             self._avoid()
         self._give_back()
-        is_due = time.monotonic() >= self._may_replan_at or not self.night.settled.open
+        is_due = time.monotonic() >= self._may_replan_at or not self.run.open_runs.open
         if self._has_setback and self.can_launch and not self.is_late and is_due:
             self._plan_again()
 
@@ -170,21 +170,21 @@ class Dispatcher:
 
     def _avoid(self) -> None:
         """Leave alone the nodes and tiers where nothing comes to an end, and say so once."""
-        before, self._avoided = self._avoided, self.night.board.find_avoided(self.night.started_at)
+        before, self._avoided = self._avoided, self.run.board.find_avoided(self.run.started_at)
         for found, known in ((self._avoided.nodes, before.nodes), (self._avoided.tiers, before.tiers)):
-            self.night.report_problems(found[name] for name in found if name not in known)
+            self.run.report_problems(found[name] for name in found if name not in known)
         if self.cluster.executor == "local":
             is_here = bool({read_node(), current_process().host} & self._avoided.nodes.keys())
             self.can_launch = self.can_launch and not is_here  # there is no other node
         elif self._avoided.nodes.keys() - before.nodes.keys():
-            self._exclude({each.launch_id for each in self.night.settled.open}, self._avoided.nodes)
+            self._exclude({each.launch_id for each in self.run.open_runs.open}, self._avoided.nodes)
 
     def _give_back(self) -> None:
         """An array that waits for ever, since every node that it could have is avoided, may have all of them again."""
         if self._avoided.nodes:
             stuck = {
                 each.launch_id
-                for each in self.night.settled.open
+                for each in self.run.open_runs.open
                 if each.report and each.report.waits_for == NO_NODE_FITS
             }
             self._exclude(stuck - self._given_back, ())
@@ -194,16 +194,16 @@ class Dispatcher:
         """Keep what waits of our own launches off these nodes."""
         tiers = {tier.name for tier in self.cluster.tiers}
         for launch_id in launch_ids:
-            jobs = [each for each in self.night.settled.open if each.launch_id == launch_id and each.job_id]
-            launch = Launch.read(self.night.board.store.launches / launch_id / LAUNCH_FILE)
+            jobs = [each for each in self.run.open_runs.open if each.launch_id == launch_id and each.job_id]
+            launch = Launch.read(self.run.board.store.launches / launch_id / LAUNCH_FILE)
             is_ours = launch.cluster == self.cluster.cluster and launch.jobs[0].tier in tiers
             if not jobs or not is_ours or not any(each.report and each.report.state == "PENDING" for each in jobs):
                 continue
             excluded = self.launcher.excluded(launch.jobs[0].tier, nodes)
             try:
-                self.night.board.executor.exclude_nodes([str(each.job_id) for each in jobs], excluded)
+                self.run.board.executor.exclude_nodes([str(each.job_id) for each in jobs], excluded)
             except ExecutorError as error:
-                self.night.report_problems([f"The jobs of launch {launch_id} that wait may still run there: {error}"])
+                self.run.report_problems([f"The jobs of launch {launch_id} that wait may still run there: {error}"])
 
     # ------------------------------------------------------------------------------------------------------ fetching
 
@@ -218,7 +218,7 @@ class Dispatcher:
             return
         if new:
             size_gb = sum(commit.size_gb or 0 for commit in new.values())
-            self.night.ui.say(f"Fetch: {count(len(new), 'model')}, {size_gb:.3g} GB.")
+            self.run.ui.say(f"Fetch: {count(len(new), 'model')}, {size_gb:.3g} GB.")
 
     @property
     def _reach(self) -> int:
@@ -242,10 +242,10 @@ class Dispatcher:
     def _fetch(self, commit: Commit) -> Failure | None:
         """Why the model cannot be fetched; None when it is in the cache. Raises HubUnavailable when none can be."""
         try:
-            self.night.board.fetch_model(commit)
+            self.run.board.fetch_model(commit)
         except FetchError as error:
             # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
-            if isinstance(error.__cause__, HubUnavailable) and not self.night.board.hub.is_up():
+            if isinstance(error.__cause__, HubUnavailable) and not self.run.board.hub.is_up():
                 raise error.__cause__ from error
             return Failure(str(error), error.ending)
         return None
@@ -274,7 +274,7 @@ class Dispatcher:
     def _tell_no_more_fetched(self, error: BaseException) -> None:
         if not isinstance(error, HubUnavailable | StoreError):
             raise error
-        self.night.report_problems([f"No more models are fetched tonight: {error}"])
+        self.run.report_problems([f"No more models are fetched tonight: {error}"])
 
     def tidy(self) -> None:
         """Remove the models that nobody needs any more."""
@@ -288,15 +288,15 @@ class Dispatcher:
     def _launch_wave(self, *, is_poll: bool) -> bool:
         """Launch the jobs whose models are there, if it is time for a wave; says whether any was."""
         jobs = self._next_wave() if self.can_launch else []
-        if not jobs and not (is_poll and self.throttle.has_waiting(self.night.settled.open)):
+        if not jobs and not (is_poll and self.throttle.has_waiting(self.run.open_runs.open)):
             return False
         before = len(self.queue)
         try:
-            with launching(self.night.board.store):
+            with launching(self.run.board.store):
                 self._launch_ready(jobs)
         except StoreError as error:  # somebody else must make the store safe, or room in it
             self._stop_launching(error)
-        self.night.report_problems(self.throttle.problems)
+        self.run.report_problems(self.throttle.problems)
         return len(self.queue) < before
 
     def _launch_ready(self, jobs: Sequence[Job]) -> None:
@@ -307,14 +307,14 @@ class Dispatcher:
         try:
             self._launch_arrays(self._fit_gpus(jobs[:free], opened), opened)
         except ClusterAway:
-            self.night.tell_cluster(is_away=True)
+            self.run.tell_cluster(is_away=True)
         except (StoreError, ExecutorError) as error:
             self._stop_launching(error)
-        self.night.see_open(self._list_open() if jobs else opened)
+        self.run.see_open(self._list_open() if jobs else opened)
 
     def _next_wave(self) -> list[Job]:
         """Jobs to launch now: all that are ready, when there are places for a wave and it is complete or has waited."""
-        free, is_busy = self._free, bool(self.night.settled.open)
+        free, is_busy = self._free, bool(self.run.open_runs.open)
         if not free:
             return []
         queue = self._startable
@@ -329,7 +329,7 @@ class Dispatcher:
         has_waited = time.monotonic() - min(at for _, at in found) > limit_s
         return ready if is_wave and (is_all or is_rest or has_waited) else []
 
-    def _fit_gpus(self, jobs: Sequence[Job], opened: Sequence[OpenShard]) -> Sequence[Job]:
+    def _fit_gpus(self, jobs: Sequence[Job], opened: Sequence[OpenAttempt]) -> Sequence[Job]:
         """Local jobs for which GPUs of this machine are free; SLURM has its own word on that."""
         if self.cluster.executor != "local":
             return jobs
@@ -338,22 +338,22 @@ class Dispatcher:
         in_use = sum(each.gpus for each in running if (each.report.node if each.report else None) in here)
         return fit_jobs(jobs, list_gpus(self.cluster.gpus, os.environ), in_use)
 
-    def _list_open(self) -> list[OpenShard]:
+    def _list_open(self) -> list[OpenAttempt]:
         """What is under way by the store, and what the cluster said of it last."""
-        known = {each.folder: each for each in self.night.settled.open}
-        opened = self.night.board.list_open(utc_now(), asks_cluster=False).open
+        known = {each.folder: each for each in self.run.open_runs.open}
+        opened = self.run.board.list_open(utc_now(), asks_cluster=False).open
         return [*known.values(), *(each for each in opened if each.folder not in known)]
 
-    def _launch_arrays(self, jobs: Sequence[Job], opened: Sequence[OpenShard]) -> None:
+    def _launch_arrays(self, jobs: Sequence[Job], opened: Sequence[OpenAttempt]) -> None:
         """Submit jobs as arrays within the GPUs that may be used; what has to wait stays in the queue."""
-        sizes = (self.cluster.max_array_size, self.night.board.executor.max_array_size() if jobs else None)
+        sizes = (self.cluster.max_array_size, self.run.board.executor.max_array_size() if jobs else None)
         arrays = group_arrays(jobs, min((size for size in sizes if size), default=None))
         for array, allowed in zip(arrays, self.throttle.share(opened, arrays), strict=True):
             if allowed == 0:
                 continue
             try:
                 self.launcher.launch(array, utc_now(), allowed, self._avoided.nodes.keys())
-                self.night.tell_cluster(is_away=False)
+                self.run.tell_cluster(is_away=False)
             except ClusterAway:
                 # What became of the array is found out by its name, once the cluster answers.
                 self._take_out(array)
@@ -369,7 +369,7 @@ class Dispatcher:
         """The cluster gives a tier no node but those that are avoided."""
         nodes = ", ".join(sorted(self._avoided.nodes))
         words = f"Tier {tier}: nothing more is launched in it in this run, which leaves out {nodes}: {error}"
-        self.night.report_problems([words])
+        self.run.report_problems([words])
         self._without_nodes.add(tier)
 
     def _take_out(self, jobs: Sequence[Job]) -> None:
@@ -379,7 +379,7 @@ class Dispatcher:
     def _stop_launching(self, error: Exception) -> None:
         """Nothing more can be launched tonight: the rest stays in the queue, what runs is still waited for."""
         self.can_launch = False
-        self.night.report_problems([f"Nothing more is launched tonight: {error}"])
+        self.run.report_problems([f"Nothing more is launched tonight: {error}"])
 
 
 def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
@@ -387,29 +387,29 @@ def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
 
 
 def run_jobs(
-    night: Night, plan: Plan, suites: list[ResolvedSuite], wait_min: float | None, replan: Callable[[], Plan]
+    run: RunState, plan: Plan, suites: list[ResolvedSuite], wait_min: float | None, replan: Callable[[], Plan]
 ) -> list[str]:
     """Launch the plan's jobs as there is room, collect what ends; returns the evaluations not started."""
     deadline = None if wait_min is None else utc_now() + timedelta(minutes=wait_min)
-    dispatcher = Dispatcher(night, suites, replan)
+    dispatcher = Dispatcher(run, suites, replan)
     dispatcher.take(plan)
     try:
-        with Watch(plan, night.ui) as watch:
+        with ProgressDisplay(plan, run.ui) as watch:
             while True:
                 dispatcher.is_late = deadline is not None and utc_now() >= deadline
                 if dispatcher.turn():
-                    watch.update(night, dispatcher.waiting())
+                    watch.update(run, dispatcher.waiting())
                 if dispatcher.is_over:
                     break
                 pause_s = dispatcher.pause_s()
                 if deadline and not dispatcher.is_late:
                     pause_s = min(pause_s, max(0.0, (deadline - utc_now()).total_seconds()))
                 time.sleep(pause_s)
-            watch.update(night, dispatcher.waiting())
+            watch.update(run, dispatcher.waiting())
     finally:
         dispatcher.fetching.close()
-    left = {shard.evaluation_id for shard in dispatcher.waiting()} - night.settled.in_flight
+    left = {shard.evaluation_id for shard in dispatcher.waiting()} - run.open_runs.in_flight
     dispatcher.queue.clear()
     dispatcher.tidy()
-    night.collect_elsewhere(left)
+    run.collect_elsewhere(left)
     return sorted(left)

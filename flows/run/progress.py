@@ -14,18 +14,18 @@ from typing import Self
 from rich.progress import TaskID
 
 from nightboard.flows.display.console import Terminal, escape
-from nightboard.flows.run.state import Night
+from nightboard.flows.run.state import RunState
 from nightboard.tasks.evaluation.attempt import Progress
-from nightboard.tasks.runs.open_runs import OpenShard
-from nightboard.tasks.runs.reconcile import Settled
+from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.store.records import Plan, RecordError, Shard
 
 # More bars than fit on a screen tell nobody anything.
 MOST_BARS = 20
 
 
-class Watch:
-    """A bar for the night, with jobs that wait and run, and one for each evaluation under way."""
+class ProgressDisplay:
+    """A bar for the run, with jobs that wait and run, and one for each evaluation under way."""
 
     def __init__(self, plan: Plan, ui: Terminal) -> None:
         self._key = f"{re.sub('[^a-z0-9]+', '-', plan.board)}-evaluations"
@@ -43,15 +43,15 @@ class Watch:
     ) -> None:
         self._bars.stop()
 
-    def update(self, night: Night, waiting: Sequence[Shard]) -> None:
+    def update(self, run: RunState, waiting: Sequence[Shard]) -> None:
         """Show the state of things; `waiting` are shards that are not launched yet."""
-        settled, total = night.settled, len(night.planned)
-        under_way = settled.in_flight | {shard.evaluation_id for shard in waiting}
-        done = len(night.planned.keys() - under_way)
-        text = _describe(settled, waiting)
+        open_runs, total = run.open_runs, len(run.planned)
+        under_way = open_runs.in_flight | {shard.evaluation_id for shard in waiting}
+        done = len(run.planned.keys() - under_way)
+        text = _describe(open_runs, waiting)
         self._bars.update(self._night, description=f"evaluations{text}", completed=done, total=total)
-        shards: dict[str, list[OpenShard]] = defaultdict(list)
-        for each in settled.open:
+        shards: dict[str, list[OpenAttempt]] = defaultdict(list)
+        for each in open_runs.open:
             shards[each.shard.evaluation_id].append(each)
         for gone in set(self._running) - shards.keys():
             self._bars.remove_task(self._running.pop(gone))
@@ -59,35 +59,35 @@ class Watch:
         for shard in waiting:
             left[shard.evaluation_id] += len(shard.benchmarks)
         for key, found in shards.items():
-            self._show(key, found, night, left[key])
-        self._publish(night, 100.0 * done / total if total else 100.0)
-        night.tell_news()
+            self._show(key, found, run, left[key])
+        self._publish(run, 100.0 * done / total if total else 100.0)
+        run.tell_news()
 
-    def _show(self, key: str, shards: Sequence[OpenShard], night: Night, waiting: int) -> None:
+    def _show(self, key: str, shards: Sequence[OpenAttempt], run: RunState, waiting: int) -> None:
         """The benchmarks of all shards of an evaluation; `waiting` are those that are not launched yet."""
         progress = [found for each in shards if (found := _read_progress(each))]
         if not progress or (key not in self._running and len(self._running) >= MOST_BARS):
             return  # it has not begun yet
-        evaluation = night.planned.get(key)
+        evaluation = run.planned.get(key)
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
         now = ", ".join(dict.fromkeys(each.benchmark or "starting" for each in progress))
         text = f"  {escape(name)}: {escape(now)}"
         under_way = sum(len(each.shard.benchmarks) for each in shards)
-        total = sum(len(part.benchmarks) for part in night.parts[key].parts) if key in night.parts else under_way
+        total = sum(len(part.benchmarks) for part in run.parts[key].parts) if key in run.parts else under_way
         if key not in self._running:
             self._running[key] = self._bars.add_task(text, total=total)
         finished = total - under_way - waiting + sum(len(each.finished) for each in progress)
         self._bars.update(self._running[key], description=text, completed=finished, total=total)
 
-    def _publish(self, night: Night, percent: float) -> None:
+    def _publish(self, run: RunState, percent: float) -> None:
         if percent != self._shown_percent:
             self._shown_percent = percent
-            night.history.show_progress(self._key, percent, "Evaluations of tonight")
+            run.history.show_progress(self._key, percent, "Evaluations of tonight")
 
 
-def _describe(settled: Settled, waiting: Sequence[Shard]) -> str:
+def _describe(open_runs: OpenRuns, waiting: Sequence[Shard]) -> str:
     """Jobs by the cluster's word, in small letters, and shards that are still to be launched."""
-    states = {(each.launch_id, each.job_index): each.report.state for each in settled.open if each.report}
+    states = {(each.launch_id, each.job_index): each.report.state for each in open_runs.open if each.report}
     counts: dict[str, int] = defaultdict(int)
     for state in states.values():
         counts[state.lower()] += 1
@@ -96,7 +96,7 @@ def _describe(settled: Settled, waiting: Sequence[Shard]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _read_progress(each: OpenShard) -> Progress | None:
+def _read_progress(each: OpenAttempt) -> Progress | None:
     try:
         return Progress.read(each.folder / "progress.json")
     except RecordError:

@@ -45,7 +45,7 @@ class NewCommit(Record):
     reason: str | None
 
 
-class NightReport(Record):
+class RunReport(Record):
     """What a night did. `unfinished`: evaluations that run on, or wait for the next run."""
 
     board: str
@@ -88,7 +88,7 @@ class NightReport(Record):
         return bool(self.failed or self.problems)
 
 
-def summarize_night(report: NightReport) -> str:
+def summarize_run(report: RunReport) -> str:
     """The night in one sentence."""
     parts = [f"{len(report.evaluated)} evaluations done", f"{len(report.failed)} failed"]
     parts += [f"{len(report.in_flight)} still running"] if report.in_flight else []
@@ -96,7 +96,7 @@ def summarize_night(report: NightReport) -> str:
     return ", ".join(parts)
 
 
-def describe_night(report: NightReport) -> str:
+def describe_run(report: RunReport) -> str:
     """The night as Markdown: new commits, evaluated, failed with reasons, skipped with reasons."""
     accepted = [each for each in report.new_commits if each.state == "ok"]
     refused = [each for each in report.new_commits if each.state != "ok"]

@@ -16,8 +16,8 @@ from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.runs.collect import Collected, collect_attempt
-from nightboard.tasks.runs.open_runs import OpenShard
-from nightboard.tasks.runs.reconcile import Settled
+from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.runs.status import word_wait
 from nightboard.tasks.store.records import Evaluation, Parts, Plan, utc_now
 
@@ -34,14 +34,14 @@ class Stuck:
 
 
 @dataclass
-class Night:
+class RunState:
     """What a run of the flow has seen so far."""
 
     board: OpenBoard
     ui: Terminal
     history: History = NO_HISTORY
     started_at: datetime = field(default_factory=utc_now)
-    settled: Settled = field(default_factory=lambda: Settled((), (), ()))
+    open_runs: OpenRuns = field(default_factory=lambda: OpenRuns((), (), ()))
     collected: list[Collected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     is_cluster_away: bool = False
@@ -65,23 +65,23 @@ class Night:
         for text in self.history.take_news():
             self.ui.warn(text)
 
-    def collect(self, settled: Settled) -> None:
+    def collect(self, open_runs: OpenRuns) -> None:
         """Take over what a look at the store has found; each evaluation that ended is a task run of its own."""
         # Where nothing was asked, nothing is known.
-        if settled.is_cluster_away or any(each.report for each in settled.open):
-            self.tell_cluster(is_away=settled.is_cluster_away)
-        self.settled = settled
+        if open_runs.is_cluster_away or any(each.report for each in open_runs.open):
+            self.tell_cluster(is_away=open_runs.is_cluster_away)
+        self.open_runs = open_runs
         self.tell_stuck(utc_now())
-        self.report_problems(settled.problems)
-        self.collected += settled.collected
-        for each in settled.collected:
+        self.report_problems(open_runs.problems)
+        self.collected += open_runs.collected
+        for each in open_runs.collected:
             if each.state == "completed":
                 show_outcome(each, self)
-        for group in group_setbacks(settled.collected):
+        for group in group_setbacks(open_runs.collected):
             self._tell_setbacks(group)
 
     def _tell_setbacks(self, group: Sequence[Collected]) -> None:
-        """What went wrong in one way: told once with a count; the log once a night, and not of what is tried again."""
+        """What went wrong in one way: told once with a count; the log once a run, and not of what is tried again."""
         first, *others = group
         cause = name_cause(first)
         is_known = cause in self.causes
@@ -97,7 +97,7 @@ class Night:
     def tell_stuck(self, now: datetime) -> None:
         """Say once for each reason that jobs have waited long for what does not end by itself."""
         jobs: dict[tuple[str, str], dict[str, None]] = {}
-        for each in self.settled.open:
+        for each in self.open_runs.open:
             if each.report and each.report.advice and each.report.reason:
                 jobs.setdefault((each.report.reason, each.report.advice), {})[str(each.job_id)] = None
         self.stuck = {key: self.stuck.get(key, Stuck(now)) for key in jobs}
@@ -110,9 +110,9 @@ class Night:
         ending: Ending = each.state  # type: ignore[assignment]
         return self.board.bundle.cluster.retry(ending).tonight
 
-    def see_open(self, opened: Sequence[OpenShard]) -> None:
+    def see_open(self, opened: Sequence[OpenAttempt]) -> None:
         """Take over what is under way after something was launched."""
-        self.settled = replace(self.settled, open=tuple(opened))
+        self.open_runs = replace(self.open_runs, open=tuple(opened))
 
     def tell_cluster(self, *, is_away: bool) -> None:
         """Say once that the cluster does not answer, and once that it does again."""
@@ -132,7 +132,7 @@ class Night:
     def collect_elsewhere(self, not_started: set[str]) -> None:
         """Take over attempts at our plan's shards that another flow launched or collected first."""
         seen = {(each.evaluation_id, each.shard, each.attempt) for each in self.collected}
-        under_way = self.settled.in_flight | not_started
+        under_way = self.open_runs.in_flight | not_started
         for (evaluation_id, shard), first in self.first_attempts.items():
             for attempt in itertools.count(first) if evaluation_id not in under_way else ():
                 folder = self.board.store.attempt_dir(evaluation_id, shard, attempt)
@@ -143,7 +143,7 @@ class Night:
                     show_outcome(self.collected[-1], self)
 
 
-def show_outcome(each: Collected, night: Night, *, is_brief: bool = False, is_told: bool = True) -> None:
+def show_outcome(each: Collected, run: RunState, *, is_brief: bool = False, is_told: bool = True) -> None:
     """A task run for an evaluation that is scored and for an attempt that is not completed, and lines for the operator.
 
     A shard of an evaluation that goes on is not worth a line: its bar shows it. `is_brief`: it is tried again, so its
@@ -154,8 +154,8 @@ def show_outcome(each: Collected, night: Night, *, is_brief: bool = False, is_to
     name = f"{each.model_id}@{each.revision[:7]} {each.suite}"
     name += "" if each.shard == "all" or each.is_scored else f" {each.shard}"
 
-    night.history.add_outcome(name, None if each.is_scored else f"{each.state}: {each.reason}")
-    ui = night.ui
+    run.history.add_outcome(name, None if each.is_scored else f"{each.state}: {each.reason}")
+    ui = run.ui
     if each.is_scored:
         ui.say(f"  done    {name}", style="green")
     elif is_told or not is_brief:

@@ -1,4 +1,4 @@
-"""What launching and settling ask of a cluster, and what it answers: the contract of all executors.
+"""What launching and reconciling ask of a cluster, and what it answers: the contract of all executors.
 
 Knows neither submitit nor SLURM. A job is a function and its arguments.
 """

@@ -36,7 +36,7 @@ class _SlurmSubmitter(submitit.SlurmExecutor):  # type: ignore[misc]
 # ------------------------------------------------------------------------------------------------------------ SLURM
 
 # A cluster that is away is waited for so long while an array is being submitted.
-PATIENCE_S = 600.0
+RETRY_FOR_S = 600.0
 # Between two tries; also the time that an sbatch whose answer was lost has to become a job.
 RETRY_S = 10.0
 # Accounting hears of new jobs with a delay. Of one that it does not know squeue is asked after a while; one that squeue
@@ -71,7 +71,7 @@ class SlurmExecutor:
         self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
     ) -> list[Started]:
         """One sbatch. When its answer is lost the array is looked for by its name before it is tried again."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + RETRY_FOR_S
         while True:
             try:
                 return _submit_array(folder, name, calls, resources, parallelism)
@@ -122,7 +122,7 @@ class SlurmExecutor:
             for job_id, each in jobs.items()
         }
 
-    def _ask(self, jobs: Mapping[str, Submission]) -> dict[str, slurm.Answer]:
+    def _ask(self, jobs: Mapping[str, Submission]) -> dict[str, slurm.JobAnswer]:
         if self._has_accounting:
             try:
                 return slurm.ask_sacct({job_id: each.launch_id for job_id, each in jobs.items()})
@@ -132,7 +132,7 @@ class SlurmExecutor:
 
     def _ask_queue(
         self, doubtful: Mapping[str, Submission], waiting: Mapping[str, Submission]
-    ) -> dict[str, slurm.Answer]:
+    ) -> dict[str, slurm.JobAnswer]:
         """What squeue says of jobs; that it cannot say why some wait is no reason to know nothing."""
         jobs = {**doubtful, **waiting} if self._has_accounting else doubtful
         try:
@@ -174,7 +174,7 @@ def _names(jobs: Mapping[str, Submission]) -> list[str]:
 
 
 def _conclude(
-    accounted: slurm.Answer | None, queued: slurm.Answer | None, *, is_doubtful: bool, lost: JobReport
+    accounted: slurm.JobAnswer | None, queued: slurm.JobAnswer | None, *, is_doubtful: bool, lost: JobReport
 ) -> JobReport:
     """What holds of a job, from what sacct says of it and, where that is in doubt, squeue; `lost` if neither knows."""
     if accounted and (not is_doubtful or (accounted.report.is_over and (not queued or queued.report.is_over))):

@@ -118,7 +118,7 @@ class NoAccounting(ExecutorError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class JobAnswer:
     """What one command says of a job. `is_sure`: nobody else has to be asked."""
 
     report: JobReport
@@ -130,14 +130,14 @@ class Answer:
         return self.report.state in _WAITING
 
 
-def ask_sacct(job_ids: Mapping[str, str]) -> dict[str, Answer]:
+def ask_sacct(job_ids: Mapping[str, str]) -> dict[str, JobAnswer]:
     """What accounting knows of these jobs, each with the name that it must bear; one call, whatever their number."""
     arrays = sorted({job_id.partition("_")[0] for job_id in job_ids}, key=int)
     text = run("sacct", "-X", "-P", "-n", "-o", ",".join(_SACCT_FIELDS), "-j", ",".join(arrays))
     return parse_sacct(text, job_ids)
 
 
-def ask_squeue(names: Sequence[str]) -> dict[str, Answer]:
+def ask_squeue(names: Sequence[str]) -> dict[str, JobAnswer]:
     """What slurmctld knows of all jobs with these names: that wait, run, or ended some minutes ago."""
     return parse_squeue(run("squeue", "-h", "-a", "-r", "-t", "all", "--name", ",".join(names), "-o", _columns()))
 
@@ -240,15 +240,15 @@ def _environment() -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def parse_sacct(text: str, job_ids: Mapping[str, str]) -> dict[str, Answer]:
+def parse_sacct(text: str, job_ids: Mapping[str, str]) -> dict[str, JobAnswer]:
     """What `sacct -X -P -n` prints of these jobs. Lines that cannot be read, and other jobs' lines, are left out.
 
     A waiting array is one line, such as 12_[3-9%2]; SLURM itself cuts long ranges: 12_[1,3,5,7...%2] then stands for
     all tasks of the array that no other line names.
     """
     names = {job_id.partition("_")[0]: name for job_id, name in job_ids.items()}
-    answers: dict[str, Answer] = {}
-    cut: dict[str, Answer] = {}
+    answers: dict[str, JobAnswer] = {}
+    cut: dict[str, JobAnswer] = {}
     for cells in _read_cells(text, len(_SACCT_FIELDS)):
         job, state, exit_code, elapsed, limit, start, end, energy, nodes, name = cells
         array = job.partition("_")[0]
@@ -264,7 +264,7 @@ def parse_sacct(text: str, job_ids: Mapping[str, str]) -> dict[str, Answer]:
     return rest | answers
 
 
-def parse_squeue(text: str) -> dict[str, Answer]:
+def parse_squeue(text: str) -> dict[str, JobAnswer]:
     """What `squeue -r` prints, one line a task."""
     answers = {}
     for cells in _read_cells(text, len(_SQUEUE_FIELDS)):
@@ -277,7 +277,7 @@ def parse_squeue(text: str) -> dict[str, Answer]:
         if report.state in _WAITING and waits_for not in ("", "None", "(null)"):
             words, advice = explain_wait(waits_for)
             report = replace(report, reason=words, waits_for=waits_for, advice=advice)
-        answers[f"{array}_{index}" if index.isdigit() else array] = Answer(report)
+        answers[f"{array}_{index}" if index.isdigit() else array] = JobAnswer(report)
     return answers
 
 
@@ -340,11 +340,11 @@ def _report(
     return JobReport(word, word in _OVER, ending, reason, node, elapsed_s, exit_code)
 
 
-def _judge(report: JobReport, limit_min: float | None) -> Answer:
+def _judge(report: JobReport, limit_min: float | None) -> JobAnswer:
     if report.is_over:
-        return Answer(report, is_sure=report.state in _SURELY_OVER)
+        return JobAnswer(report, is_sure=report.state in _SURELY_OVER)
     is_overdue = limit_min is not None and (report.elapsed_s or 0) > limit_min * 60 + _OVERDUE_S
-    return Answer(report, is_sure=not is_overdue)
+    return JobAnswer(report, is_sure=not is_overdue)
 
 
 def _read_signal(exit_code: str | None) -> int:

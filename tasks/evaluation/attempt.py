@@ -23,7 +23,7 @@ from pydantic import Field
 
 from nightboard.tasks.evaluation.failure_reasons import State, find_ending
 from nightboard.tasks.evaluation.job_log import read_log_tail, record_log
-from nightboard.tasks.evaluation.lease import OUTCOME_FILE, heartbeat, take
+from nightboard.tasks.evaluation.lease import OUTCOME_FILE, acquire, heartbeat
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import StoreError
 from nightboard.tasks.store.records import Outcome, Record
@@ -53,7 +53,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         raise StoreError("the attempt's folder does not exist. Was the store moved?")
     if _read_rank():
         return "left"  # a job of several nodes starts this on each
-    if not take(folder, read_job_id()):
+    if not acquire(folder, read_job_id()):
         print(f"{folder}: another run has this attempt, it has ended, or a flow gave it up; it is left", flush=True)
         return "left"
     started_at = datetime.now(UTC)

@@ -26,11 +26,11 @@ from nightboard.tasks.evaluation.failure_reasons import CacheError, HarnessError
 from nightboard.tasks.evaluation.model_loaders import load_model
 from nightboard.tasks.evaluation.outputs import Provenance, finish_benchmark
 from nightboard.tasks.evaluation.sharding import task_ranges
-from nightboard.tasks.evaluation.suite_tasks import DeclaredTasks
+from nightboard.tasks.evaluation.suite_tasks import SuiteTasks
 from nightboard.tasks.evaluation.validate import RESULTS, samples_file
 from nightboard.tasks.evaluation.workdir import answers_path, fresh_folder, link_dataset, publish_folder
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import ShardSpec
+from nightboard.tasks.store.records import AttemptSpec
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +44,11 @@ _LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Run:
+class NodeRun:
     """One attempt at a shard, on this node."""
 
     store: Store
-    spec: ShardSpec
+    spec: AttemptSpec
     folder: Path
 
     @property
@@ -85,7 +85,7 @@ def import_harness() -> None:
             ) from error
 
 
-def open_model(run: Run) -> Any:
+def open_model(run: NodeRun) -> Any:
     """The model of an attempt for lm-eval, from the store's cache. Raises CacheError or NodeError."""
     import torch
 
@@ -114,7 +114,7 @@ def index_tasks(folders: tuple[str, ...]) -> Any:
 # ------------------------------------------------------------------------------------------------------- benchmarks
 
 
-def run_benchmark(run: Run, name: str, model: Any, index: Any) -> None:
+def run_benchmark(run: NodeRun, name: str, model: Any, index: Any) -> None:
     """Run one benchmark group and leave its folder finished, or leave no folder and raise."""
     from transformers.utils import chat_template_utils
 
@@ -131,7 +131,7 @@ def run_benchmark(run: Run, name: str, model: Any, index: Any) -> None:
         publish_folder(folder, run.work / name)
 
 
-def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, folder: Path) -> tuple[Any, Any]:
+def _call_harness(run: NodeRun, name: str, model: Any, index: Any, datasets: Path, folder: Path) -> tuple[Any, Any]:
     """One call of lm-eval for one group, as `lm-eval run` would make it."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
@@ -150,7 +150,7 @@ def _call_harness(run: Run, name: str, model: Any, index: Any, datasets: Path, f
                 "pretrained": evaluation.model_id, "revision": evaluation.revision, "dtype": evaluation.precision,
             },
             tasks=[benchmark.group] if part.documents is None else list(ranges),
-            task_manager=DeclaredTasks(index, benchmark, ranges, is_cut=part.documents is not None),
+            task_manager=SuiteTasks(index, benchmark, ranges, is_cut=part.documents is not None),
             batch_size=run.spec.batch_size,
             device=run.spec.device,
             use_cache=str(answers_path(run.work, name, run.store.root)),
@@ -234,7 +234,7 @@ def _complaints_of(logger_name: str) -> Iterator[list[str]]:
         logger.setLevel(before)
 
 
-def _provenance(run: Run) -> Provenance:
+def _provenance(run: NodeRun) -> Provenance:
     import torch
 
     is_gpu = run.spec.device.startswith("cuda")

@@ -14,7 +14,7 @@ from typing import Any
 from nightboard.tasks.evaluation.attempt import LOG, Progress, run_attempt, try_run
 from nightboard.tasks.evaluation.failure_reasons import BenchmarkErrors, Failure
 from nightboard.tasks.evaluation.harness import (
-    Run,
+    NodeRun,
     check_harness,
     import_harness,
     index_tasks,
@@ -24,7 +24,7 @@ from nightboard.tasks.evaluation.harness import (
 from nightboard.tasks.evaluation.workdir import find_unfinished
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import ShardSpec
+from nightboard.tasks.store.records import AttemptSpec
 from nightboard.tasks.store.trust import limit_umask
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _run_shard(store: Store, folder: Path) -> None:
 
     One that fails does not keep the next from running. Raises BenchmarkErrors for all that did not complete.
     """
-    run = Run(store, ShardSpec.read(folder / "spec.json"), folder)
+    run = NodeRun(store, AttemptSpec.read(folder / "spec.json"), folder)
     wanted = run.spec.shard.benchmarks
     check_harness(run.spec.suite.suite.harness.version)
     todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
@@ -129,7 +129,7 @@ def _run_shard(store: Store, folder: Path) -> None:
         raise BenchmarkErrors(failures)
 
 
-def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[Failure]:
+def _run_benchmarks(run: NodeRun, todo: list[str], model: Any, index: Any) -> list[Failure]:
     """Run benchmarks, taking what is finished out of `todo`; stops early where the next one cannot do better."""
     failures: list[Failure] = []
     for name in list(todo):
@@ -146,7 +146,7 @@ def _run_benchmarks(run: Run, todo: list[str], model: Any, index: Any) -> list[F
     return failures
 
 
-def _write_progress(run: Run, benchmark: str | None, todo: list[str]) -> None:
+def _write_progress(run: NodeRun, benchmark: str | None, todo: list[str]) -> None:
     wanted = run.spec.shard.benchmarks
     finished = tuple(each for each in wanted if each not in todo)
     progress = Progress(benchmark=benchmark, finished=finished, total=len(wanted), at=datetime.now(UTC))

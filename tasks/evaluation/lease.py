@@ -34,7 +34,7 @@ def current_owner(folder: Path) -> AttemptOwner | None:
     return AttemptOwner.read(_owner_file(folder, count)) if count else None
 
 
-def take(folder: Path, job_id: str | None) -> bool:
+def acquire(folder: Path, job_id: str | None) -> bool:
     """Claim the attempt for this process, a job; False when it is somebody else's, or has ended.
 
     A job that its cluster started again takes over from its own run that is dead. While that one lives it keeps the
@@ -53,7 +53,7 @@ def take(folder: Path, job_id: str | None) -> bool:
     return claim_file(_owner_file(folder, count + 1), mine.to_bytes())
 
 
-def give_up(folder: Path, now: datetime) -> AttemptOwner:
+def revoke(folder: Path, now: datetime) -> AttemptOwner:
     """Take the attempt away for good from a job that is over or never began; returns who holds it now.
 
     A job that comes later all the same finds it taken and leaves it; one that is seen to run on this host, or takes it

@@ -21,7 +21,7 @@ from nightboard.tasks.evaluation.compute_limits import LimitExceeded, limited
 from nightboard.tasks.evaluation.failure_reasons import CacheError, NodeError, ShardError, is_stop
 from nightboard.tasks.hub.inspect_config import find_excess
 from nightboard.tasks.hub.model_folder import DamagedFolder, NotTheModel, check_folder
-from nightboard.tasks.store.records import ShardSpec
+from nightboard.tasks.store.records import AttemptSpec
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _BUILD_CPU_S, _BUILD_GB = 120.0, 6.0
 _TEMPLATE_CPU_S, _TEMPLATE_GB = 20.0, 1.0
 
 
-def load_model(spec: ShardSpec, folder: Path) -> Any:
+def load_model(spec: AttemptSpec, folder: Path) -> Any:
     """The model as an object of lm-eval.
 
     Raises ShardError when the folder holds anything but exactly this model, CacheError when somebody changed it since.
@@ -153,7 +153,7 @@ class _WholeModels:
         return model
 
 
-def _load_hf(spec: ShardSpec, folder: str) -> Any:
+def _load_hf(spec: AttemptSpec, folder: str) -> Any:
     from lm_eval.models.huggingface import HFLM
 
     class WholeHFLM(HFLM):  # type: ignore[misc] # it comes without types
@@ -182,7 +182,7 @@ def _load_hf(spec: ShardSpec, folder: str) -> Any:
     )
 
 
-def _load_vllm(spec: ShardSpec, folder: str) -> Any:
+def _load_vllm(spec: AttemptSpec, folder: str) -> Any:
     if find_spec("vllm") is None:
         raise NodeError("vllm is not installed on this node. Install lm-eval[vllm] there, or use backend: hf.")
     from lm_eval.models.vllm_causallms import VLLM

@@ -20,7 +20,7 @@ from nightboard.tasks.evaluation.check_prompts import Asked
 from nightboard.tasks.evaluation.sharding import task_ranges
 from nightboard.tasks.evaluation.validate import RESULTS, BenchmarkOutput, read_outputs, samples_file
 from nightboard.tasks.store.files import replace_atomically, write_bytes
-from nightboard.tasks.store.records import BenchmarkManifest, Part, RecordError, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, BenchmarkManifest, Part, RecordError
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.lake.convert_samples import convert_samples
 from nightboard.warehouse.schema.lake_tables import TASK_SCORES
@@ -43,7 +43,7 @@ class Provenance:
 
 def finish_benchmark(
     folder: Path,
-    spec: ShardSpec,
+    spec: AttemptSpec,
     benchmark: str,
     place: Provenance,
     started_at: datetime,
@@ -79,7 +79,7 @@ def finish_benchmark(
 
 def _score_rows(
     output: BenchmarkOutput,
-    spec: ShardSpec,
+    spec: AttemptSpec,
     benchmark: str,
     place: Provenance,
     elapsed_s: float,

@@ -21,7 +21,7 @@ _MEAN = ("lm_eval.api.metrics", "mean")
 
 
 @dataclass(frozen=True)
-class DeclaredTasks:
+class SuiteTasks:
     """lm-eval's task index for one benchmark; `wanted` are the tasks that are run, `is_cut` when not all of them whole.
 
     Stands in for a TaskManager in `simple_evaluate`, so that tasks are checked within the one load that counts: a load
@@ -51,7 +51,7 @@ class DeclaredTasks:
         return loaded
 
     def _settle(self, name: str, task: Any) -> Iterator[str]:
-        """Set shots and answer length where the suite declares others than the task; says what cannot be settled."""
+        """Set shots and answer length where the suite declares others than the task; says what cannot be open_runs."""
         yield from self._check_dataset(name, task)
         yield from _check_documents(name, task)
         if self.is_cut:

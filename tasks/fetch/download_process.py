@@ -15,8 +15,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from nightboard.tasks.hub.client import install_patient_client
-from nightboard.tasks.hub.http_retry import Announcer, be_patient_everywhere
+from nightboard.tasks.hub.client import install_retrying_client
+from nightboard.tasks.hub.http_retry import Announcer, retry_everywhere
 
 REASON_MARK = "REASON: "
 WAIT_MARK = "WAIT: "
@@ -50,9 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     kind, *rest = arguments
     try:
         if kind == "dataset":
-            install_patient_client()
+            install_retrying_client()
             # The token goes to the Hub of this environment alone, whatever addresses the data set names.
-            be_patient_everywhere(os.environ.get("HF_ENDPOINT"), Announcer(tell_wait))
+            retry_everywhere(os.environ.get("HF_ENDPOINT"), Announcer(tell_wait))
             dataset_id, sha, folder, configs = rest
             download_dataset(dataset_id, sha, folder, json.loads(configs))
         else:

@@ -20,7 +20,7 @@ from nightboard.tasks.hub.model_folder import list_file, remove_folder
 from nightboard.tasks.runs.reconcile import list_open
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import ProcessId, Record, RecordError, ShardSpec, utc_now
+from nightboard.tasks.store.records import AttemptSpec, ProcessId, Record, RecordError, utc_now
 from nightboard.warehouse.lake.locks import open_lock
 
 GB = 1e9
@@ -42,7 +42,7 @@ class Wanted(Record):
 def list_open_models(store: Store) -> set[str]:
     """The models of all attempts under way, whoever launched them. Raises RecordError for one that cannot be read."""
     folders = {each.shard.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
-    return {ShardSpec.read(folder / "spec.json").evaluation.fingerprint for folder in folders.values()}
+    return {AttemptSpec.read(folder / "spec.json").evaluation.fingerprint for folder in folders.values()}
 
 
 @dataclass

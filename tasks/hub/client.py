@@ -36,7 +36,7 @@ from nightboard.tasks.hub.errors import (
     RevisionGone,
     Unreadable,
 )
-from nightboard.tasks.hub.http_retry import Announcer, Asking, Patience, PatientClient, Say, asking
+from nightboard.tasks.hub.http_retry import Announcer, Asking, RetryingClient, RetryPolicy, Say, asking
 from nightboard.tasks.hub.responses import (
     SHA,
     ModelHead,
@@ -59,7 +59,7 @@ from nightboard.tasks.hub.transport import (
 )
 from nightboard.tasks.store.texts import clean_text
 
-# Files come over plain HTTP, where this project's patience, limits and errors hold. Read when the client is imported.
+# Files come over plain HTTP, where this project's retries, limits and errors hold. Read when the client is imported.
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 
 # What decides whether a commit is new and may be had; what the authors of a model have written comes on top.
@@ -88,16 +88,16 @@ class Hub:
         self,
         endpoint: str,
         token: str | None = None,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         *,
         token_withheld: str | None = None,
         say: Say | None = None,
     ) -> None:
-        install_patient_client()
+        install_retrying_client()
         self.endpoint = endpoint.rstrip("/")
         self.token = token
         self.token_withheld = token_withheld
-        self._patience = patience or Patience()
+        self._retry_policy = retry_policy or RetryPolicy()
         self.say = say
         self._announcer = Announcer(say) if say else None
         self._api = client.HfApi(endpoint=self.endpoint, token=token or False)
@@ -290,9 +290,9 @@ class Hub:
         """Turn the client's errors into ours. `what` begins the sentence; nothing larger than `most_bytes` is taken."""
         if client.is_offline_mode():
             raise HubUnavailable("HF_HUB_OFFLINE is set, so the Hub cannot be asked. Unset it on this machine.")
-        speed = Speed(self._patience.slowest_bytes_s, self._patience.slow_s)
+        speed = Speed(self._retry_policy.slowest_bytes_s, self._retry_policy.slow_s)
         try:
-            with asking(Asking(self._patience, self.endpoint, self._announcer, most_bytes, speed)):
+            with asking(Asking(self._retry_policy, self.endpoint, self._announcer, most_bytes, speed)):
                 yield
         except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
             raise self._explain(what, error) from None
@@ -346,12 +346,12 @@ _INSTALLING = threading.Lock()
 _installed = False
 
 
-def install_patient_client() -> None:
+def install_retrying_client() -> None:
     """Put our HTTP client under the library's calls, once a process, and keep the library quiet."""
     global _installed
     with _INSTALLING:
         if not _installed:
-            client.set_client_factory(PatientClient)
+            client.set_client_factory(RetryingClient)
             client.constants.HF_HUB_DISABLE_XET = True  # also where the client was imported before this module
             client_logging.set_verbosity(logging.ERROR)
             disable_progress_bars()

@@ -24,7 +24,7 @@ from nightboard.tasks.hub.inspect_commit import (
     DISABLED_REASON,
     GATED_REASON,
     Subject,
-    examine,
+    inspect_commit,
     organization_of,
     reject,
     reject_unreadable,
@@ -301,7 +301,7 @@ def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
             subject = replace(subject, committed_at=hub.commit_date(subject.model_id, subject.revision))
         else:
             subject = replace(subject, committed_at=subject.head.last_modified)
-        return examine(hub, subject, now)
+        return inspect_commit(hub, subject, now)
     except RevisionGone as error:
         is_asked_by_sha = subject.ref == subject.revision
         return reject(subject, now, NO_SUCH_REVISION) if is_asked_by_sha else Problem(subject.model_id, str(error))

@@ -34,7 +34,7 @@ REPEAT_S = 600.0
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to go on. `sleep` is an argument so that tests need not wait.
 
     `longest_retry_after_s`: all the waiting that the Hub may ask of one request. `answer_timeout_s`: from the first
@@ -98,9 +98,9 @@ def tell_time(at: datetime) -> str:
 
 @dataclass(frozen=True)
 class Asking:
-    """What holds for requests of one kind: patience, who is told of waits, where the token may go, the size allowed."""
+    """What holds for requests of one kind: retries, who is told of waits, where the token may go, the size allowed."""
 
-    patience: Patience
+    retry_policy: RetryPolicy
     origin: str | None = None
     announcer: Announcer | None = None
     most_bytes: int = MOST_FILE_BYTES
@@ -110,19 +110,19 @@ class Asking:
         """Limits of one request; the speed of a file is watched over all requests for it."""
         if not is_stream:
             return Bounds(self.origin, min(self.most_bytes, MOST_ANSWER_BYTES))
-        speed = self.speed or Speed(self.patience.slowest_bytes_s, self.patience.slow_s)
+        speed = self.speed or Speed(self.retry_policy.slowest_bytes_s, self.retry_policy.slow_s)
         return Bounds(self.origin, self.most_bytes, speed)
 
 
-# The client is one for the process, but each Hub has its own patience.
+# The client is one for the process, but each Hub has its own retry_policy.
 _ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)
 _everywhere: Asking | None = None
 
 
-def be_patient_everywhere(origin: str | None, announcer: Announcer | None = None) -> None:
+def retry_everywhere(origin: str | None, announcer: Announcer | None = None) -> None:
     """From now on every request of this process is tried again: for a process that does nothing else than download."""
     global _everywhere
-    _everywhere = Asking(Patience(), origin, announcer)
+    _everywhere = Asking(RetryPolicy(), origin, announcer)
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def asking(what: Asking) -> Iterator[None]:
         _ASKING.reset(token)
 
 
-class PatientClient(BoundedClient):
+class RetryingClient(BoundedClient):
     """An HTTP client whose every request inside `asking` is tried again, then ends in HubUnavailable."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -145,13 +145,13 @@ class PatientClient(BoundedClient):
         return self._send_patiently(request, what, options)
 
     def _send_patiently(self, request: httpx2.Request, what: Asking, options: dict[str, Any]) -> httpx2.Response:
-        patience, bounds = what.patience, what.bounds(is_stream=bool(options.get("stream")))
-        _limit_time(request, patience)
+        retry_policy, bounds = what.retry_policy, what.bounds(is_stream=bool(options.get("stream")))
+        _limit_time(request, retry_policy)
         trying_s = waited_s = 0.0
-        for failed_tries in range(1, patience.tries + 1):
+        for failed_tries in range(1, retry_policy.tries + 1):
             trouble, asked_s, started = "", None, time.monotonic()
             try:
-                response = self.send_bounded(request, bounds, patience.answer_timeout_s, **options)
+                response = self.send_bounded(request, bounds, retry_policy.answer_timeout_s, **options)
                 if response.status_code not in RETRIED_STATUSES:
                     return response
                 trouble, asked_s = f"it answers {response.status_code}", read_retry_after(response.headers)
@@ -159,11 +159,11 @@ class PatientClient(BoundedClient):
             except RETRIED_ERRORS as error:
                 trouble = _describe(error)
             trying_s += time.monotonic() - started
-            if asked_s is not None and waited_s + asked_s > patience.longest_retry_after_s:
-                raise HubUnavailable(_refuse_to_wait(request, trouble, asked_s, patience))
-            if failed_tries == patience.tries or trying_s > patience.trying_s:
+            if asked_s is not None and waited_s + asked_s > retry_policy.longest_retry_after_s:
+                raise HubUnavailable(_refuse_to_wait(request, trouble, asked_s, retry_policy))
+            if failed_tries == retry_policy.tries or trying_s > retry_policy.trying_s:
                 break
-            wait_s = patience.wait_s(failed_tries, asked_s)
+            wait_s = retry_policy.wait_s(failed_tries, asked_s)
             waited_s += wait_s
             _wait(request, what, trouble, wait_s, failed_tries, is_asked=asked_s is not None)
         where, how_often = _origin(request), f"after {failed_tries} {'try' if failed_tries == 1 else 'tries'}"
@@ -174,26 +174,26 @@ def _wait(
     request: httpx2.Request, what: Asking, trouble: str, wait_s: float, failed_tries: int, *, is_asked: bool
 ) -> None:
     """Wait before the next try; say so, unless it is the first and short."""
-    patience, hub = what.patience, f"The Hub at {_origin(request)}"
-    ends_at = datetime.now(UTC) + timedelta(seconds=wait_s if is_asked else patience.left_s(failed_tries))
+    retry_policy, hub = what.retry_policy, f"The Hub at {_origin(request)}"
+    ends_at = datetime.now(UTC) + timedelta(seconds=wait_s if is_asked else retry_policy.left_s(failed_tries))
     reason, action = ("asks us to wait", "waiting") if is_asked else ("is not available", "trying again")
     sentence = f"{hub} {reason} ({trouble}): {action}"
     while wait_s > 0:
         if what.announcer and (failed_tries > 1 or wait_s > _QUIET_S):
             what.announcer.announce(sentence, ends_at)
         part_s = min(wait_s, REPEAT_S)
-        patience.sleep(part_s)
+        retry_policy.sleep(part_s)
         wait_s -= part_s
     if what.speed:
         what.speed.restart()
 
 
-def _refuse_to_wait(request: httpx2.Request, trouble: str, asked_s: float, patience: Patience) -> str:
+def _refuse_to_wait(request: httpx2.Request, trouble: str, asked_s: float, retry_policy: RetryPolicy) -> str:
     try:
         until = tell_time(datetime.now(UTC) + timedelta(seconds=asked_s))
     except OverflowError:
         until = "the end of days"
-    limit = f"{patience.longest_retry_after_s / 60:.0f} min"
+    limit = f"{retry_policy.longest_retry_after_s / 60:.0f} min"
     return (
         f"The Hub at {_origin(request)} is not available ({trouble}): it asks us to wait until {until}, and one request"
         f" waits {limit} at most. Try again then."
@@ -214,11 +214,13 @@ def read_retry_after(headers: httpx2.Headers) -> float | None:
     return float(exhausted[1]) if exhausted else None
 
 
-def _limit_time(request: httpx2.Request, patience: Patience) -> None:
+def _limit_time(request: httpx2.Request, retry_policy: RetryPolicy) -> None:
     """Give a request limits where its caller set none: a Hub that accepts and never answers would hang the night."""
     given = request.extensions.get("timeout") or {}
-    limits = {"connect": patience.connect_timeout_s, "pool": None}
-    timeout = {key: given.get(key) or limits.get(key, patience.read_timeout_s) for key in ("connect", "read", "write")}
+    limits = {"connect": retry_policy.connect_timeout_s, "pool": None}
+    timeout = {
+        key: given.get(key) or limits.get(key, retry_policy.read_timeout_s) for key in ("connect", "read", "write")
+    }
     request.extensions = {**request.extensions, "timeout": {**timeout, "pool": given.get("pool")}}
 
 

@@ -55,7 +55,7 @@ class Subject:
         return self.head.model_id
 
 
-def examine(hub: Hub, subject: Subject, now: datetime) -> Commit:
+def inspect_commit(hub: Hub, subject: Subject, now: datetime) -> Commit:
     """Look at a commit. Raises HubError where nothing lasting can be said (gone meanwhile, Hub down).
 
     Any other error that it raises comes from what the commit holds.

@@ -2,7 +2,7 @@
 
 Owns the limits that hold while an answer arrives: bytes as they stream and after decompression, seconds for a small
 answer, a least speed for a large file; and that no `Authorization` header leaves the Hub's own address. Tries nothing
-again (patience.py does), knows no route.
+again (retry_policy.py does), knows no route.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _STAMPED = re.compile(rf"samples_(?P<task>.+)_(?P<stamp>{STAMP.pattern})")
 
 
 @dataclass(frozen=True)
-class Run:
+class ResultsRun:
     """A results file that is imported, as far as its samples are found and judged by it."""
 
     file: Path
@@ -40,7 +40,7 @@ class Run:
 class Match:
     """The run and task that a samples file is of."""
 
-    run: Run
+    run: ResultsRun
     task: str
 
 
@@ -50,9 +50,9 @@ Proof = Callable[[Match], bool]
 class RunIndex:
     """Runs by time and by folder."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        self._by_stamp: dict[str, list[Run]] = defaultdict(list)
-        self._by_folder: dict[Path, list[Run]] = defaultdict(list)
+    def __init__(self, runs: Iterable[ResultsRun]) -> None:
+        self._by_stamp: dict[str, list[ResultsRun]] = defaultdict(list)
+        self._by_folder: dict[Path, list[ResultsRun]] = defaultdict(list)
         for run in runs:
             self._by_folder[run.file.parent].append(run)
             if run.stamp is not None:
@@ -96,7 +96,7 @@ class RunIndex:
         return [match for match in named if match.task == max(_tasks_named(file, match.run), key=len)]
 
 
-def _tasks_named(file: Path, run: Run) -> list[str]:
+def _tasks_named(file: Path, run: ResultsRun) -> list[str]:
     return [task for task in run.tasks if file.stem.endswith(task)]
 
 

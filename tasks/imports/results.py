@@ -29,7 +29,7 @@ from nightboard.tasks.imports.lm_eval_results import (
     read_facts,
     score_rows,
 )
-from nightboard.tasks.imports.match_samples import Run
+from nightboard.tasks.imports.match_samples import ResultsRun
 from nightboard.tasks.imports.samples import SamplesImporter, name_benchmarks
 from nightboard.tasks.store.declarations import declare_imported
 from nightboard.tasks.store.layout import Store
@@ -127,7 +127,7 @@ def _find_files(paths: Sequence[Path], done: ResultsImport) -> tuple[list[Path],
 
 def _import_scores(
     store: Store, file: Path, suites: Sequence[Suite], known: set[str], done: ResultsImport, now: datetime
-) -> tuple[Run, Json] | None:
+) -> tuple[ResultsRun, Json] | None:
     """Write the scores of a results file; None, and listed, when it cannot be read."""
     try:
         data = read_bytes(file)
@@ -162,11 +162,11 @@ def _import_scores(
     return run, content
 
 
-def _describe_run(file: Path, data: bytes, content: Json, suites: Sequence[Suite]) -> Run:
+def _describe_run(file: Path, data: bytes, content: Json, suites: Sequence[Suite]) -> ResultsRun:
     tasks = read_facts(content)
     suite = choose_suite(suites, tasks)
     key = f"results\0{suite.suite if suite else ''}\0".encode() + data
-    return Run(file, hashlib.sha256(key).hexdigest()[:32], name_arguments(content), suite, tasks)
+    return ResultsRun(file, hashlib.sha256(key).hexdigest()[:32], name_arguments(content), suite, tasks)
 
 
 def choose_suite(suites: Sequence[Suite], tasks: Mapping[str, TaskFacts]) -> Suite | None:

@@ -26,7 +26,7 @@ from nightboard.tasks.imports.lm_eval_results import (
     score_rows,
 )
 from nightboard.tasks.imports.lm_eval_samples import Placed, Samples, list_embedded, list_samples, read_samples
-from nightboard.tasks.imports.match_samples import Match, Run, RunIndex
+from nightboard.tasks.imports.match_samples import Match, ResultsRun, RunIndex
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.tables import read_table, write_parquet
@@ -40,7 +40,7 @@ LeaveOut = Callable[[str, BrokenFileError], None]
 class _Source:
     """Samples of one task of a run, and where they stand."""
 
-    run: Run
+    run: ResultsRun
     task: str
     place: str
     list_all: Callable[[], Iterator[Placed]]
@@ -84,7 +84,7 @@ class SamplesImporter:
         rows = scores.filter(pc.is_valid(scores["samples_hash"])).to_pylist()
         return cls(store, leave_out, {(row["evaluation_id"], row["task"]): row["samples_hash"] for row in rows})
 
-    def import_embedded(self, run: Run, content: Json) -> int:
+    def import_embedded(self, run: ResultsRun, content: Json) -> int:
         """Import the samples that stand in the results file itself; for how many tasks there were some."""
         sources = []
         for task, samples in read_embedded(content).items():
@@ -95,7 +95,7 @@ class SamplesImporter:
                 self.leave_out(place, BrokenFileError("is not a list of samples of a task that has results."))
         return self._import_run(run, sources)
 
-    def import_files(self, runs: Sequence[Run], files: Sequence[Path]) -> Iterator[tuple[Run, int, int]]:
+    def import_files(self, runs: Sequence[ResultsRun], files: Sequence[Path]) -> Iterator[tuple[ResultsRun, int, int]]:
         """Import files of samples, run by run: how many there are, and how many of them are in the lake now."""
         index = RunIndex(runs)
         sources: dict[Path, list[_Source]] = defaultdict(list)
@@ -108,7 +108,7 @@ class SamplesImporter:
         for found in sources.values():
             yield found[0].run, len(found), self._import_run(found[0].run, found)
 
-    def _import_run(self, run: Run, sources: Sequence[_Source]) -> int:
+    def _import_run(self, run: ResultsRun, sources: Sequence[_Source]) -> int:
         by_task: dict[str, list[_Source]] = defaultdict(list)
         for source in sources:
             by_task[source.task].append(source)
@@ -167,7 +167,7 @@ class SamplesImporter:
             return False
         return True
 
-    def _write_told(self, run: Run, told: Mapping[str, Samples]) -> None:
+    def _write_told(self, run: ResultsRun, told: Mapping[str, Samples]) -> None:
         """Write the scores of these tasks again, with what their samples tell: the row that has samples counts."""
         content = parse_results(read_bytes(run.file))
         rows = [row for row in score_rows(content, name_benchmarks(run.suite)) if row["task"] in told]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.evaluation.outputs import MANIFEST
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, Freed, Parts, RecordError, ResolvedSuite, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Commit, Evaluation, Freed, Parts, RecordError, ResolvedSuite
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.lake.files import list_written
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
@@ -130,7 +130,7 @@ class History:
     `done`: evaluations by what they can serve for, those that finished first at the beginning. `in_flight`: evaluations
     with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
     anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
-    `parts`: how such evaluations are split; those of older stores are not listed, and are in one piece.
+    `parts`: how such evaluations are split; those of older stores are not listed, and are in one placement.
     """
 
     done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
@@ -251,9 +251,9 @@ def _find_finished(store: Store, attempts: Sequence[dict[str, Any]], parts: Mapp
 
 def _is_lost(store: Store, folder: Path) -> bool:
     try:
-        return not (store.launches / ShardSpec.read(folder / "spec.json").launch_id).is_dir()
+        return not (store.launches / AttemptSpec.read(folder / "spec.json").launch_id).is_dir()
     except RecordError:
-        return False  # nobody can tell whose it is; settle says what to do
+        return False  # nobody can tell whose it is; reconcile says what to do
 
 
 def _as_evaluation(row: dict[str, Any]) -> Evaluation:

@@ -20,7 +20,7 @@ STARTING_MIN = 5.0
 
 
 @dataclass(frozen=True)
-class Piece:
+class Placement:
     """A shard that is to run, and on what.
 
     `is_alone`: it ended other jobs early, and is not to end those of others again.
@@ -37,50 +37,55 @@ class Piece:
         return -self.shard.estimate_s, self.shard.evaluation_id, self.shard.shard
 
 
-def pack_jobs(pieces: Iterable[Piece], cluster: Cluster) -> tuple[Job, ...]:
+def pack_jobs(placements: Iterable[Placement], cluster: Cluster) -> tuple[Job, ...]:
     """Turn shards into jobs, longest first; short ones of a tier share jobs, one after the other."""
-    by_tier: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        by_tier.setdefault(piece.tier.name, []).append(piece)
+    by_tier: dict[str, list[Placement]] = {}
+    for placement in placements:
+        by_tier.setdefault(placement.tier.name, []).append(placement)
     jobs: list[Job] = []
     for tier in cluster.tiers:
-        members = sorted(by_tier.get(tier.name, ()), key=lambda piece: piece.order)
-        is_short = [piece.shard.estimate_s < tier.share_job_below_min * 60 and not piece.is_alone for piece in members]
-        groups = [[piece] for piece, short in zip(members, is_short, strict=True) if not short]
-        groups += _share([piece for piece, short in zip(members, is_short, strict=True) if short], tier, cluster)
+        members = sorted(by_tier.get(tier.name, ()), key=lambda each: each.order)
+        is_short = [
+            placement.shard.estimate_s < tier.share_job_below_min * 60 and not placement.is_alone
+            for placement in members
+        ]
+        groups = [[placement] for placement, short in zip(members, is_short, strict=True) if not short]
+        groups += _share(
+            [placement for placement, short in zip(members, is_short, strict=True) if short], tier, cluster
+        )
         jobs += [_make_job(tier, group, cluster) for group in groups]
     return tuple(sorted(jobs, key=lambda job: (-job.estimate_s, job.shards[0].evaluation_id, job.shards[0].shard)))
 
 
-def _share(short: Sequence[Piece], tier: Tier, cluster: Cluster) -> list[list[Piece]]:
+def _share(short: Sequence[Placement], tier: Tier, cluster: Cluster) -> list[list[Placement]]:
     """Deal shards, longest first, to the job that has least so far; no job beyond what the tier allows.
 
     On SLURM there are as many jobs as make each about as long as what need not share; elsewhere as many as may run.
     """
     full_s = tier.share_job_below_min * 60
-    count = math.ceil(sum(piece.shard.estimate_s for piece in short) / full_s) if short else 0
+    count = math.ceil(sum(placement.shard.estimate_s for placement in short) / full_s) if short else 0
     if cluster.executor != "slurm":
         count = max(count, min(len(short), cluster.max_jobs))
-    groups: list[list[Piece]] = [[] for _ in range(count)]
+    groups: list[list[Placement]] = [[] for _ in range(count)]
     loads = [(0.0, index) for index in range(count)]
-    for piece in short:
+    for placement in short:
         load_s, least = loads[0]
-        together_s = load_s + piece.shard.estimate_s
+        together_s = load_s + placement.shard.estimate_s
         if load_s and _needs_min(together_s, 0, cluster) > tier.time_min:
-            groups.append([piece])
-            heapq.heappush(loads, (piece.shard.estimate_s, len(groups) - 1))
+            groups.append([placement])
+            heapq.heappush(loads, (placement.shard.estimate_s, len(groups) - 1))
         else:
-            groups[least].append(piece)
+            groups[least].append(placement)
             heapq.heapreplace(loads, (together_s, least))
     return groups
 
 
-def _make_job(tier: Tier, group: Sequence[Piece], cluster: Cluster) -> Job:
-    estimate_s = sum(piece.shard.estimate_s for piece in group)
-    timeouts = max(piece.timeouts for piece in group)
+def _make_job(tier: Tier, group: Sequence[Placement], cluster: Cluster) -> Job:
+    estimate_s = sum(placement.shard.estimate_s for placement in group)
+    timeouts = max(placement.timeouts for placement in group)
     return Job(
         tier=tier.name,
-        shards=tuple(piece.shard for piece in group),
+        shards=tuple(placement.shard for placement in group),
         gpus=tier.gpus * tier.nodes,
         time_min=limit_minutes(estimate_s, timeouts, tier, cluster),
     )

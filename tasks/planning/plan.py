@@ -19,8 +19,14 @@ from nightboard.tasks.evaluation.sharding import split, whole
 from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import History, ScoreKey
 from nightboard.tasks.planning.measured import Wanted
-from nightboard.tasks.planning.packing import Piece, pack_jobs
-from nightboard.tasks.planning.retry_policy import Resources, choose_resources, explain_end, explain_size, explain_wait
+from nightboard.tasks.planning.packing import Placement, pack_jobs
+from nightboard.tasks.planning.retry_policy import (
+    AttemptResources,
+    choose_resources,
+    explain_end,
+    explain_size,
+    explain_wait,
+)
 from nightboard.tasks.store.records import Commit, Evaluation, Part, Parts, Plan, ResolvedSuite, Shard, Skip, Taken
 
 
@@ -28,7 +34,7 @@ from nightboard.tasks.store.records import Commit, Evaluation, Part, Parts, Plan
 class PlanInputs:
     """All that a plan depends on. `commits`: one per watched model and ref, in the order of the watch list.
 
-    `night_started_at` is given when a night plans again: what ended since then in a way that is tried again only in the
+    `run_started_at` is given when a night plans again: what ended since then in a way that is tried again only in the
     next night is left out.
     """
 
@@ -39,7 +45,7 @@ class PlanInputs:
     commits: Sequence[Commit]
     history: History
     now: datetime
-    night_started_at: datetime | None = None
+    run_started_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class _Candidate:
 
     evaluation: Evaluation
     parts: Parts
-    pieces: tuple[Piece, ...]
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                     chosen[found.evaluation.evaluation_id] = found
                 else:
                     skipped.append(_skip(commit, suite, found))
-    jobs = pack_jobs((piece for candidate in chosen.values() for piece in candidate.pieces), inputs.cluster)
+    jobs = pack_jobs((placement for candidate in chosen.values() for placement in candidate.placements), inputs.cluster)
     return Plan(
         board=inputs.board,
         created_at=inputs.now,
@@ -250,13 +256,15 @@ def _find_shards(run: _Run, known: _Knowledge) -> _Candidate | _Refusal:
         return _UNDER_WAY
     for part in waiting:
         tries = history.tries.get((key, part.name))
-        if reason := explain_wait(tries, inputs.cluster, part.name, inputs.night_started_at):
+        if reason := explain_wait(tries, inputs.cluster, part.name, inputs.run_started_at):
             return _Refusal("later", reason)
-    pieces = [_make_piece(run, part, known) for part in waiting]
-    refusals = [piece for piece in pieces if isinstance(piece, _Refusal)]
+    placements = [_make_piece(run, part, known) for part in waiting]
+    refusals = [placement for placement in placements if isinstance(placement, _Refusal)]
     if refusals:
         return refusals[0]
-    return _Candidate(run.evaluation, parts, tuple(piece for piece in pieces if isinstance(piece, Piece)))
+    return _Candidate(
+        run.evaluation, parts, tuple(placement for placement in placements if isinstance(placement, Placement))
+    )
 
 
 def _parts_of(run: _Run, known: _Knowledge) -> Parts:
@@ -282,7 +290,7 @@ def _is_under_way_elsewhere(run: _Run, parts: Sequence[Part], history: History) 
     return not any((run.evaluation.evaluation_id, part.name) in history.shards_in_flight for part in parts)
 
 
-def _make_piece(run: _Run, part: Part, known: _Knowledge) -> Piece | _Refusal:
+def _make_piece(run: _Run, part: Part, known: _Knowledge) -> Placement | _Refusal:
     """The next attempt at a shard, or why there is none."""
     inputs, key = known.inputs, (run.evaluation.evaluation_id, part.name)
     tries = inputs.history.tries.get(key)
@@ -296,8 +304,8 @@ def _make_piece(run: _Run, part: Part, known: _Knowledge) -> Piece | _Refusal:
         batch_size=resources.batch_size,
         estimate_s=known.estimator.part(run.suite, part, run.size, resources.tier),
     )
-    is_alone = resources != Resources(run.tier, run.tier.batch_size)
-    return Piece(shard, resources.tier, resources.timeouts, is_alone)
+    is_alone = resources != AttemptResources(run.tier, run.tier.batch_size)
+    return Placement(shard, resources.tier, resources.timeouts, is_alone)
 
 
 # ------------------------------------------------------------------------------------------- models and their tiers

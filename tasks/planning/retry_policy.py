@@ -42,7 +42,7 @@ _IN_WORDS: dict[Ending, str] = {
 
 
 @dataclass(frozen=True)
-class Resources:
+class AttemptResources:
     """What the next attempt runs on. `timeouts`: how often the time limit was too short."""
 
     tier: Tier
@@ -50,12 +50,12 @@ class Resources:
     timeouts: int = 0
 
 
-def choose_resources(tries: Tries | None, cluster: Cluster, tier: Tier) -> Resources | None:
+def choose_resources(tries: Tries | None, cluster: Cluster, tier: Tier) -> AttemptResources | None:
     """What the next attempt at a shard of `tier` runs on; None when no tier is large enough."""
     if tries is None:
-        return Resources(tier, tier.batch_size)
+        return AttemptResources(tier, tier.batch_size)
     shrunk = shrink(cluster, tier, sum(count for ending, count in tries.endings if _shrinks(cluster, ending)))
-    return Resources(*shrunk, tries.states.get("timeout", 0)) if shrunk else None
+    return AttemptResources(*shrunk, tries.states.get("timeout", 0)) if shrunk else None
 
 
 def _shrinks(cluster: Cluster, ending: Ending) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.tasks.cluster.executor import Executor
-from nightboard.tasks.evaluation.lease import current_owner, give_up
+from nightboard.tasks.evaluation.lease import current_owner, revoke
 from nightboard.tasks.runs.launch import SUBMISSION_FILE, release
-from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.retry_stopped import is_meant
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Outcome, ShardSpec, Submission
+from nightboard.tasks.store.records import AttemptSpec, Outcome, Submission
 
 
 class CancelError(Exception):
@@ -29,18 +29,18 @@ class CancelError(Exception):
 class Cancelled:
     """What was stopped: shards that ended so, and jobs that were told to stop."""
 
-    shards: tuple[OpenShard, ...]
+    shards: tuple[OpenAttempt, ...]
     job_ids: tuple[str, ...]
 
 
-def choose(shards: Sequence[OpenShard], targets: Sequence[str]) -> list[OpenShard]:
+def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAttempt]:
     """The open shards that are meant: by evaluation id or its beginning, model, model@revision, or job id.
 
     Raises CancelError for a target that names nothing.
     """
-    evaluations = {id(each): ShardSpec.read(each.folder / "spec.json").evaluation for each in shards}
+    evaluations = {id(each): AttemptSpec.read(each.folder / "spec.json").evaluation for each in shards}
 
-    def is_one(each: OpenShard, target: str) -> bool:
+    def is_one(each: OpenAttempt, target: str) -> bool:
         is_job = each.job_id is not None and target in (each.job_id, each.job_id.partition("_")[0])
         return is_job or is_meant(evaluations[id(each)], target)
 
@@ -55,15 +55,20 @@ def choose(shards: Sequence[OpenShard], targets: Sequence[str]) -> list[OpenShar
 
 
 def cancel(
-    store: Store, executor: Executor, shards: Sequence[OpenShard], chosen: Sequence[OpenShard], by: str, now: datetime
+    store: Store,
+    executor: Executor,
+    shards: Sequence[OpenAttempt],
+    chosen: Sequence[OpenAttempt],
+    by: str,
+    now: datetime,
 ) -> Cancelled:
     """Stop `chosen` of the open `shards`; `by` says who asked. Raises ExecutorError when the cluster does not obey."""
     wanted = {each.folder for each in chosen}
-    jobs: dict[tuple[str, int], list[OpenShard]] = defaultdict(list)
+    jobs: dict[tuple[str, int], list[OpenAttempt]] = defaultdict(list)
     for each in shards:
         jobs[each.launch_id, each.job_index].append(each)
-    ended: list[OpenShard] = []
-    stopping: dict[str, list[OpenShard]] = defaultdict(list)
+    ended: list[OpenAttempt] = []
+    stopping: dict[str, list[OpenAttempt]] = defaultdict(list)
     for (launch_id, _), members in jobs.items():
         mine = [each for each in members if each.folder in wanted]
         if not mine:
@@ -71,7 +76,7 @@ def cancel(
         is_stopped = len(mine) == len(members) or any(_has_begun(each) for each in mine)
         for each in mine:
             if not _has_begun(each):
-                give_up(each.folder, now)
+                revoke(each.folder, now)
             outcome = Outcome(state="cancelled", reason=f"cancelled by {by}", job_id=each.job_id, ended_at=now)
             if claim_file(each.folder / "outcome.json", outcome.to_bytes()):
                 ended.append(each)
@@ -85,6 +90,6 @@ def cancel(
     return Cancelled(tuple(ended), tuple(str(each.job_id) for firsts in stopping.values() for each in firsts))
 
 
-def _has_begun(each: OpenShard) -> bool:
+def _has_begun(each: OpenAttempt) -> bool:
     owner = current_owner(each.folder)
     return owner is not None and owner.kind == "job"

@@ -18,7 +18,7 @@ from nightboard.tasks.evaluation.outputs import MANIFEST, check_finished, set_as
 from nightboard.tasks.runs.launch import find_job_output
 from nightboard.tasks.runs.merge_shards import MergeError, merge_parts
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Outcome, Part, Parts, Record, RecordError, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Outcome, Part, Parts, Record, RecordError
 from nightboard.tasks.store.tables import read_table, write_parquet
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, OUTCOMES
 
@@ -53,7 +53,7 @@ def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
 
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
     """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
-    spec = ShardSpec.read(folder / "spec.json")
+    spec = AttemptSpec.read(folder / "spec.json")
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
         outcome = _verify(store, spec, outcome)
@@ -91,7 +91,7 @@ def _read_outcome(folder: Path, now: datetime) -> Outcome:
         return Outcome(state="invalid", reason=str(error), ended_at=now)
 
 
-def _verify(store: Store, spec: ShardSpec, outcome: Outcome) -> Outcome:
+def _verify(store: Store, spec: AttemptSpec, outcome: Outcome) -> Outcome:
     """Check every benchmark's files again: between the node and here a file may have been cut or changed."""
     work = store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard)
     reasons = _find_damage(work, spec.suite.suite, spec.shard.part)
@@ -112,7 +112,7 @@ def _find_damage(work: Path, suite: Suite, part: Part) -> list[str]:
 
 
 def _attempt_row(
-    store: Store, spec: ShardSpec, outcome: Outcome, folder: Path, report: JobReport | None
+    store: Store, spec: AttemptSpec, outcome: Outcome, folder: Path, report: JobReport | None
 ) -> dict[str, Any]:
     elapsed = (outcome.ended_at - outcome.started_at).total_seconds() if outcome.started_at else 0.0
     return {
@@ -139,7 +139,7 @@ def _attempt_row(
     }
 
 
-def _find_log(store: Store, spec: ShardSpec, outcome: Outcome, folder: Path) -> Path:
+def _find_log(store: Store, spec: AttemptSpec, outcome: Outcome, folder: Path) -> Path:
     """The attempt's log; the output of its job where that never came to it."""
     log = folder / "log.txt"
     return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
@@ -155,7 +155,7 @@ def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
 # ------------------------------------------------------------------------------------------------------- evaluations
 
 
-def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> bool:
+def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> bool:
     """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
     evaluation_id = spec.evaluation.evaluation_id
     if store.is_in_lake(OUTCOMES, evaluation_id):
@@ -186,7 +186,7 @@ def _write_evaluation(store: Store, spec: ShardSpec, row: dict[str, Any]) -> boo
     return True
 
 
-def _read_parts(store: Store, spec: ShardSpec) -> Parts:
+def _read_parts(store: Store, spec: AttemptSpec) -> Parts:
     """How the evaluation is split; whole in a store that is older than splitting."""
     path, evaluation_id = store.parts_file(spec.evaluation.evaluation_id), spec.evaluation.evaluation_id
     return Parts.read(path) if path.exists() else Parts(evaluation_id=evaluation_id, parts=(spec.shard.part,))
@@ -205,7 +205,7 @@ def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]
             yield Outcome.read(path)
 
 
-def _other_attempts(store: Store, spec: ShardSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _other_attempts(store: Store, spec: AttemptSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the evaluation's other attempts: those in the lake, and those that have ended and will be collected."""
     evaluation_id, this = spec.evaluation.evaluation_id, (spec.shard.shard, spec.shard.attempt)
     rows = read_table(store, ATTEMPTS, evaluation_id=evaluation_id).to_pylist()
@@ -216,6 +216,6 @@ def _other_attempts(store: Store, spec: ShardSpec) -> tuple[list[dict[str, Any]]
         if (folder.parent.name, int(folder.name)) in known:
             continue
         with contextlib.suppress(RecordError):
-            other, outcome = ShardSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
+            other, outcome = AttemptSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
             ended.append(_attempt_row(store, other, outcome, folder, None))
     return collected, ended

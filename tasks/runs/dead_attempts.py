@@ -13,12 +13,12 @@ from nightboard.tasks.evaluation.job_log import read_log_tail
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.false_start import explain_false_start, explain_lost_outcome
 from nightboard.tasks.runs.launch import find_job_output
-from nightboard.tasks.runs.open_runs import LAUNCHING_LIMIT, ClusterAnswer, OpenLaunch, OpenShard, list_attempts
+from nightboard.tasks.runs.open_runs import LAUNCHING_LIMIT, ClusterAnswer, OpenAttempt, OpenLaunch, list_attempts
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import AttemptOwner, Outcome
 
 
-def is_attempt_running(each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+def is_attempt_running(each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
     """Whether the job may still start, or its process runs. Changes nothing."""
     if cluster.executor is None or launch.launch.executor != cluster.executor.name:
         return True  # this executor knows nothing of that one's jobs; a board of that kind will look
@@ -39,7 +39,7 @@ def is_attempt_running(each: OpenShard, launch: OpenLaunch, cluster: ClusterAnsw
     return alive
 
 
-def _deadline(start: datetime, each: OpenShard, launch: OpenLaunch) -> datetime:
+def _deadline(start: datetime, each: OpenAttempt, launch: OpenLaunch) -> datetime:
     """When what began at `start` is over at the latest, by the job's time limit."""
     return start + timedelta(minutes=launch.launch.jobs[each.job_index].time_min) + LAUNCHING_LIMIT
 
@@ -47,7 +47,7 @@ def _deadline(start: datetime, each: OpenShard, launch: OpenLaunch) -> datetime:
 # --------------------------------------------------------------------------------------------------------- outcomes
 
 
-def explain_end(store: Store, each: OpenShard, owner: AttemptOwner, launch: OpenLaunch, now: datetime) -> Outcome:
+def explain_end(store: Store, each: OpenAttempt, owner: AttemptOwner, launch: OpenLaunch, now: datetime) -> Outcome:
     """The outcome of an attempt that left none, from what the cluster says of its job."""
     report = each.report
     ran = _last_run(each.folder)
@@ -62,7 +62,7 @@ def explain_end(store: Store, each: OpenShard, owner: AttemptOwner, launch: Open
     return Outcome(**values, log_tail=_read_last_lines(store, each, launch))
 
 
-def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: OpenLaunch) -> tuple[Ending, str]:
+def _judge_end(store: Store, each: OpenAttempt, has_begun: bool, launch: OpenLaunch) -> tuple[Ending, str]:
     report = each.report
     if launch.submission is None or each.job_id is None:
         return "not_started", "the flow that launched it was stopped before it submitted the job"
@@ -89,7 +89,7 @@ def _judge_end(store: Store, each: OpenShard, has_begun: bool, launch: OpenLaunc
     return report.ending, f"the job ended before it began to evaluate{said}"
 
 
-def _has_anybody_begun(store: Store, each: OpenShard, launch: OpenLaunch) -> bool:
+def _has_anybody_begun(store: Store, each: OpenAttempt, launch: OpenLaunch) -> bool:
     """Whether the job ran any of its shards. One that ran none has its own trouble, which would only come again."""
     return any(_last_run(folder) for folder in list_attempts(store, launch.launch, each.job_index))
 
@@ -100,7 +100,7 @@ def _last_run(folder: Path) -> AttemptOwner | None:
     return max(jobs, key=lambda owner: owner.at, default=None)
 
 
-def _read_last_lines(store: Store, each: OpenShard, launch: OpenLaunch) -> tuple[str, ...]:
+def _read_last_lines(store: Store, each: OpenAttempt, launch: OpenLaunch) -> tuple[str, ...]:
     """The end of the attempt's log; of the job's own output when the attempt never began."""
     log = each.folder / "log.txt"
     if log.exists():
@@ -108,6 +108,6 @@ def _read_last_lines(store: Store, each: OpenShard, launch: OpenLaunch) -> tuple
     return _read_job_output(store, each, launch)
 
 
-def _read_job_output(store: Store, each: OpenShard, launch: OpenLaunch) -> tuple[str, ...]:
+def _read_job_output(store: Store, each: OpenAttempt, launch: OpenLaunch) -> tuple[str, ...]:
     path = find_job_output(store, launch.launch.launch_id, each.job_id)
     return read_log_tail(path) if path else ()

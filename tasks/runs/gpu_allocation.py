@@ -30,7 +30,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Allotment:
+class Allocation:
     """Jobs that may run at once, by array: of the open ones, and of the new ones (0: not to be submitted now).
 
     For an open array less than it holds means that it is to be throttled; its GPUs are free when it has come down.
@@ -40,7 +40,7 @@ class Allotment:
     new: tuple[int, ...]
 
 
-def allot(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> Allotment:
+def allocate(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> Allocation:
     """Share the GPUs out, to the array with the longest job first. Nobody is given what another one still holds."""
     aims = _aim(opened, new, max_gpus)
     free = max_gpus - sum(array.held * array.gpus for array in opened)
@@ -54,7 +54,7 @@ def allot(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> Allot
         more = _fitting(aim - given[index], array.gpus, free)
         given[index] += more
         free -= more * array.gpus
-    return Allotment(tuple(given[: len(opened)]), tuple(given[len(opened) :]))
+    return Allocation(tuple(given[: len(opened)]), tuple(given[len(opened) :]))
 
 
 def _aim(opened: Sequence[Array], new: Sequence[Array], max_gpus: int) -> list[int]:

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightboard.tasks.cluster.executor import ClusterAway, Executor, ExecutorError
-from nightboard.tasks.runs.gpu_allocation import Array, allot
+from nightboard.tasks.runs.gpu_allocation import Array, allocate
 from nightboard.tasks.runs.launch import read_parallelism, write_parallelism
-from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Job
 
@@ -30,10 +30,10 @@ class _Opened:
     """An open array: its jobs that are not over, by index."""
 
     launch_id: str
-    jobs: Mapping[int, Sequence[OpenShard]]
+    jobs: Mapping[int, Sequence[OpenAttempt]]
 
     @property
-    def first(self) -> OpenShard:
+    def first(self) -> OpenAttempt:
         return next(iter(self.jobs.values()))[0]
 
     @property
@@ -65,7 +65,7 @@ class Throttle:
     # By launch. An array keeps its place in the order while its jobs end, or two of a length would push each other.
     _longest_s: dict[str, float] = field(default_factory=dict)
 
-    def share(self, opened: Sequence[OpenShard], arrays: Sequence[Sequence[Job]]) -> list[int | None]:
+    def share(self, opened: Sequence[OpenAttempt], arrays: Sequence[Sequence[Job]]) -> list[int | None]:
         """How many jobs of each new array may run at once (0: not now, None: all), with room made for them.
 
         To be called while no other flow launches. Raises ClusterAway; what was done by then holds. An array that cannot
@@ -78,7 +78,7 @@ class Throttle:
         self._lowered = {launch_id: told for launch_id, told in self._lowered.items() if launch_id in known}
         before = [self._describe(each, known[each.launch_id]) for each in found]
         wanted = [Array(array[0].gpus, len(array), longest_s=array[0].estimate_s) for array in arrays]
-        shares = allot(before, wanted, self.max_gpus)
+        shares = allocate(before, wanted, self.max_gpus)
         for each, array, allowed in zip(found, before, shares.opened, strict=True):
             try:
                 self._set(each, known[each.launch_id], allowed, array)
@@ -88,7 +88,7 @@ class Throttle:
                 self.problems.append(f"The array of launch {each.launch_id} cannot be throttled: {error}")
         return list(shares.new)
 
-    def has_waiting(self, opened: Sequence[OpenShard]) -> bool:
+    def has_waiting(self, opened: Sequence[OpenAttempt]) -> bool:
         """Whether an open array could run more jobs than it may, or is being throttled."""
         if not self._is_active:
             return False
@@ -141,8 +141,8 @@ class Throttle:
             del self._lowered[each.launch_id]
 
 
-def _group(opened: Sequence[OpenShard]) -> list[_Opened]:
-    launches: dict[str, dict[int, list[OpenShard]]] = defaultdict(lambda: defaultdict(list))
+def _group(opened: Sequence[OpenAttempt]) -> list[_Opened]:
+    launches: dict[str, dict[int, list[OpenAttempt]]] = defaultdict(lambda: defaultdict(list))
     for each in opened:
         launches[each.launch_id][each.job_index].append(each)
     return [_Opened(launch_id, jobs) for launch_id, jobs in sorted(launches.items())]

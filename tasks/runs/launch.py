@@ -2,7 +2,7 @@
 
 The order is the guarantee: the launch is on disk, then each attempt is claimed by creating its folder (the first
 flow wins), then the jobs are submitted as one array that bears the launch's name, then their ids are on disk. What a
-flow left between two of these steps is put right by `settle.py`.
+flow left between two of these steps is put right by `reconcile.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.cluster.executor import Call, ClusterAway, Executor, ExecutorError, Resources, Started
 from nightboard.tasks.cluster.processes import current_process
 from nightboard.tasks.evaluation.job import run_job
-from nightboard.tasks.evaluation.lease import give_up
+from nightboard.tasks.evaluation.lease import revoke
 from nightboard.tasks.store.files import claim_dir, claim_file, write_bytes
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import (
+    AttemptSpec,
     Evaluation,
     Job,
     Launch,
@@ -32,7 +33,6 @@ from nightboard.tasks.store.records import (
     Parts,
     ResolvedSuite,
     Shard,
-    ShardSpec,
     Submission,
     as_row,
 )
@@ -67,7 +67,7 @@ class Launcher:
         At most `parallelism` of them run at once; None: all. None of them runs on the nodes `avoided`. Shards that
         another flow has claimed are left to it; the answer is None when none is left. Raises ExecutorError when the
         cluster refuses the array, whose attempts are given back then, and ClusterAway when it does not answer: what
-        became of the array is found out by `settle`.
+        became of the array is found out by `reconcile`.
         """
         with self._begin(jobs, now) as launch:
             claimed = {index: folders for index in range(len(jobs)) if (folders := self._claim(launch, index, now))}
@@ -156,10 +156,10 @@ class Launcher:
             row = {key: value for key, value in as_row(evaluation).items() if key in EVALUATIONS.arrow.names}
             write_parquet(path, EVALUATIONS, [row | {"planned_at": now}])
 
-    def _spec(self, launch: Launch, index: int, shard: Shard, now: datetime) -> ShardSpec:
+    def _spec(self, launch: Launch, index: int, shard: Shard, now: datetime) -> AttemptSpec:
         evaluation = self.evaluations[shard.evaluation_id]
         tier = self._tier(launch.jobs[index].tier)
-        return ShardSpec(
+        return AttemptSpec(
             launch_id=launch.launch_id,
             array_task=index,
             evaluation=evaluation,
@@ -231,7 +231,7 @@ def find_job_output(store: Store, launch_id: str, job_id: str | None) -> Path | 
 
 def release(folder: Path, reason: str, now: datetime) -> None:
     """Give back an attempt that no job can have begun; one that somebody holds all the same is left alone."""
-    if give_up(folder, now).kind == "abandoned":
+    if revoke(folder, now).kind == "abandoned":
         outcome = Outcome(state="not_started", reason=reason, ended_at=now)
         claim_file(folder / "outcome.json", outcome.to_bytes())
 

@@ -21,7 +21,7 @@ from nightboard.tasks.runs.launch import (
 )
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Launch, Record, RecordError, Shard, ShardSpec, Submission
+from nightboard.tasks.store.records import AttemptSpec, Launch, Record, RecordError, Shard, Submission
 
 # Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
 LAUNCHING_LIMIT = timedelta(hours=1)
@@ -30,7 +30,7 @@ SUBMITTING_LIMIT = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
-class OpenShard:
+class OpenAttempt:
     """An attempt that is still under way. `report` is what the cluster says of its job; None when it says nothing."""
 
     launch_id: str
@@ -144,13 +144,13 @@ def list_attempts(store: Store, launch: Launch, index: int) -> list[Path]:
 def belongs_to(folder: Path, launch: Launch) -> bool:
     """Whether this launch has claimed the attempt."""
     spec = folder / "spec.json"
-    return spec.exists() and ShardSpec.read(spec).launch_id == launch.launch_id
+    return spec.exists() and AttemptSpec.read(spec).launch_id == launch.launch_id
 
 
 # --------------------------------------------------------------------------------------------------------- attempts
 
 
-def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> Iterator[OpenShard]:
+def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> Iterator[OpenAttempt]:
     """The launch's shards whose attempt somebody has claimed and nobody has collected."""
     for index, job in enumerate(launch.launch.jobs):
         job_id = launch.submission.job_ids[index] or None if launch.submission else None
@@ -159,4 +159,4 @@ def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> It
             is_claimed = (folder / "spec.json").exists()
             if is_claimed and not is_collected(store, shard.evaluation_id, shard.shard, shard.attempt):
                 report = cluster.report(launch, index)
-                yield OpenShard(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)
+                yield OpenAttempt(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nightboard.tasks.cluster.executor import Executor
-from nightboard.tasks.evaluation.lease import give_up
+from nightboard.tasks.evaluation.lease import revoke
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.dead_attempts import explain_end, is_attempt_running
 from nightboard.tasks.runs.launch import CLOSED_FILE
 from nightboard.tasks.runs.open_runs import (
     Closed,
     ClusterAnswer,
+    OpenAttempt,
     OpenLaunch,
-    OpenShard,
     advise_on_launch,
     belongs_to,
     list_claimed,
@@ -35,10 +35,10 @@ LAST_WORD_LIMIT = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
-class Settled:
+class OpenRuns:
     """What is still running, and what this call collected. `is_cluster_away`: it did not answer, ask again later."""
 
-    open: tuple[OpenShard, ...]
+    open: tuple[OpenAttempt, ...]
     collected: tuple[Collected, ...]
     problems: tuple[str, ...]
     is_cluster_away: bool = False
@@ -54,32 +54,32 @@ class Settled:
         return len({(each.launch_id, each.job_index) for each in self.open})
 
 
-def settle(store: Store, executor: Executor, now: datetime) -> Settled:
+def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
     """Look at every open launch once: collect what ended, give dead attempts an outcome, list what still runs."""
     problems: list[str] = []
     launches = list(read_open_launches(store, executor, now, problems))
     cluster = _ask(executor, launches, now)
-    still_open: list[OpenShard] = []
+    still_open: list[OpenAttempt] = []
     collected: list[Collected] = []
     for launch in launches:
         is_over = not launch.is_launching
         for each in list_claimed(store, launch, cluster):
             try:
-                found = _settle_attempt(store, each, launch, cluster)
+                found = _reconcile_attempt(store, each, launch, cluster)
             except RecordError as error:
                 problems.append(advise_on_launch(error, each.folder))
                 found = each
-            if isinstance(found, OpenShard):
+            if isinstance(found, OpenAttempt):
                 still_open.append(found)
                 is_over = False
             elif found is not None:
                 collected.append(found)
         if is_over:
             write_bytes(launch.folder / CLOSED_FILE, Closed(closed_at=now).to_bytes())
-    return Settled(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
+    return OpenRuns(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
 
 
-def list_open(store: Store, executor: Executor | None, now: datetime) -> Settled:
+def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRuns:
     """What is under way, as far as the store and, with an executor, the cluster say it. Changes nothing."""
     problems: list[str] = []
     launches = list(read_open_launches(store, None, now, problems))
@@ -91,7 +91,7 @@ def list_open(store: Store, executor: Executor | None, now: datetime) -> Settled
         if belongs_to(each.folder, launch.launch)
     ]
     is_open = [each for each in shards if not (each.folder / "outcome.json").exists()]
-    return Settled(tuple(is_open), (), tuple(problems), cluster.reports is None)
+    return OpenRuns(tuple(is_open), (), tuple(problems), cluster.reports is None)
 
 
 def _ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetime) -> ClusterAnswer:
@@ -102,9 +102,9 @@ def _ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetim
     return ClusterAnswer(executor, executor.poll(known, now) if known else {}, now)
 
 
-def _settle_attempt(
-    store: Store, each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer
-) -> Collected | OpenShard | None:
+def _reconcile_attempt(
+    store: Store, each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer
+) -> Collected | OpenAttempt | None:
     """Collected when it has ended, the shard itself while it is under way, None when it is not this launch's."""
     if not belongs_to(each.folder, launch.launch):
         return None
@@ -113,7 +113,7 @@ def _settle_attempt(
     return each
 
 
-def _has_ended(store: Store, each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+def _has_ended(store: Store, each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
     """Whether the attempt has an outcome; gives it one when its job is gone."""
     # Life is asked for before the outcome: a job that ends in between has written its outcome by then.
     is_running = is_attempt_running(each, launch, cluster)
@@ -122,12 +122,12 @@ def _has_ended(store: Store, each: OpenShard, launch: OpenLaunch, cluster: Clust
         return not _awaits_last_word(each, launch, cluster)
     if is_running:
         return False
-    owner = give_up(each.folder, cluster.now)
+    owner = revoke(each.folder, cluster.now)
     claim_file(outcome, explain_end(store, each, owner, launch, cluster.now).to_bytes())
     return True
 
 
-def _awaits_last_word(each: OpenShard, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+def _awaits_last_word(each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
     """Whether the cluster will soon say more of a job whose outcome is there."""
     if launch.launch.executor != "slurm" or each.report is None or each.report.is_over:
         return False

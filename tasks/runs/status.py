@@ -13,8 +13,8 @@ from pathlib import Path
 
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.lease import current_owner
-from nightboard.tasks.runs.open_runs import OpenShard
-from nightboard.tasks.store.records import AttemptOwner, RecordError, ShardSpec
+from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
 
 # More of them in a line tell nobody anything.
 MOST_JOBS = 5
@@ -63,7 +63,7 @@ def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
     return f"{noun}: {reason}; {shown}." + (f" {advice}" if advice else "")
 
 
-def describe_open(shards: Sequence[OpenShard], now: datetime) -> tuple[list[Status], list[str]]:
+def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[Status], list[str]]:
     """Open shards, those that run first, oldest first; and what could not be read."""
     found, problems = [], []
     begun = {(each.launch_id, each.job_index) for each in shards if _running_owner(each.folder)}
@@ -75,8 +75,8 @@ def describe_open(shards: Sequence[OpenShard], now: datetime) -> tuple[list[Stat
     return sorted(found, key=lambda s: (s.state != "RUNNING", -s.age_s, s.model_id, s.shard)), problems
 
 
-def _describe(each: OpenShard, now: datetime, has_job_begun: bool) -> Status:
-    spec = ShardSpec.read(each.folder / "spec.json")
+def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
+    spec = AttemptSpec.read(each.folder / "spec.json")
     owner = _running_owner(each.folder)
     progress = _read_progress(each.folder)
     return Status(
@@ -100,7 +100,7 @@ def _describe(each: OpenShard, now: datetime, has_job_begun: bool) -> Status:
     )
 
 
-def _name_state(each: OpenShard, *, is_waiting_in_job: bool) -> str:
+def _name_state(each: OpenAttempt, *, is_waiting_in_job: bool) -> str:
     """The cluster's word, or what stands in for it."""
     if is_waiting_in_job:
         return "NEXT IN JOB"
@@ -124,7 +124,7 @@ def _read_progress(folder: Path) -> Progress | None:
         return None
 
 
-def _estimate_left(spec: ShardSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
+def _estimate_left(spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
     """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished."""
     if owner is None:
         return spec.shard.estimate_s

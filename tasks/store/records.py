@@ -236,7 +236,7 @@ class ProcessId(Record):
     started_ticks: int = Field(description="start time in clock ticks since boot (proc(5), field 22)")
 
 
-class ShardSpec(Record):
+class AttemptSpec(Record):
     """Everything a node needs to run one attempt at a shard; written before the job exists."""
 
     record_version: Literal[1] = 1

@@ -135,13 +135,13 @@ def _give_punkt(store: Path) -> None:
 
 def _time_night(folder: Path) -> float:
     """Seconds from the start of the flow to the last job handed over."""
-    from nightboard.flows.nightly import run_night
+    from nightboard.flows.nightly import run_nightly
     from nightboard.tasks.store.records import Submission
 
     started = datetime.now(UTC)
     # A thousand lines about jobs that were not really started would push the result off the screen.
     with contextlib.redirect_stdout(io.StringIO()):
-        report = run_night(str(folder / "board.yaml"), None, 0)
+        report = run_nightly(str(folder / "board.yaml"), None, 0)
     files = list((folder / "store/launches").glob("*/submission.json"))
     submitted = sum(len([job for job in Submission.read(file).job_ids if job]) for file in files)
     assert submitted == N_EVALUATIONS == len(report.plan.evaluations), submitted

@@ -22,7 +22,7 @@ from nightboard.profiles.models.cluster import Cluster, SlurmOptions, Tier
 from nightboard.tasks.cluster.slurm import SlurmExecutor
 from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.runs.launch import Launcher
-from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Job, Part, Parts, Shard
 
@@ -93,7 +93,7 @@ def _watch(store: Store, executor: SlurmExecutor) -> None:
     """What the flow does while it waits."""
     until = time.monotonic() + WATCHED_S
     while time.monotonic() < until:
-        settle(store, executor, datetime.now(UTC))
+        reconcile(store, executor, datetime.now(UTC))
         time.sleep(POLL_INTERVAL_S)
 
 

@@ -17,8 +17,8 @@ from suite_nights import CLUSTER, SUITE, WATCH, change
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.display.plan import show_plan
 from nightboard.flows.nightly import fetch_datasets
-from nightboard.flows.run.report import NightReport, describe_night
-from nightboard.flows.run.state import Night
+from nightboard.flows.run.report import RunReport, describe_run
+from nightboard.flows.run.state import RunState
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.board import OpenBoard
@@ -83,9 +83,9 @@ def plan_of(suites: list[ResolvedSuite], **changes: object) -> Plan:
     return make_plan(PlanInputs("board", WATCH, suites, CLUSTER, [make_commit("lab/a", **changes)], History(), NOW))
 
 
-def make_night(data: Data) -> tuple[Night, Console]:
+def make_night(data: Data) -> tuple[RunState, Console]:
     lines = Console(file=io.StringIO(), record=True, width=200)
-    return Night(data, Terminal(lines)), lines  # type: ignore[arg-type]
+    return RunState(data, Terminal(lines)), lines  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_fetched_is_left_out_of_the_plan_that_follows_and_not_asked_again() -> None:
@@ -109,11 +109,11 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
     assert "revision suite benchmarks precision" in text
     assert "1111111 s long bfloat16" in text
     assert "lab/a 1111111 s (short) The data set is gated." in text
-    nothing = NightReport(
+    nothing = RunReport(
         board="b", started_at=NOW, ended_at=NOW, new_commits=(), plan=plan, collected=(), in_flight=(),
         not_started=(), problems=(),
     )  # fmt: skip
-    assert "`lab/a` @ `1111111` on s (short): The data set is gated." in describe_night(nothing)
+    assert "`lab/a` @ `1111111` on s (short): The data set is gated." in describe_run(nothing)
 
 
 def test_a_plan_of_whole_suites_names_no_benchmarks() -> None:

@@ -17,9 +17,9 @@ from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.prefect_server.history import History, Reporter
 from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
-from nightboard.flows.run.report import NightReport
+from nightboard.flows.run.report import RunReport
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.hub.http_retry import Patience
+from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.store.layout import StoreError
 
 pytestmark = pytest.mark.real
@@ -95,7 +95,7 @@ def read_steps(flow_run_id: str) -> list[tuple[str, str]]:
     return [(each["name"], each["state_type"]) for each in sorted(found, key=lambda each: int(each["dynamic_key"]))]
 
 
-def night_with_history(world: World) -> NightReport:
+def night_with_history(world: World) -> RunReport:
     history = History(Reporter(ConfiguredServer()))
     report = world.night(history=history)
     history.close()
@@ -203,7 +203,7 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     from nightboard.tasks.hub import client as hub
 
     monkeypatch.setattr(module, "NETWORK_RETRY_DELAYS_S", (0.0,))
-    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
+    monkeypatch.setattr(hub, "RetryPolicy", lambda: RetryPolicy(tries=2, sleep=lambda _: None))
     world.night(wait_min=0)
     world.wait_for_outcomes(2)
     world.night()
@@ -221,7 +221,7 @@ def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_to
 ) -> None:
     from nightboard.tasks.hub import client as hub
 
-    monkeypatch.setattr(hub, "Patience", lambda: Patience(tries=3, sleep=lambda _: None))
+    monkeypatch.setattr(hub, "RetryPolicy", lambda: RetryPolicy(tries=3, sleep=lambda _: None))
     world.hub.fail_next(1000, 500, path_contains="lab/weak/tree")
     odd = {"config.json": b'{"architectures": ["\\ud800\\u001b[31m"]}', "README.md": b"---\nlicense: \\uD800\n---\n"}
     world.add_model("lab/odd", source="lab/weak", **odd)

@@ -69,13 +69,13 @@ class FakeExecutor:
         return self.by_name.get(name)
 
     def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
-        raise AssertionError("settling cancels nothing")
+        raise AssertionError("reconciling cancels nothing")
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
-        raise AssertionError("settling throttles nothing")
+        raise AssertionError("reconciling throttles nothing")
 
     def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
-        raise AssertionError("settling excludes nothing")
+        raise AssertionError("reconciling excludes nothing")
 
 
 GONE = JobReport(state="UNKNOWN", is_over=True, ending="interrupted")

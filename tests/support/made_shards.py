@@ -16,7 +16,7 @@ from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Su
 from nightboard.tasks.evaluation.outputs import Provenance, finish_benchmark
 from nightboard.tasks.evaluation.sharding import cut, task_ranges
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Outcome, Part, Parts, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Outcome, Part, Parts
 
 PLACE = Provenance(harness_version="0.4.13", library_versions='{"torch": "2.13.0"}', node="gpu1", device="cpu")
 METRICS, FILTERS = ("acc", "credit"), ("none", "flexible")
@@ -67,7 +67,7 @@ def complete(
 ) -> Path:
     """An attempt that completed, as its node leaves it; returns its folder. `results` are changes to lm-eval's."""
     folder = node.prepare(attempt=attempt, part=part, **changes)
-    spec = ShardSpec.read(folder / "spec.json")
+    spec = AttemptSpec.read(folder / "spec.json")
     end = NOW + timedelta(minutes=minutes)
     for name in part.benchmarks:
         work = node.store.work_dir("evaluation", part.name) / name

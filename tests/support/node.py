@@ -12,7 +12,7 @@ from builders import NOW
 
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Evaluation, Part, ResolvedSuite, Shard, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, Part, ResolvedSuite, Shard
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Node:
         }  # fmt: skip
         of_spec = ("batch_size", "device", "gpus", "model_args")
         spec_changes = {key: changes.pop(key) for key in of_spec if key in changes}
-        spec = ShardSpec(
+        spec = AttemptSpec(
             launch_id="launch",
             array_task=0,
             evaluation=Evaluation.model_validate(evaluation | changes),

@@ -15,7 +15,7 @@ from nightboard.flows.demo.loopback_hub.server import serve
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.discover import Discovery, Known, discover
-from nightboard.tasks.hub.http_retry import Patience
+from nightboard.tasks.hub.http_retry import RetryPolicy
 
 Files = dict[str, bytes]
 
@@ -48,8 +48,8 @@ class ServedHub:
     waits: list[float] = field(default_factory=list)
     now: datetime = datetime(2026, 2, 1, tzinfo=UTC)
 
-    def client(self, token: str | None = None, **patience: Any) -> Hub:
-        return Hub(self.url, token, Patience(sleep=self.waits.append, **patience))
+    def client(self, token: str | None = None, **retry_policy: Any) -> Hub:
+        return Hub(self.url, token, RetryPolicy(sleep=self.waits.append, **retry_policy))
 
     def add(self, model_id: str, files: Files, **access: Any) -> str:
         self.loopback.create_repo(model_id, **access)

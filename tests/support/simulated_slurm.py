@@ -11,9 +11,9 @@ from fake_cluster import dead_process
 
 from nightboard.tasks.cluster.executor import Call, ClusterAway, ExecutorError, JobReport, Resources, Started
 from nightboard.tasks.store.files import claim_file
-from nightboard.tasks.store.records import AttemptOwner, Outcome, ShardSpec, Submission
+from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, Outcome, Submission
 
-Ends = Callable[[ShardSpec], str]
+Ends = Callable[[AttemptSpec], str]
 """How the attempt of a spec ends: an outcome's state, or SLURM's word for a job that leaves none or still runs."""
 
 
@@ -125,7 +125,7 @@ class SimulatedSlurm:
     def _end(self, call: Call, node: str) -> str:
         """The job's state in SLURM. A job that is killed leaves no outcome."""
         for folder in map(Path, call.arguments[1]):
-            spec, now = ShardSpec.read(folder / "spec.json"), datetime.now(UTC)
+            spec, now = AttemptSpec.read(folder / "spec.json"), datetime.now(UTC)
             if (folder / "outcome.json").exists():
                 continue
             owner = AttemptOwner(kind="job", process=dead_process(), job_id="7", at=now)

@@ -28,7 +28,7 @@ from nightboard.tasks.runs.collect import collect_attempt
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Outcome, Plan, ResolvedSuite, ShardSpec, as_row
+from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, Plan, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder.build import build, is_current
 from nightboard.warehouse.builder.publish import current_build
@@ -107,7 +107,7 @@ class Nights:
 
     def _run(self, folder: Path, now: Any) -> None:
         """What a node does, of made-up answers."""
-        spec, end = ShardSpec.read(folder / "spec.json"), now + timedelta(minutes=1)
+        spec, end = AttemptSpec.read(folder / "spec.json"), now + timedelta(minutes=1)
         for name in spec.shard.benchmarks:
             work = self.store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard) / name
             work.mkdir(parents=True)

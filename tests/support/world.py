@@ -16,7 +16,7 @@ from nightboard.flows.demo.loopback_hub.server import serve
 from nightboard.flows.demo.make_models import Recipe, make_model
 from nightboard.flows.demo.questions import make_datasets
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
-from nightboard.flows.run.report import NightReport
+from nightboard.flows.run.report import RunReport
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import rank
@@ -86,7 +86,7 @@ if stop_after == "merge":
     from nightboard.tasks.runs import collect
     merge = collect.merge_parts
     collect.merge_parts = lambda *args: (merge(*args), die())
-print(module.run_night(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
+print(module.run_nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
 
@@ -112,10 +112,10 @@ class World:
         card = f"---\nlicense: apache-2.0\n---\n# {repo_id}\n".encode()
         return self.hub.commit(repo_id, files | {"README.md": card} | changes, "Add the model")
 
-    def night(self, wait_min: float | None = None, history: History = NO_HISTORY) -> NightReport:
-        from nightboard.flows.nightly import run_night
+    def night(self, wait_min: float | None = None, history: History = NO_HISTORY) -> RunReport:
+        from nightboard.flows.nightly import run_nightly
 
-        return run_night(self.board, None, wait_min, history)
+        return run_nightly(self.board, None, wait_min, history)
 
     def start_night(self, stop_after: str = "", wait_min: str = "", umask: int = -1) -> subprocess.Popen[str]:
         return subprocess.Popen(

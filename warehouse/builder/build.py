@@ -19,7 +19,7 @@ import duckdb
 
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.compact import compact, remove_replaced
-from nightboard.warehouse.builder.data_checks import find_offences
+from nightboard.warehouse.builder.data_checks import find_violations
 from nightboard.warehouse.builder.incremental import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
 from nightboard.warehouse.builder.macro_ddl import create_macro
 from nightboard.warehouse.builder.open_build import open_current
@@ -236,8 +236,8 @@ def _record_build(
 
 def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
     """Raise BuildError with all checks that failed, and their first rows."""
-    if offences := find_offences(con, tables):
+    if violations := find_violations(con, tables):
         raise BuildError(
-            "\n".join(["the new warehouse is not good, the last good one stays.", *offences])
+            "\n".join(["the new warehouse is not good, the last good one stays.", *violations])
             + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild --full`."
         )

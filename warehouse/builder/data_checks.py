@@ -20,17 +20,17 @@ from nightboard.warehouse.schema.columns import Table
 SHOWN_ROWS = 5
 
 
-def find_offences(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
+def find_violations(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
     """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
     tables, checks = list(tables), sql_models.load_checks(sql_models.SQL_FOLDER)
     with open_another(con) as other, ThreadPoolExecutor(1) as pool:
         repeated = pool.submit(find_repeated_keys, other, tables)
-        offences = [_judge(con, name, sql) for name, sql in checks.items()]
+        violations = [_run_check(con, name, sql) for name, sql in checks.items()]
     keys = {f"{table.name}_key_is_unique": key_check(table) for table in tables if table.name in repeated.result()}
-    return [offence for offence in [*offences, *(_judge(con, *check) for check in keys.items())] if offence]
+    return [violation for violation in [*violations, *(_run_check(con, *check) for check in keys.items())] if violation]
 
 
-def _judge(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:
+def _run_check(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:
     cursor = con.execute(sql)
     columns = [column[0] for column in cursor.description or []]
     if not (rows := cursor.fetchmany(SHOWN_ROWS)):

@@ -146,7 +146,7 @@ def _find_needed(models: Mapping[str, Model]) -> set[str]:
 
 
 def load_checks(folder: Path = SQL_FOLDER) -> dict[str, str]:
-    """SQL of every check by name; a row that it returns is an offence."""
+    """SQL of every check by name; a row that it returns is an violation."""
     return {path.stem: path.read_text() for path in sorted((folder / "checks").glob("*.sql"))}
 
 

@@ -24,7 +24,7 @@ _EXPLAIN = re.compile(r"explain(\s+analyze\b)?\s", re.IGNORECASE)
 _BATCH_ROWS = 10_000
 
 
-class Answer:
+class StatementResult:
     """What one statement gives. It runs when its rows are asked for, which can be done once."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str, place: str) -> None:
@@ -65,7 +65,7 @@ class Answer:
             ) from error
 
 
-def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[Answer]:
+def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[StatementResult]:
     """One answer a statement, to be run in order, each before the next.
 
     Raises QueryError for a mistake in the syntax and for any statement that does not only read; nothing has run then.
@@ -81,7 +81,7 @@ def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[Answer]:
         raise QueryError("there is no statement to run. Try: select * from leaderboard")
     many = len(statements) > 1
     return [
-        Answer(con, statement, f"statement {number} of {len(statements)}: " if many else "")
+        StatementResult(con, statement, f"statement {number} of {len(statements)}: " if many else "")
         for number, statement in enumerate(statements, 1)
     ]
 

@@ -28,7 +28,7 @@ from nightboard.flows.cli.main import app, describe_os_error, parse_minutes
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.display.formats import Format, to_bytes, to_score_text, to_text
 from nightboard.flows.display.rows import tell_logs
-from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store, StoreError
 from nightboard.tasks.store.records import Outcome
 from nightboard.warehouse.reader.questions import Result
@@ -238,7 +238,7 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
             state = "failed" if name == "a" else "environment"
             outcome = Outcome(state=state, reason="CUDA error", started_at=NOW, ended_at=NOW)
             (store.attempt_dir(name, "all", attempt) / "outcome.json").write_bytes(outcome.to_bytes())
-        settle(store, executor, NOW)
+        reconcile(store, executor, NOW)
 
     def retry(*arguments: str) -> str:
         result = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), *arguments])

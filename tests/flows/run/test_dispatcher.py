@@ -21,10 +21,10 @@ from simulated_slurm import SimulatedSlurm
 
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.run import dispatcher as module
-from nightboard.flows.run import state as night_module
+from nightboard.flows.run import state as state_module
 from nightboard.flows.run.dispatcher import run_jobs
-from nightboard.flows.run.report import NightReport
-from nightboard.flows.run.state import Night
+from nightboard.flows.run.report import RunReport
+from nightboard.flows.run.state import RunState
 from nightboard.profiles.models.cluster import Cluster
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.tasks.board import OpenBoard
@@ -37,7 +37,7 @@ from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.runs import collect, open_runs, reconcile
 from nightboard.tasks.runs.retry_stopped import choose_stopped
 from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import Commit, Plan, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Commit, Plan
 
 SMALL = {"name": "small", "up_to_params_b": 10, "gpus": 1, "mem_gb": 1}
 LARGE = {"name": "large", "up_to_params_b": 100, "gpus": 8, "mem_gb": 1}
@@ -95,8 +95,8 @@ class Site:
         hub = SimpleNamespace(is_up=lambda: self.hub_is_up)
         return Board(bundle, self.store, hub, self.slurm, self.fetch)  # type: ignore[arg-type]
 
-    def night(self, wait_min: float | None = None) -> NightReport:
-        night = Night(self.board(), Terminal(self.lines))
+    def night(self, wait_min: float | None = None) -> RunReport:
+        night = RunState(self.board(), Terminal(self.lines))
         heads = tuple(WatchedHead(c.model_id, "main", c.revision) for c in self.commits)
         discovery = Discovery(heads=heads, commits=tuple(self.commits), model_states=(), problems=())
         night.board.record_discovery(discovery)
@@ -108,14 +108,14 @@ class Site:
 
         first = plan(None)
         left = run_jobs(night, first, suites, wait_min, lambda: plan(night.started_at))
-        return NightReport(
+        return RunReport(
             board="test",
             started_at=night.started_at,
             ended_at=datetime.now(UTC),
             new_commits=(),
             plan=first,
             collected=tuple(night.collected),
-            in_flight=tuple(night.settled.in_flight),
+            in_flight=tuple(night.open_runs.in_flight),
             not_started=tuple(left),
             problems=tuple(night.problems),
         )
@@ -148,7 +148,7 @@ def names(site: Site) -> list[str]:
     return sorted(commit.model_id for commit in site.commits)
 
 
-def evaluated(report: NightReport) -> list[str]:
+def evaluated(report: RunReport) -> list[str]:
     return sorted(each.model_id for each in report.evaluated)
 
 
@@ -302,7 +302,7 @@ def test_planning_again_takes_a_small_part_of_the_time_only(site: Site) -> None:
         time.sleep(0.05)
         return board_plan(*args)
 
-    def end(spec: ShardSpec) -> str:
+    def end(spec: AttemptSpec) -> str:
         if spec.evaluation.model_id == "lab/long":
             return "RUNNING" if len(planned_at) < 5 else "completed"
         return "PREEMPTED"
@@ -379,7 +379,7 @@ def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> Non
 
 
 def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(night_module, "STUCK_LIMIT", timedelta(0))
+    monkeypatch.setattr(state_module, "STUCK_LIMIT", timedelta(0))
     site.add("a", "b")
     site.slurm.waits = JobReport(
         "PENDING", is_over=False, reason="is held", waits_for="JobHeldUser", advice="Let it go."
@@ -630,7 +630,7 @@ def test_what_another_flow_collected_and_left_is_tried_again(site: Site) -> None
     def collect_before_the_night_does(_number: int) -> None:
         site.slurm.step()
         site.slurm.step()
-        reconcile.settle(site.store, site.slurm, datetime.now(UTC))
+        reconcile.reconcile(site.store, site.slurm, datetime.now(UTC))
 
     site.at_pause = collect_before_the_night_does
     report = site.night()

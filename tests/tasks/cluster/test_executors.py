@@ -50,7 +50,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are short, so that tests of patience are."""
     monkeypatch.setattr(executor_module, "RETRY_S", 0.01)
-    monkeypatch.setattr(executor_module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(executor_module, "RETRY_FOR_S", 60.0)
 
 
 def make_calls(count: int) -> list[Call]:
@@ -263,7 +263,7 @@ def test_nothing_is_submitted_again_while_nobody_knows_whether_it_was(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor_module, "RETRY_S", 0.01)
-    monkeypatch.setattr(executor_module, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(executor_module, "RETRY_FOR_S", 2.0)
     cluster.answer("sbatch", err=AWAY, code=1)
     cluster.answer("squeue")
     cluster.answer("sacct", err=DBD_AWAY, code=1)

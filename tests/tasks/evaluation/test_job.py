@@ -28,7 +28,7 @@ from nightboard.tasks.evaluation import job
 from nightboard.tasks.evaluation.attempt import run_attempt
 from nightboard.tasks.evaluation.failure_reasons import ShardError, describe_error
 from nightboard.tasks.evaluation.job_log import read_log_tail
-from nightboard.tasks.evaluation.suite_tasks import DeclaredTasks
+from nightboard.tasks.evaluation.suite_tasks import SuiteTasks
 from nightboard.tasks.evaluation.validate import OutputError
 from nightboard.tasks.evaluation.workdir import answers_path, fresh_folder, link_dataset, publish_folder
 from nightboard.tasks.store import files as store_module
@@ -296,7 +296,7 @@ def load(task: FakeTask, **declared: Any) -> FakeTask:
     index = type("Index", (), {"load": lambda self, names: {"tasks": {"one": task}}})()
     is_cut = declared.pop("is_cut", False)
     benchmark = Benchmark.model_validate(values | declared)
-    DeclaredTasks(index, benchmark, benchmark.tasks, is_cut=is_cut).load(["group"])
+    SuiteTasks(index, benchmark, benchmark.tasks, is_cut=is_cut).load(["group"])
     return task
 
 
@@ -432,7 +432,7 @@ print(json.dumps([states, {name: os.environ.get(name) for name in names}]))
 """
     states, env = json.loads(run_node_code(code, tmp_path))
     assert states == ["environment"], "there is no spec"
-    assert "spec.json: cannot be read as ShardSpec" in str(
+    assert "spec.json: cannot be read as AttemptSpec" in str(
         Outcome.read(tmp_path / "runs" / "e" / "all" / "1" / "outcome.json").reason
     )
     assert env == {

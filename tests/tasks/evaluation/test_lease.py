@@ -15,7 +15,7 @@ from builders import NOW
 
 from nightboard.tasks.cluster.processes import current_process, process_of
 from nightboard.tasks.evaluation import lease as ownership
-from nightboard.tasks.evaluation.lease import current_owner, give_up, heartbeat, is_owner_alive, take
+from nightboard.tasks.evaluation.lease import acquire, current_owner, heartbeat, is_owner_alive, revoke
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.records import AttemptOwner, Outcome, ProcessId
 
@@ -61,7 +61,7 @@ def owners(folder: Path) -> list[str]:
 
 def test_the_first_job_has_the_attempt(tmp_path: Path) -> None:
     assert current_owner(tmp_path) is None
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
     owner = current_owner(tmp_path)
     assert owner is not None
     assert (owner.kind, owner.job_id, owner.process) == ("job", "7_0", current_process())
@@ -70,7 +70,7 @@ def test_the_first_job_has_the_attempt(tmp_path: Path) -> None:
 def test_a_restarted_job_takes_over_from_its_own_dead_run(tmp_path: Path) -> None:
     own(tmp_path, 1, dead())
     own(tmp_path, 2, dead())
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
     assert owners(tmp_path) == ["owner.1.json", "owner.2.json", "owner.3.json"]
     owner = current_owner(tmp_path)
     assert owner is not None
@@ -80,7 +80,7 @@ def test_a_restarted_job_takes_over_from_its_own_dead_run(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("quick")
 def test_a_job_that_starts_twice_leaves_the_attempt_to_the_run_that_lives(tmp_path: Path, living: ProcessId) -> None:
     own(tmp_path, 1, living)
-    assert not take(tmp_path, "7_0")
+    assert not acquire(tmp_path, "7_0")
     assert owners(tmp_path) == ["owner.1.json"]
 
 
@@ -90,7 +90,7 @@ def test_a_run_that_its_cluster_is_about_to_kill_is_waited_for(tmp_path: Path) -
     assert process
     own(tmp_path, 1, process)
     threading.Timer(1.5, dying.kill).start()
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
     assert dying.wait() == -9
 
 
@@ -99,37 +99,37 @@ def test_a_first_run_that_ends_while_it_is_waited_for_has_won(tmp_path: Path, li
     outcome = Outcome(state="completed", ended_at=NOW).to_bytes()
     threading.Timer(0.5, claim_file, [tmp_path / "outcome.json", outcome]).start()
     begun = time.monotonic()
-    assert not take(tmp_path, "7_0")
+    assert not acquire(tmp_path, "7_0")
     assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("job_id", ["7_1", None])
 def test_another_job_takes_over_from_nobody(tmp_path: Path, job_id: str | None) -> None:
     own(tmp_path, 1, dead())
-    assert not take(tmp_path, job_id)
+    assert not acquire(tmp_path, job_id)
 
 
 def test_outside_of_a_job_nobody_takes_over(tmp_path: Path) -> None:
     own(tmp_path, 1, dead(), job_id=None)
-    assert not take(tmp_path, None)
+    assert not acquire(tmp_path, None)
 
 
 def test_nobody_takes_over_from_a_flow_that_gave_up(tmp_path: Path) -> None:
     own(tmp_path, 1, dead())
     own(tmp_path, 2, dead(), kind="abandoned")
-    assert not take(tmp_path, "7_0")
+    assert not acquire(tmp_path, "7_0")
 
 
 def test_an_attempt_that_has_ended_is_not_taken(tmp_path: Path) -> None:
     claim_file(tmp_path / "outcome.json", Outcome(state="failed", ended_at=NOW).to_bytes())
-    assert not take(tmp_path, "7_0")
+    assert not acquire(tmp_path, "7_0")
     own(tmp_path, 1, dead())
-    assert not take(tmp_path, "7_0")
+    assert not acquire(tmp_path, "7_0")
 
 
 def take_at_once(folder: str, barrier: object, taken: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
-    if take(Path(folder), "7_0"):
+    if acquire(Path(folder), "7_0"):
         with taken.get_lock():  # type: ignore[attr-defined]
             taken.value += 1  # type: ignore[attr-defined]
     barrier.wait()  # type: ignore[attr-defined]
@@ -155,31 +155,31 @@ def test_of_many_runs_that_start_in_the_same_moment_one_has_it(tmp_path: Path, h
 
 
 def test_a_flow_gives_up_what_nobody_began_and_a_later_job_leaves_it(tmp_path: Path) -> None:
-    assert give_up(tmp_path, NOW).kind == "abandoned"
-    assert not take(tmp_path, "7_0")
+    assert revoke(tmp_path, NOW).kind == "abandoned"
+    assert not acquire(tmp_path, "7_0")
 
 
 def test_a_flow_gives_up_after_a_dead_run_once(tmp_path: Path) -> None:
     own(tmp_path, 1, dead())
-    first = give_up(tmp_path, NOW)
-    assert (first.kind, give_up(tmp_path, NOW)) == ("abandoned", first)
+    first = revoke(tmp_path, NOW)
+    assert (first.kind, revoke(tmp_path, NOW)) == ("abandoned", first)
     assert owners(tmp_path) == ["owner.1.json", "owner.2.json"]
 
 
 def test_what_another_flow_gave_up_stays_so(tmp_path: Path) -> None:
     owner = own(tmp_path, 1, dead(), kind="abandoned")
-    assert give_up(tmp_path, NOW) == owner
+    assert revoke(tmp_path, NOW) == owner
     assert owners(tmp_path) == ["owner.1.json"]
 
 
 def test_a_run_on_another_host_is_given_up_on_the_clusters_word(tmp_path: Path) -> None:
     own(tmp_path, 1, elsewhere())
-    assert give_up(tmp_path, NOW).kind == "abandoned"
+    assert revoke(tmp_path, NOW).kind == "abandoned"
 
 
 def test_a_run_that_is_seen_to_live_keeps_its_attempt(tmp_path: Path, living: ProcessId) -> None:
     owner = own(tmp_path, 1, living)
-    assert give_up(tmp_path, NOW) == owner
+    assert revoke(tmp_path, NOW) == owner
     assert owners(tmp_path) == ["owner.1.json"]
 
 
@@ -188,7 +188,7 @@ def test_a_job_that_takes_the_attempt_in_the_moment_of_giving_up_keeps_it(
 ) -> None:
     monkeypatch.setattr(ownership, "_count_owners", lambda _: 0)
     owner = own(tmp_path, 1, elsewhere())
-    assert give_up(tmp_path, NOW) == owner
+    assert revoke(tmp_path, NOW) == owner
 
 
 # -------------------------------------------------------------------------------------------------------- heartbeat
@@ -199,14 +199,14 @@ def test_a_run_on_another_host_is_dead_when_its_heartbeat_stands_still(tmp_path:
     own(tmp_path, 1, elsewhere())
     (tmp_path / "alive").touch()
     begun = time.monotonic()
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
     assert time.monotonic() - begun >= 1.0
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_run_on_another_host_that_never_had_a_heartbeat_is_dead(tmp_path: Path) -> None:
     own(tmp_path, 1, elsewhere())
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
 
 
 @pytest.mark.usefixtures("quick")
@@ -221,7 +221,7 @@ def test_a_run_on_another_host_lives_while_its_heart_beats(tmp_path: Path) -> No
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        assert not take(tmp_path, "7_0")
+        assert not acquire(tmp_path, "7_0")
         assert is_owner_alive(tmp_path, owner) is True
     finally:
         done.set()
@@ -248,7 +248,7 @@ def test_a_run_on_this_host_is_looked_at_itself(tmp_path: Path, living: ProcessI
 
 @pytest.mark.usefixtures("quick")
 def test_the_heart_beats_while_an_attempt_runs_and_not_after(tmp_path: Path) -> None:
-    assert take(tmp_path, "7_0")
+    assert acquire(tmp_path, "7_0")
     with heartbeat(tmp_path):
         time.sleep(0.05)
         first = (tmp_path / "alive").stat().st_mtime_ns
@@ -265,7 +265,7 @@ from pathlib import Path
 from nightboard.tasks.evaluation import lease as ownership
 ownership.HEARTBEAT_S = 0.1
 folder = Path(sys.argv[1])
-assert ownership.take(folder, "7_0")
+assert ownership.acquire(folder, "7_0")
 with ownership.heartbeat(folder):
     (folder / "begun").touch()
     time.sleep(60)

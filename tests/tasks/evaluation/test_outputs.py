@@ -18,7 +18,7 @@ from nightboard.tasks.evaluation.outputs import Provenance, check_finished, fini
 from nightboard.tasks.evaluation.validate import OutputError, read_outputs
 from nightboard.tasks.store import tables
 from nightboard.tasks.store.layout import StoreError
-from nightboard.tasks.store.records import Evaluation, Part, ResolvedSuite, Shard, ShardSpec
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, Part, ResolvedSuite, Shard
 
 WHOLE = Part(benchmarks=("bench",))
 
@@ -287,13 +287,13 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
 # ----------------------------------------------------------------------------------------------- finished benchmarks
 
 
-def make_spec() -> ShardSpec:
+def make_spec() -> AttemptSpec:
     suite = make_suite()
     evaluation = Evaluation(
         evaluation_id="e", suite="s", suite_version="v", model_id="own/m", revision="1" * 40, fingerprint="f",
         precision="float32", chat_template=False, fewshot_as_multiturn=False, harness_version="0.4.13",
     )  # fmt: skip
-    return ShardSpec(
+    return AttemptSpec(
         launch_id="l",
         array_task=0,
         evaluation=evaluation,

@@ -26,7 +26,7 @@ from nightboard.tasks.fetch.models import fetch_model
 from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.hub.http_retry import Patience
+from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.store.layout import Store, StoreError
 from nightboard.tasks.store.records import Commit, FetchedDataset
 
@@ -303,7 +303,7 @@ def test_a_data_set_that_cannot_be_pinned_is_a_plain_reason(hub: ServedHub, stor
     with pytest.raises(FetchError, match="data set org/nowhere does not exist or is private"):
         pin_datasets(hub.client(), store, [_suite(nowhere=None)])
     with pytest.raises(HubUnavailable):
-        pin_datasets(Hub("http://127.0.0.1:9", patience=Patience(tries=1)), store, [_suite(a=None)])
+        pin_datasets(Hub("http://127.0.0.1:9", retry_policy=RetryPolicy(tries=1)), store, [_suite(a=None)])
     store.pins.mkdir(parents=True)
     (store.pins / "org--a.json").write_text("{")
     with pytest.raises(FetchError, match=r"org--a\.json: cannot be read"):

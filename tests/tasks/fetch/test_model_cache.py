@@ -16,7 +16,7 @@ from fake_cluster import FakeExecutor, finish, make_job, make_launcher
 from nightboard.tasks.cluster.processes import current_process
 from nightboard.tasks.fetch import model_cache as module
 from nightboard.tasks.fetch.model_cache import ModelCache, Wanted
-from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
 
 KB = 1e-6
@@ -81,7 +81,7 @@ def test_an_attempt_under_way_keeps_its_model_whoever_launched_it(store: Store, 
     make_launcher(store, executor).launch([make_job("a")], NOW)
     assert cache.tidy() == ["b"]
     finish(store, "a", "failed")
-    settle(store, executor, NOW)
+    reconcile(store, executor, NOW)
     assert cache.tidy() == ["a"]
 
 

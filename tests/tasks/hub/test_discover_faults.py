@@ -334,7 +334,7 @@ def test_whatever_reading_a_commit_raises_rejects_it(
     def fail(*_args: object) -> None:
         raise error
 
-    monkeypatch.setattr(discover_module, "examine", fail)
+    monkeypatch.setattr(discover_module, "inspect_commit", fail)
     (commit,) = _write(hub.discover(organizations=["org"]), tmp_path).values()
 
     assert commit.state == "rejected"
@@ -351,7 +351,7 @@ def test_what_fails_on_this_machine_is_a_problem_and_asked_again(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(discover_module, "examine", fail)
+        patch.setattr(discover_module, "inspect_commit", fail)
         night = hub.discover(organizations=["org"])
     assert night.commits == ()
     assert [problem.subject for problem in night.problems] == ["org/m@main"]

@@ -16,7 +16,7 @@ from nightboard.flows.demo.loopback_hub.server import HubHandler
 from nightboard.tasks.hub import http_retry as patience_module
 from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.hub.http_retry import Announcer, Patience, read_retry_after, tell_time
+from nightboard.tasks.hub.http_retry import Announcer, RetryPolicy, read_retry_after, tell_time
 
 
 @pytest.fixture
@@ -26,18 +26,18 @@ def served_hub() -> Iterator[ServedHub]:
 
 
 def test_back_off_grows_with_jitter_up_to_a_limit() -> None:
-    patience = Patience(base_s=1, longest_wait_s=10)
+    retry_policy = RetryPolicy(base_s=1, longest_wait_s=10)
 
     for failed_tries, longest in [(1, 1), (2, 2), (3, 4), (5, 10), (9, 10)]:
-        waits = {patience.wait_s(failed_tries, None) for _ in range(20)}
+        waits = {retry_policy.wait_s(failed_tries, None) for _ in range(20)}
         assert longest / 2 <= min(waits) < max(waits) <= longest
 
 
 def test_retry_after_is_obeyed_up_to_a_limit() -> None:
-    patience = Patience(longest_retry_after_s=300)
+    retry_policy = RetryPolicy(longest_retry_after_s=300)
 
-    assert patience.wait_s(1, 17) == 17
-    assert patience.wait_s(1, 86_400) == 300
+    assert retry_policy.wait_s(1, 17) == 17
+    assert retry_policy.wait_s(1, 86_400) == 300
 
 
 def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_rate_limit() -> None:
@@ -90,7 +90,7 @@ def test_a_hub_that_stays_busy_is_unavailable_after_the_last_try(served_hub: Ser
 
 def test_a_hub_that_is_down_is_unavailable_with_one_sentence() -> None:
     waits: list[float] = []
-    hub = Hub("http://127.0.0.1:9", token="hf_secret", patience=Patience(tries=3, sleep=waits.append))
+    hub = Hub("http://127.0.0.1:9", token="hf_secret", retry_policy=RetryPolicy(tries=3, sleep=waits.append))
 
     with pytest.raises(HubUnavailable, match=r"^The Hub at http://127.0.0.1:9 is not available \(the connection fails"):
         hub.model_head("a/m")
@@ -99,8 +99,8 @@ def test_a_hub_that_is_down_is_unavailable_with_one_sentence() -> None:
 
 def test_a_hub_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        patience = Patience(tries=2, read_timeout_s=0.1, sleep=lambda _: None)
-        hub = Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=patience)
+        retry_policy = RetryPolicy(tries=2, read_timeout_s=0.1, sleep=lambda _: None)
+        hub = Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", retry_policy=retry_policy)
         with pytest.raises(HubUnavailable, match="no answer in time, after 2 tries"):
             list(hub.list_heads("a"))
 
@@ -114,8 +114,8 @@ def test_an_address_that_is_no_hub_is_unavailable(served_hub: ServedHub, monkeyp
 # ------------------------------------------------------------------------------------------------ a long wait speaks
 
 
-def _talkative(served_hub: ServedHub, lines: list[str], **patience: float) -> Hub:
-    return Hub(served_hub.url, None, Patience(sleep=served_hub.waits.append, **patience), say=lines.append)  # type: ignore[arg-type]
+def _talkative(served_hub: ServedHub, lines: list[str], **retry_policy: float) -> Hub:
+    return Hub(served_hub.url, None, RetryPolicy(sleep=served_hub.waits.append, **retry_policy), say=lines.append)  # type: ignore[arg-type]
 
 
 def test_a_wait_that_the_hub_asks_for_is_told_with_its_end_when_it_begins(served_hub: ServedHub) -> None:

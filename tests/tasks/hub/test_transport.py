@@ -18,7 +18,7 @@ from served_hub import ServedHub, make_model, serve_hub
 from nightboard.tasks.hub import client as hub_module
 from nightboard.tasks.hub.client import Hub, open_hub
 from nightboard.tasks.hub.errors import HubError, HubUnavailable, Unreadable
-from nightboard.tasks.hub.http_retry import Patience
+from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.hub.transport import withhold_token
 
 MIB = 1024 * 1024
@@ -30,8 +30,8 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PAGE_BYTES", MIB)
 
 
-def _hub(server: OddServer, token: str | None = None, **patience: float) -> Hub:
-    return Hub(server.url, token, Patience(sleep=lambda _: None, **patience))  # type: ignore[arg-type]
+def _hub(server: OddServer, token: str | None = None, **retry_policy: float) -> Hub:
+    return Hub(server.url, token, RetryPolicy(sleep=lambda _: None, **retry_policy))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------------------ bytes

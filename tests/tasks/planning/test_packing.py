@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightboard.profiles.models.cluster import Cluster, Tier
-from nightboard.tasks.planning.packing import STARTING_MIN, Piece, group_arrays, limit_minutes, pack_jobs
+from nightboard.tasks.planning.packing import STARTING_MIN, Placement, group_arrays, limit_minutes, pack_jobs
 from nightboard.tasks.store.records import Job, Part, Shard
 
 SMALL = Tier(name="small", up_to_params_b=10, gpus=1, time_min=600, share_job_below_min=30)
@@ -23,10 +23,10 @@ def make_cluster(executor: str = "slurm", max_jobs: int = 3, **changes: object) 
     return Cluster.model_validate(values)
 
 
-def make_piece(name: str, minutes: float, tier: Tier = SMALL, timeouts: int = 0) -> Piece:
+def make_piece(name: str, minutes: float, tier: Tier = SMALL, timeouts: int = 0) -> Placement:
     part = Part(benchmarks=("bbh",))
     shard = Shard(evaluation_id=name, part=part, batch_size=1, estimate_s=minutes * 60)
-    return Piece(shard, tier, timeouts, is_alone=timeouts > 0)
+    return Placement(shard, tier, timeouts, is_alone=timeouts > 0)
 
 
 def names(job: Job) -> list[str]:
@@ -34,8 +34,8 @@ def names(job: Job) -> list[str]:
 
 
 def test_jobs_go_longest_first_over_all_tiers() -> None:
-    pieces = [make_piece("b", 50), make_piece("a", 90, LARGE), make_piece("c", 120), make_piece("d", 1)]
-    jobs = pack_jobs(pieces, make_cluster())
+    placements = [make_piece("b", 50), make_piece("a", 90, LARGE), make_piece("c", 120), make_piece("d", 1)]
+    jobs = pack_jobs(placements, make_cluster())
     assert [names(job) for job in jobs] == [["c"], ["a"], ["b"], ["d"]]
     assert [(job.tier, job.gpus) for job in jobs] == [("small", 1), ("large", 8), ("small", 1), ("small", 1)]
 

@@ -11,7 +11,7 @@ from fake_cluster import FakeExecutor, dead_process, make_job, make_launcher, ta
 
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.cancel import CancelError, Cancelled, cancel, choose
-from nightboard.tasks.runs.reconcile import list_open, settle
+from nightboard.tasks.runs.reconcile import list_open, reconcile
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Submission
 
@@ -42,14 +42,14 @@ def stop(store: Store, slurm: Cancellable, *targets: str) -> Cancelled:
 
 def endings(store: Store, slurm: Cancellable) -> dict[str, str]:
     slurm.report = None  # the cluster's last word is not waited for
-    return {each.evaluation_id: each.state for each in settle(store, slurm, NOW).collected}
+    return {each.evaluation_id: each.state for each in reconcile(store, slurm, NOW).collected}
 
 
 def test_a_waiting_job_is_cancelled_with_the_reason(store: Store, slurm: Cancellable) -> None:
     make_launcher(store, slurm).launch([make_job("a"), make_job("b")], NOW)
     assert stop(store, slurm, "lab/a").job_ids == ("1_0",)
     assert slurm.stopped == ["1_0"]
-    collected = settle(store, slurm, NOW).collected or settle(store, slurm, NOW).open
+    collected = reconcile(store, slurm, NOW).collected or reconcile(store, slurm, NOW).open
     assert collected
     assert endings(store, slurm) == {"a": "cancelled"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightboard.tasks.runs.gpu_allocation import Array, allot
+from nightboard.tasks.runs.gpu_allocation import Array, allocate
 
 arrays = st.lists(
     st.builds(
@@ -38,7 +38,7 @@ class Simulation:
 
     def share(self, new: list[Array]) -> list[Array]:
         """One round as a flow does it; returns what has to wait."""
-        shares = allot(self.opened, new, self.max_gpus)
+        shares = allocate(self.opened, new, self.max_gpus)
         for index, allowed in enumerate(shares.opened):
             array = self.opened[index]
             if array.is_fixed:
@@ -98,7 +98,7 @@ def test_no_more_gpus_run_than_may_and_everything_gets_its_turn(
 
 @given(arrays, st.integers(1, 400))
 def test_no_gpu_is_left_while_a_job_that_fits_it_waits(new: list[Array], max_gpus: int) -> None:
-    given_jobs = allot([], new, max_gpus).new
+    given_jobs = allocate([], new, max_gpus).new
     free = max_gpus - used(given_jobs, new)
     assert free >= 0
     waiting = [array.gpus for array, jobs in zip(new, given_jobs, strict=True) if jobs < array.unfinished]
@@ -107,7 +107,7 @@ def test_no_gpu_is_left_while_a_job_that_fits_it_waits(new: list[Array], max_gpu
 
 def test_what_a_drained_array_leaves_goes_to_the_next() -> None:
     drained, hungry = Array(gpus=8, unfinished=1, parallelism=4), Array(gpus=8, unfinished=10, parallelism=2)
-    shares = allot([drained, hungry], [Array(gpus=1, unfinished=100)], max_gpus=50)
+    shares = allocate([drained, hungry], [Array(gpus=1, unfinished=100)], max_gpus=50)
     assert shares.opened == (1, 5)
     assert shares.new == (2,)
 
@@ -115,23 +115,23 @@ def test_what_a_drained_array_leaves_goes_to_the_next() -> None:
 def test_a_longer_job_makes_shorter_arrays_give_way_and_waits_until_they_have() -> None:
     short = Array(gpus=1, unfinished=100, parallelism=16, longest_s=60)
     long = Array(gpus=8, unfinished=1, longest_s=6000)
-    shares = allot([short], [long], max_gpus=16)
+    shares = allocate([short], [long], max_gpus=16)
     assert (shares.opened, shares.new) == ((8,), (0,)), "its jobs still run"
-    shares = allot([replace(short, parallelism=8)], [long], max_gpus=16)
+    shares = allocate([replace(short, parallelism=8)], [long], max_gpus=16)
     assert (shares.opened, shares.new) == ((8,), (1,))
 
 
 def test_a_shorter_array_takes_nothing_from_a_longer_one() -> None:
     long = Array(gpus=8, unfinished=10, parallelism=2, longest_s=6000)
-    shares = allot([long], [Array(gpus=1, unfinished=50, longest_s=60)], max_gpus=16)
+    shares = allocate([long], [Array(gpus=1, unfinished=50, longest_s=60)], max_gpus=16)
     assert (shares.opened, shares.new) == ((2,), (0,))
 
 
 def test_jobs_without_gpus_are_not_bounded() -> None:
-    assert allot([Array(gpus=4, unfinished=9, parallelism=1)], [Array(gpus=0, unfinished=7)], 4).new == (7,)
+    assert allocate([Array(gpus=4, unfinished=9, parallelism=1)], [Array(gpus=0, unfinished=7)], 4).new == (7,)
 
 
 def test_what_nobody_can_throttle_keeps_what_it_has() -> None:
     alone = Array(gpus=8, unfinished=1, is_fixed=True, longest_s=60)
-    shares = allot([alone], [Array(gpus=8, unfinished=3, longest_s=6000)], max_gpus=16)
+    shares = allocate([alone], [Array(gpus=8, unfinished=3, longest_s=6000)], max_gpus=16)
     assert (shares.opened, shares.new) == ((1,), (1,))

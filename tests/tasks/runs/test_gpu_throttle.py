@@ -14,7 +14,7 @@ from nightboard.tasks.cluster.executor import ClusterAway, ExecutorError, JobRep
 from nightboard.tasks.runs import gpu_throttle as module
 from nightboard.tasks.runs.gpu_throttle import Throttle
 from nightboard.tasks.runs.launch import read_parallelism, write_parallelism
-from nightboard.tasks.runs.open_runs import OpenShard
+from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Job
 
@@ -53,11 +53,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
-def make_open(number: int, jobs: int, gpus: int, *, running: int = 0, estimate_s: float = 60) -> list[OpenShard]:
+def make_open(number: int, jobs: int, gpus: int, *, running: int = 0, estimate_s: float = 60) -> list[OpenAttempt]:
     """The open shards of array `number`; its first jobs run."""
     shard = make_job("a").shards[0].model_copy(update={"estimate_s": estimate_s})
     return [
-        OpenShard(
+        OpenAttempt(
             launch_id=f"launch{number}",
             job_index=index,
             shard=shard,

@@ -1,4 +1,4 @@
-"""Launching and settling: nothing is started twice, nothing that was launched is lost."""
+"""Launching and reconciling: nothing is started twice, nothing that was launched is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from nightboard.tasks.cluster.local import LocalExecutor
 from nightboard.tasks.cluster.processes import current_process, process_of
 from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.runs import launch as launch_module
-from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import AttemptOwner, Job, Part, Parts, ProcessId, Shard, Submission
@@ -65,16 +65,16 @@ def living_process() -> Iterator[ProcessId]:
 
 def test_a_launched_shard_is_in_flight_until_its_outcome_is_collected(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a", "b")], NOW)
-    settled = settle(store, executor, NOW)
-    assert settled.in_flight == {"a", "b"}
-    assert settled.open_jobs == 1
+    open_runs = reconcile(store, executor, NOW)
+    assert open_runs.in_flight == {"a", "b"}
+    assert open_runs.open_jobs == 1
     finish(store, "a", "failed", "CUDA error")
-    settled = settle(store, executor, NOW)
-    assert [(each.evaluation_id, each.state, each.reason) for each in settled.collected] == [
+    open_runs = reconcile(store, executor, NOW)
+    assert [(each.evaluation_id, each.state, each.reason) for each in open_runs.collected] == [
         ("a", "failed", "CUDA error")
     ]
-    assert settled.in_flight == {"b"}
-    assert not settle(store, executor, NOW).collected, "collecting twice changes nothing"
+    assert open_runs.in_flight == {"b"}
+    assert not reconcile(store, executor, NOW).collected, "collecting twice changes nothing"
 
 
 def test_two_flows_launch_a_shard_once(store: Store, executor: FakeExecutor) -> None:
@@ -83,9 +83,9 @@ def test_two_flows_launch_a_shard_once(store: Store, executor: FakeExecutor) -> 
     assert not make_launcher(store, executor).launch([make_job("c")], NOW)
     submitted = [Path(folder).parts[-3] for call in executor.calls for folder in call.arguments[1]]
     assert submitted == ["a", "b", "c"]
-    settled = settle(store, executor, NOW)
-    assert settled.in_flight == {"a", "b", "c"}
-    assert (settled.open_jobs, len(settled.open)) == (2, 3), "each shard belongs to the launch that claimed it"
+    open_runs = reconcile(store, executor, NOW)
+    assert open_runs.in_flight == {"a", "b", "c"}
+    assert (open_runs.open_jobs, len(open_runs.open)) == (2, 3), "each shard belongs to the launch that claimed it"
 
 
 def test_a_flow_that_planned_on_old_knowledge_does_not_run_a_finished_shard_again(
@@ -94,7 +94,7 @@ def test_a_flow_that_planned_on_old_knowledge_does_not_run_a_finished_shard_agai
     launcher = make_launcher(store, executor)
     launcher.launch([make_job("a")], NOW)
     finish(store, "a", "failed", "no")
-    settle(store, executor, NOW)
+    reconcile(store, executor, NOW)
     assert launcher.launch([make_job("a", attempt=1)], NOW) is None
     assert launcher.launch([make_job("a", attempt=2)], NOW)
 
@@ -103,7 +103,7 @@ def test_a_job_killed_while_it_runs_is_interrupted(store: Store, executor: FakeE
     make_launcher(store, executor).launch([make_job("a", "b")], NOW)
     take_as_job(store, "a", dead_process())
     executor.report = GONE
-    collected = {each.evaluation_id: each.state for each in settle(store, executor, NOW).collected}
+    collected = {each.evaluation_id: each.state for each in reconcile(store, executor, NOW).collected}
     assert collected == {"a": "interrupted", "b": "not_started"}
     assert states(store) == {"a": {"interrupted": 1}, "b": {"not_started": 1}}
 
@@ -112,28 +112,28 @@ def test_a_living_process_keeps_its_attempt_when_its_controller_is_gone(store: S
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process())
     executor.report = GONE
-    assert settle(store, executor, NOW).in_flight == {"a"}
+    assert reconcile(store, executor, NOW).in_flight == {"a"}
 
 
 def test_a_process_on_another_host_is_given_its_time_limit(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "elsewhere"}))
     executor.report = NOBODY_KNOWS
-    assert settle(store, executor, NOW + timedelta(hours=9)).in_flight == {"a"}
-    assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "interrupted"
+    assert reconcile(store, executor, NOW + timedelta(hours=9)).in_flight == {"a"}
+    assert reconcile(store, executor, NOW + timedelta(hours=12)).collected[0].state == "interrupted"
 
 
 def test_a_job_on_a_host_that_is_gone_does_not_live_for_ever(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     executor.report = NOBODY_KNOWS
-    assert settle(store, executor, NOW + timedelta(hours=9)).open_jobs == 1
-    assert settle(store, executor, NOW + timedelta(hours=12)).collected[0].state == "not_started"
+    assert reconcile(store, executor, NOW + timedelta(hours=9)).open_jobs == 1
+    assert reconcile(store, executor, NOW + timedelta(hours=12)).collected[0].state == "not_started"
 
 
 def test_another_kind_of_cluster_leaves_the_jobs_alone(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     executor.name, executor.report = "dry", GONE
-    assert settle(store, executor, NOW).in_flight == {"a"}
+    assert reconcile(store, executor, NOW).in_flight == {"a"}
 
 
 def test_planning_knows_what_is_claimed_and_not_collected(store: Store, executor: FakeExecutor) -> None:
@@ -143,7 +143,7 @@ def test_planning_knows_what_is_claimed_and_not_collected(store: Store, executor
     history = read_history(store)
     assert history.last_attempts == {("a", "all"): 1, ("b", "all"): 1}
     assert {key.fingerprint for key in history.in_flight} == {"a", "b"}, "ended, but not collected yet"
-    settle(store, executor, NOW)
+    reconcile(store, executor, NOW)
     assert {key.fingerprint for key in read_history(store).in_flight} == {"b"}
     (store.launches / launch.launch_id).rename(store.root / "moved away")
     lost = read_history(store)
@@ -156,10 +156,10 @@ def test_one_damaged_attempt_hides_no_other(store: Store, executor: FakeExecutor
     damaged = store.attempt_dir("a", "all", 1) / "spec.json"
     damaged.write_bytes(b"")
     finish(store, "b", "failed", "no")
-    settled = settle(store, executor, NOW)
-    assert [each.evaluation_id for each in settled.collected] == ["b"]
-    assert settled.in_flight == {"a", "c"}
-    assert str(damaged) in settled.problems[0]
+    open_runs = reconcile(store, executor, NOW)
+    assert [each.evaluation_id for each in open_runs.collected] == ["b"]
+    assert open_runs.in_flight == {"a", "c"}
+    assert str(damaged) in open_runs.problems[0]
 
 
 def test_a_flow_killed_before_it_submitted_leaves_attempts_that_are_given_up(
@@ -170,9 +170,9 @@ def test_a_flow_killed_before_it_submitted_leaves_attempts_that_are_given_up(
         make_launcher(store, executor).launch([make_job("a")], NOW)
     executor.by_name.clear()
     pretend_launcher_is(store, living_process)
-    assert settle(store, executor, NOW).in_flight == {"a"}, "the launcher lives: it may still submit"
+    assert reconcile(store, executor, NOW).in_flight == {"a"}, "the launcher lives: it may still submit"
     pretend_launcher_is(store, dead_process())
-    assert [each.state for each in settle(store, executor, NOW).collected] == ["not_started"]
+    assert [each.state for each in reconcile(store, executor, NOW).collected] == ["not_started"]
     late = AttemptOwner(kind="job", process=current_process(), at=NOW)
     owner_file = store.attempt_dir("a", "all", 1) / "owner.1.json"
     assert not claim_file(owner_file, late.to_bytes()), "a job that starts late finds its attempt taken"
@@ -185,16 +185,16 @@ def test_a_launch_without_claims_is_not_closed_under_a_living_launcher(
     claim = launch_module.claim_dir
     # Another flow looks at the store in the middle of this launch.
     monkeypatch.setattr(
-        launch_module, "claim_dir", lambda path, files: (settle(store, executor, NOW), claim(path, files))[1]
+        launch_module, "claim_dir", lambda path, files: (reconcile(store, executor, NOW), claim(path, files))[1]
     )
     launcher.launch([make_job("a")], NOW)
-    assert settle(store, executor, NOW).in_flight == {"a"}
+    assert reconcile(store, executor, NOW).in_flight == {"a"}
 
 
 def test_a_job_that_says_completed_and_wrote_nothing_is_invalid(store: Store, executor: FakeExecutor) -> None:
     make_launcher(store, executor).launch([make_job("a")], NOW)
     finish(store, "a", "completed")
-    collected = settle(store, executor, NOW).collected[0]
+    collected = reconcile(store, executor, NOW).collected[0]
     assert collected.state == "invalid"
     assert "bbh" in str(collected.reason)
     assert not list(store.lake.glob("outcomes/*")), "nothing partial is scored"
@@ -203,7 +203,7 @@ def test_a_job_that_says_completed_and_wrote_nothing_is_invalid(store: Store, ex
 def test_a_failed_fetch_spends_an_attempt_and_keeps_the_reason(store: Store, executor: FakeExecutor) -> None:
     launcher = make_launcher(store, executor)
     launcher.record_fetch_failure(make_job("a").shards[0], "fetch_failed", "lab/a is gone", NOW)
-    collected = settle(store, executor, NOW).collected
+    collected = reconcile(store, executor, NOW).collected
     assert [(each.state, each.reason) for each in collected] == [("fetch_failed", "lab/a is gone")]
     assert not executor.calls
 
@@ -214,9 +214,9 @@ def test_a_damaged_launch_record_is_named_and_stops_nothing_else(store: Store, e
     launcher.launch([make_job("b")], NOW)
     assert damaged
     (store.launches / damaged.launch_id / "launch.json").write_text('{"launch_id": ')
-    settled = settle(store, executor, NOW)
-    assert settled.in_flight == {"b"}
-    assert damaged.launch_id in settled.problems[0]
+    open_runs = reconcile(store, executor, NOW)
+    assert open_runs.in_flight == {"b"}
+    assert damaged.launch_id in open_runs.problems[0]
 
 
 def test_a_process_is_not_mistaken_for_another_with_its_pid() -> None:
@@ -245,33 +245,33 @@ def slurm() -> FakeExecutor:
 def test_an_array_whose_ids_were_never_written_down_is_found_by_its_name(store: Store, slurm: FakeExecutor) -> None:
     assert make_launcher(store, slurm).launch([make_job("c")], NOW)
     launch_and_die(store, slurm, make_job("c"), make_job("a"), make_job("b"))
-    settled = settle(store, slurm, NOW)
-    assert {each.shard.evaluation_id: each.job_id for each in settled.open} == {"c": "1_0", "a": "2_0", "b": "2_1"}
+    open_runs = reconcile(store, slurm, NOW)
+    assert {each.shard.evaluation_id: each.job_id for each in open_runs.open} == {"c": "1_0", "a": "2_0", "b": "2_1"}
     slurm.by_name.clear()
-    assert settle(store, slurm, NOW).open == settled.open, "the ids are on disk now"
+    assert reconcile(store, slurm, NOW).open == open_runs.open, "the ids are on disk now"
 
 
 def test_an_array_is_not_given_up_while_the_cluster_does_not_answer(store: Store, slurm: FakeExecutor) -> None:
     launch_and_die(store, slurm, make_job("a"))
     slurm.is_away = True
-    assert settle(store, slurm, NOW + timedelta(days=1)).in_flight == {"a"}
+    assert reconcile(store, slurm, NOW + timedelta(days=1)).in_flight == {"a"}
     slurm.is_away = False
-    assert [each.job_id for each in settle(store, slurm, NOW + timedelta(days=1)).open] == ["1_0"]
+    assert [each.job_id for each in reconcile(store, slurm, NOW + timedelta(days=1)).open] == ["1_0"]
 
 
 def test_an_sbatch_that_outlived_its_flow_is_given_some_seconds(store: Store, slurm: FakeExecutor) -> None:
     launch_and_die(store, slurm, make_job("a"))
     late = dict(slurm.by_name)
     slurm.by_name.clear()
-    assert settle(store, slurm, NOW + timedelta(seconds=5)).in_flight == {"a"}
+    assert reconcile(store, slurm, NOW + timedelta(seconds=5)).in_flight == {"a"}
     slurm.by_name.update(late)
-    assert [each.job_id for each in settle(store, slurm, NOW + timedelta(seconds=6)).open] == ["1_0"]
+    assert [each.job_id for each in reconcile(store, slurm, NOW + timedelta(seconds=6)).open] == ["1_0"]
 
 
 def test_an_array_that_the_cluster_does_not_know_is_given_up(store: Store, slurm: FakeExecutor) -> None:
     launch_and_die(store, slurm, make_job("a"))
     slurm.by_name.clear()
-    collected = settle(store, slurm, NOW + timedelta(minutes=1)).collected
+    collected = reconcile(store, slurm, NOW + timedelta(minutes=1)).collected
     assert [(each.state, each.attempt) for each in collected] == [("not_started", 1)]
 
 
@@ -279,31 +279,31 @@ def test_a_refused_array_gives_its_attempts_back_with_the_reason(store: Store, s
     slurm.error = ExecutorError("invalid partition specified: gpuu")
     with pytest.raises(ExecutorError, match="gpuu"):
         make_launcher(store, slurm).launch([make_job("a", "b")], NOW)
-    collected = settle(store, slurm, NOW).collected
+    collected = reconcile(store, slurm, NOW).collected
     assert {(each.state, "gpuu" in str(each.reason)) for each in collected} == {("not_started", True)}
-    assert not settle(store, slurm, NOW).open
+    assert not reconcile(store, slurm, NOW).open
 
 
 def test_an_answer_that_was_lost_is_no_refusal(store: Store, slurm: FakeExecutor) -> None:
     slurm.error = ClusterAway("no answer for 10 minutes")
     with pytest.raises(ClusterAway):
         make_launcher(store, slurm).launch([make_job("a")], NOW)
-    assert [each.job_id for each in settle(store, slurm, NOW).open] == ["1_0"], "sbatch had been accepted"
+    assert [each.job_id for each in reconcile(store, slurm, NOW).open] == ["1_0"], "sbatch had been accepted"
 
 
 def test_jobs_are_waited_for_while_the_cluster_is_away(store: Store, slurm: FakeExecutor) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     take_as_job(store, "a", dead_process())
     slurm.report = None
-    settled = settle(store, slurm, NOW + timedelta(days=2))
-    assert settled.in_flight == {"a"}
-    assert settled.is_cluster_away
+    open_runs = reconcile(store, slurm, NOW + timedelta(days=2))
+    assert open_runs.in_flight == {"a"}
+    assert open_runs.is_cluster_away
 
 
 def test_the_cluster_is_asked_once_whatever_is_open(store: Store, slurm: FakeExecutor) -> None:
     for name in "abc":
         make_launcher(store, slurm).launch([make_job(name)], NOW)
-    settle(store, slurm, NOW)
+    reconcile(store, slurm, NOW)
     assert slurm.polls == 1
 
 
@@ -315,7 +315,7 @@ def test_how_a_job_ended_is_how_the_attempt_that_it_ran_ended(store: Store, slur
     take_as_job(store, "a", dead_process())
     (store.attempt_dir("a", "all", 1) / "log.txt").write_text("one\nlast words\n")
     slurm.report = JobReport(ending.upper(), is_over=True, ending=ending, reason="so it was", node="gpu3")  # type: ignore[arg-type]
-    collected = {each.evaluation_id: each for each in settle(store, slurm, NOW).collected}
+    collected = {each.evaluation_id: each for each in reconcile(store, slurm, NOW).collected}
     assert (collected["a"].state, collected["a"].reason) == (ending, "so it was")
     assert collected["a"].log_tail == ("one", "last words")
     innocent = "cancelled" if ending == "cancelled" else "not_started"
@@ -329,7 +329,7 @@ def test_a_job_that_could_not_even_begin_tells_of_its_environment(store: Store, 
     output.parent.mkdir(exist_ok=True)
     output.write_text("srun: error: pyton: command not found\n")
     slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 127", node="gpu1")
-    collected = settle(store, slurm, NOW).collected[0]
+    collected = reconcile(store, slurm, NOW).collected[0]
     assert collected.state == "environment"
     assert "exit code 127" in str(collected.reason)
     assert "change `python` or `setup` in the cluster profile" in str(collected.reason)
@@ -347,7 +347,7 @@ def test_an_outcome_that_could_not_be_written_is_no_failure_of_the_model(store: 
         f"nightboard.tasks.store.layout.StoreError: {folder}: no outcome could be written: disk is full\n"
     )
     slurm.report = JobReport(state="FAILED", is_over=True, ending="failed", reason="exit code 1", node="gpu1")
-    collected = settle(store, slurm, NOW).collected[0]
+    collected = reconcile(store, slurm, NOW).collected[0]
     assert (collected.state, collected.reason) == (
         "environment",
         "no outcome could be written: disk is full on gpu1",
@@ -371,7 +371,7 @@ def test_words_of_a_repository_or_after_a_time_limit_are_no_lost_outcome(
     output.parent.mkdir(exist_ok=True)
     output.write_text(line.format(folder=store.attempt_dir("a", "all", 1)))
     slurm.report = JobReport(state="X", is_over=True, ending=ending, reason="why", node="gpu1")
-    assert settle(store, slurm, NOW).collected[0].state == ending
+    assert reconcile(store, slurm, NOW).collected[0].state == ending
 
 
 @pytest.mark.parametrize("ending", ["failed", "timeout", "out_of_memory"])
@@ -380,7 +380,7 @@ def test_a_job_that_evaluated_nothing_cannot_have_failed_by_a_model(
 ) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     slurm.report = JobReport(state="FAILED", is_over=True, ending=ending, reason="so it ended", node="gpu1")
-    collected = settle(store, slurm, NOW).collected[0]
+    collected = reconcile(store, slurm, NOW).collected[0]
     assert (collected.state, collected.reason) == (
         "environment",
         "the job ended before it began to evaluate: so it ended",
@@ -395,7 +395,7 @@ def test_a_kill_for_lack_of_memory_is_read_from_the_jobs_own_output(store: Store
     output.parent.mkdir(exist_ok=True)
     output.write_text("slurmstepd-gpu1: error: Exceeded job memory limit\nsrun: error: gpu1: task 0: Killed\n")
     slurm.report = JobReport(state="FAILED", is_over=True, ending="interrupted", reason="killed", node="gpu1")
-    collected = settle(store, slurm, NOW).collected[0]
+    collected = reconcile(store, slurm, NOW).collected[0]
     assert collected.state == "out_of_memory"
     assert str(collected.reason).startswith("out of host memory")
 
@@ -403,16 +403,16 @@ def test_a_kill_for_lack_of_memory_is_read_from_the_jobs_own_output(store: Store
 def test_a_job_that_is_over_ends_an_attempt_on_a_host_that_cannot_be_asked(store: Store, slurm: FakeExecutor) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     take_as_job(store, "a", current_process().model_copy(update={"host": "gpu7"}))
-    assert settle(store, slurm, NOW).in_flight == {"a"}
+    assert reconcile(store, slurm, NOW).in_flight == {"a"}
     slurm.report = JobReport(state="NODE_FAIL", is_over=True, ending="node_fail", reason="gpu7 failed", node="gpu7")
-    assert settle(store, slurm, NOW).collected[0].state == "node_fail"
+    assert reconcile(store, slurm, NOW).collected[0].state == "node_fail"
 
 
 def test_the_last_word_of_the_cluster_is_awaited_but_not_for_ever(store: Store, slurm: FakeExecutor) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     finish(store, "a", "failed", "no")
-    assert settle(store, slurm, NOW + timedelta(seconds=1)).in_flight == {"a"}
-    assert settle(store, slurm, NOW + timedelta(minutes=3)).collected[0].state == "failed"
+    assert reconcile(store, slurm, NOW + timedelta(seconds=1)).in_flight == {"a"}
+    assert reconcile(store, slurm, NOW + timedelta(minutes=3)).collected[0].state == "failed"
 
 
 def test_what_a_tier_says_goes_over_what_the_cluster_says(store: Store, slurm: FakeExecutor) -> None:
@@ -459,9 +459,11 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
         time.sleep(0.1)
     look = (
         "import sys; from pathlib import Path; from datetime import UTC, datetime\n"
-        "from nightboard.tasks.cluster.local import LocalExecutor; from nightboard.tasks.runs.reconcile import settle\n"
+        "from nightboard.tasks.cluster.local import LocalExecutor\n"
+        "from nightboard.tasks.runs.reconcile import reconcile\n"
         "from nightboard.tasks.store.layout import Store\n"
-        "print(sorted(settle(Store(Path(sys.argv[1])), LocalExecutor(), datetime(2026, 1, 1, tzinfo=UTC)).in_flight))"
+        "now = datetime(2026, 1, 1, tzinfo=UTC)\n"
+        "print(sorted(reconcile(Store(Path(sys.argv[1])), LocalExecutor(), now).in_flight))"
     )
 
     def in_flight() -> str:

@@ -12,7 +12,7 @@ from fake_cluster import FakeExecutor, finish, make_evaluation, make_job, make_l
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.planning.history import Done, History, ScoreKey, Tries, read_history
-from nightboard.tasks.runs.reconcile import settle
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.runs.retry_stopped import FreeError, Stopped, choose_stopped, find_stopped, free
 from nightboard.tasks.store.layout import Store
 
@@ -72,7 +72,7 @@ def test_freeing_forgets_what_was_and_keeps_its_rows(tmp_path: Path) -> None:
     make_launcher(store, executor).launch([make_job("a"), make_job("b")], NOW)
     for name in "ab":
         finish(store, name, "failed", "no")
-    settle(store, executor, NOW)
+    reconcile(store, executor, NOW)
     chosen = [Stopped(make_evaluation("a"), "all", "failed", "no", 1)]
     for _ in range(2):
         free(store, chosen, "ada", NOW)
@@ -83,5 +83,5 @@ def test_freeing_forgets_what_was_and_keeps_its_rows(tmp_path: Path) -> None:
     (store.attempt_dir("a", "all", 2) / "outcome.json").write_bytes(
         (store.attempt_dir("a", "all", 1) / "outcome.json").read_bytes()
     )
-    settle(store, executor, NOW)
+    reconcile(store, executor, NOW)
     assert dict(read_history(store).tries["a", "all"].states) == {"failed": 1}, "what came after counts"
