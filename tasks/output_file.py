@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.publish import POINTER
@@ -24,7 +25,7 @@ _OWN = re.compile(r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/self/fd)/(?P<numb
 _OWN_NUMBERS = {"out": 1, "err": 2}
 
 
-class OutputFileError(Exception):
+class OutputFileError(TaskError):
     """A file cannot be written as asked; the message says why and what to do."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,21 +23,11 @@ from nightboard.flows.cli.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.formats import Format, to_score_text
-from nightboard.flows.display.leaderboard import print_comparison, print_ranking
-from nightboard.flows.display.rows import print_result
-from nightboard.profiles.loading.load import load_board
-from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import (
-    NO_FILTERS,
-    Filters,
-    compare,
-    list_eras,
-    list_suites,
-    name_compared,
-    rank,
-)
+from nightboard.flows.display.format_choice import Format
+
+if TYPE_CHECKING:
+    from nightboard.tasks.store.layout import Store
+    from nightboard.warehouse.reader.questions import Filters
 
 app = typer.Typer()
 
@@ -114,6 +104,11 @@ def rank_command(
 
     What is filtered keeps its rank among all. Filters are those of the macro `top_models`, which has more.
     """
+    from nightboard.flows.display.formats import to_score_text
+    from nightboard.flows.display.rows import print_result
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import Filters, rank
+
     if min_params is not None and max_params is not None and min_params >= max_params:
         raise typer.BadParameter(f"nothing is above {min_params:g} and up to {max_params:g}", param_hint="--min-params")
     root, form = find_store(board, store), find_format(form, output)
@@ -124,6 +119,8 @@ def rank_command(
         with_flagged=not no_flagged, with_unavailable=not no_unavailable,
     )  # fmt: skip
     if suite is None and board is not None:
+        from nightboard.profiles.loading.load import load_board
+
         suite = next(iter(load_board(board).suites))
     if form is Format.table and output is None:
         show_ranking(root, suite, era, top, filters)
@@ -147,6 +144,11 @@ def compare_command(
     force: ForceOption = False,
 ) -> None:
     """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
+    from nightboard.flows.display.leaderboard import print_comparison
+    from nightboard.flows.display.rows import print_result
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import compare, name_compared
+
     root, form = find_store(board, store), find_format(form, output)
     target = find_output(output, root, force)
     with connect(root.warehouse) as connection:
@@ -160,9 +162,14 @@ def compare_command(
 
 
 def show_ranking(
-    store: Store, suite: str | None, era: str | None = None, top: int | None = None, filters: Filters = NO_FILTERS
+    store: Store, suite: str | None, era: str | None = None, top: int | None = None, filters: Filters | None = None
 ) -> None:
     """A suite's leaderboard on the terminal, with the eras that stand beside it."""
+    from nightboard.flows.display.leaderboard import print_ranking
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import NO_FILTERS, list_eras, list_suites, rank
+
+    filters = filters or NO_FILTERS
     with connect(store.warehouse) as connection:
         suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
         result = rank(connection, suite, era, top, filters)

@@ -20,16 +20,7 @@ from nightboard.flows.cli.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.console import Terminal, count, duration
-from nightboard.flows.display.rows import print_answers, tell_logs
-from nightboard.tasks.export import export_all, export_table
-from nightboard.tasks.store.layout import StoreError
-from nightboard.tasks.store.records import utc_now
-from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.export import FileFormat
-from nightboard.warehouse.reader.shell import open_shell
-from nightboard.warehouse.reader.user_sql import run_sql
+from nightboard.warehouse.reader.file_format import FileFormat
 
 MOST_SQL_BYTES = 2**24
 
@@ -48,6 +39,11 @@ def rebuild(
 
     What was computed of an evaluation is carried over from the warehouse before: the tables are the same either way.
     """
+    from nightboard.flows.display.console import Terminal, duration
+    from nightboard.tasks.store.layout import StoreError
+    from nightboard.tasks.store.records import utc_now
+    from nightboard.warehouse.builder.build import build
+
     root = find_store(board, store)
     if not root.lake.is_dir():
         raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
@@ -68,6 +64,11 @@ def sql(
     shell: Annotated[bool, typer.Option("--shell", help="Open DuckDB's own shell on the current build.")] = False,
 ) -> None:
     """Run SQL on the warehouse, read-only. Several statements print several tables."""
+    from nightboard.flows.display.rows import print_answers, tell_logs
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.shell import open_shell
+    from nightboard.warehouse.reader.user_sql import run_sql
+
     root = find_store(board, store)
     if shell:
         if query is not None or form is not None or output is not None:
@@ -102,6 +103,9 @@ def export(
     Rows stream, so a table may be larger than memory. A file appears whole or not at all. For chosen columns and rows:
     `sql` with --output.
     """
+    from nightboard.flows.display.console import Terminal, count
+    from nightboard.tasks.export import export_all, export_table
+
     if (table is None) != everything:
         raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
     if output == Path("-"):
@@ -146,6 +150,8 @@ def read_query(query: str | None) -> str:
         )
     data = sys.stdin.buffer.read(MOST_SQL_BYTES + 1)
     if len(data) > MOST_SQL_BYTES:
+        from nightboard.warehouse.reader.connection import QueryError
+
         raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
     # Bytes that are no text are kept as they are, so that the place can be told.
     return data.decode("utf-8-sig", "surrogateescape")

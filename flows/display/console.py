@@ -11,14 +11,16 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from nightboard.warehouse.builder.publish import Report
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from nightboard.warehouse.builder.publish import Report
 
 # Codes that would move the cursor, change colours, turn the order of letters or worse, and halves of characters, which
 # cannot be written; a tab and the end of a line do no harm.
@@ -87,6 +89,15 @@ class Terminal:
 
     def progress(self) -> Progress:
         """Bars for long work; use as a context manager."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -12,12 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from nightboard.flows.display.console import VisibleCodes, make_console, print_table
+from nightboard.flows.display.format_choice import Format, FormatError
 from nightboard.flows.display.formats import (
-    Format,
-    FormatError,
     Tell,
     to_plain,
     to_table,
@@ -25,10 +24,12 @@ from nightboard.flows.display.formats import (
     write_parquet,
     write_rows,
 )
-from nightboard.tasks.output_file import OutputFile
-from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.questions import Result
-from nightboard.warehouse.reader.user_sql import StatementResult
+
+if TYPE_CHECKING:
+    from nightboard.tasks.output_file import OutputFile
+    from nightboard.tasks.store.layout import Store
+    from nightboard.warehouse.reader.user_sql import StatementResult
 
 # Nobody reads more in a terminal, and laying them out takes seconds.
 SHOWN_ROWS = 1000

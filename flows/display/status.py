@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from nightboard.flows.display.console import cells_table, duration, make_console, print_table
-from nightboard.flows.display.formats import Format
+from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.runs.status import Status
