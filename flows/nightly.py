@@ -145,9 +145,9 @@ def fetch_datasets(run: RunState, plan: Plan, suites: list[ResolvedSuite]) -> bo
     What cannot be had is unavailable in `suites` from now on.
     """
     versions = {evaluation.evaluation_id: evaluation.suite_version for evaluation in plan.evaluations}
-    shards = (shard for job in plan.jobs for shard in job.shards)
-    planned = {(versions[shard.evaluation_id], name) for shard in shards for name in shard.benchmarks}
-    wanted, is_complete = planned - run.fetched, True
+    attempts = (planned for job in plan.jobs for planned in job.attempts)
+    needed = {(versions[planned.evaluation_id], name) for planned in attempts for name in planned.shard.benchmarks}
+    wanted, is_complete = needed - run.fetched, True
     for index, suite in enumerate(suites):
         names = [name for name in suite.suite.benchmarks if (suite.version, name) in wanted]
         if not names:

@@ -187,7 +187,7 @@ class OpenBoard:
             executor=self.executor,
             evaluations={each.evaluation_id: each for each in plan.evaluations},
             suites={each.version: each for each in suites},
-            parts={each.evaluation_id: each for each in plan.parts},
+            shards={each.evaluation_id: each for each in plan.shards},
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:

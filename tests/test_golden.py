@@ -32,7 +32,7 @@ RECORDS: dict[str, type[Record]] = {
     "launch": records.Launch,
     "outcome": records.Outcome,
     "parallelism": records.Parallelism,
-    "parts": records.Parts,
+    "parts": records.EvaluationShards,
     "shard_spec": records.AttemptSpec,
     "submission": records.Submission,
 }

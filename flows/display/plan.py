@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from nightboard.flows.display.console import Terminal, count, duration, escape, print_table, titled_table
-from nightboard.tasks.store.records import Job, Plan, Shard, Skip
+from nightboard.tasks.store.records import Job, Plan, PlannedAttempt, Skip
 
 
 def show_plan(ui: Terminal, plan: Plan) -> None:
@@ -26,13 +26,13 @@ def show_plan(ui: Terminal, plan: Plan) -> None:
 
 def _evaluations_table(plan: Plan) -> Table:
     """One row an evaluation, in the order in which their first jobs start."""
-    places: dict[str, list[tuple[int, Job, Shard]]] = {}
+    places: dict[str, list[tuple[int, Job, PlannedAttempt]]] = {}
     for number, job in enumerate(plan.jobs, 1):
-        for shard in job.shards:
-            places.setdefault(shard.evaluation_id, []).append((number, job, shard))
-    runs = {each.evaluation_id: [name for part in each.parts for name in part.benchmarks] for each in plan.parts}
+        for planned in job.attempts:
+            places.setdefault(planned.evaluation_id, []).append((number, job, planned))
+    runs = {each.evaluation_id: [name for shard in each.shards for name in shard.benchmarks] for each in plan.shards}
     evaluations = {each.evaluation_id: each for each in plan.evaluations}
-    partial = {each.evaluation_id for each in plan.parts if each.taken or evaluations[each.evaluation_id].left_out}
+    partial = {each.evaluation_id for each in plan.shards if each.taken or evaluations[each.evaluation_id].left_out}
     table = titled_table(
         "To evaluate", "job", "model", "revision", "suite", *(["benchmarks"] if partial else []), "precision",
         "chat template", "tier", "shards", "estimate",
@@ -48,7 +48,7 @@ def _evaluations_table(plan: Plan) -> Table:
         benchmarks = [names if evaluation_id in partial else "all"] if partial else []
         of_model = (span, each.model_id, each.revision[:7], each.suite)
         cells = (*of_model, *benchmarks, each.precision, chat, tier, str(len(found)))
-        table.add_row(*map(escape, cells), duration(sum(shard.estimate_s for _, _, shard in found)))
+        table.add_row(*map(escape, cells), duration(sum(planned.estimate_s for _, _, shard in found)))
     return table
 
 

@@ -19,7 +19,7 @@ from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.runs.status import word_wait
-from nightboard.tasks.store.records import Evaluation, Parts, Plan, utc_now
+from nightboard.tasks.store.records import Evaluation, EvaluationShards, Plan, utc_now
 
 # Jobs that wait so long for what does not end by itself are told of.
 STUCK_LIMIT = timedelta(minutes=2)
@@ -49,7 +49,7 @@ class RunState:
     stuck: dict[tuple[str, str], Stuck] = field(default_factory=dict)
     causes: set[tuple[str, str]] = field(default_factory=set)
     planned: dict[str, Evaluation] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    shards: dict[str, EvaluationShards] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     fetched: set[tuple[str, str]] = field(default_factory=set)
 
@@ -125,9 +125,9 @@ class RunState:
     def add_plan(self, plan: Plan) -> None:
         """Remember what this night means to do; it may plan more than once."""
         self.planned |= {each.evaluation_id: each for each in plan.evaluations}
-        self.parts |= {each.evaluation_id: each for each in plan.parts}
-        for shard in (shard for job in plan.jobs for shard in job.shards):
-            self.first_attempts.setdefault((shard.evaluation_id, shard.shard), shard.attempt)
+        self.shards |= {each.evaluation_id: each for each in plan.shards}
+        for planned in (attempt for job in plan.jobs for attempt in job.attempts):
+            self.first_attempts.setdefault((planned.evaluation_id, planned.shard.name), planned.number)
 
     def collect_elsewhere(self, not_started: set[str]) -> None:
         """Take over attempts at our plan's shards that another flow launched or collected first."""

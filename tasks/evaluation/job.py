@@ -114,9 +114,9 @@ def _run_shard(store: Store, folder: Path) -> None:
     One that fails does not keep the next from running. Raises BenchmarkErrors for all that did not complete.
     """
     run = NodeRun(store, AttemptSpec.read(folder / "spec.json"), folder)
-    wanted = run.spec.shard.benchmarks
+    wanted = run.spec.planned.shard.benchmarks
     check_harness(run.spec.suite.suite.harness.version)
-    todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
+    todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.planned.shard)
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
     failures: list[Failure] = []
     if todo:
@@ -147,7 +147,7 @@ def _run_benchmarks(run: NodeRun, todo: list[str], model: Any, index: Any) -> li
 
 
 def _write_progress(run: NodeRun, benchmark: str | None, todo: list[str]) -> None:
-    wanted = run.spec.shard.benchmarks
+    wanted = run.spec.planned.shard.benchmarks
     finished = tuple(each for each in wanted if each not in todo)
     progress = Progress(benchmark=benchmark, finished=finished, total=len(wanted), at=datetime.now(UTC))
     write_bytes(run.folder / "progress.json", progress.to_bytes())

@@ -41,7 +41,7 @@ class Wanted(Record):
 
 def list_open_models(store: Store) -> set[str]:
     """The models of all attempts under way, whoever launched them. Raises RecordError for one that cannot be read."""
-    folders = {each.shard.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
+    folders = {each.planned.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
     return {AttemptSpec.read(folder / "spec.json").evaluation.fingerprint for folder in folders.values()}
 
 

@@ -26,13 +26,13 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import (
     AttemptSpec,
     Evaluation,
+    EvaluationShards,
     Job,
     Launch,
     Outcome,
     Parallelism,
-    Parts,
+    PlannedAttempt,
     ResolvedSuite,
-    Shard,
     Submission,
     as_row,
 )
@@ -49,7 +49,7 @@ _under_way: set[str] = set()
 
 @dataclass(frozen=True)
 class Launcher:
-    """What all launches of a flow share. `parts` says by evaluation how it is split."""
+    """What all launches of a flow share. `shards` says by evaluation how it is split."""
 
     store: Store
     board: str
@@ -57,7 +57,7 @@ class Launcher:
     executor: Executor
     evaluations: Mapping[str, Evaluation]
     suites: Mapping[str, ResolvedSuite]
-    parts: Mapping[str, Parts]
+    shards: Mapping[str, EvaluationShards]
 
     def launch(
         self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None, avoided: Collection[str] = ()
@@ -97,9 +97,9 @@ class Launcher:
             self._record_submission(launch, {}, now)
             raise
 
-    def record_fetch_failure(self, shard: Shard, ending: Ending, reason: str, now: datetime) -> None:
+    def record_fetch_failure(self, planned: PlannedAttempt, ending: Ending, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
-        job = Job(tier=self.cluster.tiers[0].name, shards=(shard,), gpus=0, time_min=1)
+        job = Job(tier=self.cluster.tiers[0].name, attempts=(planned,), gpus=0, time_min=1)
         with self._begin([job], now) as launch:
             for folder in self._claim(launch, 0, now):
                 outcome = Outcome(state=ending, reason=reason, ended_at=now)
@@ -133,21 +133,21 @@ class Launcher:
     def _claim(self, launch: Launch, index: int, now: datetime) -> list[Path]:
         """Create the attempt folders of a job; returns those that are ours."""
         folders = []
-        for shard in launch.jobs[index].shards:
-            if not self._claim_parts(shard.evaluation_id):
+        for planned in launch.jobs[index].attempts:
+            if not self._claim_shards(planned.evaluation_id):
                 continue
-            spec = self._spec(launch, index, shard, now)
-            folder = self.store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
+            spec = self._spec(launch, index, planned, now)
+            folder = self.store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number)
             self._record_evaluation(spec.evaluation, now)
             if claim_dir(folder, {"spec.json": spec.to_bytes()}):
                 folders.append(folder)
         return folders
 
-    def _claim_parts(self, evaluation_id: str) -> bool:
+    def _claim_shards(self, evaluation_id: str) -> bool:
         """Fix how the evaluation is split; False when another flow has fixed another split, and so has it."""
-        path, wanted = self.store.parts_file(evaluation_id), self.parts[evaluation_id]
+        path, wanted = self.store.shards_file(evaluation_id), self.shards[evaluation_id]
         if path.exists() or not claim_file(path, wanted.to_bytes()):
-            return Parts.read(path) == wanted
+            return EvaluationShards.read(path) == wanted
         return True
 
     def _record_evaluation(self, evaluation: Evaluation, now: datetime) -> None:
@@ -156,18 +156,18 @@ class Launcher:
             row = {key: value for key, value in as_row(evaluation).items() if key in EVALUATIONS.arrow.names}
             write_parquet(path, EVALUATIONS, [row | {"planned_at": now}])
 
-    def _spec(self, launch: Launch, index: int, shard: Shard, now: datetime) -> AttemptSpec:
-        evaluation = self.evaluations[shard.evaluation_id]
+    def _spec(self, launch: Launch, index: int, planned: PlannedAttempt, now: datetime) -> AttemptSpec:
+        evaluation = self.evaluations[planned.evaluation_id]
         tier = self._tier(launch.jobs[index].tier)
         return AttemptSpec(
             launch_id=launch.launch_id,
             array_task=index,
             evaluation=evaluation,
             suite=self.suites[evaluation.suite_version],
-            shard=shard,
+            planned=planned,
             tier=tier.name,
             device=tier.device or ("cuda" if tier.gpus else "cpu"),
-            batch_size=shard.batch_size,
+            batch_size=planned.batch_size,
             model_args=tier.model_args,
             gpus=launch.jobs[index].gpus,
             created_at=now,

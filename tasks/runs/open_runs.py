@@ -21,7 +21,7 @@ from nightboard.tasks.runs.launch import (
 )
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Launch, Record, RecordError, Shard, Submission
+from nightboard.tasks.store.records import AttemptSpec, Launch, PlannedAttempt, Record, RecordError, Submission
 
 # Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
 LAUNCHING_LIMIT = timedelta(hours=1)
@@ -35,7 +35,7 @@ class OpenAttempt:
 
     launch_id: str
     job_index: int
-    shard: Shard
+    planned: PlannedAttempt
     folder: Path
     gpus: int = 0
     job_id: str | None = None
@@ -136,8 +136,8 @@ def _attach(store: Store, launch: Launch, executor: Executor, now: datetime) -> 
 
 def list_attempts(store: Store, launch: Launch, index: int) -> list[Path]:
     """The attempts of a job that this launch has claimed, in the order in which they are run."""
-    shards = launch.jobs[index].shards
-    folders = [store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt) for shard in shards]
+    shards = launch.jobs[index].attempts
+    folders = [store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number) for planned in shards]
     return [folder for folder in folders if belongs_to(folder, launch)]
 
 
@@ -154,9 +154,9 @@ def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> It
     """The launch's shards whose attempt somebody has claimed and nobody has collected."""
     for index, job in enumerate(launch.launch.jobs):
         job_id = launch.submission.job_ids[index] or None if launch.submission else None
-        for shard in job.shards:
-            folder = store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
+        for planned in job.attempts:
+            folder = store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number)
             is_claimed = (folder / "spec.json").exists()
-            if is_claimed and not is_collected(store, shard.evaluation_id, shard.shard, shard.attempt):
+            if is_claimed and not is_collected(store, planned.evaluation_id, planned.shard.name, planned.number):
                 report = cluster.report(launch, index)
-                yield OpenAttempt(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)
+                yield OpenAttempt(launch.launch.launch_id, index, planned, folder, job.gpus, job_id, report)

@@ -46,7 +46,7 @@ class OpenRuns:
     @property
     def in_flight(self) -> frozenset[str]:
         """Evaluations with a shard under way."""
-        return frozenset(each.shard.evaluation_id for each in self.open)
+        return frozenset(each.planned.evaluation_id for each in self.open)
 
     @property
     def open_jobs(self) -> int:

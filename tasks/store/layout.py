@@ -48,7 +48,7 @@ class Store:
     def pins(self) -> Path:
         return self.root / "pins"
 
-    def parts_file(self, evaluation_id: str) -> Path:
+    def shards_file(self, evaluation_id: str) -> Path:
         """How the evaluation is split into shards; written once."""
         return self.runs / evaluation_id / "parts.json"
 

@@ -264,7 +264,7 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
     ]
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
     opened = world.night()
-    assert [shard.benchmarks for job in opened.plan.jobs for shard in job.shards] == [("mmlu_pro",)]
+    assert [shard.shard.benchmarks for job in opened.plan.jobs for shard in job.attempts] == [("mmlu_pro",)]
     assert not opened.problems
     assert world.ranking() == [("lab/strong", 1)]
     assert world.query("select count(distinct measured_by) from task_scores") == [(1,)]

@@ -12,7 +12,7 @@ from builders import NOW
 
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Evaluation, Part, ResolvedSuite, Shard
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, PlannedAttempt, ResolvedSuite, Shard
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Node:
         self,
         attempt: int = 1,
         benchmarks: tuple[str, ...] | None = None,
-        part: Part | None = None,
+        shard: Shard | None = None,
         **changes: object,
     ) -> Path:
         """Write an attempt's spec as launch does; returns its folder."""
@@ -50,10 +50,10 @@ class Node:
             array_task=0,
             evaluation=Evaluation.model_validate(evaluation | changes),
             suite=ResolvedSuite(suite=self.suite, version="v1"),
-            shard=Shard(
+            planned=PlannedAttempt(
                 evaluation_id="evaluation",
-                attempt=attempt,
-                part=part or Part(benchmarks=benchmarks or tuple(self.suite.benchmarks)),
+                number=attempt,
+                shard=shard or Shard(benchmarks=benchmarks or tuple(self.suite.benchmarks)),
                 batch_size=4,
                 estimate_s=1,
             ),
@@ -61,7 +61,7 @@ class Node:
             created_at=NOW,
             **({"device": "cpu", "batch_size": 4, "gpus": 0} | spec_changes),  # type: ignore[arg-type]
         )
-        folder = self.store.attempt_dir("evaluation", spec.shard.shard, attempt)
+        folder = self.store.attempt_dir("evaluation", spec.planned.shard.name, attempt)
         folder.mkdir(parents=True)
         (folder / "spec.json").write_bytes(spec.to_bytes())
         return folder

@@ -84,8 +84,8 @@ if stop_after == "sbatch":
     JobPaths.move_temporary_file = die
 if stop_after == "merge":
     from nightboard.tasks.runs import collect
-    merge = collect.merge_parts
-    collect.merge_parts = lambda *args: (merge(*args), die())
+    merge = collect.merge_shards
+    collect.merge_shards = lambda *args: (merge(*args), die())
 print(module.run_nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 

@@ -16,7 +16,7 @@ from node import FilledCache, Node, small_suite
 from nightboard.profiles.models.suite import Harness, TaskSpec
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.outputs import check_finished
-from nightboard.tasks.store.records import Outcome, Part
+from nightboard.tasks.store.records import Outcome, Shard
 
 pytestmark = pytest.mark.real
 
@@ -68,7 +68,7 @@ def test_a_shard_completes_as_lm_eval_alone_would_score_it_and_is_not_redone(nod
     assert outcome_of(folder).state == "completed"
     benchmarks = list(node.suite.benchmarks)
     for benchmark in benchmarks:
-        assert check_finished(node.work / benchmark, node.suite, Part(benchmarks=(benchmark,)), benchmark) == []
+        assert check_finished(node.work / benchmark, node.suite, Shard(benchmarks=(benchmark,)), benchmark) == []
     assert sorted(path.name for path in node.work.iterdir()) == sorted([*benchmarks, "answers"])
     progress = Progress.read(folder / "progress.json")
     assert (progress.benchmark, progress.finished, progress.total) == (None, tuple(benchmarks), 4)
