@@ -28,9 +28,9 @@ from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.avoid import Avoided
 from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.runs.gpu_throttle import Throttle
-from nightboard.tasks.runs.launch import LAUNCH_FILE, Launcher, launching
+from nightboard.tasks.runs.launch import Launcher, launching
 from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.layout import LAUNCH_FILE, StoreError
 from nightboard.tasks.store.records import (
     Commit,
     Evaluation,
@@ -200,7 +200,7 @@ class Dispatcher:
         tiers = {tier.name for tier in self.cluster.tiers}
         for launch_id in launch_ids:
             jobs = [each for each in self.run.open_runs.open if each.launch_id == launch_id and each.job_id]
-            launch = Launch.read(self.run.board.store.launches / launch_id / LAUNCH_FILE)
+            launch = Launch.read(self.run.board.store.launch_dir(launch_id) / LAUNCH_FILE)
             is_ours = launch.cluster == self.cluster.cluster and launch.jobs[0].tier in tiers
             if not jobs or not is_ours or not any(each.report and each.report.state == "PENDING" for each in jobs):
                 continue

@@ -18,6 +18,7 @@ from nightboard.flows.run.state import RunState
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
+from nightboard.tasks.store.layout import PROGRESS_FILE
 from nightboard.tasks.store.records import Plan, PlannedAttempt, RecordError
 
 # More bars than fit on a screen tell nobody anything.
@@ -98,6 +99,6 @@ def _describe(open_runs: OpenRuns, waiting: Sequence[PlannedAttempt]) -> str:
 
 def _read_progress(each: OpenAttempt) -> Progress | None:
     try:
-        return Progress.read(each.folder / "progress.json")
+        return Progress.read(each.folder / PROGRESS_FILE)
     except RecordError:
         return None

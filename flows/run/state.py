@@ -19,6 +19,7 @@ from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.runs.status import word_wait
+from nightboard.tasks.store.layout import OUTCOME_FILE
 from nightboard.tasks.store.records import Evaluation, EvaluationShards, Plan, utc_now
 
 # Jobs that wait so long for what does not end by itself are told of.
@@ -136,7 +137,7 @@ class RunState:
         for (evaluation_id, shard), first in self.first_attempts.items():
             for attempt in itertools.count(first) if evaluation_id not in under_way else ():
                 folder = self.board.store.attempt_dir(evaluation_id, shard, attempt)
-                if not (folder / "outcome.json").exists():
+                if not (folder / OUTCOME_FILE).exists():
                     break
                 if (evaluation_id, shard, attempt) not in seen:
                     self.collected.append(collect_attempt(self.board.store, folder, utc_now()))

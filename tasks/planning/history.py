@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightboard.profiles.models.endings import Ending
-from nightboard.tasks.evaluation.outputs import MANIFEST
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import MANIFEST_FILE, SPEC_FILE, Store
 from nightboard.tasks.store.records import (
     AttemptSpec,
     Commit,
@@ -191,7 +190,7 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
 
     An attempt whose launch somebody has moved away is lost: its number stays taken, and it is not in flight.
     """
-    attempts = [path.parent for path in store.runs.glob("*/*/*/spec.json")]
+    attempts = [path.parent for path in store.runs.glob(f"*/*/*/{SPEC_FILE}")]
     last: dict[ShardKey, int] = {}
     for folder in attempts:
         key = (folder.parents[1].name, folder.parent.name)
@@ -255,13 +254,13 @@ def _find_finished(
         for key, of_evaluation in shards.items()
         for shard in of_evaluation.shards
         if (key, shard.name) in completed
-        and all((store.work_dir(key, shard.name) / name / MANIFEST).exists() for name in shard.benchmarks)
+        and all((store.work_dir(key, shard.name) / name / MANIFEST_FILE).exists() for name in shard.benchmarks)
     )
 
 
 def _is_lost(store: Store, folder: Path) -> bool:
     try:
-        return not (store.launches / AttemptSpec.read(folder / "spec.json").launch_id).is_dir()
+        return not store.launch_dir(AttemptSpec.read(folder / SPEC_FILE).launch_id).is_dir()
     except RecordError:
         return False  # nobody can tell whose it is; reconcile says what to do
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.cluster.executor import JobReport
-from nightboard.tasks.evaluation.outputs import MANIFEST, check_finished, set_aside
+from nightboard.tasks.evaluation.outputs import check_finished, set_aside
 from nightboard.tasks.runs.launch import find_job_output
 from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import LOG_FILE, MANIFEST_FILE, OUTCOME_FILE, SPEC_FILE, Store
 from nightboard.tasks.store.records import AttemptSpec, EvaluationShards, Outcome, Record, RecordError, Shard
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.store.tables import has_file, read_table, write_file
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, OUTCOMES
 
 JOULES_PER_KWH = 3.6e6
@@ -44,7 +44,7 @@ class Collected(Record):
 
 def is_collected(store: Store, evaluation_id: str, shard: str, attempt: int) -> bool:
     """Whether an attempt's row is in the lake, where it comes last."""
-    return store.is_in_lake(ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
+    return has_file(store, ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
 
 
 def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
@@ -53,7 +53,7 @@ def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
 
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
     """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
-    spec = AttemptSpec.read(folder / "spec.json")
+    spec = AttemptSpec.read(folder / SPEC_FILE)
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
         outcome = _verify(store, spec, outcome)
@@ -66,8 +66,8 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
             outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
             row |= {"state": "invalid", "reason": str(error)}
     name = _name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
-    if not store.is_in_lake(ATTEMPTS, name):
-        write_parquet(store.lake / ATTEMPTS.name / f"{name}.parquet", ATTEMPTS, [row])
+    if not has_file(store, ATTEMPTS, name):
+        write_file(store, ATTEMPTS, name, [row])
     return Collected(
         evaluation_id=spec.evaluation.evaluation_id,
         shard=spec.planned.shard.name,
@@ -86,7 +86,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
 
 def _read_outcome(folder: Path, now: datetime) -> Outcome:
     try:
-        return Outcome.read(folder / "outcome.json")
+        return Outcome.read(folder / OUTCOME_FILE)
     except RecordError as error:
         return Outcome(state="invalid", reason=str(error), ended_at=now)
 
@@ -141,7 +141,7 @@ def _attempt_row(
 
 def _find_log(store: Store, spec: AttemptSpec, outcome: Outcome, folder: Path) -> Path:
     """The attempt's log; the output of its job where that never came to it."""
-    log = folder / "log.txt"
+    log = folder / LOG_FILE
     return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
 
 
@@ -158,7 +158,7 @@ def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
 def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> bool:
     """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
     evaluation_id = spec.evaluation.evaluation_id
-    if store.is_in_lake(OUTCOMES, evaluation_id):
+    if has_file(store, OUTCOMES, evaluation_id):
         return True
     shards = _read_shards(store, spec)
     others = [shard for shard in shards.shards if shard.name != spec.planned.shard.name]
@@ -182,7 +182,7 @@ def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> b
         "energy_kwh": sum(energy) if energy else None,
         "source": "run",
     }
-    write_parquet(store.lake / OUTCOMES.name / f"{evaluation_id}.parquet", OUTCOMES, [outcome])
+    write_file(store, OUTCOMES, evaluation_id, [outcome])
     return True
 
 
@@ -199,12 +199,12 @@ def _read_shards(store: Store, spec: AttemptSpec) -> EvaluationShards:
 def _has_completed(store: Store, evaluation_id: str, shard: Shard) -> bool:
     """Whether another shard has completed, collected or not, and its benchmarks were not set aside since."""
     work = store.work_dir(evaluation_id, shard.name)
-    is_there = all((work / benchmark / MANIFEST).exists() for benchmark in shard.benchmarks)
+    is_there = all((work / benchmark / MANIFEST_FILE).exists() for benchmark in shard.benchmarks)
     return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, shard.name))
 
 
 def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:
-    for path in sorted(store.shard_dir(evaluation_id, shard).glob("*/outcome.json")):
+    for path in sorted(store.shard_dir(evaluation_id, shard).glob(f"*/{OUTCOME_FILE}")):
         with contextlib.suppress(RecordError):
             yield Outcome.read(path)
 
@@ -216,10 +216,10 @@ def _other_attempts(store: Store, spec: AttemptSpec) -> tuple[list[dict[str, Any
     collected = [row for row in rows if (row["shard"], row["attempt"]) != this]
     known = {this, *((row["shard"], row["attempt"]) for row in collected)}
     ended = []
-    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
+    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob(f"*/*/{OUTCOME_FILE}")):
         if (folder.parent.name, int(folder.name)) in known:
             continue
         with contextlib.suppress(RecordError):
-            other, outcome = AttemptSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
+            other, outcome = AttemptSpec.read(folder / SPEC_FILE), Outcome.read(folder / OUTCOME_FILE)
             ended.append(_attempt_row(store, other, outcome, folder, None))
     return collected, ended

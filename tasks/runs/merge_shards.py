@@ -20,12 +20,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.tasks.evaluation.outputs import DOCUMENTS, MANIFEST, SAMPLES_TABLE, SCORES_TABLE
+from nightboard.tasks.evaluation.outputs import SAMPLES_TABLE, SCORES_TABLE
 from nightboard.tasks.evaluation.validate import hash_documents
 from nightboard.tasks.store.files import replace_atomically
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import DOCUMENTS_FILE, MANIFEST_FILE, Store
 from nightboard.tasks.store.records import BenchmarkManifest, Shard, Taken
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.store.tables import read_table, write_file
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
@@ -51,12 +51,11 @@ def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], take
             folders[benchmark].append(store.work_dir(evaluation_id, shard.name) / benchmark)
     scores = [row for found in folders.values() for row in _score(found)]
     scores += [row for each in taken for row in _take_scores(store, evaluation_id, each)]
-    name = f"{evaluation_id}.parquet"
-    write_parquet(store.lake / TASK_SCORES.name / name, TASK_SCORES, scores)
+    write_file(store, TASK_SCORES, evaluation_id, scores)
     files = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
     own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
     others = (_take_samples(store, evaluation_id, each) for each in taken)
-    _write_all(itertools.chain(own, others), store.lake / SAMPLES.name / name, SAMPLES)
+    _write_all(itertools.chain(own, others), store.lake_file(SAMPLES.name, evaluation_id), SAMPLES)
 
 
 def _take_scores(store: Store, evaluation_id: str, taken: Taken) -> list[dict[str, Any]]:
@@ -86,14 +85,14 @@ def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
         rows[row["task"], row["metric"], row["filter"]].append(row)
     documents = _join_documents(folders)
     values = _join_values(folders)
-    seconds = sum(BenchmarkManifest.read(folder / MANIFEST).elapsed_s for folder in folders)
+    seconds = sum(BenchmarkManifest.read(folder / MANIFEST_FILE).elapsed_s for folder in folders)
     return [_join_rows(found, documents[key[0]], values[key], seconds) for key, found in rows.items()]
 
 
 def _join_documents(folders: Sequence[Path]) -> dict[str, list[str]]:
     documents: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
-        for task, hashes in json.loads((folder / DOCUMENTS).read_bytes()).items():
+        for task, hashes in json.loads((folder / DOCUMENTS_FILE).read_bytes()).items():
             documents[task] += hashes
     return documents
 

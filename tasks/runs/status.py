@@ -14,6 +14,7 @@ from pathlib import Path
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.store.layout import PROGRESS_FILE, SPEC_FILE
 from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
 
 # More of them in a line tell nobody anything.
@@ -76,7 +77,7 @@ def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[St
 
 
 def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
-    spec = AttemptSpec.read(each.folder / "spec.json")
+    spec = AttemptSpec.read(each.folder / SPEC_FILE)
     owner = _running_owner(each.folder)
     progress = _read_progress(each.folder)
     return Status(
@@ -119,7 +120,7 @@ def _running_owner(folder: Path) -> AttemptOwner | None:
 
 def _read_progress(folder: Path) -> Progress | None:
     try:
-        return Progress.read(folder / "progress.json")
+        return Progress.read(folder / PROGRESS_FILE)
     except RecordError:
         return None
 

@@ -426,7 +426,9 @@ def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_t
     folder = store.dataset_dir(DATASET, sha)
     (folder / "org___questions.v2" / "x" / "0.0.0" / sha).mkdir(parents=True)
     (folder / "org___questions.v2" / "x" / "0.0.0" / sha / "dataset_info.json").write_text("{}")
-    (folder / datasets.COMPLETE).write_bytes(FetchedDataset(dataset_id=DATASET, sha=sha, configs=("x",)).to_bytes())
+    (folder / datasets.COMPLETE_FILE).write_bytes(
+        FetchedDataset(dataset_id=DATASET, sha=sha, configs=("x",)).to_bytes()
+    )
     asked = len(hub.requests())
     check_access(hub.client(), store, benchmark, pins)
     assert len(hub.requests()) == asked

@@ -12,9 +12,8 @@ import pytest
 from builders import NOW, make_commit
 from fake_cluster import make_evaluation
 
-from nightboard.tasks.evaluation.outputs import MANIFEST
 from nightboard.tasks.planning.history import Cost, CostKey, ScoreKey, read_history
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import MANIFEST_FILE, Store
 from nightboard.tasks.store.records import EvaluationShards, RecordError, Shard, as_row
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
@@ -55,7 +54,7 @@ def finish(store: Store, name: str, part: Shard) -> None:
     for benchmark in part.benchmarks:
         folder = store.work_dir(name, part.name) / benchmark
         folder.mkdir(parents=True)
-        (folder / MANIFEST).write_text("{}")
+        (folder / MANIFEST_FILE).write_text("{}")
 
 
 def fix_parts(store: Store, name: str) -> None:
@@ -97,7 +96,7 @@ def test_a_shard_is_finished_while_its_results_are_there(store: Store) -> None:
     history = read_history(store)
     assert history.finished == {("a", "bbh")}
     assert history.shards == {"a": EvaluationShards(evaluation_id="a", shards=PARTS)}
-    (store.work_dir("a", "bbh") / "bbh" / MANIFEST).unlink()
+    (store.work_dir("a", "bbh") / "bbh" / MANIFEST_FILE).unlink()
     assert not read_history(store).finished, "somebody had to set them aside"
 
 

@@ -15,10 +15,10 @@ from made_shards import FILTERS, METRICS, PLACE, complete, made_node, made_parts
 from node import Node
 
 from nightboard.profiles.models.suite import Suite
-from nightboard.tasks.evaluation.outputs import MANIFEST, SAMPLES_TABLE
+from nightboard.tasks.evaluation.outputs import SAMPLES_TABLE
 from nightboard.tasks.evaluation.sharding import whole
 from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import MANIFEST_FILE, Store
 from nightboard.tasks.store.records import BenchmarkManifest, Shard
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
@@ -143,7 +143,7 @@ def test_each_part_names_its_documents_under_its_seal(tmp_path: Path) -> None:
     node = run_apart(tmp_path, made_suite())
     for part in made_parts(node.suite):
         folder = node.store.work_dir("evaluation", part.name) / part.benchmarks[0]
-        assert "documents.json" in BenchmarkManifest.read(folder / MANIFEST).files
+        assert "documents.json" in BenchmarkManifest.read(folder / MANIFEST_FILE).files
 
 
 @pytest.mark.parametrize(
