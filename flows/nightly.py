@@ -27,7 +27,8 @@ from nightboard.flows.run.state import RunState
 from nightboard.tasks.board import OpenBoard, tell_unavailable
 from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.store.records import Plan, ResolvedSuite, utc_now
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 T = TypeVar("T")
 # The client has tried for half a minute by then.

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from nightboard.flows.display.console import Terminal, count, duration, escape, print_table, titled_table
-from nightboard.tasks.store.records import Job, Plan, PlannedAttempt, Skip
+from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.store.records import Job, PlannedAttempt
 
 
 def show_plan(ui: Terminal, plan: Plan) -> None:

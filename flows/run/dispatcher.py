@@ -27,6 +27,7 @@ from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.avoid import Avoided
 from nightboard.tasks.planning.packing import group_arrays
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.gpu_throttle import Throttle
 from nightboard.tasks.runs.launch import Launcher, launching
 from nightboard.tasks.runs.open_runs import OpenAttempt
@@ -36,7 +37,6 @@ from nightboard.tasks.store.records import (
     Evaluation,
     Job,
     Launch,
-    Plan,
     PlannedAttempt,
     RecordError,
     ResolvedSuite,

@@ -16,10 +16,11 @@ from rich.progress import TaskID
 from nightboard.flows.display.console import Terminal, escape
 from nightboard.flows.run.state import RunState
 from nightboard.tasks.evaluation.attempt import Progress
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.store.layout import PROGRESS_FILE
-from nightboard.tasks.store.records import Plan, PlannedAttempt, RecordError
+from nightboard.tasks.store.records import PlannedAttempt, RecordError
 
 # More bars than fit on a screen tell nobody anything.
 MOST_BARS = 20

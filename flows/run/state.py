@@ -15,12 +15,13 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.runs.status import word_wait
 from nightboard.tasks.store.layout import OUTCOME_FILE
-from nightboard.tasks.store.records import Evaluation, EvaluationShards, Plan, utc_now
+from nightboard.tasks.store.records import Evaluation, EvaluationShards, utc_now
 
 # Jobs that wait so long for what does not end by itself are told of.
 STUCK_LIMIT = timedelta(minutes=2)

@@ -20,6 +20,7 @@ from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size,
 from nightboard.tasks.planning.history import History, ScoreKey
 from nightboard.tasks.planning.measured import Wanted
 from nightboard.tasks.planning.packing import Placement, pack_jobs
+from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.planning.retry_policy import (
     AttemptResources,
     choose_resources,
@@ -31,11 +32,9 @@ from nightboard.tasks.store.records import (
     Commit,
     Evaluation,
     EvaluationShards,
-    Plan,
     PlannedAttempt,
     ResolvedSuite,
     Shard,
-    Skip,
     Taken,
 )
 

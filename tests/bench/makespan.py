@@ -31,7 +31,8 @@ from nightboard.tasks.cluster.slurm import SlurmExecutor
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Job, Plan, ResolvedSuite, Submission
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Job, ResolvedSuite, Submission
 
 # The nodes do not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

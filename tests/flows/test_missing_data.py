@@ -24,8 +24,9 @@ from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Plan, ResolvedSuite
+from nightboard.tasks.store.records import ResolvedSuite
 
 QUESTIONS = b'{"q": "a"}\n'
 

@@ -24,11 +24,12 @@ from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.evaluation.outputs import finish_benchmark
 from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import collect_attempt
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, Plan, ResolvedSuite, as_row
+from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder.build import build, is_current
 from nightboard.warehouse.builder.publish import current_build

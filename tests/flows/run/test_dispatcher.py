@@ -34,10 +34,11 @@ from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.discover import Discovery, WatchedHead
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.history import read_history
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs import collect, open_runs, reconcile
 from nightboard.tasks.runs.retry_stopped import choose_stopped
 from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import AttemptSpec, Commit, Plan
+from nightboard.tasks.store.records import AttemptSpec, Commit
 
 SMALL = {"name": "small", "up_to_params_b": 10, "gpus": 1, "mem_gb": 1}
 LARGE = {"name": "large", "up_to_params_b": 100, "gpus": 8, "mem_gb": 1}

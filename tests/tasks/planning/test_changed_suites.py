@@ -10,9 +10,10 @@ from builders import NOW, make_commit
 from made_shards import made_node
 from suite_nights import SUITE, Nights, change, with_bounds
 
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import collect_attempt
 from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
-from nightboard.tasks.store.records import EvaluationShards, Plan, Shard, Taken
+from nightboard.tasks.store.records import EvaluationShards, Shard, Taken
 
 ALL = ["long", "short"]
 

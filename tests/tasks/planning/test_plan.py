@@ -14,7 +14,8 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchedModel, WatchList
 from nightboard.tasks.planning.history import Done, History, ScoreKey, Tries
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Commit, Plan
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Commit
 
 
 def make_inputs(*commits: Commit, **changes: object) -> PlanInputs:

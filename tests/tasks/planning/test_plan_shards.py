@@ -17,7 +17,8 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchedModel, WatchList
 from nightboard.tasks.planning.history import Cost, CostKey, History, ScoreKey, Tries
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Commit, Plan, PlannedAttempt, ResolvedSuite, Shard
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Commit, PlannedAttempt, ResolvedSuite, Shard
 
 V2 = ResolvedSuite(suite=load_suite("leaderboard-v2"), version="v2")
 SMALL = Tier(name="small", up_to_params_b=15, gpus=1, batch_size="auto", time_min=3000, shard_above_min=90)
