@@ -40,7 +40,7 @@ from nightboard.warehouse.reader.questions import (
 # On the scale 0..100: published scores that differ by less are the same, rounded.
 SCORE_TOLERANCE = 1e-9
 
-imports = typer.Typer(
+app = typer.Typer(
     help="Bring in what others have measured.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -48,7 +48,7 @@ imports = typer.Typer(
 )
 
 
-@imports.command(
+@app.command(
     "board",
     epilog=example("nightboard import board open-llm-leaderboard/contents --store nightboard-store --era math-verify"),
 )
@@ -103,7 +103,7 @@ def tell_wait(text: str) -> None:
     typer.echo(text, err=True)
 
 
-@imports.command(
+@app.command(
     "results",
     epilog=example("nightboard import results lm-eval-outputs/ --store nightboard-store --suite leaderboard-v2"),
 )
@@ -147,9 +147,7 @@ def import_results_command(
         raise typer.Exit(3)
 
 
-@imports.command(
-    "forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store")
-)
+@app.command("forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store"))
 def forget_command(
     name: Annotated[str, typer.Option(help="Name that the board was imported under, as in import:NAME.")],
     era: Annotated[str | None, typer.Option(help="Era it was imported in; needed where there are several.")] = None,
@@ -170,7 +168,7 @@ def forget_command(
     ui.say(f"{count(done.n_rows, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt.")
 
 
-@imports.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))
+@app.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))
 def import_ranking_command(
     file: Annotated[
         Path,

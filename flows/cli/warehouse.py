@@ -1,4 +1,4 @@
-"""The commands that analysts read the warehouse with: SQL, DuckDB's own shell, and export to files."""
+"""The commands of the warehouse: rebuild it, query it with SQL or DuckDB's own shell, export it to files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from nightboard.flows.cli.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.console import Terminal, count
+from nightboard.flows.display.console import Terminal, count, duration
 from nightboard.flows.display.rows import print_answers, tell_logs
 from nightboard.tasks.export import export_all, export_table
+from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.records import utc_now
+from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
 from nightboard.warehouse.reader.export import FileFormat
 from nightboard.warehouse.reader.shell import open_shell
@@ -30,14 +33,31 @@ from nightboard.warehouse.reader.user_sql import run_sql
 
 MOST_SQL_BYTES = 2**24
 
-SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
-
-EXPORT_EXAMPLE = example(
-    "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
-    "    nightboard export --all --store nightboard-store --output tables/"
-)
+app = typer.Typer()
 
 
+@app.command(epilog=example("nightboard rebuild --store nightboard-store"))
+def rebuild(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compute everything anew, as after mending a file of the store by hand.")
+    ] = False,
+) -> None:
+    """Build the warehouse anew from the files in the store; readers keep the old one until it is ready.
+
+    What was computed of an evaluation is carried over from the warehouse before: the tables are the same either way.
+    """
+    root = find_store(board, store)
+    if not root.lake.is_dir():
+        raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
+    ui = Terminal()
+    with ui.show_work() as report:
+        result = build(root.lake, root.warehouse, utc_now(), report, is_full=full)
+    ui.say(f"{result.path} built in {duration(result.elapsed_s)}.")
+
+
+@app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
 def sql(
     query: Annotated[str | None, typer.Argument(help="SQL; left out: read from the standard input.")] = None,
     board: DataBoardOption = None,
@@ -59,6 +79,12 @@ def sql(
         print_answers(run_sql(connection, text), form, target, tell_logs(root))
 
 
+@app.command(
+    epilog=example(
+        "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
+        "    nightboard export --all --store nightboard-store --output tables/"
+    )
+)
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all a folder.")],
     table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
