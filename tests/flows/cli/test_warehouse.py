@@ -148,11 +148,11 @@ def test_format_wins_over_the_ending(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sql", "select 1", "--output", "rows.dat"], "the name rows.dat does not tell the format. End it in .csv,"),
-        (["rank", "--output", "rows"], "the name rows does not tell the format"),
+        (["sql", "select 1", "--output", "rows.dat"], "no format for the name rows.dat. End it in .csv, .tsv,"),
+        (["rank", "--output", "rows"], "no format for the name rows."),
         (
             ["sql", "select 1; select 2", "--output", "rows.csv"],
-            "Invalid value for --output: 2 statements give 2 tables, and a file holds one. Leave one.",
+            "Invalid value for --output: 2 statements give 2 tables, and a file holds one. Keep one.",
         ),
         (["export", "leaderboard", "--output", "-"], 'standard output: nightboard sql "from TABLE" --format csv'),
         (["sql", "select 1; select 2", "--format", "json"], "2 statements give 2 tables, and json holds one"),
