@@ -110,7 +110,7 @@ class RunState:
 
     def _is_tried_again(self, each: Collected) -> bool:
         ending: Ending = each.state  # type: ignore[assignment]
-        return self.board.bundle.cluster.retry(ending).tonight
+        return self.board.bundle.cluster.retry(ending).same_run
 
     def see_open(self, opened: Sequence[OpenAttempt]) -> None:
         """Take over what is under way after something was launched."""
