@@ -9,7 +9,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +21,7 @@ from builders import NOW
 from fake_cluster import FakeExecutor, make_job, make_launcher
 from rich.console import Console
 from typer.testing import CliRunner
+from warm import warm_command
 
 from nightboard.flows.cli import main as cli
 from nightboard.flows.cli.main import app, describe_os_error, parse_minutes
@@ -33,7 +33,6 @@ from nightboard.tasks.store.layout import Store, StoreError
 from nightboard.tasks.store.records import Outcome
 from nightboard.warehouse.reader.questions import Result
 
-COMMAND = str(Path(sys.executable).with_name("nightboard"))
 runner = CliRunner()
 
 
@@ -50,7 +49,7 @@ RESULT = Result(
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(warm_command(*arguments), capture_output=True, text=True, check=False)
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
