@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from builders import NOW
+from warm import warm
 
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.store.layout import Store
@@ -78,18 +79,20 @@ class Node:
         done = self.run(*folders, before=before)
         assert all(state == "completed" for state in ast.literal_eval(done.stdout.rpartition("STATES ")[2])), done
 
-    def command(self, *folders: Path, before: str = "") -> list[str]:
+    def command(self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm) -> list[str]:
         code = f"""
 import sys
 {before}
 from nightboard.tasks.evaluation.job import run_job
 print("STATES", run_job(sys.argv[1], sys.argv[2:]), flush=True)
 """
-        return [sys.executable, "-c", code, str(self.store.root), *map(str, folders)]
+        return python(code, str(self.store.root), *map(str, folders))
 
-    def run(self, *folders: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm
+    ) -> subprocess.CompletedProcess[str]:
         """Run a job with these attempts to its end. `before` is code that runs first, to bring trouble."""
-        command = self.command(*folders, before=before)
+        command = self.command(*folders, before=before, python=python)
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
