@@ -32,8 +32,8 @@ FUNCTIONS = {
         ),
         Macro(
             "reported_variance",
-            "sampling variance of a mean by its reported standard error. An error of exactly 0 beside a value between 0 and"
-            " 1 counts as not reported: value * (1 - value) / n takes its place",
+            "sampling variance of a mean by its reported standard error. An error of exactly 0, where the value is"
+            " between 0 and 1, counts as not reported: value * (1 - value) / n takes its place",
             (_MEAN, Parameter("stderr", "standard error as it was reported"), _N),
         ),
         Macro(
