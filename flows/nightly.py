@@ -27,7 +27,8 @@ from nightboard.flows.run.state import RunState
 from nightboard.tasks.board import OpenBoard, tell_unavailable
 from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.store.records import Plan, ResolvedSuite, utc_now
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 T = TypeVar("T")
 # The client has tried for half a minute by then.
@@ -145,9 +146,9 @@ def fetch_datasets(run: RunState, plan: Plan, suites: list[ResolvedSuite]) -> bo
     What cannot be had is unavailable in `suites` from now on.
     """
     versions = {evaluation.evaluation_id: evaluation.suite_version for evaluation in plan.evaluations}
-    shards = (shard for job in plan.jobs for shard in job.shards)
-    planned = {(versions[shard.evaluation_id], name) for shard in shards for name in shard.benchmarks}
-    wanted, is_complete = planned - run.fetched, True
+    attempts = (planned for job in plan.jobs for planned in job.attempts)
+    needed = {(versions[planned.evaluation_id], name) for planned in attempts for name in planned.shard.benchmarks}
+    wanted, is_complete = needed - run.fetched, True
     for index, suite in enumerate(suites):
         names = [name for name in suite.suite.benchmarks if (suite.version, name) in wanted]
         if not names:

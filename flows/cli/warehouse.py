@@ -55,13 +55,15 @@ def rebuild(
 
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
 def sql(
-    query: Annotated[str | None, typer.Argument(help="SQL; left out: read from the standard input.")] = None,
+    query: Annotated[str | None, typer.Argument(help="SQL. Default: read from the standard input.")] = None,
     board: DataBoardOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
-    shell: Annotated[bool, typer.Option("--shell", help="Open DuckDB's own shell on the current build.")] = False,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Open DuckDB's own shell on the warehouse, read-only.")
+    ] = False,
 ) -> None:
     """Run SQL on the warehouse, read-only. Several statements print several tables."""
     from nightboard.flows.display.rows import print_answers, tell_logs
@@ -72,7 +74,9 @@ def sql(
     root = find_store(board, store)
     if shell:
         if query is not None or form is not None or output is not None:
-            raise typer.BadParameter("the shell has its own: type SQL, .mode csv and so on", param_hint="--shell")
+            raise typer.BadParameter(
+                "use it alone; in the shell, type SQL, and .mode csv for formats", param_hint="--shell"
+            )
         raise typer.Exit(1 if open_shell(root.warehouse) else 0)
     form, text = find_format(form, output), read_query(query)
     target = find_output(output, root, force)
@@ -87,30 +91,30 @@ def sql(
     )
 )
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all a folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all, a folder.")],
     table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every table and view, a file each.")] = False,
     board: DataBoardOption = None,
     store: StoreOption = None,
     form: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="Left out: by the ending of --output; of --all, parquet."),
+        typer.Option("--format", help="Default: by the ending of --output; with --all, parquet."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a table, or all of them, to Parquet, CSV or JSON files, at full precision.
+    """Write a table, or all of them, to files of Parquet, CSV, TSV, JSON or JSON lines, at full precision.
 
-    Rows stream, so a table may be larger than memory. A file appears whole or not at all. For chosen columns and rows:
-    `sql` with --output.
+    Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export chosen columns and
+    rows, use `sql` with --output.
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.export import export_all, export_table
 
     if (table is None) != everything:
-        raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
+        raise typer.BadParameter("name a table, or use --all (not both)", param_hint="TABLE")
     if output == Path("-"):
         raise typer.BadParameter(
-            'files are written here; for the standard output: nightboard sql "from TABLE" --format csv',
+            'export writes files; for the standard output: nightboard sql "from TABLE" --format csv',
             param_hint="--output",
         )
     root, ui = find_store(board, store), Terminal()
@@ -135,13 +139,13 @@ def find_file_format(output: Path) -> FileFormat:
     except ValueError:
         endings = ", ".join(f".{form}" for form in FileFormat)
         raise typer.BadParameter(
-            f"the name {output.name} does not tell the format. End it in {endings}, or say --format.",
+            f"no format for the name {output.name}. End it in {endings}, or add --format.",
             param_hint="--output",
         ) from None
 
 
 def read_query(query: str | None) -> str:
-    """The SQL that was given, or that is piped in."""
+    """The SQL of the argument or the pipe."""
     if query is not None:
         return query
     if sys.stdin.isatty():
@@ -153,5 +157,5 @@ def read_query(query: str | None) -> str:
         from nightboard.warehouse.reader.connection import QueryError
 
         raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
-    # Bytes that are no text are kept as they are, so that the place can be told.
+    # Bytes that are not UTF-8 are kept, so that the message can name the place.
     return data.decode("utf-8-sig", "surrogateescape")

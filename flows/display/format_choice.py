@@ -15,14 +15,18 @@ class Format(StrEnum):
 
     table = "table"
     csv = "csv"
+    tsv = "tsv"
     json = "json"
+    jsonl = "jsonl"
     markdown = "markdown"
     parquet = "parquet"
 
 
 _ENDINGS = {
     ".csv": Format.csv,
+    ".tsv": Format.tsv,
     ".json": Format.json,
+    ".jsonl": Format.jsonl,
     ".md": Format.markdown,
     ".parquet": Format.parquet,
     ".txt": Format.table,
@@ -32,7 +36,7 @@ _ENDINGS = {
 def choose_format(form: Format | None, output: Path | None) -> Format:
     """The format that was asked for, else the one that the file's name ends in, else a table.
 
-    Raises FormatError for a file whose ending says nothing.
+    Raises FormatError for a file with another ending.
     """
     if form is not None or output is None:
         return form or Format.table
@@ -40,5 +44,5 @@ def choose_format(form: Format | None, output: Path | None) -> Format:
         return _ENDINGS[output.suffix.lower()]
     except KeyError:
         raise FormatError(
-            f"the name {output.name} does not tell the format. End it in {', '.join(_ENDINGS)}, or say --format."
+            f"no format for the name {output.name}. End it in {', '.join(_ENDINGS)}, or add --format."
         ) from None

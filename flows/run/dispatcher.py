@@ -27,19 +27,19 @@ from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.avoid import Avoided
 from nightboard.tasks.planning.packing import group_arrays
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.gpu_throttle import Throttle
-from nightboard.tasks.runs.launch import LAUNCH_FILE, Launcher, launching
+from nightboard.tasks.runs.launch import Launcher, launching
 from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.layout import LAUNCH_FILE, StoreError
 from nightboard.tasks.store.records import (
     Commit,
     Evaluation,
     Job,
     Launch,
-    Plan,
+    PlannedAttempt,
     RecordError,
     ResolvedSuite,
-    Shard,
     utc_now,
 )
 
@@ -91,14 +91,19 @@ class Dispatcher:
         self.launcher: Launcher = self.run.board.launcher(plan, self.suites)
         self.run.add_plan(plan)
         ready = {suite.version for suite in self.suites}
-        jobs = (_keep_shards(job, lambda shard: self._evaluation(shard).suite_version in ready) for job in plan.jobs)
+        jobs = (
+            _keep_shards(job, lambda planned: self._evaluation(planned).suite_version in ready) for job in plan.jobs
+        )
         self.queue = [
-            part for job in jobs for part in split_by_size(job, self._size, self.cluster.cache_gb) if part.shards
+            smaller
+            for job in jobs
+            for smaller in split_by_size(job, self._size, self.cluster.cache_gb)
+            if smaller.attempts
         ]
 
-    def waiting(self) -> list[Shard]:
+    def waiting(self) -> list[PlannedAttempt]:
         """Shards that are not launched yet."""
-        return [shard for job in self.queue for shard in job.shards]
+        return [planned for job in self.queue for planned in job.attempts]
 
     @property
     def _startable(self) -> list[Job]:
@@ -195,7 +200,7 @@ class Dispatcher:
         tiers = {tier.name for tier in self.cluster.tiers}
         for launch_id in launch_ids:
             jobs = [each for each in self.run.open_runs.open if each.launch_id == launch_id and each.job_id]
-            launch = Launch.read(self.run.board.store.launches / launch_id / LAUNCH_FILE)
+            launch = Launch.read(self.run.board.store.launch_dir(launch_id) / LAUNCH_FILE)
             is_ours = launch.cluster == self.cluster.cluster and launch.jobs[0].tier in tiers
             if not jobs or not is_ours or not any(each.report and each.report.state == "PENDING" for each in jobs):
                 continue
@@ -228,15 +233,15 @@ class Dispatcher:
     def _list_later(self) -> Iterator[str]:
         return (key for job in self.queue for key in self._models(job))
 
-    def _evaluation(self, shard: Shard) -> Evaluation:
-        return self.launcher.evaluations[shard.evaluation_id]
+    def _evaluation(self, planned: PlannedAttempt) -> Evaluation:
+        return self.launcher.evaluations[planned.evaluation_id]
 
     def _models(self, job: Job) -> dict[str, Commit]:
-        runs = [self._evaluation(shard) for shard in job.shards]
+        runs = [self._evaluation(planned) for planned in job.attempts]
         return {each.fingerprint: self.commits[each.model_id, each.revision] for each in runs}
 
-    def _size(self, shard: Shard) -> tuple[str, float]:
-        run = self._evaluation(shard)
+    def _size(self, planned: PlannedAttempt) -> tuple[str, float]:
+        run = self._evaluation(planned)
         return run.fingerprint, self.commits[run.model_id, run.revision].size_gb or 0.0
 
     def _fetch(self, commit: Commit) -> Failure | None:
@@ -263,12 +268,12 @@ class Dispatcher:
             for key, evaluation in self.launcher.evaluations.items()
             if (failure := failures.get(evaluation.fingerprint))
         }
-        firsts = {shard.evaluation_id: shard for shard in reversed(self.waiting())}
-        for shard in (firsts[key] for key in found if key in firsts):
-            failure = found[shard.evaluation_id]
-            self.launcher.record_fetch_failure(shard, failure.ending, failure.reason, utc_now())
-        kept = (_keep_shards(job, lambda shard: shard.evaluation_id not in found) for job in self.queue)
-        self.queue = [job for job in kept if job.shards]
+        firsts = {planned.evaluation_id: planned for planned in reversed(self.waiting())}
+        for planned in (firsts[key] for key in found if key in firsts):
+            failure = found[planned.evaluation_id]
+            self.launcher.record_fetch_failure(planned, failure.ending, failure.reason, utc_now())
+        kept = (_keep_shards(job, lambda planned: planned.evaluation_id not in found) for job in self.queue)
+        self.queue = [job for job in kept if job.attempts]
         self._has_setback = True
 
     def _tell_no_more_fetched(self, error: BaseException) -> None:
@@ -382,8 +387,8 @@ class Dispatcher:
         self.run.report_problems([f"Nothing more is launched tonight: {error}"])
 
 
-def _keep_shards(job: Job, is_kept: Callable[[Shard], bool]) -> Job:
-    return job.model_copy(update={"shards": tuple(shard for shard in job.shards if is_kept(shard))})
+def _keep_shards(job: Job, is_kept: Callable[[PlannedAttempt], bool]) -> Job:
+    return job.model_copy(update={"attempts": tuple(planned for planned in job.attempts if is_kept(planned))})
 
 
 def run_jobs(
@@ -408,7 +413,7 @@ def run_jobs(
             watch.update(run, dispatcher.waiting())
     finally:
         dispatcher.fetching.close()
-    left = {shard.evaluation_id for shard in dispatcher.waiting()} - run.open_runs.in_flight
+    left = {planned.evaluation_id for planned in dispatcher.waiting()} - run.open_runs.in_flight
     dispatcher.queue.clear()
     dispatcher.tidy()
     run.collect_elsewhere(left)

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.fetch.model_cache import ModelCache
-from nightboard.tasks.store.records import Commit, Job, Shard
+from nightboard.tasks.store.records import Commit, Job, PlannedAttempt
 
 Models = Mapping[str, Commit]
 """Commits by fingerprint."""
@@ -190,15 +190,17 @@ def _ended(reason: str) -> Future[Failure | None]:
     return future
 
 
-def split_by_size(job: Job, size_of: Callable[[Shard], tuple[str, float]], budget_gb: float | None) -> list[Job]:
+def split_by_size(
+    job: Job, size_of: Callable[[PlannedAttempt], tuple[str, float]], budget_gb: float | None
+) -> list[Job]:
     """The job as several, where its models together are larger than the cache; `size_of` names a shard's model."""
-    groups: list[list[Shard]] = []
+    groups: list[list[PlannedAttempt]] = []
     held: dict[str, float] = {}
-    for shard in job.shards:
-        together = held | dict([size_of(shard)])
+    for planned in job.attempts:
+        together = held | dict([size_of(planned)])
         if not groups or (budget_gb is not None and sum(together.values()) > budget_gb):
             groups.append([])
-            together = dict([size_of(shard)])
-        groups[-1].append(shard)
+            together = dict([size_of(planned)])
+        groups[-1].append(planned)
         held = together
-    return [job.model_copy(update={"shards": tuple(group)}) for group in groups]
+    return [job.model_copy(update={"attempts": tuple(group)}) for group in groups]

@@ -16,9 +16,11 @@ from rich.progress import TaskID
 from nightboard.flows.display.console import Terminal, escape
 from nightboard.flows.run.state import RunState
 from nightboard.tasks.evaluation.attempt import Progress
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
-from nightboard.tasks.store.records import Plan, RecordError, Shard
+from nightboard.tasks.store.layout import PROGRESS_FILE
+from nightboard.tasks.store.records import PlannedAttempt, RecordError
 
 # More bars than fit on a screen tell nobody anything.
 MOST_BARS = 20
@@ -43,21 +45,21 @@ class ProgressDisplay:
     ) -> None:
         self._bars.stop()
 
-    def update(self, run: RunState, waiting: Sequence[Shard]) -> None:
+    def update(self, run: RunState, waiting: Sequence[PlannedAttempt]) -> None:
         """Show the state of things; `waiting` are shards that are not launched yet."""
         open_runs, total = run.open_runs, len(run.planned)
-        under_way = open_runs.in_flight | {shard.evaluation_id for shard in waiting}
+        under_way = open_runs.in_flight | {planned.evaluation_id for planned in waiting}
         done = len(run.planned.keys() - under_way)
         text = _describe(open_runs, waiting)
         self._bars.update(self._night, description=f"evaluations{text}", completed=done, total=total)
         shards: dict[str, list[OpenAttempt]] = defaultdict(list)
         for each in open_runs.open:
-            shards[each.shard.evaluation_id].append(each)
+            shards[each.planned.evaluation_id].append(each)
         for gone in set(self._running) - shards.keys():
             self._bars.remove_task(self._running.pop(gone))
         left: dict[str, int] = defaultdict(int)
-        for shard in waiting:
-            left[shard.evaluation_id] += len(shard.benchmarks)
+        for planned in waiting:
+            left[planned.evaluation_id] += len(planned.shard.benchmarks)
         for key, found in shards.items():
             self._show(key, found, run, left[key])
         self._publish(run, 100.0 * done / total if total else 100.0)
@@ -72,8 +74,8 @@ class ProgressDisplay:
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
         now = ", ".join(dict.fromkeys(each.benchmark or "starting" for each in progress))
         text = f"  {escape(name)}: {escape(now)}"
-        under_way = sum(len(each.shard.benchmarks) for each in shards)
-        total = sum(len(part.benchmarks) for part in run.parts[key].parts) if key in run.parts else under_way
+        under_way = sum(len(each.planned.shard.benchmarks) for each in shards)
+        total = sum(len(shard.benchmarks) for shard in run.shards[key].shards) if key in run.shards else under_way
         if key not in self._running:
             self._running[key] = self._bars.add_task(text, total=total)
         finished = total - under_way - waiting + sum(len(each.finished) for each in progress)
@@ -85,7 +87,7 @@ class ProgressDisplay:
             run.history.show_progress(self._key, percent, "Evaluations of tonight")
 
 
-def _describe(open_runs: OpenRuns, waiting: Sequence[Shard]) -> str:
+def _describe(open_runs: OpenRuns, waiting: Sequence[PlannedAttempt]) -> str:
     """Jobs by the cluster's word, in small letters, and shards that are still to be launched."""
     states = {(each.launch_id, each.job_index): each.report.state for each in open_runs.open if each.report}
     counts: dict[str, int] = defaultdict(int)
@@ -98,6 +100,6 @@ def _describe(open_runs: OpenRuns, waiting: Sequence[Shard]) -> str:
 
 def _read_progress(each: OpenAttempt) -> Progress | None:
     try:
-        return Progress.read(each.folder / "progress.json")
+        return Progress.read(each.folder / PROGRESS_FILE)
     except RecordError:
         return None

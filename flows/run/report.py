@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from nightboard.flows.display.formats import to_score_text
+from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.runs.collect import Collected
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Plan, Record, Skip
+from nightboard.tasks.store.records import Record
 from nightboard.warehouse.builder.publish import NoBuildError
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import rank

@@ -15,11 +15,13 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
 from nightboard.tasks.runs.status import word_wait
-from nightboard.tasks.store.records import Evaluation, Parts, Plan, utc_now
+from nightboard.tasks.store.layout import OUTCOME_FILE
+from nightboard.tasks.store.records import Evaluation, EvaluationShards, utc_now
 
 # Jobs that wait so long for what does not end by itself are told of.
 STUCK_LIMIT = timedelta(minutes=2)
@@ -49,7 +51,7 @@ class RunState:
     stuck: dict[tuple[str, str], Stuck] = field(default_factory=dict)
     causes: set[tuple[str, str]] = field(default_factory=set)
     planned: dict[str, Evaluation] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    shards: dict[str, EvaluationShards] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     fetched: set[tuple[str, str]] = field(default_factory=set)
 
@@ -108,7 +110,7 @@ class RunState:
 
     def _is_tried_again(self, each: Collected) -> bool:
         ending: Ending = each.state  # type: ignore[assignment]
-        return self.board.bundle.cluster.retry(ending).tonight
+        return self.board.bundle.cluster.retry(ending).same_run
 
     def see_open(self, opened: Sequence[OpenAttempt]) -> None:
         """Take over what is under way after something was launched."""
@@ -125,9 +127,9 @@ class RunState:
     def add_plan(self, plan: Plan) -> None:
         """Remember what this night means to do; it may plan more than once."""
         self.planned |= {each.evaluation_id: each for each in plan.evaluations}
-        self.parts |= {each.evaluation_id: each for each in plan.parts}
-        for shard in (shard for job in plan.jobs for shard in job.shards):
-            self.first_attempts.setdefault((shard.evaluation_id, shard.shard), shard.attempt)
+        self.shards |= {each.evaluation_id: each for each in plan.shards}
+        for planned in (attempt for job in plan.jobs for attempt in job.attempts):
+            self.first_attempts.setdefault((planned.evaluation_id, planned.shard.name), planned.number)
 
     def collect_elsewhere(self, not_started: set[str]) -> None:
         """Take over attempts at our plan's shards that another flow launched or collected first."""
@@ -136,7 +138,7 @@ class RunState:
         for (evaluation_id, shard), first in self.first_attempts.items():
             for attempt in itertools.count(first) if evaluation_id not in under_way else ():
                 folder = self.board.store.attempt_dir(evaluation_id, shard, attempt)
-                if not (folder / "outcome.json").exists():
+                if not (folder / OUTCOME_FILE).exists():
                     break
                 if (evaluation_id, shard, attempt) not in seen:
                     self.collected.append(collect_attempt(self.board.store, folder, utc_now()))

@@ -14,6 +14,7 @@ from pathlib import Path
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.store.layout import PROGRESS_FILE, SPEC_FILE
 from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
 
 # More of them in a line tell nobody anything.
@@ -76,7 +77,7 @@ def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[St
 
 
 def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
-    spec = AttemptSpec.read(each.folder / "spec.json")
+    spec = AttemptSpec.read(each.folder / SPEC_FILE)
     owner = _running_owner(each.folder)
     progress = _read_progress(each.folder)
     return Status(
@@ -84,8 +85,8 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
         model_id=spec.evaluation.model_id,
         revision=spec.evaluation.revision,
         suite=spec.evaluation.suite,
-        shard=spec.shard.shard,
-        attempt=spec.shard.attempt,
+        shard=spec.planned.shard.name,
+        attempt=spec.planned.number,
         state=_name_state(each, is_waiting_in_job=has_job_begun and owner is None),
         job_id=each.job_id,
         node=(each.report.node if each.report else None) or (owner.process.host if owner else None),
@@ -93,7 +94,7 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
         age_s=max(0.0, (now - (owner.at if owner else spec.created_at)).total_seconds()),
         benchmark=progress.benchmark if progress else None,
         finished=len(progress.finished) if progress else 0,
-        total=len(spec.shard.benchmarks),
+        total=len(spec.planned.shard.benchmarks),
         left_s=_estimate_left(spec, owner, progress, now),
         waits_for=each.report.reason if each.report and each.report.waits_for else None,
         advice=each.report.advice if each.report else None,
@@ -119,7 +120,7 @@ def _running_owner(folder: Path) -> AttemptOwner | None:
 
 def _read_progress(folder: Path) -> Progress | None:
     try:
-        return Progress.read(folder / "progress.json")
+        return Progress.read(folder / PROGRESS_FILE)
     except RecordError:
         return None
 
@@ -127,14 +128,14 @@ def _read_progress(folder: Path) -> Progress | None:
 def _estimate_left(spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
     """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished."""
     if owner is None:
-        return spec.shard.estimate_s
+        return spec.planned.estimate_s
     elapsed_s = (now - owner.at).total_seconds()
     if progress is None or not progress.finished:
-        return max(0.0, spec.shard.estimate_s - elapsed_s)
+        return max(0.0, spec.planned.estimate_s - elapsed_s)
     suite = spec.suite.suite
     documents = {
         name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
-        for name in spec.shard.benchmarks
+        for name in spec.planned.shard.benchmarks
     }
     done = sum(documents[name] for name in progress.finished)
     pace_s = (progress.at - owner.at).total_seconds() / done

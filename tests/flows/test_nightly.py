@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from once import make_once
+from warm import warm_command
 from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.prefect_server.history import History, Reporter
@@ -37,9 +38,9 @@ EVERY_STEP = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models(tmp_path_factory.mktemp("models"))
+    return make_once(tmp_path_factory, "models", make_models)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +265,7 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
     ]
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
     opened = world.night()
-    assert [shard.benchmarks for job in opened.plan.jobs for shard in job.shards] == [("mmlu_pro",)]
+    assert [shard.shard.benchmarks for job in opened.plan.jobs for shard in job.attempts] == [("mmlu_pro",)]
     assert not opened.problems
     assert world.ranking() == [("lab/strong", 1)]
     assert world.query("select count(distinct measured_by) from task_scores") == [(1,)]
@@ -351,7 +352,7 @@ def test_the_command_line_says_how_a_night_ended_also_when_no_prefect_server_ans
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("nightboard")), *arguments, "--board", world.board]
+        command = warm_command(*arguments, "--board", world.board)
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     started = run("nightly", "--wait", "0")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from warm import warm
 
 from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
 from nightboard.flows.demo.loopback_hub.server import serve
@@ -84,8 +85,8 @@ if stop_after == "sbatch":
     JobPaths.move_temporary_file = die
 if stop_after == "merge":
     from nightboard.tasks.runs import collect
-    merge = collect.merge_parts
-    collect.merge_parts = lambda *args: (merge(*args), die())
+    merge = collect.merge_shards
+    collect.merge_shards = lambda *args: (merge(*args), die())
 print(module.run_nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
@@ -119,7 +120,7 @@ class World:
 
     def start_night(self, stop_after: str = "", wait_min: str = "", umask: int = -1) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, self.board, wait_min, stop_after],
+            warm(DRIVER, self.board, wait_min, stop_after),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

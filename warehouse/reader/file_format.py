@@ -6,8 +6,10 @@ from enum import StrEnum
 
 
 class FileFormat(StrEnum):
-    """What a table is exported as. JSON is one array."""
+    """What a table is exported as. `json` is one array, `jsonl` one object a line."""
 
     parquet = "parquet"
     csv = "csv"
+    tsv = "tsv"
     json = "json"
+    jsonl = "jsonl"

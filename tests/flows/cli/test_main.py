@@ -7,19 +7,18 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
+from warm import warm_command
 
 from nightboard.flows.cli import main as cli
 from nightboard.flows.cli.main import app, describe_os_error
 from nightboard.tasks.store.layout import StoreError
 
-COMMAND = str(Path(sys.executable).with_name("nightboard"))
 runner = CliRunner()
 
 
@@ -35,7 +34,7 @@ COMMANDS = sorted(list_commands(app))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(warm_command(*arguments), capture_output=True, text=True, check=False)
 
 
 def test_the_commands_are_those_of_the_contract() -> None:

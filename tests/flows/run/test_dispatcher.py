@@ -34,10 +34,11 @@ from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.discover import Discovery, WatchedHead
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.history import read_history
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs import collect, open_runs, reconcile
 from nightboard.tasks.runs.retry_stopped import choose_stopped
 from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import AttemptSpec, Commit, Plan
+from nightboard.tasks.store.records import AttemptSpec, Commit
 
 SMALL = {"name": "small", "up_to_params_b": 10, "gpus": 1, "mem_gb": 1}
 LARGE = {"name": "large", "up_to_params_b": 100, "gpus": 8, "mem_gb": 1}
@@ -140,7 +141,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(open_runs, "SUBMITTING_LIMIT", timedelta(0))
     # Results are validated elsewhere.
     monkeypatch.setattr(collect, "_verify", lambda store, spec, outcome: outcome)
-    monkeypatch.setattr(collect, "merge_parts", lambda *args: None)
+    monkeypatch.setattr(collect, "merge_shards", lambda *args: None)
     return site
 
 
@@ -261,7 +262,7 @@ def test_a_throttle_that_the_cluster_refuses_costs_nothing_but_time(site: Site) 
 def test_what_the_cluster_took_away_is_tried_again_the_same_night(site: Site) -> None:
     site.add("a", "b")
     site.slurm.ends = lambda spec: (
-        "NODE_FAIL" if spec.shard.attempt < 3 and "a" in spec.evaluation.model_id[4:] else "completed"
+        "NODE_FAIL" if spec.planned.number < 3 and "a" in spec.evaluation.model_id[4:] else "completed"
     )
     report = site.night()
     assert evaluated(report) == ["lab/a", "lab/b"]
@@ -371,7 +372,7 @@ def test_a_night_with_no_time_to_wait_launches_what_there_are_places_for(site: S
 def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> None:
     site.add(*(f"m{index}" for index in range(8)))
     site.cluster = {"poll_interval_s": 0.5}
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "failed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.planned.number == 1 else "failed"
     site.night()
     assert site.text.count("node_fail lab") == 1, site.text
     assert site.text.count("failed lab") == 1
@@ -625,7 +626,7 @@ def test_models_are_kept_where_the_profile_says_so(site: Site) -> None:
 
 def test_what_another_flow_collected_and_left_is_tried_again(site: Site) -> None:
     site.add("a", "b")
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "completed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.planned.number == 1 else "completed"
 
     def collect_before_the_night_does(_number: int) -> None:
         site.slurm.step()
