@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -229,6 +227,9 @@ def retry(
 
 def name_caller() -> str:
     """Who calls a command, for the records: user and machine."""
+    import getpass
+    import socket
+
     return f"{getpass.getuser()} on {socket.gethostname()}"
 
 
