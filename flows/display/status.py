@@ -24,7 +24,8 @@ def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None
         (
             row.evaluation_id[:8], row.model_id, row.revision[:7], row.suite,
             row.shard + (f" (try {row.attempt})" if row.attempt > 1 else ""), row.state, row.job_id or "",
-            row.node or "", duration(row.age_s), _tell_progress(row), f"~{duration(row.left_s)}",
+            row.node or "", duration(row.age_s), _tell_progress(row),
+            "" if row.left_s is None else f"~{duration(row.left_s)}",
         )
         for row in rows
     ]  # fmt: skip
@@ -34,5 +35,5 @@ def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None
 
 def _tell_progress(row: Status) -> str:
     if row.benchmark is None:
-        return "starting" if row.state == "RUNNING" else ""
+        return "" if row.state != "RUNNING" else "finishing" if row.finished else "loading"
     return f"{row.benchmark} ({row.finished + 1} of {row.total})" if row.total > 1 else row.benchmark
