@@ -6,21 +6,21 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from nightboard.flows.display.console import Terminal, count, duration, escape, print_table, titled_table
+from nightboard.flows.display.console import Terminal, count, duration, escape, titled_table
 from nightboard.tasks.store.records import Job, Plan, Shard, Skip
 
 
 def show_plan(ui: Terminal, plan: Plan) -> None:
     """The plan as a person reads it: what runs, what does not and why."""
     if plan.evaluations:
-        print_table(ui.console, _evaluations_table(plan))
+        ui.show(_evaluations_table(plan))
     if rows := [skip for skip in plan.skipped if skip.kind != "done"]:
-        print_table(ui.console, _skips_table(rows))
+        ui.show(_skips_table(rows))
     done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
         f"{duration(plan.estimate_s)} of computing ({plan.gpu_hours:.1f} GPU-hours); "
-        f"{done} scored already, {len(rows)} left out."
+        f"{done} scored already, {len(rows)} skipped."
     )
 
 
@@ -58,7 +58,7 @@ def _skips_table(skips: Iterable[Skip]) -> Table:
     for skip in skips:
         name = f"{skip.suite} ({', '.join(skip.benchmarks)})" if skip.benchmarks else skip.suite
         suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(name)
-    table = titled_table("Left out", "model", "revision", "suites", "why")
+    table = titled_table("Skipped", "model", "revision", "suites", "why")
     for (model, revision, reason), names in suites.items():
         table.add_row(*map(escape, (model, revision, ", ".join(names), reason)))
     return table
