@@ -26,7 +26,7 @@ from nightboard.tasks.imports.table_files import TableFile
 from nightboard.tasks.imports.table_source import open_tables
 from nightboard.tasks.store.layout import Store, StoreError
 from nightboard.tasks.store.records import utc_now
-from nightboard.warehouse.builder.build import build, is_current
+from nightboard.warehouse.builder.build import build, rebuild_if_stale
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import (
     Result,
@@ -85,9 +85,9 @@ def import_board_command(
     declared = (bundle.suites.get(suite) if bundle else None) or load_suite(suite)
     with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None, tell_wait)) as tables:
         done = import_board(root, tables, declared, era, name, now)
-    if done.n_imported and not is_current(root.lake, root.warehouse):
+    if done.n_imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     disagreements, n_complete = Result([], []), 0
     if done.n_imported:
         with connect(root.warehouse) as connection:
@@ -135,9 +135,9 @@ def import_results_command(
         bar = progress.add_task("Reading", total=None)
         for done in import_results(root, paths, choose_suites(board, suite), now):
             progress.update(bar, completed=done.n_read, total=done.n_files)
-    if done.imported and not is_current(root.lake, root.warehouse):
+    if done.imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     suites = Result([], [])
     if done.imported:
         with connect(root.warehouse) as connection:
@@ -208,9 +208,9 @@ def import_ranking_command(
         root, TableFile.local(file), name, now,
         date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
     )  # fmt: skip
-    if done.n_imported and not is_current(root.lake, root.warehouse):
+    if done.n_imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     print_ranking_import(done, report_ranking(root, done, suite, era), form, top, now)
     if done.left_out:
         raise typer.Exit(3)
