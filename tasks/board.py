@@ -38,8 +38,6 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.tasks.store.trust import limit_umask
-from nightboard.warehouse.builder.build import BuildResult, build, is_current
-from nightboard.warehouse.builder.publish import Report
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
 
 
@@ -194,12 +192,6 @@ class OpenBoard:
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
         """Record what the profiles declare."""
         declare(self.store, suites, self.bundle.organizations, now)
-
-    def rebuild(self, now: datetime, report: Report | None = None) -> BuildResult | None:
-        """Build the warehouse from the lake; None when the current build has read the same files."""
-        if is_current(self.store.lake, self.store.warehouse):
-            return None
-        return build(self.store.lake, self.store.warehouse, now, report)
 
 
 def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:

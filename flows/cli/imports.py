@@ -79,7 +79,7 @@ def import_board_command(
         done = import_board(root, tables, declared, era, name, now)
     disagreements, n_complete = Result([], []), 0
     if done.n_imported:
-        rebuild_if_stale(root, now)
+        update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
             n_complete = sum(row[-1] for row in count_complete(connection, done.evaluation_ids).rows)
@@ -88,14 +88,13 @@ def import_board_command(
         raise typer.Exit(3)
 
 
-def rebuild_if_stale(store: Store, now: datetime) -> None:
-    """Build the warehouse, unless the current build has read all that the lake holds."""
+def update_warehouse(store: Store, now: datetime) -> None:
+    """Build the warehouse, unless the current build has read the same files; with a bar."""
     from nightboard.flows.display.console import Terminal
-    from nightboard.warehouse.builder.build import build, is_current
+    from nightboard.warehouse.builder.build import rebuild_if_stale
 
-    if not is_current(store.lake, store.warehouse):
-        with Terminal().show_work() as report:
-            build(store.lake, store.warehouse, now, report)
+    with Terminal().show_work() as report:
+        rebuild_if_stale(store.lake, store.warehouse, now, report)
 
 
 def tell_wait(text: str) -> None:
@@ -144,7 +143,7 @@ def import_results_command(
             progress.update(bar, completed=done.n_read, total=done.n_files)
     suites = Result([], [])
     if done.imported:
-        rebuild_if_stale(root, now)
+        update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             suites = count_complete(connection, [each.evaluation_id for each in done.imported])
     print_results_import(done, suites, form)
@@ -225,7 +224,7 @@ def import_ranking_command(
         date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
     )  # fmt: skip
     if done.n_imported:
-        rebuild_if_stale(root, now)
+        update_warehouse(root, now)
     print_ranking_import(done, report_ranking(root, done, suite, era), form, top, now)
     if done.left_out:
         raise typer.Exit(3)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nightboard.tasks.store.layout import Store
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only, as suits cron.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder. Default: the board's.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the rows.")]
 OutputFormatOption = Annotated[

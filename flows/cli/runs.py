@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from nightboard.flows.cli.options import (
     ForceOption,
     OutputFormatOption,
     OutputOption,
+    QuietOption,
     StoreOption,
     example,
     find_format,
@@ -35,11 +37,12 @@ def nightly(
     store: StoreOption = None,
     wait: Annotated[
         str | None,
-        typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0); left out: until all are done."),
+        typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")
     ] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Find new commits, evaluate them, rebuild the leaderboard."""
     from nightboard.flows.cli.leaderboard import show_ranking
@@ -48,37 +51,38 @@ def nightly(
     from nightboard.profiles.loading.load import load_board
     from nightboard.tasks.store.layout import Store
 
+    started = time.monotonic()
     if dry_run:
         print_plan(board, store)
         return
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is told at once.
     root = find_store(board if store is None else None, store).root
-    ui = Terminal()
-    with open_history(root / "prefect") as history:
+    ui = Terminal(is_quiet=quiet)
+    with open_history(Store(root).prefect) as history:
         # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import run_nightly
 
         try:
-            report = run_nightly(board, str(root), wait_min, history)
+            report = run_nightly(board, str(root), wait_min, history, is_quiet=quiet)
         except KeyboardInterrupt:
             typer.echo(
-                "\nStopped. Jobs that were submitted go on; the next `nightly` or `collect` picks them up.", err=True
+                "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
             )
             raise typer.Exit(130) from None
     for text in history.take_news():
         ui.warn(text)
-    for suite in load_board(board).suites:
+    for suite in () if quiet else load_board(board).suites:
         ui.say("")
         show_ranking(Store(root), suite)
     if report.in_flight or report.not_started:
         ui.say(
             f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
-            "the next run goes on from here."
+            "the next run continues from here."
         )
     ui.say(
-        f"Night over: {count(len(report.evaluated), 'evaluation')} done, {len(report.failed)} failed, "
-        f"in {duration((report.ended_at - report.started_at).total_seconds())}."
+        f"Run finished: {count(len(report.evaluated), 'evaluation')} completed, {len(report.failed)} failed, "
+        f"in {duration(time.monotonic() - started)}."
     )
     if report.has_failures:
         raise typer.Exit(3)
@@ -91,25 +95,19 @@ def plan(board: BoardOption, store: StoreOption = None) -> None:
 
 
 @app.command(epilog=example("nightboard collect --board quickstart"))
-def collect(board: BoardOption, store: StoreOption = None) -> None:
-    """Collect evaluations that have ended since the last run, and rebuild the warehouse."""
-    from nightboard.flows.display.console import Terminal, count
-    from nightboard.flows.run.report import group_setbacks, word_others
-    from nightboard.tasks.board import OpenBoard
-    from nightboard.tasks.store.records import utc_now
+def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = False) -> None:
+    """Collect evaluations that have ended since the last run, and rebuild the leaderboard."""
+    from nightboard.flows.prefect_server.history import open_history
+    from nightboard.tasks.store.layout import Store
 
-    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
-    open_runs = opened.reconcile(utc_now())
-    done = [[each] for each in open_runs.collected if each.state == "completed"]
-    for each, *others in done + group_setbacks(open_runs.collected):
-        ui.say(f"{each.state:12} {each.model_id}@{each.revision[:7]} {each.suite} {each.reason or ''}")
-        if others:
-            ui.say(f"{'':12} and {word_others(others)} in the same way")
-    for problem in open_runs.problems:
-        ui.warn(problem)
-    opened.rebuild(utc_now())
-    ui.say(f"{count(len(open_runs.collected), 'evaluation')} collected, {len(open_runs.in_flight)} still under way.")
-    if open_runs.problems or any(each.state != "completed" for each in open_runs.collected):
+    root = find_store(board if store is None else None, store).root
+    with open_history(Store(root).prefect, starts_server=False) as history:
+        from nightboard.flows.collect import has_failures, run_collect
+
+        run = run_collect(board, root, history, is_quiet=quiet)
+    for text in history.take_news():
+        run.ui.warn(text)
+    if has_failures(run):
         raise typer.Exit(3)
 
 

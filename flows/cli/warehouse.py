@@ -13,6 +13,7 @@ from nightboard.flows.cli.options import (
     ForceOption,
     OutputFormatOption,
     OutputOption,
+    QuietOption,
     StoreOption,
     example,
     find_format,
@@ -32,25 +33,27 @@ def rebuild(
     board: DataBoardOption = None,
     store: StoreOption = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Compute everything anew, as after mending a file of the store by hand.")
+        bool, typer.Option("--full", help="Compute everything again, as after repairing a file of the store by hand.")
     ] = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Build the warehouse anew from the files in the store; readers keep the old one until it is ready.
+    """Rebuild the warehouse from the files in the store; readers keep the previous build until the new one is ready.
 
-    What was computed of an evaluation is carried over from the warehouse before: the tables are the same either way.
+    What was computed of an evaluation is taken over from the previous build: the tables are the same either way.
     """
-    from nightboard.flows.display.console import Terminal, duration
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.prefect_server.history import open_history
     from nightboard.tasks.store.layout import StoreError
-    from nightboard.tasks.store.records import utc_now
-    from nightboard.warehouse.builder.build import build
 
-    root = find_store(board, store)
-    if not root.lake.is_dir():
-        raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
-    ui = Terminal()
-    with ui.show_work() as report:
-        result = build(root.lake, root.warehouse, utc_now(), report, is_full=full)
-    ui.say(f"{result.path} built in {duration(result.elapsed_s)}.")
+    found = find_store(board, store)
+    if not found.lake.is_dir():
+        raise StoreError(f"{found.root}: there is no store here (no folder lake). Check the path.")
+    with open_history(found.prefect, starts_server=False) as history:
+        from nightboard.flows.rebuild import run_rebuild
+
+        run_rebuild(found, history, is_full=full, is_quiet=quiet)
+    for text in history.take_news():
+        Terminal().warn(text)
 
 
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))

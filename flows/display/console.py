@@ -6,9 +6,10 @@ Owns how things look, never what happens. Every text that came from outside is e
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
@@ -61,20 +62,34 @@ def make_console() -> Console:
 
 @dataclass
 class Terminal:
-    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line."""
+    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line.
+
+    `is_quiet`: only warnings are printed. `log` is given everything that is said, with its level.
+    """
 
     console: Console = field(default_factory=make_console)
+    is_quiet: bool = False
+    log: Callable[[int, str], None] = lambda level, text: None
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, folded between words only: half a path cannot be pasted."""
-        self._print(text, style)
+        self.log(logging.INFO, text)
+        if not self.is_quiet:
+            self._print(text, style)
 
     def step(self, text: str) -> None:
         """Print the heading of a step."""
-        self._print(text, "bold")
+        self.say(text, "bold")
+
+    def say_path(self, text: str, path: str) -> None:
+        """Print a line that ends in a path, which is never folded, even where there are blanks in it."""
+        self.log(logging.INFO, text + path)
+        if not self.is_quiet:
+            self.console.print(escape(text + path), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
+        self.log(logging.WARNING, text)
         self._print(f"! {text}", "yellow")
 
     def _print(self, text: str, style: str) -> None:
@@ -82,24 +97,10 @@ class Terminal:
         self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
 
     def progress(self) -> Progress:
-        """Bars for long work; use as a context manager."""
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        """Bars for long work; use as a context manager. A task's field `left` says how long it still takes."""
+        from nightboard.flows.display.bars import make_bars
 
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        return make_bars(self.console, is_shown=self.console.is_terminal and not self.is_quiet)
 
     @contextlib.contextmanager
     def show_work(self) -> Iterator[Report]:

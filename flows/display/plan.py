@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nightboard.flows.display.console import Terminal, count, duration
-from nightboard.flows.display.tables import TextColumn, cells_table, print_table
+from nightboard.flows.display.tables import TextColumn, cells_table, show_table
 from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.store.records import Job, PlannedAttempt
 
@@ -16,11 +16,11 @@ TELLING = ("model", "suite", "estimate", "benchmarks", "job", "tier", "shards", 
 def show_plan(ui: Terminal, plan: Plan) -> None:
     """Print what runs, and what does not and why."""
     if plan.evaluations:
-        print_table(ui.console, _evaluations_table(plan), TELLING, elsewhere="", title="To evaluate")
+        show_table(ui, _evaluations_table(plan), TELLING, title="To evaluate")
     skips = [skip for skip in plan.skipped if skip.kind != "done"]
     if skips:
         first = ("model", "why", "suites")
-        print_table(ui.console, _skips_table(skips), first, elsewhere="", title="Skipped")
+        show_table(ui, _skips_table(skips), first, title="Skipped")
     n_done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "

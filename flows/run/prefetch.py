@@ -1,6 +1,6 @@
 """Brings the models of waiting jobs into the cache, in the background and within its budget.
 
-Owns which models are reserved and fetched, and when. What is launched, and in which order, is jobs.py's.
+Owns which models are reserved and fetched, and when. What is launched, and in which order, is decided by dispatcher.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Failure:
 
 
 class Downloads:
-    """Threads that fetch models. A process that ends does not wait for them; the next night goes on from there."""
+    """Threads that fetch models. A process that ends does not wait for them; the next run continues from there."""
 
     def __init__(self, fetch: Callable[[Commit], Failure | None], parallelism: int) -> None:
         self._fetch, self._parallelism = fetch, parallelism
@@ -76,7 +76,7 @@ class Fetching:
     """The models of the jobs that wait. `models_of` names those of a job.
 
     The models of a job are reserved all at once or not at all: two flows that each held half of what they need would
-    wait for each other. `error` says why nothing can be fetched any more tonight; what is there can still be launched.
+    wait for each other. `error` says why nothing more can be fetched in this run; what is there can still be launched.
     """
 
     cache: ModelCache
@@ -151,7 +151,7 @@ class Fetching:
         return any(not each.future.done() for each in self._fetches.values())
 
     def take_failures(self) -> dict[str, Failure]:
-        """Models that cannot be had, with the reason, each told once; sets `error` when none can be any more."""
+        """Models that cannot be had, with the reason, each returned once; sets `error` when none can be any more."""
         failures: dict[str, Failure] = {}
         for key, each in list(self._fetches.items()):
             if not each.future.done():
@@ -175,7 +175,7 @@ class Fetching:
         self.cache.keep_only(self._fetches.keys())
 
     def close(self) -> None:
-        """Stop what has not begun; what is half-fetched is found by the next night."""
+        """Stop what has not begun; what is half-fetched is found by the next run."""
         for each in self._fetches.values():
             each.future.cancel()
         self.downloads.close()

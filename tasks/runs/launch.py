@@ -113,7 +113,7 @@ class Launcher:
     def _begin(self, jobs: Sequence[Job], now: datetime) -> Iterator[Launch]:
         """A launch on disk; until the end nobody takes it for one whose flow is gone."""
         launch = Launch(
-            launch_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+            launch_id=name_launch(self.board, now),
             board=self.board,
             cluster=self.cluster.cluster,
             executor=self.cluster.executor,
@@ -193,6 +193,11 @@ class Launcher:
             time_min=jobs[0].time_min,
             options=options.model_copy(update={"exclude": self.excluded(tier.name, avoided) or None}),
         )
+
+
+def name_launch(board: str, now: datetime) -> str:
+    """A launch's id, which is also its jobs' name on the cluster: `squeue` shows whose they are."""
+    return f"nightboard-{board}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def is_under_way_here(launch: Launch) -> bool:

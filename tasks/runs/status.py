@@ -23,7 +23,7 @@ MOST_JOBS = 5
 
 @dataclass(frozen=True)
 class Status:
-    """One shard under way. `age_s`: since it began, else since it was submitted; `left_s`: an estimate.
+    """One shard that is not over. `age_s`: since it began, else since it was submitted; `left_s`: an estimate or None.
 
     `waits_for`: why it waits, in words and in the cluster's own; `advice`: what to do, None where it ends by itself.
     """
@@ -42,7 +42,7 @@ class Status:
     benchmark: str | None
     finished: int
     total: int
-    left_s: float
+    left_s: float | None
     waits_for: str | None = None
     advice: str | None = None
 
@@ -125,18 +125,25 @@ def _read_progress(folder: Path) -> Progress | None:
         return None
 
 
-def _estimate_left(spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
-    """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished."""
+def _estimate_left(
+    spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime
+) -> float | None:
+    """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished.
+
+    None while a job loads its model, which tells nothing of its pace, and once the estimate is used up.
+    """
     if owner is None:
         return spec.planned.estimate_s
-    elapsed_s = (now - owner.at).total_seconds()
-    if progress is None or not progress.finished:
-        return max(0.0, spec.planned.estimate_s - elapsed_s)
-    suite = spec.suite.suite
-    documents = {
-        name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
-        for name in spec.planned.shard.benchmarks
-    }
-    done = sum(documents[name] for name in progress.finished)
-    pace_s = (progress.at - owner.at).total_seconds() / done
-    return max(0.0, pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds())
+    if progress is None:
+        return None
+    left_s = spec.planned.estimate_s - (now - owner.at).total_seconds()
+    if progress.finished:
+        suite = spec.suite.suite
+        documents = {
+            name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
+            for name in spec.planned.shard.benchmarks
+        }
+        done = sum(documents[name] for name in progress.finished)
+        pace_s = (progress.at - owner.at).total_seconds() / done
+        left_s = pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds()
+    return left_s if left_s > 0 else None

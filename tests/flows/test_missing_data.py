@@ -93,11 +93,11 @@ def test_what_cannot_be_fetched_is_left_out_of_the_plan_that_follows_and_not_ask
     data = Data({"short": "data set own/data: no answer."})
     night, _ = make_night(data)
     suites = [ResolvedSuite(suite=SUITE, version=resolve_suite(SUITE, {})[1])]
-    assert not fetch_datasets(night, plan_of(suites), suites)
+    assert not fetch_datasets.fn(night, plan_of(suites), suites)
     assert night.problems == ["Suite s runs without short: data set own/data: no answer."]
     plan = plan_of(suites)
-    assert [shard.shard.benchmarks for job in plan.jobs for shard in job.attempts] == [("long",)]
-    assert fetch_datasets(night, plan, suites)
+    assert [planned.shard.benchmarks for job in plan.jobs for planned in job.attempts] == [("long",)]
+    assert fetch_datasets.fn(night, plan, suites)
     assert data.asked == [["long", "short"]]
 
 

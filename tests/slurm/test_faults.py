@@ -353,7 +353,7 @@ def test_an_operator_sees_and_cancels_what_runs(site: Site, capsys: pytest.Captu
         assert cancelled.returncode == 0, cancelled.stderr
         assert "1 shard cancelled, 1 job stopped" in cancelled.stdout
     assert site.endings() == ["cancelled"]
-    assert "Nothing is under way." in run("status").stdout
+    assert "No evaluations are running." in run("status").stdout
     wait_until("an empty queue", lambda: not site.cluster.squeue(), 20)
 
 

@@ -63,9 +63,9 @@ from nightboard.flows import nightly as module
 
 run_step, stop_after = module.run_step, sys.argv[3]
 
-def run_and_die(night, name, action, **options):
-    result = run_step(night, name, action, **options)
-    if name == stop_after:
+def run_and_die(run, step, *arguments):
+    result = run_step(run, step, *arguments)
+    if step.name == stop_after:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 

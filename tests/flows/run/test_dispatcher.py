@@ -22,6 +22,7 @@ from simulated_slurm import SimulatedSlurm
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.run import dispatcher as module
 from nightboard.flows.run import state as state_module
+from nightboard.flows.run import submit_wave
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import RunReport
 from nightboard.flows.run.state import RunState
@@ -182,11 +183,11 @@ def test_two_nights_together_keep_to_the_places(site: Site, monkeypatch: pytest.
     site.add(*(f"m{index}" for index in range(12)))
     other = Site(site.folder, site.slurm)
     other.add(*(f"other{index}" for index in range(6)))
-    launching, most = module.launching, list[int]()
+    launching, most = submit_wave.launching, list[int]()
 
     @contextlib.contextmanager
     def launch_after_the_other(store: Store) -> Iterator[None]:
-        monkeypatch.setattr(module, "launching", launching)
+        monkeypatch.setattr(submit_wave, "launching", launching)
         other.night(wait_min=0)
         with launching(store):
             yield
@@ -195,7 +196,7 @@ def test_two_nights_together_keep_to_the_places(site: Site, monkeypatch: pytest.
         states = [state for array in site.slurm.arrays for state in array.states]
         most.append(sum(state in ("PENDING", "RUNNING") for state in states))
 
-    monkeypatch.setattr(module, "launching", launch_after_the_other)
+    monkeypatch.setattr(submit_wave, "launching", launch_after_the_other)
     site.at_pause = look
     report = site.night()
     assert evaluated(report)[:12] == names(site)
@@ -348,7 +349,7 @@ def test_an_array_that_the_cluster_refuses_ends_launching_with_its_words(site: S
     site.add("a", "b")
     site.slurm.refusal = "sbatch: error: Invalid account"
     report = site.night()
-    assert report.problems == ("Nothing more is launched tonight: sbatch: error: Invalid account",)
+    assert report.problems == ("Stopped launching jobs for this run: sbatch: error: Invalid account",)
     assert len(report.not_started) == 2
     assert not site.lying()
     site.slurm.refusal = None
@@ -453,9 +454,7 @@ def test_a_tier_whose_environment_does_not_work_stops_and_others_go_on(site: Sit
     assert len(report.not_started) == 6, "all of them are left for the next run"
     assert not report.failed
     assert len(report.problems) == 2
-    assert report.problems[1].startswith(
-        "Tier small: nothing more is launched in it in this run, which leaves out gpu1"
-    )
+    assert report.problems[1].startswith("Tier small: nothing more is launched in it in this run, which excludes gpu1")
     site.slurm.ends = lambda spec: "completed"
     assert len(site.night().evaluated) == 6
 
@@ -600,7 +599,7 @@ def test_a_hub_that_goes_down_lets_what_is_there_run(site: Site) -> None:
     report = site.night()
     assert len(report.evaluated) == 3
     assert len(report.not_started) == 3
-    assert report.problems == ("No more models are fetched tonight: the Hub does not answer",)
+    assert report.problems == ("Stopped downloading models for this run: the Hub does not answer",)
     assert not report.failed, "it costs no model an attempt"
 
 
@@ -612,7 +611,7 @@ def test_a_full_disk_fetches_nothing_more_and_fails_no_model(site: Site) -> None
 
     site.fetch = fetch
     report = site.night()
-    assert report.problems == ("No more models are fetched tonight: no space left",)
+    assert report.problems == ("Stopped downloading models for this run: no space left",)
     assert len(report.not_started) == 2
     assert not read_history(site.store).tries
 

@@ -259,6 +259,24 @@ def test_an_array_whose_ids_were_never_written_down_is_found_by_its_name(store: 
     assert reconcile(store, slurm, NOW).open == open_runs.open, "the ids are on disk now"
 
 
+def test_the_name_of_an_array_says_whose_it_is(store: Store, slurm: FakeExecutor) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    assert list(slurm.by_name) == [launch.launch_id]
+    assert launch.launch_id.startswith("nightboard-test-20260101T000000-")
+
+
+def test_an_array_of_an_earlier_version_is_found_by_the_name_that_it_has(
+    store: Store, slurm: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(launch_module, "name_launch", lambda board, now: "20260101T010000-df7ce64b")
+        launch_and_die(store, slurm, make_job("a"))
+    slurm.error = None
+    make_launcher(store, slurm).launch([make_job("b")], NOW)
+    assert {each.job_id for each in reconcile(store, slurm, NOW).open} == {"1_0", "2_0"}
+
+
 def test_an_array_is_not_given_up_while_the_cluster_does_not_answer(store: Store, slurm: FakeExecutor) -> None:
     launch_and_die(store, slurm, make_job("a"))
     slurm.is_away = True
