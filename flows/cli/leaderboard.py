@@ -17,6 +17,7 @@ from nightboard.flows.cli.options import (
     OutputFormatOption,
     OutputOption,
     StoreOption,
+    complete_suite,
     example,
     find_format,
     find_output,
@@ -69,7 +70,10 @@ def rank_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
     suite: Annotated[
-        str | None, typer.Option(help="Suite to rank. Default: the board's first, or the one with most rows.")
+        str | None,
+        typer.Option(
+            autocompletion=complete_suite, help="Suite to rank. Default: the board's first, or the one with most rows."
+        ),
     ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite. Default: the current one.")] = None,
     top: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Only the first N rows.")] = None,

@@ -16,7 +16,26 @@ if TYPE_CHECKING:
     from nightboard.tasks.output_file import OutputFile
     from nightboard.tasks.store.layout import Store
 
-BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
+
+def list_profiles(kind: str) -> list[str]:
+    """Names of the shipped profiles of a kind, for the completion of shells."""
+    return sorted(path.stem for path in (Path(__file__).parents[2] / "profiles" / kind).glob("*.yaml"))
+
+
+def complete_board() -> list[str]:
+    """Boards that a user can name."""
+    return list_profiles("boards")
+
+
+def complete_suite() -> list[str]:
+    """Suites that a user can name."""
+    return list_profiles("suites")
+
+
+BoardOption = Annotated[
+    str,
+    typer.Option("--board", "-b", autocompletion=complete_board, help="Board file, or the name of a shipped board."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only, as suits cron.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder. Default: the board's.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the rows.")]
@@ -38,7 +57,10 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of 
 DataBoardOption = Annotated[
     str | None,
     typer.Option(
-        "--board", "-b", help="Board whose store is read: a file or the name of a shipped board. Or use --store."
+        "--board",
+        "-b",
+        autocompletion=complete_board,
+        help="Board whose store is read: a file or the name of a shipped board. Or use --store.",
     ),
 ]
 

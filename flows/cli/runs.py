@@ -122,14 +122,18 @@ def status(
     """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.status import print_status
-    from nightboard.tasks.board import OpenBoard
+    from nightboard.profiles.loading.load import load_board
+    from nightboard.tasks.cluster.backends import open_executor
+    from nightboard.tasks.runs.reconcile import list_open
     from nightboard.tasks.runs.status import describe_open, sum_up_waits
     from nightboard.tasks.store.records import utc_now
 
     form = find_format(form, output)
-    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
-    target = find_output(output, opened.store, force)
-    under_way = opened.list_open(utc_now())
+    # Without the board's Hub, which is of no use here and slow to import.
+    bundle, ui = load_board(board), Terminal()
+    root = find_store(board, store or bundle.store)
+    target = find_output(output, root, force)
+    under_way = list_open(root, open_executor(bundle.cluster), utc_now())
     rows, problems = describe_open(under_way.open, utc_now())
     if rows or form is not Format.table:
         with usage_of_format(target):
@@ -142,7 +146,7 @@ def status(
         ui.warn(problem)
     if under_way.is_cluster_away:
         ui.warn("The cluster does not answer; this is what the store knows. Ask again later.")
-    ui.say(sum_up(rows, opened.bundle.cluster.max_gpus))
+    ui.say(sum_up(rows, bundle.cluster.max_gpus))
 
 
 @app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
