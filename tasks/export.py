@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from nightboard.tasks.output_file import OutputFile, refuse_stores, require_folder
 from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.reader.export import FileFormat, copy_table, list_tables, open_for_copies
+from nightboard.warehouse.reader.export import copy_table, list_tables, open_for_copies
+from nightboard.warehouse.reader.file_format import FileFormat
 
 
 class Exported(NamedTuple):

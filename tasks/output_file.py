@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.publish import POINTER
-from nightboard.warehouse.schema.lake_tables import LAKE_TABLES
 
 _OWN = re.compile(r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/self/fd)/(?P<number>\d+)")
 _OWN_NUMBERS = {"out": 1, "err": 2}
 
 
-class OutputFileError(Exception):
+class OutputFileError(TaskError):
     """A file cannot be written as asked; the message says why and what to do."""
 
 
@@ -115,7 +115,11 @@ def _is_store(folder: Path) -> bool:
     store = Store(folder)
     if os.path.lexists(store.warehouse / POINTER) or (store.runs.is_dir() and store.launches.is_dir()):
         return True
-    return store.lake.is_dir() and any((store.lake / table).is_dir() for table in LAKE_TABLES)
+    if not store.lake.is_dir():
+        return False
+    from nightboard.warehouse.schema.lake_tables import LAKE_TABLES  # imports pyarrow, which is slow
+
+    return any((store.lake / table).is_dir() for table in LAKE_TABLES)
 
 
 def _find_own(path: Path) -> int | None:

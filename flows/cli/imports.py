@@ -5,45 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightboard.flows.cli.options import DataBoardOption, FormatOption, StoreOption, example, find_store
-from nightboard.flows.display.board_import import print_board_import
-from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.formats import Format
-from nightboard.flows.display.ranking_import import SHOWN_MODELS, RankingReport, print_ranking_import
-from nightboard.flows.display.results_import import print_results_import
-from nightboard.profiles.loading.load import load_board, load_suite
-from nightboard.profiles.models.suite import Suite
-from nightboard.tasks.hub.client import open_hub
-from nightboard.tasks.imports.board import import_board
-from nightboard.tasks.imports.ranking import COLUMNS, RankingImport, import_ranking
-from nightboard.tasks.imports.remove import forget_board
-from nightboard.tasks.imports.results import ResultsImport, import_results
-from nightboard.tasks.imports.table_files import TableFile
-from nightboard.tasks.imports.table_source import open_tables
-from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import utc_now
-from nightboard.warehouse.builder.build import build, rebuild_if_stale
-from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import (
-    Result,
-    compare_ranking,
-    count_complete,
-    find_disagreements,
-    list_correlations,
-    list_unmatched,
-)
+from nightboard.flows.cli.options import DataBoardOption, FormatOption, Group, StoreOption, example, find_store
+from nightboard.flows.display.format_choice import Format
+
+if TYPE_CHECKING:
+    from nightboard.flows.display.ranking_import import RankingReport
+    from nightboard.profiles.models.suite import Suite
+    from nightboard.tasks.imports.ranking import RankingImport
+    from nightboard.tasks.store.layout import Store
 
 # On the scale 0..100: published scores that differ by less are the same, rounded.
 SCORE_TOLERANCE = 1e-9
+SHOWN_MODELS = 20
 
 app = typer.Typer(
+    cls=Group,
     help="Bring in what others have measured.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -80,22 +63,38 @@ def import_board_command(
     Scores are computed anew from its raw ones where these tell them; rows where the two disagree are listed. A newer
     table under the same name takes the place of an older one, row by row.
     """
+    from nightboard.flows.display.board_import import print_board_import
+    from nightboard.profiles.loading.load import load_board, load_suite
+    from nightboard.tasks.hub.client import open_hub
+    from nightboard.tasks.imports.board import import_board
+    from nightboard.tasks.imports.table_source import open_tables
+    from nightboard.tasks.store.records import utc_now
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import Result, count_complete, find_disagreements
+
     root, now = find_store(board, store), utc_now()
     bundle = load_board(board) if board is not None else None
     declared = (bundle.suites.get(suite) if bundle else None) or load_suite(suite)
     with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None, tell_wait)) as tables:
         done = import_board(root, tables, declared, era, name, now)
-    if done.n_imported:
-        with Terminal().show_work() as report:
-            rebuild_if_stale(root.lake, root.warehouse, now, report)
     disagreements, n_complete = Result([], []), 0
     if done.n_imported:
+        update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
             n_complete = sum(row[-1] for row in count_complete(connection, done.evaluation_ids).rows)
     print_board_import(done, disagreements, n_complete, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+def update_warehouse(store: Store, now: datetime) -> None:
+    """Build the warehouse, unless the current build has read the same files; with a bar."""
+    from nightboard.flows.display.console import Terminal
+    from nightboard.warehouse.builder.build import rebuild_if_stale
+
+    with Terminal().show_work() as report:
+        rebuild_if_stale(store.lake, store.warehouse, now, report)
 
 
 def tell_wait(text: str) -> None:
@@ -129,17 +128,22 @@ def import_results_command(
     is missing. Any other one stands in `task_scores` and `samples`. Samples are taken together with their results file.
     What cannot be read is listed with file, line and reason; `--format json` lists everything.
     """
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.results_import import print_results_import
+    from nightboard.tasks.imports.results import ResultsImport, import_results
+    from nightboard.tasks.store.records import utc_now
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import Result, count_complete
+
     root, now = find_store(board, store), utc_now()
     done = ResultsImport()
     with Terminal().progress() as progress:
         bar = progress.add_task("Reading", total=None)
         for done in import_results(root, paths, choose_suites(board, suite), now):
             progress.update(bar, completed=done.n_read, total=done.n_files)
-    if done.imported:
-        with Terminal().show_work() as report:
-            rebuild_if_stale(root.lake, root.warehouse, now, report)
     suites = Result([], [])
     if done.imported:
+        update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             suites = count_complete(connection, [each.evaluation_id for each in done.imported])
     print_results_import(done, suites, form)
@@ -159,6 +163,12 @@ def forget_command(
     Not for outputs of lm-eval, and not for rows that were joined with others since: a store that has over 100 files of
     imports is compacted. Rows of your own runs are never touched.
     """
+    from nightboard.flows.display.console import Terminal, count
+    from nightboard.tasks.imports.remove import forget_board
+    from nightboard.tasks.store.layout import StoreError
+    from nightboard.tasks.store.records import utc_now
+    from nightboard.warehouse.builder.build import build
+
     root = find_store(board, store)
     if not root.lake.is_dir():
         raise StoreError(f"{root.root}: there is no store here (no folder lake). Check the path.")
@@ -203,14 +213,18 @@ def import_ranking_command(
     Names are matched to our models by the whole id, without capitals, or by its last part where only one model ends so.
     Of several dates the newest counts. What is kept: tables `rankings`, `ranking_comparisons`, `ranking_correlations`.
     """
+    from nightboard.flows.display.ranking_import import print_ranking_import
+    from nightboard.tasks.imports.ranking import import_ranking
+    from nightboard.tasks.imports.table_files import TableFile
+    from nightboard.tasks.store.records import utc_now
+
     root, now = find_store(board, store), utc_now()
     done = import_ranking(
         root, TableFile.local(file), name, now,
         date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
     )  # fmt: skip
     if done.n_imported:
-        with Terminal().show_work() as report:
-            rebuild_if_stale(root.lake, root.warehouse, now, report)
+        update_warehouse(root, now)
     print_ranking_import(done, report_ranking(root, done, suite, era), form, top, now)
     if done.left_out:
         raise typer.Exit(3)
@@ -218,6 +232,10 @@ def import_ranking_command(
 
 def report_ranking(store: Store, done: RankingImport, suite: str | None, era: str | None) -> RankingReport:
     """What the warehouse says of a ranking that was just imported; nothing where nothing was."""
+    from nightboard.flows.display.ranking_import import RankingReport
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import Result, compare_ranking, list_correlations, list_unmatched
+
     nothing = Result([], [])
     if not done.n_imported:
         return RankingReport(nothing, nothing, nothing)
@@ -232,6 +250,8 @@ def report_ranking(store: Store, done: RankingImport, suite: str | None, era: st
 
 def parse_columns(texts: Sequence[str]) -> dict[str, str]:
     """`score=Elo` as an item of a mapping. Wrong usage for anything but model, rank, score and date."""
+    from nightboard.tasks.imports.ranking import COLUMNS
+
     pairs = [text.partition("=") for text in texts]
     if wrong := [text for text, (what, _, title) in zip(texts, pairs, strict=True) if what not in COLUMNS or not title]:
         raise typer.BadParameter(
@@ -242,6 +262,8 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
 
 def choose_suites(board: str | None, suite: str | None) -> list[Suite]:
     """The suites by which results files may be scored: the one that is named, or the board's, or the shipped ones."""
+    from nightboard.profiles.loading.load import load_board, load_suite
+
     suites = load_board(board).suites if board is not None else {}
     if suite is not None:
         return [suites[suite] if suite in suites else load_suite(suite)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.formats import Format, to_records
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.skipped import warn_left_out
 from nightboard.tasks.imports.board import BoardImport

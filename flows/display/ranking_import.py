@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.formats import Format, to_records
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.skipped import warn_left_out
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.ranking import RankingImport
 from nightboard.warehouse.reader.questions import Result
 
-SHOWN_MODELS, SHOWN_NAMES = 20, 10
+SHOWN_NAMES = 10
 
 # East of Greenwich, tomorrow begins so much earlier.
 _EARLIEST_ZONE = timedelta(hours=14)

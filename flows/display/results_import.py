@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.formats import Format, to_records
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.errors import LeftOut

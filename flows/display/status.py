@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from nightboard.flows.display.console import duration, make_console
-from nightboard.flows.display.formats import Format
+from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.flows.display.tables import cells_table, print_table
-from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.runs.status import Status
 from nightboard.warehouse.reader.questions import Result
+
+if TYPE_CHECKING:
+    from nightboard.tasks.output_file import OutputFile
 
 # The first to be shown where a terminal is narrow.
 TELLING = ("model", "state", "left", "job", "benchmark", "age", "suite", "shard", "node")

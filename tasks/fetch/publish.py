@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.hub.errors import HubError, HubUnavailable
 from nightboard.tasks.hub.model_folder import remove_folder
 from nightboard.tasks.store.layout import StoreError
@@ -24,7 +25,7 @@ _STORE_ERRNOS = frozenset(
 )
 
 
-class FetchError(Exception):
+class FetchError(TaskError):
     """Something could not be fetched; the message says what and why, in words."""
 
     @property

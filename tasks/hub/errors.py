@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from nightboard.tasks.errors import TaskError
 
-class HubError(Exception):
+
+class HubError(TaskError):
     """Something the Hub did not give; the message is one plain sentence without any secret."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nightboard.tasks.errors import TaskError
 
-class ImportFileError(Exception):
+
+class ImportFileError(TaskError):
     """A file cannot be imported, and nothing of it was; the message names it and says why."""
 
 

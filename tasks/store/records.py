@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightboard.profiles.models.endings import Ending
 from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.texts import Words
 
 
-class RecordError(Exception):
+class RecordError(TaskError):
     """A record in the store cannot be read; the message names the file."""
 
 

@@ -15,7 +15,7 @@ from nightboard.tasks.output_file import OutputFileError
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.export import FileFormat
+from nightboard.warehouse.reader.file_format import FileFormat
 
 READERS = {
     FileFormat.parquet: "read_parquet('{}')",

@@ -33,6 +33,7 @@ from nightboard.warehouse.builder.publish import (
 )
 from nightboard.warehouse.builder.scheduler import run_in_order
 from nightboard.warehouse.builder.suite_tables import create_wide_tables
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.lake.files import LakeError, check_readable, read_listing
 from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Table
@@ -43,7 +44,7 @@ from nightboard.warehouse.schema.macros import MACROS
 Files = Mapping[str, tuple[str, ...]]
 
 
-class BuildError(Exception):
+class BuildError(WarehouseError):
     """A build failed, the last good one is still current; the message names the model, or checks and rows."""
 
 

@@ -20,9 +20,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.warehouse.builder.ddl import OFFLINE, literal, quote, select_files
+from nightboard.warehouse.builder.ddl import select_files
 from nightboard.warehouse.builder.open_build import open_build
 from nightboard.warehouse.builder.publish import Report, UnreadableBuildError, kept_builds
+from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.lake.files import COMPACTED, SOURCES_KEY, Listing, list_written, read_listing
 from nightboard.warehouse.lake.locks import sync
 from nightboard.warehouse.schema.columns import Table

@@ -15,18 +15,9 @@ import duckdb
 import pyarrow as pa
 
 from nightboard.warehouse.builder.sql_models import ModelError
+from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal, quote
 from nightboard.warehouse.schema.columns import UTC_TIMESTAMP, Column, Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
-
-# Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
-OFFLINE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-}
-
-# The variable that tells readers where the lake lies; unset, it is where it was when the build was made.
-LAKE = "nightboard_lake"
 
 # What DuckDB 1.4 can read; so the tools of analysts can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
@@ -55,16 +46,6 @@ def type_name(column: Column) -> str:
     return _TYPES[column.type]
 
 
-def quote(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def empty_select(table: Table) -> str:
     """A SELECT without rows that has the table's columns and types."""
     columns = ", ".join(f"cast(null as {_TYPES[column.type]}) as {quote(column.name)}" for column in table.columns)
@@ -77,11 +58,6 @@ def read_files(lake: Path, paths: Iterable[str], *, can_move: bool = False) -> s
     root = f"coalesce(getvariable('{LAKE}'), {root})" if can_move else root
     files = ", ".join(f"{root} || {literal(escape_glob(Path('/') / path))}" for path in paths)
     return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
-
-
-def escape_glob(path: Path) -> str:
-    """A path that DuckDB takes as it stands."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
 
 
 def select_files(table: Table, folder: Path, paths: Iterable[str], *, can_move: bool = False) -> str:

@@ -12,8 +12,8 @@ import re
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import literal, quote
 from nightboard.warehouse.builder.sql_models import Model, ModelError
+from nightboard.warehouse.builder.sql_text import literal, quote
 from nightboard.warehouse.schema.macros import Macro
 
 _PARAMETER = re.compile(r"\$([a-z_]\w*)")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import OFFLINE
 from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
+from nightboard.warehouse.builder.sql_text import OFFLINE
 
 _HOLDER = re.compile(r"Conflicting lock is held(?: in (?P<program>.+?))?(?: \(PID (?P<pid>\d+)\))?\.?(?: by user .*)?$")
 

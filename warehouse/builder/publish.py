@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.lake.locks import open_lock, sync
 
 POINTER = "current.duckdb"
@@ -24,7 +25,7 @@ Report = Callable[[str, int, int], None]
 """Called during long work: what is done, how much of it, and of how much."""
 
 
-class NoBuildError(Exception):
+class NoBuildError(WarehouseError):
     """The store has no warehouse yet; the message says how to get one."""
 
 

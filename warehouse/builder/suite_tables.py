@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from nightboard.warehouse.builder.ddl import create_table, literal, quote
+from nightboard.warehouse.builder.ddl import create_table
+from nightboard.warehouse.builder.sql_text import literal, quote
 from nightboard.warehouse.schema.columns import Column, Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES

@@ -17,11 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightboard.warehouse.errors import WarehouseError
+
 COMPACTED = "compacted"
 SOURCES_KEY = "nightboard_sources"
 
 
-class LakeError(Exception):
+class LakeError(WarehouseError):
     """A file of the lake cannot be read; the message names it."""
 
 

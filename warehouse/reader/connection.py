@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import LAKE, escape_glob, literal
 from nightboard.warehouse.builder.open_build import open_current
+from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.reader.sql_errors import explain_files
 
 
@@ -41,7 +42,7 @@ def open_cursor(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return cursor
 
 
-class QueryError(Exception):
+class QueryError(WarehouseError):
     """A question cannot be answered; the message says why, and which names there are."""
 
 

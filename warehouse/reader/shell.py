@@ -16,14 +16,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightboard.warehouse.builder.ddl import literal
 from nightboard.warehouse.builder.publish import current_build
+from nightboard.warehouse.builder.sql_text import literal
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.reader.connection import connect, find_lake, list_readable_files, tell_lake
 
 _IS_LOCKED = "select current_setting('lock_configuration') and not current_setting('enable_external_access')"
 
 
-class ShellError(Exception):
+class ShellError(WarehouseError):
     """There is no shell, or it cannot open the build safely; the message says what to do."""
 
 
