@@ -42,7 +42,7 @@ from nightboard.flows.display.status import print_status
 from nightboard.flows.prefect_server.history import open_history
 from nightboard.flows.run.report import group_setbacks, word_others
 from nightboard.profiles.errors import ProfileError
-from nightboard.profiles.loading.load import load_board, validate_paths
+from nightboard.profiles.loading.load import explain_choice, load_board, validate_paths
 from nightboard.profiles.loading.store_path import StorePathError
 from nightboard.profiles.models.endings import AT_FAULT
 from nightboard.tasks.cluster.executor import ExecutorError
@@ -353,9 +353,15 @@ app.command(epilog=EXPORT_EXAMPLE)(export)
 
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))
 def validate(
-    paths: Annotated[list[str], typer.Argument(help="Profile files of any kind, or names of shipped boards.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Profile files of any kind (mine for mine.yaml), folders, or names of shipped profiles."),
+    ],
 ) -> None:
     """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
+    for path in paths:
+        if note := explain_choice(path):
+            typer.echo(clean(note), err=True)
     mistakes = validate_paths(paths)
     for mistake in mistakes:
         typer.echo(clean(mistake), err=True)

@@ -85,7 +85,7 @@ def _check_options(document: Document, key: KeyPath, cluster: Cluster, options: 
         known = f"Write it as slurm.{plain}." if plain in SlurmOptions.model_fields else None
         if advice := known or find_elsewhere(name):
             place = (*key, "slurm", "additional_parameters", name)
-            yield document.mistake(place, f"is not said here (got {value!r}). {advice}")
+            yield document.mistake(place, f"is not allowed here (got {value!r}). {advice}")
 
 
 def _check_conflicts(document: Document, key: KeyPath, cluster: Cluster, tier: Tier) -> Iterator[Mistake]:
