@@ -40,12 +40,7 @@ from nightboard.warehouse.reader.questions import (
     rank,
 )
 
-RANK_EXAMPLE = example(
-    "nightboard rank --board quickstart --top 10 --format markdown\n\n"
-    "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
-)
-
-COMPARE_EXAMPLE = example("nightboard compare lab/strong medium --board quickstart")
+app = typer.Typer()
 
 
 def parse_params(text: str) -> float:
@@ -74,6 +69,13 @@ def parse_time(text: str) -> datetime:
         ) from None
 
 
+@app.command(
+    "rank",
+    epilog=example(
+        "nightboard rank --board quickstart --top 10 --format markdown\n\n"
+        "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
+    ),
+)
 def rank_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
@@ -153,6 +155,7 @@ def rank_command(
         print_result(result, form, target, to_score_text)
 
 
+@app.command("compare", epilog=example("nightboard compare lab/strong medium --board quickstart"))
 def compare_command(
     model_a: Annotated[
         str,

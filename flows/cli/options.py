@@ -38,6 +38,7 @@ BoardOption = Annotated[
         callback=note_choice,
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only, as suits cron.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder. Default: the board's.")]
 FormatOption = Annotated[
     Format, typer.Option("--format", metavar="FORMAT", help=f"Format of the rows: {', '.join(Format)}.")

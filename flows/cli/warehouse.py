@@ -1,4 +1,4 @@
-"""The commands that analysts read the warehouse with: SQL, DuckDB's own shell, and export to files."""
+"""The commands of the warehouse: rebuild it, query it with SQL or DuckDB's own shell, export it to files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nightboard.flows.cli.options import (
     ForceOption,
     OutputFormatOption,
     OutputOption,
+    QuietOption,
     StoreOption,
     example,
     find_format,
@@ -22,7 +23,9 @@ from nightboard.flows.cli.options import (
 )
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.rows import print_answers, tell_logs
+from nightboard.flows.prefect_server.history import open_history
 from nightboard.tasks.export import export_all, export_table
+from nightboard.tasks.store.layout import StoreError
 from nightboard.warehouse.reader.connection import QueryError, connect
 from nightboard.warehouse.reader.export import FileFormat
 from nightboard.warehouse.reader.shell import open_shell
@@ -30,14 +33,34 @@ from nightboard.warehouse.reader.user_sql import run_sql
 
 MOST_SQL_BYTES = 2**24
 
-SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
-
-EXPORT_EXAMPLE = example(
-    "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
-    "    nightboard export --all --store nightboard-store --output tables/"
-)
+app = typer.Typer()
 
 
+@app.command(epilog=example("nightboard rebuild --store nightboard-store"))
+def rebuild(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compute everything again, as after repairing a file of the store by hand.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Rebuild the warehouse from the files in the store; readers keep the previous build until the new one is ready.
+
+    What was computed of an evaluation is taken over from the previous build: the tables are the same either way.
+    """
+    found = find_store(board, store)
+    if not found.lake.is_dir():
+        raise StoreError(f"{found.root}: there is no store here (no folder lake). Check the path.")
+    with open_history(found.prefect, starts_server=False) as history:
+        from nightboard.flows.rebuild import run_rebuild
+
+        run_rebuild(found, history, is_full=full, is_quiet=quiet)
+    for text in history.take_news():
+        Terminal().warn(text)
+
+
+@app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
 def sql(
     query: Annotated[str | None, typer.Argument(help="SQL. Default: read from the standard input.")] = None,
     board: DataBoardOption = None,
@@ -63,6 +86,12 @@ def sql(
         print_answers(run_sql(connection, text), form, target, tell_logs(root))
 
 
+@app.command(
+    epilog=example(
+        "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
+        "    nightboard export --all --store nightboard-store --output tables/"
+    )
+)
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all, a folder.")],
     table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,

@@ -6,16 +6,28 @@ Owns how things look, never what happens. Every text that came from outside is e
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import IO
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from nightboard.warehouse.builder.publish import Report
 
@@ -57,22 +69,43 @@ def make_console() -> Console:
     return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=160)
 
 
+class _LeftColumn(ProgressColumn):
+    """How long a task still takes, where its field `left` says so."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("left", ""), style="dim")
+
+
 @dataclass
 class Terminal:
-    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line."""
+    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line.
+
+    `is_quiet`: only warnings are printed. `log` is given everything that is said, with its level.
+    """
 
     console: Console = field(default_factory=make_console)
+    is_quiet: bool = False
+    log: Callable[[int, str], None] = lambda level, text: None
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, folded between words only: half a path cannot be pasted."""
-        self._print(text, style)
+        self.log(logging.INFO, text)
+        if not self.is_quiet:
+            self._print(text, style)
 
     def step(self, text: str) -> None:
         """Print the heading of a step."""
-        self._print(text, "bold")
+        self.say(text, "bold")
+
+    def say_path(self, text: str, path: str) -> None:
+        """Print a line that ends in a path, which is never folded, even where there are blanks in it."""
+        self.log(logging.INFO, text + path)
+        if not self.is_quiet:
+            self.console.print(escape(text + path), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
+        self.log(logging.WARNING, text)
         self._print(f"! {text}", "yellow")
 
     def _print(self, text: str, style: str) -> None:
@@ -80,15 +113,17 @@ class Terminal:
         self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
 
     def progress(self) -> Progress:
-        """Bars for long work; use as a context manager."""
+        """Bars for long work; use as a context manager. A task's field `left` says how long it still takes."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            _LeftColumn(),
         )
-        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        is_shown = self.console.is_terminal and not self.is_quiet
+        return Progress(*columns, console=self.console, transient=True, disable=not is_shown)
 
     @contextlib.contextmanager
     def show_work(self) -> Iterator[Report]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nightboard.flows.display.console import Terminal, count, duration
-from nightboard.flows.display.tables import TextColumn, cells_table, print_table
-from nightboard.tasks.store.records import Job, Plan, Shard, Skip
+from nightboard.flows.display.tables import TextColumn, cells_table, show_table
+from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.store.records import Job, PlannedAttempt
 
 # The first to be shown where a terminal is narrow.
 TELLING = ("model", "suite", "estimate", "benchmarks", "job", "tier", "shards", "precision")
@@ -15,11 +16,11 @@ TELLING = ("model", "suite", "estimate", "benchmarks", "job", "tier", "shards", 
 def show_plan(ui: Terminal, plan: Plan) -> None:
     """Print what runs, and what does not and why."""
     if plan.evaluations:
-        print_table(ui.console, _evaluations_table(plan), TELLING, elsewhere="", title="To evaluate")
+        show_table(ui, _evaluations_table(plan), TELLING, title="To evaluate")
     skips = [skip for skip in plan.skipped if skip.kind != "done"]
     if skips:
         first = ("model", "why", "suites")
-        print_table(ui.console, _skips_table(skips), first, elsewhere="", title="Skipped")
+        show_table(ui, _skips_table(skips), first, title="Skipped")
     n_done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
@@ -30,27 +31,27 @@ def show_plan(ui: Terminal, plan: Plan) -> None:
 
 def _evaluations_table(plan: Plan) -> list[TextColumn]:
     """One row an evaluation, in the order in which their first jobs start."""
-    places: dict[str, list[tuple[int, Job, Shard]]] = {}
+    places: dict[str, list[tuple[int, Job, PlannedAttempt]]] = {}
     for number, job in enumerate(plan.jobs, 1):
-        for shard in job.shards:
-            places.setdefault(shard.evaluation_id, []).append((number, job, shard))
-    runs = {parts.evaluation_id: [name for part in parts.parts for name in part.benchmarks] for parts in plan.parts}
+        for planned in job.attempts:
+            places.setdefault(planned.evaluation_id, []).append((number, job, planned))
+    runs = {split.evaluation_id: [name for shard in split.shards for name in shard.benchmarks] for split in plan.shards}
     evaluations = {evaluation.evaluation_id: evaluation for evaluation in plan.evaluations}
-    partial = {parts.evaluation_id for parts in plan.parts if parts.taken or evaluations[parts.evaluation_id].left_out}
+    partial = {split.evaluation_id for split in plan.shards if split.taken or evaluations[split.evaluation_id].left_out}
     titles = [
         "job", "model", "suite", *(["benchmarks"] if partial else []), "estimate", "tier", "shards", "precision",
         "chat template", "revision",
     ]  # fmt: skip
     rows = []
-    for evaluation_id, shards in places.items():
+    for evaluation_id, attempts in places.items():
         evaluation = evaluations[evaluation_id]
-        numbers = [number for number, _, _ in shards]
+        numbers = [number for number, _, _ in attempts]
         first, last = min(numbers), max(numbers)
         names = ", ".join(dict.fromkeys(runs[evaluation_id])) or "none"
         rows.append((
             str(first) if first == last else f"{first}-{last}", evaluation.model_id, evaluation.suite,
             *([names if evaluation_id in partial else "all"] if partial else []),
-            duration(sum(shard.estimate_s for _, _, shard in shards)), shards[0][1].tier, str(len(shards)),
+            duration(sum(planned.estimate_s for _, _, planned in attempts)), attempts[0][1].tier, str(len(attempts)),
             evaluation.precision, "yes" if evaluation.chat_template else "no", evaluation.revision[:7],
         ))  # fmt: skip
     return cells_table(titles, rows)

@@ -28,19 +28,15 @@ def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None
         (
             row.evaluation_id[:8], row.model_id, row.revision[:7], row.suite,
             row.shard + (f" (try {row.attempt})" if row.attempt > 1 else ""), row.state, row.job_id or "",
-            row.node or "", duration(row.age_s), _describe_progress(row), _describe_left(row.left_s),
+            row.node or "", duration(row.age_s), _describe_progress(row),
+            "" if row.left_s is None else f"~{duration(row.left_s)}",
         )
         for row in rows
     ]  # fmt: skip
     print_table(make_console(), cells_table(titles, cells, right=["age", "left"]), first=TELLING)
 
 
-def _describe_left(left_s: float) -> str:
-    # The estimate has passed, so nothing is known.
-    return f"~{duration(left_s)}" if left_s > 0 else "?"
-
-
 def _describe_progress(row: Status) -> str:
     if row.benchmark is None:
-        return "starting" if row.state == "RUNNING" else ""
+        return "" if row.state != "RUNNING" else "finishing" if row.finished else "loading"
     return f"{row.benchmark} ({row.finished + 1} of {row.total})" if row.total > 1 else row.benchmark

@@ -6,6 +6,8 @@ every column is there.
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from nightboard.flows.display.console import Terminal, clean, count
 GAP = 2
 # A time, 2026-01-31 18:00:00, is read in one piece.
 SHORT = 19
+# Of a table in a log, which a browser shows.
+LOG_WIDTH = 160
 # More names of hidden columns take more than two lines.
 SHOWN_NAMES = 9
 
@@ -95,6 +99,17 @@ def print_table(
     if hidden := [column.title for index, column in enumerate(columns) if index not in shown]:
         _name_hidden(console, hidden, elsewhere)
     return [columns[index].title for index in shown]
+
+
+def show_table(
+    ui: Terminal, columns: Sequence[TextColumn], first: Sequence[str] = (), elsewhere: str = "", title: str = ""
+) -> None:
+    """Print a table of a run, and give it to the run's log, with all columns."""
+    text = io.StringIO()
+    print_table(Console(file=text, width=LOG_WIDTH), columns, title=title)
+    ui.log(logging.INFO, text.getvalue())
+    if not ui.is_quiet:
+        print_table(ui.console, columns, first, elsewhere, title)
 
 
 def print_records(console: Console, columns: Sequence[TextColumn]) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake, after
 from typer.testing import CliRunner, Result
+from warm import warm_command
 
 from nightboard.flows.cli.main import app
 from nightboard.warehouse.builder.build import build
@@ -37,8 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(store: Path, *arguments: str, typed: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real command; its standard input is what is `typed`."""
-    command = [COMMAND, *arguments, "--store", str(store)]
+    """The command in a process of its own; its standard input is what is `typed`."""
+    command = warm_command(*arguments, "--store", str(store))
     return subprocess.run(
         command, input=typed or "", capture_output=True, text=True, check=False, env=os.environ | environment
     )
@@ -288,7 +289,7 @@ def test_times_are_written_in_utc_wherever_the_reader_is(store: Path, tmp_path: 
     for arguments in (["export", "leaderboard"], ["sql", select]):
         for ending in ("csv", "json"):
             path = tmp_path / f"{arguments[0]}.{ending}"
-            command = [COMMAND, *arguments, "--store", str(store), "--output", str(path)]
+            command = warm_command(*arguments, "--store", str(store), "--output", str(path))
             subprocess.run(command, env=os.environ | {"TZ": "Asia/Tokyo"}, capture_output=True, check=True)
             rows = (
                 json.loads(path.read_text()) if ending == "json" else [*csv.DictReader(path.read_text().splitlines())]
