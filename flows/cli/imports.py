@@ -151,16 +151,16 @@ def import_results_command(
         raise typer.Exit(3)
 
 
-@app.command("forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store"))
+@app.command("remove", epilog=example("nightboard import remove --name arena --era launch --store nightboard-store"))
 def forget_command(
     name: Annotated[str, typer.Option(help="Name that the board was imported under, as in import:NAME.")],
     era: Annotated[str | None, typer.Option(help="Era it was imported in; needed where there are several.")] = None,
     board: DataBoardOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Take an imported board out of the store again, such as one that was imported in a wrong era.
+    """Remove an imported board from the store, such as one that was imported in a wrong era.
 
-    Not for outputs of lm-eval, and not for rows that were joined with others since: a store that has over 100 files of
+    Does not remove outputs of lm-eval, nor rows that were joined with others since: a store with over 100 files of
     imports is compacted. Rows of your own runs are never touched.
     """
     from nightboard.flows.display.console import Terminal, count
@@ -175,7 +175,7 @@ def forget_command(
     done, ui = forget_board(root, name, era), Terminal()
     with ui.show_work() as report:
         build(root.lake, root.warehouse, utc_now(), report)
-    ui.say(f"{count(done.n_rows, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt.")
+    ui.say(f"{count(done.n_rows, 'row')} of {done.source} in era {done.era} removed; the warehouse is rebuilt.")
 
 
 @app.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))

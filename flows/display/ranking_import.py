@@ -1,4 +1,4 @@
-"""Shows how an external ranking and ours agree: the models farthest apart, the correlation in words, unknown names."""
+"""Shows how an external ranking agrees with ours: the models farthest apart, the correlation in words, other names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
-from nightboard.flows.display.skipped import warn_left_out
+from nightboard.flows.display.skipped import warn_skipped
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.ranking import RankingImport
 from nightboard.warehouse.reader.questions import Result
@@ -25,11 +25,11 @@ _EARLIEST_ZONE = timedelta(hours=14)
 _WORDS = (
     (1, "the same order"),
     (0.9, "almost the same order"),
-    (0.7, "much alike"),
-    (0.4, "alike in part"),
-    (0.2, "hardly alike"),
+    (0.7, "similar"),
+    (0.4, "somewhat similar"),
+    (0.2, "hardly similar"),
 )
-_WHY = {"ambiguous": "several models end so", "taken": "another name is nearer to its model"}
+_WHY = {"ambiguous": "several models have this ending", "taken": "another name matches its model better"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RankingReport:
 
 
 def print_ranking_import(done: RankingImport, report: RankingReport, form: Format, top: int, now: datetime) -> None:
-    """What became of an imported ranking, and how it agrees with ours."""
+    """The result of importing a ranking, and how it agrees with ours."""
     if form is Format.json:
         found = {name: to_records(getattr(report, name)) for name in ("correlations", "models", "unmatched")}
         print_json(asdict(done) | found)
@@ -51,7 +51,7 @@ def print_ranking_import(done: RankingImport, report: RankingReport, form: Forma
         print_result(report.models, form)
         return
     ui = Terminal()
-    warn_left_out(ui, done.left_out)
+    warn_skipped(ui, done.left_out)
     rows = to_records(report.correlations)
     if rows and report.models.rows:
         _print_models(ui, rows[0], report.models, top)
@@ -61,33 +61,33 @@ def print_ranking_import(done: RankingImport, report: RankingReport, form: Forma
     for warning in _list_doubts(done, rows, now):
         ui.warn(warning)
     if not done.n_imported:
-        ui.say(f"{done.file}: nothing to import, {count(len(done.left_out), 'row')} left out.")
+        ui.say(f"{done.file}: nothing to import, {count(len(done.left_out), 'row')} skipped.")
         return
     days = f" of {', '.join(f'{date:%Y-%m-%d}' for date in done.dates[-3:])}" if done.dates else ""
     ui.say(
         f"{done.file}: {count(done.n_imported, 'row')} as ranking {done.ranking}{days}"
-        f"{'' if done.is_new else ' (all of them were here before)'}, {len(done.left_out)} left out."
+        f"{'' if done.is_new else ' (all of them imported before)'}, {len(done.left_out)} skipped."
     )
 
 
 def _list_doubts(done: RankingImport, rows: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[str]:
-    """Where the file's dates make something else of it than its reader may think."""
+    """Where the dates in the file mean something else than its owner may think."""
     if done.dates and rows and rows[0]["published_at"] > done.dates[-1]:
         yield (
-            f"What is compared is {done.ranking} of {rows[0]['published_at']:%Y-%m-%d}, which was here before and is"
-            f" newer than this file, of {done.dates[-1]:%Y-%m-%d}. To compare this one, import it under another --name."
+            f"The comparison uses {done.ranking} of {rows[0]['published_at']:%Y-%m-%d}, imported before and newer than"
+            f" this file, of {done.dates[-1]:%Y-%m-%d}. To compare this file, import it under another --name."
         )
     if future := [f"{date:%Y-%m-%d}" for date in done.dates if date > now + _EARLIEST_ZONE]:
         yield (
-            f"The date {future[-1]} is in the future: until then it is the newest of {done.ranking}, and what comes in"
-            " later is not compared. If it is a mistake, import the corrected file under another --name."
+            f"The date {future[-1]} is in the future: until then it is the newest of {done.ranking}, and later imports"
+            " are not compared. If it is a mistake, import the corrected file under another --name."
         )
 
 
 def _print_models(ui: Terminal, row: Mapping[str, Any], models: Result, top: int) -> None:
     ui.step(
-        f"{row['ranking']} of {row['published_at']:%Y-%m-%d} beside {row['suite']} (era {row['era']}): places among"
-        f" {count(row['n_common'], 'model')} in common, farthest apart first"
+        f"{row['ranking']} of {row['published_at']:%Y-%m-%d} and {row['suite']} (era {row['era']}): places among the"
+        f" {count(row['n_common'], 'model')} in common, the farthest apart first"
     )
     titles = ["model", "theirs", "ours", "shift", "their rank", "our rank", "their score", "our average"]
     cells = [
@@ -108,11 +108,11 @@ def _print_unmatched(ui: Terminal, unmatched: Result) -> None:
     names = to_records(unmatched)
     if names:
         shown = [
-            each["model_name"] + (f" ({_WHY[each['match']]})" if each["match"] in _WHY else "")
-            for each in names[:SHOWN_NAMES]
+            name["model_name"] + (f" ({_WHY[name['match']]})" if name["match"] in _WHY else "")
+            for name in names[:SHOWN_NAMES]
         ]
         more = f" and {len(names) - SHOWN_NAMES:,} more (--format json)" if len(names) > SHOWN_NAMES else ""
-        ui.say(f"Not among our models, or not for sure: {', '.join(shown)}{more}.")
+        ui.say(f"Names that match none of our models, or several: {', '.join(shown)}{more}.")
 
 
 def describe_agreement(row: Mapping[str, Any]) -> str:
@@ -123,18 +123,18 @@ def describe_agreement(row: Mapping[str, Any]) -> str:
         why = "too few to compare the orders" if row["n_common"] < 2 else "but one of the two orders ties them all"
         return f"{where}: {common}, {why}."
     return (
-        f"{where}: {common}, {_tell(row['spearman_rho'])}: Spearman's rho {row['spearman_rho']:.2f}"
-        f"{_tell_interval(row['spearman_low'], row['spearman_high'])}, Kendall's tau-b {row['kendall_tau_b']:.2f}"
-        f"{_tell_interval(row['kendall_low'], row['kendall_high'])}."
+        f"{where}: {common}, {_describe_rho(row['spearman_rho'])}: Spearman's rho {row['spearman_rho']:.2f}"
+        f"{_format_interval(row['spearman_low'], row['spearman_high'])}, Kendall's tau-b {row['kendall_tau_b']:.2f}"
+        f"{_format_interval(row['kendall_low'], row['kendall_high'])}."
     )
 
 
-def _tell(rho: float) -> str:
-    words = next((words for least, words in _WORDS if abs(round(rho, 2)) >= least), "not alike")
-    if rho >= 0 or words == "not alike":
+def _describe_rho(rho: float) -> str:
+    words = next((words for least, words in _WORDS if abs(round(rho, 2)) >= least), "not similar")
+    if rho >= 0 or words == "not similar":
         return words
-    return "the same order, turned round" if round(rho, 2) == -1 else f"{words}, but turned round"
+    return words.replace("the same", "the reverse") if "order" in words else f"{words} to the reverse order"
 
 
-def _tell_interval(low: float | None, high: float | None) -> str:
+def _format_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" (95%: {low:.2f} to {high:.2f})"

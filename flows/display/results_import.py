@@ -1,4 +1,4 @@
-"""Shows what became of imported outputs of lm-eval: models, suites, and what was left out and why."""
+"""Shows the result of importing outputs of lm-eval: models, suites, and what was skipped and why."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from nightboard.tasks.imports.errors import LeftOut
 from nightboard.tasks.imports.results import ResultsFile, ResultsImport
 from nightboard.warehouse.reader.questions import Result
 
-SHOWN_MODELS, SHOWN_LEFT_OUT = 40, 20
+SHOWN_MODELS, SHOWN_SKIPPED = 40, 20
 
 
 def print_results_import(done: ResultsImport, suites: Result, form: Format) -> None:
-    """By model, by suite (`suites`: how many evaluations of it, and how many complete ones), and what was left out."""
+    """By model, by suite (`suites`: how many evaluations of it, and how many complete ones), and what was skipped."""
     if form is Format.json:
         report = asdict(done) | {"suites": to_records(suites)}
         print_json(report)
         return
     if form is not Format.table:
-        names = [each.name for each in fields(ResultsFile)]
-        print_result(Result(names, [tuple(getattr(each, name) for name in names) for each in done.imported]), form)
+        names = [field.name for field in fields(ResultsFile)]
+        print_result(Result(names, [tuple(getattr(file, name) for name in names) for file in done.imported]), form)
         return
     ui = Terminal()
     if done.imported:
         _print_models(done.imported, ui)
-    for where, reason in shorten_left_out(done.left_out):
-        ui.warn(f"left out: {where}: {reason}")
-    for where, reason in shorten_left_out(done.future):
-        ui.warn(f"taken as evaluated now: {where}: {reason}")
+    for where, reason in shorten_skipped(done.left_out):
+        ui.warn(f"skipped: {where}: {reason}")
+    for where, reason in shorten_skipped(done.future):
+        ui.warn(f"dated today: {where}: {reason}")
     for suite, n_evaluations, n_complete in suites.rows:
         missing = n_evaluations - n_complete
         ui.say(
-            f"Of suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} with all benchmarks and ranked"
-            + (f"; what {missing} of them lack is in table coverage." if missing else ".")
+            f"Suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} of them with all benchmarks and ranked"
+            + (f"; table coverage lists what {missing} of them lack." if missing else ".")
         )
     ui.say(_sum_up(done))
 
@@ -51,7 +51,7 @@ def _sum_up(done: ResultsImport) -> str:
     n_samples = sum(each.n_samples_files for each in done.imported)
     return (
         f"{count(len(done.imported), 'results file')} with {len(distinct)} different contents, {len(new)} of them new; "
-        f"{count(n_samples, 'samples file')}; {len(done.left_out)} left out."
+        f"{count(n_samples, 'samples file')}; {len(done.left_out)} skipped."
     )
 
 
@@ -73,9 +73,9 @@ def _print_models(imported: Sequence[ResultsFile], ui: Terminal) -> None:
         ui.say(f"... and {count(len(most_first) - SHOWN_MODELS, 'more model')}; --format csv or json has all files.")
 
 
-def shorten_left_out(left_out: Sequence[LeftOut]) -> Iterator[tuple[str, str]]:
+def shorten_skipped(left_out: Sequence[LeftOut]) -> Iterator[tuple[str, str]]:
     """Where and why; when there is much, files of one folder with one reason are one line."""
-    if len(left_out) <= SHOWN_LEFT_OUT:
+    if len(left_out) <= SHOWN_SKIPPED:
         yield from ((each.where, each.reason) for each in left_out)
         return
     keyed = sorted((str(Path(each.where).parent), each.reason, Path(each.where).name) for each in left_out)

@@ -39,14 +39,14 @@ def test_a_board_comes_straight_from_the_hub_by_its_id(tmp_path: Path) -> None:
     assert "lab/content: there is no such file here, and no such data set" in missing.stderr
     assert pinned.returncode == 0
     assert f"lab/contents@{sha}: 1 row as import:open-llm-leaderboard" in pinned.stdout
-    assert "all of them were here before" in pinned.stdout
+    assert "all of them imported before" in pinned.stdout
 
 
 def test_a_board_with_a_bad_row_ends_with_3_and_says_which(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "contents.csv", [board_row("lab/a"), board_row("lab/b", **{"GPQA Raw": "much"})])
     done = run("import", "board", str(file), "--store", str(tmp_path / "store"), "--era", "math-parser-fix")
     assert done.returncode == 3
-    assert f"left out: {file}:3: gpqa raw: is no number (got 'much')." in done.stderr + done.stdout
+    assert f"skipped: {file}:3: gpqa raw: is no number (got 'much')." in done.stderr + done.stdout
 
 
 def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
     assert f"imported without its date: {file}:4: submission date: is no date in ISO form (got 'tomorrow')." in said
-    assert "1 row without all benchmarks: not ranked; what they lack is in table coverage." in said
+    assert "1 row without all benchmarks: not ranked; table coverage lists what is missing." in said
     report = json.loads(run(*options, "--format", "json").stdout)
     assert (report["n_imported"], report["n_incomplete"]) == (3, 1)
     assert [each["where"] for each in report["unread_dates"]] == [f"{file}:4"]
@@ -70,17 +70,17 @@ def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told
 def test_a_board_in_a_wrong_era_is_told_and_taken_out_again(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "contents.csv", [board_row("lab/a")])
     store = ("--store", str(tmp_path / "store"))
-    missing = run("import", "forget", "--name", "board", *store)
+    missing = run("import", "remove", "--name", "board", *store)
     assert (missing.returncode, "there is no store here" in missing.stderr) == (1, True)
     run("import", "board", str(file), "--name", "board", "--era", "math-parser-fix", *store)
     done = run("import", "board", str(file), "--name", "board", "--era", "math-verify", *store)
     assert (
-        "here in era math-parser-fix too: 1 row of the same model, commit and precision. If one of the two eras is"
-        " wrong: nightboard import forget --name board --era WRONG" in done.stdout + done.stderr
+        "also imported in era math-parser-fix: 1 row of the same model, commit and precision. If one of the eras is"
+        " wrong: nightboard import remove --name board --era WRONG" in done.stdout + done.stderr
     )
-    gone = run("import", "forget", "--name", "board", "--era", "math-verify", *store)
+    gone = run("import", "remove", "--name", "board", "--era", "math-verify", *store)
     assert gone.returncode == 0, gone.stderr
-    assert "1 row of import:board in era math-verify taken out" in gone.stdout
+    assert "1 row of import:board in era math-verify removed" in gone.stdout
     assert run("sql", *store, "--format", "csv", "select era from leaderboard").stdout == "era\nmath-parser-fix\n"
 
 
@@ -104,13 +104,13 @@ def test_an_external_ranking_is_shown_beside_ours_with_the_correlation_in_words(
     done = run("import", "ranking", *options)
     assert done.returncode == 3
     lines = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
-    assert f"! left out: {file}:8: elo: is no number (got 'much')." in lines
+    assert f"! skipped: {file}:8: elo: is no number (got 'much')." in lines
     assert (
-        "arena of 2025-03-01 beside leaderboard-v2 (era math-parser-fix): places among 5 models in common" in lines[1]
+        "arena of 2025-03-01 and leaderboard-v2 (era math-parser-fix): places among the 5 models in common" in lines[1]
     )
     at = next(i for i, line in enumerate(lines) if line.startswith("model "))
     assert lines[at + 1 : at + 3] == ["lab/c 2 3 -1 3 3 1250.00 40.00", "lab/b 3 2 +1 4 2 1100.00 41.66"]
-    assert "Not among our models, or not for sure: gpt-4o." in lines
+    assert "Names that match none of our models, or several: gpt-4o." in lines
     assert lines[-2].endswith(
         "5 models in common, almost the same order: Spearman's rho 0.90 (95%: -0.17 to 1.00),"
         " Kendall's tau-b 0.80 (95%: -0.19 to 0.98)."
@@ -149,11 +149,12 @@ def test_a_mistake_in_the_options_is_said(
     ("rho", "words"),
     [
         (0.8999, "almost the same order"),
-        (0.75, "much alike"),
-        (0.1, "not alike"),
-        (-0.7, "much alike, but turned round"),
+        (0.75, "similar"),
+        (0.1, "not similar"),
+        (-0.7, "similar to the reverse order"),
+        (-0.95, "almost the reverse order"),
         (0.999, "the same order"),
-        (-0.999, "the same order, turned round"),
+        (-0.999, "the reverse order"),
     ],
 )
 def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
@@ -175,9 +176,9 @@ def test_a_ranking_of_which_nothing_is_left_says_so(ranked: Path, tmp_path: Path
     done = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked))
     assert done.returncode == 3
     assert done.stdout.splitlines() == [
-        f"! left out: {file}:2 and 24 other rows: elo: is no number (got 'x0').",
-        f"! left out: {file}:27: model: is empty.",
-        f"{file}: nothing to import, 26 rows left out.",
+        f"! skipped: {file}:2 and 24 other rows: elo: is no number (got 'x0').",
+        f"! skipped: {file}:27: model: is empty.",
+        f"{file}: nothing to import, 26 rows skipped.",
     ]
     file.write_text("model,rank\n" + "".join(f"m{number},1\nm{number},2\n" for number in range(21)))
     lines = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked)).stdout.splitlines()
@@ -192,7 +193,7 @@ def test_dates_that_make_another_ranking_the_newest_are_told(ranked: Path, tmp_p
     assert "! The date 2999-01-01 is in the future" in run("import", "ranking", *options, "2999-01-01").stdout
     file.write_text("model,elo\na,1\nb,2\nc,3\n")
     said = run("import", "ranking", *options, "2025-01-01").stdout
-    assert "! What is compared is dated of 2999-01-01, which was here before and is newer than this file, of" in said
+    assert "! The comparison uses dated of 2999-01-01, imported before and newer than this file, of" in said
     assert "future" not in said
 
 
@@ -225,10 +226,10 @@ def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed
     done = run("import", "results", str(outputs), "--store", str(tmp_path / "store"))
     assert done.returncode == 3
     assert "lab/model        2    2       3        0" in done.stdout
-    assert f"left out: {outputs}/broken.json:2: is not valid JSON" in done.stdout + done.stderr
+    assert f"skipped: {outputs}/broken.json:2: is not valid JSON" in done.stdout + done.stderr
     assert (done.stdout + done.stderr).count("there is no results file of the same run") == 2
-    assert "Of suite leaderboard-v2: 1 evaluation, 0 with all benchmarks" in done.stdout
-    assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 left out." in done.stdout
+    assert "Suite leaderboard-v2: 1 evaluation, 0 of them with all benchmarks" in done.stdout
+    assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 skipped." in done.stdout
 
 
 def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     done = run("import", "results", str(file), "--store", str(tmp_path / "store"))
     assert done.returncode == 0, done.stderr
-    assert f"taken as evaluated now: {file}: says that it was evaluated at 2096-10-02" in done.stdout + done.stderr
+    assert f"dated today: {file}: says that it was evaluated at 2096-10-02" in done.stdout + done.stderr
 
 
 def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -> None:
