@@ -1,4 +1,4 @@
-"""Rows of the lake that follow from profiles alone: suites, eras, organizations."""
+"""Turns profiles into rows of the lake: suites, eras, organizations."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def suite_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[s
 
 
 def describe_measurement(suite: Suite, benchmark: Benchmark, task: TaskSpec) -> str:
-    """What decides a task's answers beside its documents and shots, as JSON; what is left out is as lm-eval has it.
+    """The settings that decide a task's answers, except documents and shots, as JSON; a missing key is lm-eval's own.
 
-    Not the version of lm-eval nor the data set's commit: rows of others rank apart, by task version and documents.
+    Without lm-eval's version and the dataset's commit: task version and documents already separate such rows.
     """
-    found = {
+    settings = {
         "config": task.config,
         "dataset": benchmark.dataset.id,
         "group": benchmark.group,
         "max_new_tokens": benchmark.max_new_tokens,
         "seed": suite.seed,
     }
-    return json.dumps({key: value for key, value in found.items() if value is not None}, ensure_ascii=False)
+    return json.dumps({key: value for key, value in settings.items() if value is not None}, ensure_ascii=False)
 
 
 def era_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def _named_tasks(era: Era) -> Iterator[str | None]:
 
 
 def organization_rows(organizations: Organizations, declared_at: datetime) -> list[dict[str, Any]]:
-    """Rows of the lake's `organizations` table: one per organisation."""
+    """Rows of the lake's `organizations` table: one per organization."""
     return [
         {
             "organization": name,

@@ -1,6 +1,6 @@
-"""A mistake in a profile and how it is put into words.
+"""The error messages about profiles: their one form, and suggestions for misspelled names.
 
-Owns the one form of a message: `file:line: key.path: what is wrong (got ...). what to do`. Knows no profile.
+A message reads `file:line: key.path: what is wrong (got ...). what to do`. Nothing here depends on a kind of profile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# Legal words that still fit into a message.
+# The most legal words that a message lists.
 _MANY = 30
 
 KeyPath = tuple[str | int, ...]
@@ -18,7 +18,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake. `line` 0 and an empty `key` mean the file as a whole."""
+    """One mistake. `line` 0 and an empty `key` refer to the whole file."""
 
     file: str
     line: int
@@ -31,7 +31,7 @@ class Mistake:
 
 
 class ProfileError(Exception):
-    """Profiles cannot be used. Holds every mistake that was found over all files; its text is one line a mistake."""
+    """Profiles cannot be used. Holds every mistake found in all files; its text has one line per mistake."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
@@ -39,14 +39,14 @@ class ProfileError(Exception):
 
 
 def sort_mistakes(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """Each mistake once, file by file as they were read, each file from top to bottom."""
+    """Each mistake once, in the order in which the files were read, each file from top to bottom."""
     unique = list(dict.fromkeys(mistakes))
     files = {mistake.file: position for position, mistake in reversed(list(enumerate(unique)))}
     return sorted(unique, key=lambda mistake: (files[mistake.file], mistake.line))
 
 
 def join_key(key: KeyPath) -> str:
-    """Write a key path as an operator would point at it: `benchmarks.bbh.tasks`, `models[2].id`."""
+    """Write a key path as text: `benchmarks.bbh.tasks`, `models[2].id`."""
     text = ""
     for step in key:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -54,7 +54,7 @@ def join_key(key: KeyPath) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Say what stands in the file, short enough for one line."""
+    """A value of a file as text, short enough for one line."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -68,9 +68,9 @@ def describe_value(value: Any) -> str:
 
 
 def suggest(word: str, legal: Iterable[str], what: str) -> str:
-    """Name the nearest legal word, if one is near, and then all of them, or the nearest ten of very many.
+    """Suggest the nearest legal word, if one is near, and list all of them, or the nearest ten if there are too many.
 
-    `what` names the words in the plural, such as `keys`.
+    `what` says what the words are, in the plural, such as `keys`.
     """
     words = list(legal)
     lower = {name.lower(): name for name in words}

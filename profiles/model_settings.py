@@ -1,4 +1,4 @@
-"""The settings of one watched model: what the watch list says of it, of its rule, or of all."""
+"""The settings of one watched model: the watch list's defaults, its matching rules, and the model's own entry."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, Wa
 
 
 def settings_for(watch: WatchList, model_id: str) -> ModelSettings:
-    """Settings of one model, none left open (but `suites` None: all of the board's).
+    """Complete settings of one model. Only `suites` may be None: all suites of the board.
 
-    The list's defaults, then each matching rule in order, then the model's own entry; what a layer leaves out stays.
+    Layers: the list's defaults, each matching rule in order, the model's own entry. A later layer overrides the keys
+    that it sets.
     """
     explicit = find_explicit(watch, model_id)
     layers: list[ModelSettings] = [rule for rule in watch.rules if fnmatchcase(model_id, rule.match)]
@@ -27,7 +28,7 @@ def find_explicit(watch: WatchList, model_id: str) -> WatchedModel | None:
 
 
 def is_watched(watch: WatchList, model_id: str) -> bool:
-    """Whether the list follows the model: explicit, or in a followed organisation and included; never if excluded."""
+    """Whether the list follows the model: listed by id, or in an organization and included; never if excluded."""
     if any(fnmatchcase(model_id, pattern) for pattern in watch.exclude):
         return False
     if find_explicit(watch, model_id):

@@ -1,7 +1,6 @@
-"""What follows from profiles alone: a suite's version, the rows that declare it, the settings of one watched model.
+"""A suite's version: the hash over everything that decides a score, with every dataset pinned to a commit.
 
-Pure: the pins and the time are arguments. Column names are those of the lake's tables, which this room does not import.
-Patterns are those of a shell, tell capitals apart and match the whole id; `*` matches a slash too.
+Pure: the commits of datasets are arguments.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import Any
 
 from nightboard.profiles.models.suite import Benchmark, Suite
 
-# What a reader sees and what says which rows belong together, but no score depends on. The name of the suite stays
-# in: two suites that ask the same questions are still two rankings.
+# Keys that no score depends on: texts for readers, and which rows belong together. The suite's name is not among them:
+# two suites that ask the same questions are still two rankings.
 _DECIDES_NOTHING: dict[str, Any] = {
     "title": True,
     "extends": True,
@@ -34,7 +33,7 @@ _DECIDES_NOTHING: dict[str, Any] = {
 
 
 class UnpinnedError(Exception):
-    """A data set of the suite has no commit to use."""
+    """A dataset of the suite has no commit to use."""
 
 
 def hash_json(value: Any) -> str:
@@ -44,10 +43,10 @@ def hash_json(value: Any) -> str:
 
 
 def resolve_suite(suite: Suite, pins: Mapping[str, str], unavailable: Container[str] = ()) -> tuple[Suite, str]:
-    """The suite with every data set pinned, and its version: 64 hex digits over everything that decides a score.
+    """The suite with every dataset pinned, and its version: 64 hex digits over everything that decides a score.
 
-    `pins` gives the commit of each data set (by id) that the profile leaves open. Raises UnpinnedError for one that
-    neither names, but for benchmarks that are `unavailable`.
+    `pins` has the commit of each dataset (by id) that the profile does not pin. Raises UnpinnedError for a dataset that
+    is pinned in neither, except in benchmarks that are `unavailable`.
     """
     benchmarks = {
         name: benchmark if name in unavailable and benchmark.dataset.id not in pins else _pin(name, benchmark, pins)
@@ -58,14 +57,14 @@ def resolve_suite(suite: Suite, pins: Mapping[str, str], unavailable: Container[
 
 
 def keep_benchmarks(suite: Suite, names: Collection[str]) -> Suite:
-    """The suite with these of its benchmarks alone."""
+    """The suite with only the benchmarks in `names`."""
     if len(names) == len(suite.benchmarks):
         return suite
     return suite.model_copy(update={"benchmarks": {name: suite.benchmarks[name] for name in names}})
 
 
 def open_datasets(suite: Suite) -> tuple[str, ...]:
-    """Ids of the data sets whose commit the profile leaves open, each once."""
+    """Ids of the datasets that the profile does not pin to a commit, each once."""
     datasets = [benchmark.dataset for benchmark in suite.benchmarks.values()]
     return tuple(dict.fromkeys(dataset.id for dataset in datasets if dataset.sha is None))
 

@@ -23,7 +23,7 @@ from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptOwner, Submission
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import Result, rank
@@ -84,7 +84,9 @@ def _jobs_stopped(store: Store) -> Iterator[None]:
 
 
 def _stop_jobs(store: Store) -> None:
-    processes = [each for path in store.launches.glob("*/submission.json") for each in Submission.read(path).processes]
+    processes = [
+        each for path in store.launches.glob(f"*/{SUBMISSION_FILE}") for each in Submission.read(path).processes
+    ]
     processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.*.json")]
     for process in processes:
         # An owner may be this flow itself, where it revoked an attempt.
@@ -95,7 +97,7 @@ def _stop_jobs(store: Store) -> None:
 
 def _run(ui: Terminal, store: Store, title: str) -> RunReport:
     ui.step(f"\n{title}")
-    with open_history(store.root / "prefect") as history:
+    with open_history(store.prefect) as history:
         # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import run_nightly
 

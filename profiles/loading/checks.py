@@ -1,6 +1,6 @@
-"""What must hold between the keys of one profile, beyond the type of each.
+"""Checks of suites, watch lists, organizations and boards that a type cannot express, such as duplicates.
 
-Owns the rules that a type cannot say; those of a cluster are check_cluster.py's, references to other files load.py's.
+Checks of a cluster are in cluster_checks.py, references to other files in load.py.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from nightboard.profiles.models.board import Board, Organizations
 from nightboard.profiles.models.suite import Benchmark, Suite
 from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, WatchList, WatchRule
 
-_AT_RANDOM = "its examples are drawn at random while the documents are walked through"
-# Groups of lm-eval whose documents or prompts depend on which other documents are asked, by a part of the name.
+_AT_RANDOM = "lm-eval draws its few-shot examples at random while it goes through the documents"
+# lm-eval groups whose documents or prompts depend on which other documents are evaluated, by a part of the name.
 _UNCUTTABLE = {
-    "gpqa": "its answers are shuffled while the documents are walked through",
+    "gpqa": "lm-eval shuffles its answers while it goes through the documents",
     **dict.fromkeys(("arc_", "hellaswag", "winogrande", "gsm8k"), _AT_RANDOM),
 }
-# Metrics that lm-eval adds up over the parts of a document.
+# Metrics that lm-eval sums over the parts of a document.
 _LIST_METRICS = "inst_level_"
 
 
 def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
-    """Tasks in one benchmark only, bounds and cuts where they can be used, eras that name the suite's own tasks."""
+    """Every task is in one benchmark, bounds and cuts are usable, eras name tasks of the suite."""
     owner: dict[str, str] = {}
     for name, benchmark in suite.benchmarks.items():
         if name == "all":
-            yield document.mistake(("benchmarks", name), "is what a whole evaluation is called (got 'all'). Rename it.")
+            text = "is reserved for a whole evaluation (got 'all'). Rename the benchmark."
+            yield document.mistake(("benchmarks", name), text)
         yield from check_cuts(document, ("benchmarks", name), benchmark, benchmark.cut_documents)
         if benchmark.normalize == "task" and benchmark.lower_bound:
             text = f"is not used with normalize: task (got {benchmark.lower_bound}). Move it to the tasks."
             yield document.mistake(("benchmarks", name, "lower_bound"), text)
         for task in benchmark.tasks:
             if owner.setdefault(task, name) != name:
-                text = f"is a task of {owner[task]} too (got it twice). A task belongs to one benchmark."
+                text = f"is also a task of {owner[task]} (got it twice). Keep it in one benchmark."
                 yield document.mistake(("benchmarks", name, "tasks", task), text)
     yield from check_twice(document, ("eras",), [era.name for era in suite.eras], "name")
     for index, era in enumerate(suite.eras):
@@ -47,7 +48,7 @@ def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
 
 
 def check_cuts(document: Document, key: KeyPath, benchmark: Benchmark, size: int | None) -> Iterator[Mistake]:
-    """A benchmark at `key` that is cut every `size` documents asks and scores them as in one run."""
+    """The benchmark at `key` gives the same scores when it is split every `size` documents."""
     if size is None:
         return
     lists = [metric for metric in benchmark.metrics if metric.startswith(_LIST_METRICS)]
@@ -58,11 +59,11 @@ def check_cuts(document: Document, key: KeyPath, benchmark: Benchmark, size: int
 
 
 def check_watchlist(document: Document, watch: WatchList) -> Iterator[Mistake]:
-    """Every organisation and model once, something included, no rule without effect."""
+    """Every organization and model is listed once, something is included, every rule sets something."""
     yield from check_twice(document, ("organizations",), watch.organizations)
     yield from check_twice(document, ("models",), [model.id for model in watch.models], "id")
     if watch.organizations and not watch.include:
-        yield document.mistake(("include",), "takes nothing (got an empty list). Write ['*'] to take all models.")
+        yield document.mistake(("include",), "includes nothing (got an empty list). Write ['*'] to include all models.")
     for index, rule in enumerate(watch.rules):
         if not rule.model_fields_set - {"match"}:
             legal = ", ".join(ModelSettings.model_fields)
@@ -85,20 +86,20 @@ def check_watched_suites(document: Document, watch: WatchList, suites: Iterable[
 
 
 def check_organizations(document: Document, organizations: Organizations) -> Iterator[Mistake]:
-    """There is somebody to name."""
+    """At least one organization is declared."""
     if not organizations.organizations:
-        yield document.mistake(("organizations",), "names nobody (got an empty mapping). Add an organization.")
+        yield document.mistake(("organizations",), "is empty (got an empty mapping). Add an organization.")
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite once."""
+    """Every suite is listed once."""
     yield from check_twice(document, ("suites",), board.suites)
 
 
 def check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:
-    """Every name in a list once; `inner` is the key of the name where the entries are mappings."""
+    """Every name is listed once; `inner` is the key of the name if the entries are mappings."""
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if first.setdefault(name, index) != index:
             place = (*key, index, inner) if inner else (*key, index)
-            yield document.mistake(place, f"is there twice (got {name!r} again). Keep one of them.")
+            yield document.mistake(place, f"is listed twice (got {name!r} again). Keep one of them.")

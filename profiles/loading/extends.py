@@ -1,4 +1,4 @@
-"""How a suite is made smaller: what a profile with `extends:` may say, and the complete suite that comes out.
+"""Suites with `extends:`: the keys they may override, and the complete suite that results.
 
 Only names, counts, pins and cuts may change, so that a smaller suite asks the same questions in the same way. Reads no
 file.
@@ -25,7 +25,7 @@ class TaskOverride(Profile):
 
 
 class DatasetOverride(Profile):
-    """Another pin for the same data set."""
+    """Another pin for the same dataset."""
 
     sha: Sha = Field(description="commit to use")
 
@@ -33,16 +33,16 @@ class DatasetOverride(Profile):
 class BenchmarkOverride(Profile):
     """Other counts and pins for one benchmark."""
 
-    samples: int | None = Field(default=None, gt=0, description="documents of every task that is not named below")
+    samples: int | None = Field(default=None, gt=0, description="documents of every task that tasks does not list")
     dataset: DatasetOverride | None = None
     cut_documents: int | None = Field(
-        default=None, gt=0, description="other places to cut long evaluations; changes no score"
+        default=None, gt=0, description="split long evaluations every so many documents; changes no score"
     )
     tasks: dict[str, TaskOverride] = Field(default_factory=dict)
 
 
 class SmallerSuite(Profile):
-    """A suite with `extends:` as it stands in its file. What is left out is as in the suite that it extends."""
+    """A suite with `extends:`, as written in its file. A missing key is as in the suite that it extends."""
 
     suite: Name
     title: Text
@@ -54,7 +54,7 @@ class SmallerSuite(Profile):
 
 
 def check_extension(document: Document, parent: Suite) -> Iterator[Mistake]:
-    """Benchmarks and tasks that the file names and `parent` does not have; works on a file with other mistakes too."""
+    """Benchmarks and tasks that the file names and `parent` lacks; also works on a file with other mistakes."""
     only, overrides = document.data.get("only"), _mapping(document.data.get("benchmarks"))
     kept = [name for name in only if isinstance(name, str)] if isinstance(only, tuple) else list(parent.benchmarks)
     for index, name in enumerate(kept):
@@ -63,7 +63,7 @@ def check_extension(document: Document, parent: Suite) -> Iterator[Mistake]:
         key = ("benchmarks", name)
         yield from _check_known(document, key, name, parent.benchmarks, "benchmarks")
         if name in parent.benchmarks and name not in kept:
-            yield document.mistake(key, f"is left out by only (got {name!r}). Add it to only, or remove it here.")
+            yield document.mistake(key, f"is not in the list `only` (got {name!r}). Add it to only, or remove it here.")
         if name in parent.benchmarks:
             size = _mapping(override).get("cut_documents")
             yield from check_cuts(document, key, parent.benchmarks[name], size if isinstance(size, int) else None)
@@ -79,12 +79,12 @@ def _check_known(
     document: Document, key: KeyPath, name: str, legal: Mapping[str, object], what: str
 ) -> Iterator[Mistake]:
     if name not in legal:
-        text = f"is not one of the {what} of the suite that is extended (got {name!r}). {suggest(name, legal, what)}"
+        text = f"is not one of the {what} of the extended suite (got {name!r}). {suggest(name, legal, what)}"
         yield document.mistake(key, text)
 
 
 def extend_suite(child: SmallerSuite, parent: Suite) -> Suite:
-    """The complete suite that `child` declares; its names must be checked. Benchmarks keep the order of `parent`."""
+    """The complete suite that `child` declares. Its names must be checked before. Keeps the order of `parent`."""
     benchmarks = {
         name: _override(benchmark, child.benchmarks.get(name))
         for name, benchmark in parent.benchmarks.items()
@@ -119,10 +119,10 @@ def _override(benchmark: Benchmark, override: BenchmarkOverride | None) -> Bench
 
 
 def inherit_eras(suite: Suite, parent: Suite) -> tuple[Era, ...]:
-    """The parent's eras as far as they say something about `suite`.
+    """The parent's eras, reduced to what applies to `suite`.
 
-    Versions and shots still hold. The hash over a task's documents holds only where count and data are the same.
-    Eras that no longer differ are one: the current one, or else the latest.
+    Versions and shots apply. The hash over a task's documents applies only if count and data are the same.
+    Eras that no longer differ become one: the current one, otherwise the latest.
     """
     tasks = _tasks_by_name(suite)
     same_documents = {name for name in tasks if _documents(suite, name) == _documents(parent, name)}
@@ -148,6 +148,6 @@ def _tasks_by_name(suite: Suite) -> dict[str, tuple[Benchmark, TaskSpec]]:
 
 
 def _documents(suite: Suite, name: str) -> tuple[object, ...]:
-    """What decides which documents of a task are scored."""
+    """The values that decide which documents of a task are scored."""
     benchmark, task = _tasks_by_name(suite)[name]
     return benchmark.dataset.id, benchmark.dataset.sha, task.config, suite.expected_samples(task)

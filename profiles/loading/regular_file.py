@@ -1,4 +1,4 @@
-"""Opens a file that a person names: a regular one, which ends and is not too large to be read."""
+"""Opens a file that a user names, and rejects pipes, devices, folders and files that are too large."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _KINDS = {
 
 
 def open_regular(path: Path, most_bytes: int) -> IO[bytes]:
-    """Open a file for reading. Raises OSError, whose strerror says what else it is, or how large."""
+    """Open a regular file for reading. Raises OSError; its strerror says what else it is, or that it is too large."""
     _require_regular(path, os.stat(path), most_bytes)
-    # What was a file a moment ago may be a pipe now: its opening would wait for a writer.
+    # The file may have been replaced by a pipe since the check; opening that would wait for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _require_regular(path, os.fstat(handle), most_bytes)
@@ -30,9 +30,9 @@ def open_regular(path: Path, most_bytes: int) -> IO[bytes]:
         raise
 
 
-def _require_regular(path: Path, found: os.stat_result, most_bytes: int) -> None:
-    kind = stat.S_IFMT(found.st_mode)
+def _require_regular(path: Path, status: os.stat_result, most_bytes: int) -> None:
+    kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
         raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a regular file", str(path))
-    if found.st_size > most_bytes:
-        raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, and at most {most_bytes:,} are read", str(path))
+    if status.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than the limit of {most_bytes:,}", str(path))

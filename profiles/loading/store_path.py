@@ -1,4 +1,4 @@
-"""Where a store lies: the folder that a person names, as a path that every step can use."""
+"""The path of a store: turns the folder that a user names into an absolute path, and rejects unusable ones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _UNUSABLE = "?\\"
 
 
 class StorePathError(Exception):
-    """A store cannot lie where it is said to; the message says why."""
+    """A path cannot be used for a store; the message says why."""
 
 
 def find_root(given: str | Path, start: Path) -> Path:
-    """The absolute path of a store that is named from the folder `start`. Raises StorePathError."""
+    """The absolute path of a store; a relative path starts at the folder `start`. Raises StorePathError."""
     try:
-        # Of an unknown user nothing is known but that there is no home folder.
+        # expanduser raises RuntimeError for `~unknown-user`.
         path = start.absolute() / Path(given).expanduser()
     except RuntimeError:
         raise StorePathError(
-            f"there is no home folder of that user (got {str(given)!r}). Write the whole path."
+            f"the user of that home folder is unknown (got {str(given)!r}). Write the full path."
         ) from None
     try:
         is_taken = path.exists() and not path.is_dir()
@@ -29,12 +29,12 @@ def find_root(given: str | Path, start: Path) -> Path:
         is_taken = False
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise StorePathError(f"no folder can lie there: {reason} (got {str(given)!r}). Check the path.") from None
+        raise StorePathError(f"cannot be used as a folder: {reason} (got {str(given)!r}). Check the path.") from None
     if is_taken:
-        raise StorePathError(f"is no folder (got {str(given)!r}). Name the folder of a store, or a new one.")
+        raise StorePathError(f"is not a folder (got {str(given)!r}). Name the folder of a store, or a new folder.")
     if wrong := sorted({*os.path.realpath(path)} & {*_UNUSABLE}):
         raise StorePathError(
-            f"must have no {' and no '.join(wrong)} in its path, which DuckDB takes for something else"
+            f"must not contain {' or '.join(wrong)}, which DuckDB does not read as part of a path"
             f" (got {str(path)!r}). Choose another folder."
         )
     return path

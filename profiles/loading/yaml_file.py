@@ -1,7 +1,7 @@
-"""A YAML file as plain data, with the line of every key.
+"""Reads a YAML file as plain data, with the line of every key.
 
-Owns reading and YAML's own rules (1.2: country NO stays text; a key that is there twice is a mistake). Knows nothing
-of what the keys mean. Dates stay text, because profiles hold them as text; lists come out as tuples, as profiles are.
+Applies YAML's own rules (1.2: country NO stays text; a duplicate key is a mistake), whatever the keys mean. Dates stay
+text, because profiles hold them as text; lists become tuples, as in profiles.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from nightboard.profiles.errors import KeyPath, Mistake, ProfileError, describe_value, join_key
 from nightboard.profiles.loading.regular_file import open_regular
 
-# The largest of the shipped profiles has a tenth of these.
+# The largest shipped profile has a tenth of these.
 _MOST_BYTES = 2**20
 _MOST_VALUES = 50_000
-# Longer than any number or date; Python takes minutes over the longest ones.
+# Longer than any number or date; Python needs minutes to parse the longest ones.
 _LONGEST_SCALAR = 100
 _TYPED_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
@@ -39,7 +39,7 @@ class Document:
         return next(iter(self.data))
 
     def line(self, key: KeyPath) -> int:
-        """Line of `key`, or of the nearest key around it that is in the file."""
+        """Line of `key`, or of the nearest enclosing key that is in the file."""
         while key not in self.lines and key:
             key = key[:-1]
         return self.lines.get(key, 1)
@@ -49,7 +49,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read one YAML file. Raises ProfileError with every mistake of syntax that can be told apart."""
+    """Read one YAML file. Raises ProfileError with every syntax error that can be found."""
     text = _read_text(path)
     try:
         return _build_document(path, _compose(path, text))
@@ -59,7 +59,7 @@ def read_document(path: Path) -> Document:
 
 def _build_document(path: Path, root: Node | None) -> Document:
     if root is None:
-        raise _refuse(path, 1, "is empty (got nothing). Start it with what it declares, such as `board: my-board`.")
+        raise _refuse(path, 1, "is empty (got nothing). Start it with its kind and name, such as `board: my-board`.")
     if not isinstance(root, MappingNode):
         kind = "a list" if isinstance(root, SequenceNode) else describe_value(root.value)
         raise _refuse(
@@ -70,7 +70,7 @@ def _build_document(path: Path, root: Node | None) -> Document:
     if builder.mistakes:
         raise ProfileError(builder.mistakes)
     if not data:
-        raise _refuse(path, 1, "is empty (got no keys). Start it with what it declares, such as `board: my-board`.")
+        raise _refuse(path, 1, "is empty (got no keys). Start it with its kind and name, such as `board: my-board`.")
     return Document(path, data, builder.lines)
 
 
@@ -87,7 +87,7 @@ def _read_text(path: Path) -> str:
         text = f"is not UTF-8 text (got byte 0x{error.object[error.start]:02x}). Save the file as UTF-8."
         raise _refuse(path, line, text) from None
     except OSError as error:
-        text = f"cannot be read (got: {error.strerror}). Check the path and its permissions."
+        text = f"cannot be read: {error.strerror}. Check the path and its permissions."
         raise _refuse(path, 0, text) from None
 
 
@@ -100,19 +100,19 @@ def _compose(path: Path, text: str) -> Node | None:
         raise _refuse(path, line, _explain_syntax(text, line, error.problem or error.context or "")) from None
     except YAMLError as error:
         problem = str(error).splitlines()[0]
-        raise _refuse(path, 1, f"is not valid YAML: {problem} (got unreadable text). Correct the file.") from None
+        raise _refuse(path, 1, f"is not valid YAML: {problem}. Correct the file.") from None
     return node
 
 
 def _explain_syntax(text: str, line: int, problem: str) -> str:
     lines = text.splitlines()
-    found = describe_value(lines[line - 1].strip()) if line <= len(lines) else "the end of the file"
-    return f"is not valid YAML: {problem} (got {found}). Check indentation, colons and quotes here and just above."
+    given = describe_value(lines[line - 1].strip()) if line <= len(lines) else "the end of the file"
+    return f"is not valid YAML: {problem} (got {given}). Check indentation, colons and quotes here and just above."
 
 
 @dataclass
 class _Builder:
-    """Turns YAML nodes into plain data; gathers lines and mistakes on the way."""
+    """Turns YAML nodes into plain data; collects lines and mistakes."""
 
     path: Path
     lines: dict[KeyPath, int] = field(default_factory=dict)
@@ -124,13 +124,13 @@ class _Builder:
     def build(self, node: Node, key: KeyPath) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
         self.n_values += 1
-        if self.n_values > _MOST_VALUES:  # aliases of aliases make any number of a few lines
-            text = f"has more than {_MOST_VALUES:,} values, each alias counted out. Write a smaller one."
+        if self.n_values > _MOST_VALUES:  # nested aliases turn a few lines into any number of values
+            text = f"has more than {_MOST_VALUES:,} values when its aliases are expanded. Write a smaller file."
             raise _refuse(self.path, node.start_mark.line + 1, text)
         if isinstance(node, ScalarNode):
             return self._build_scalar(node, key)
         if any(node is outer for outer in self.open_nodes):
-            self._add(node, key, "contains itself (got an alias to a place around it). Write the value out.")
+            self._add(node, key, "contains itself (got an alias of an enclosing value). Write the value out.")
             return None
         self.open_nodes.append(node)
         try:
@@ -145,10 +145,10 @@ class _Builder:
             return node.value
         try:
             if len(node.value) > _LONGEST_SCALAR:
-                raise ValueError("no number is so long")
+                raise ValueError("too long for a number")
             return self.constructor.construct_object(node)
         except (ValueError, YAMLError):
-            self._add(node, key, f"is not a value YAML knows (got {describe_value(node.value)}). Put text in quotes.")
+            self._add(node, key, f"is no valid YAML value (got {describe_value(node.value)}). Put text in quotes.")
             return None
 
     def _walk_keys(self, node: MappingNode, key: KeyPath) -> Iterator[tuple[str, Node]]:
@@ -156,11 +156,13 @@ class _Builder:
         for name_node, value in node.value:
             line = name_node.start_mark.line + 1
             if not isinstance(name_node, ScalarNode):
-                self._add(name_node, key, "has a key that is not plain text (got a list or mapping). Write a word.")
+                self._add(
+                    name_node, key, "has a key that is not plain text (got a list or mapping). Write a plain word."
+                )
                 continue
             name = name_node.value
             if name in seen:
-                text = f"is there twice (got it on lines {seen[name]} and {line}). Keep one of them."
+                text = f"is a duplicate (got it on lines {seen[name]} and {line}). Keep one of them."
                 self._add(name_node, (*key, name), text)
                 continue
             seen[name] = line

@@ -1,4 +1,4 @@
-"""Types that all profiles are made of: names, ids, texts, fractions, precisions."""
+"""The types shared by all profiles: names, ids, texts, fractions, precisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# A repository id on the Hub: `name` or `organization/name`. Nothing else ever becomes part of a path or a request.
+# A repository id on the Hub: `name` or `organization/name`. Only such text becomes part of a path or a request.
 MODEL_ID_PATTERN = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 
@@ -29,7 +29,7 @@ def _parse_bound(value: object) -> object:
 
 
 def refuse(find_problem: Callable[[str], str | None]) -> AfterValidator:
-    """Refuse a text in which `find_problem` finds `what is wrong. what to do`."""
+    """Reject a text for which `find_problem` returns `what is wrong. what to do`."""
 
     def check(value: str) -> str:
         problem = find_problem(value)
@@ -58,7 +58,7 @@ Share = Annotated[float, BeforeValidator(_parse_bound), Field(gt=0, le=1)]
 class Profile(BaseModel):
     """Base of all profile models: immutable, and an unknown key is an error.
 
-    The text of a ValueError raised by a validator of a whole model reads `key: what is wrong (got ...). what to do.`
+    The text of a ValueError that a validator of a whole model raises reads `key: what is wrong (got ...). what to do.`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +82,7 @@ class ChatTemplate(StrEnum):
 
 
 def _read_member(kind: type[StrEnum]) -> BeforeValidator:
-    """Let a member be written as text even where types are strict, as they are for files."""
+    """Accept a member's text even in strict mode, which is used for files."""
     members = {str(member): member for member in kind}
     return BeforeValidator(lambda value: members.get(value, value) if isinstance(value, str) else value)
 

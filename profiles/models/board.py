@@ -1,4 +1,4 @@
-"""A board: watch list, suites, cluster, store and schedule; and the names of organizations."""
+"""The board model (watch list, suites, cluster, store, schedule), and organizations with their display names."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import Field
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
 from nightboard.profiles.models.schedule import Schedule
 
-# ------------------------------------------------------------------------------------------- organisations, boards
+# ------------------------------------------------------------------------------------------- organizations, boards
 
 
 class Organization(Profile):
-    """An organisation on the Hub, as readers should see it."""
+    """An organization on the Hub, with the name and country that readers see."""
 
     display_name: Text
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = Field(default=None, description="ISO 3166-1 alpha-2")
 
 
 class Organizations(Profile):
-    """Display names and countries by organisation id."""
+    """Display names and countries by organization id."""
 
     organizations: dict[OrganizationId, Organization]
 
@@ -34,7 +34,7 @@ class Board(Profile):
     suites: tuple[Name, ...] = Field(min_length=1)
     cluster: Name
     store: Text = Field(
-        description="folder; a relative one starts at the board file, or at the working folder for shipped boards"
+        description="folder; a relative path starts at the board file, or at the working folder for shipped boards"
     )
     organizations: Name = "organizations"
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")

@@ -1,4 +1,4 @@
-"""How an attempt can end, who is to blame for it, and what follows: the shipped table of retries."""
+"""How an attempt can end, who is at fault, and when it is retried: the shipped table of retries."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import Field
 
 from nightboard.profiles.models.base import Profile
 
-# The words for how an attempt ended: SLURM's states in small letters, and nightboard's own.
+# The names of endings: SLURM's states in lower case, and nightboard's own.
 Ending = Literal[
     "timeout", "deadline", "preempted", "node_fail", "boot_fail", "revoked", "interrupted", "not_started",
     "out_of_memory", "failed", "invalid", "fetch_failed", "hub_failed", "cache_failed",
     "environment", "harness", "cancelled",
 ]  # fmt: skip
 
-# What an ending is to be charged to. `environment`: a node, its disk, GPUs or installed packages.
+# Who is at fault. `environment`: a node, its disk, GPUs or installed packages.
 Party = Literal["model", "environment", "cluster", "hub", "harness", "operator"]
 
 AT_FAULT: dict[Ending, Party] = {
@@ -40,23 +40,23 @@ AT_FAULT: dict[Ending, Party] = {
 
 
 def is_lasting(ending: Ending) -> bool:
-    """Whether attempts that ended so are counted over all runs: the model's own, and what somebody has cancelled."""
+    """Whether attempts with this ending are counted over all runs: faults of the model, and cancelled attempts."""
     return AT_FAULT[ending] in ("model", "operator")
 
 
 class Retry(Profile):
-    """What follows when an attempt ended in one way. In a cluster's file, what is left out is as in RETRIES."""
+    """The retry rule after one ending. A key that is missing in a cluster's file is as in RETRIES."""
 
     attempts: int = Field(
         gt=0,
-        description="attempts that may end so: in all where the model is the cause, or it was cancelled; then the"
-        " evaluation stops until `nightboard retry`. In one run where the cause is another; the next run begins anew",
+        description="attempts allowed to end this way. Model at fault or cancelled: counted over all runs; then the"
+        " evaluation stops until `nightboard retry`. Otherwise: counted in each run, from zero",
     )
     next: Literal["resume", "shrink"] = Field(
         default="resume",
-        description="resume: go on from what is finished; shrink: with half the batch, the time after in the next tier",
+        description="resume: continue after the finished part; shrink: with half the batch size, then in the next tier",
     )
-    tonight: bool = Field(default=True, description="try again in the same run; false: in the next one")
+    same_run: bool = Field(default=True, description="retry in the same run; false: in the next run")
 
 
 RETRIES: dict[Ending, Retry] = {
@@ -69,19 +69,19 @@ RETRIES: dict[Ending, Retry] = {
     "interrupted": Retry(attempts=5),
     "not_started": Retry(attempts=20),
     "out_of_memory": Retry(attempts=4, next="shrink"),
-    "failed": Retry(attempts=2, tonight=False),
-    "invalid": Retry(attempts=2, tonight=False),
-    "fetch_failed": Retry(attempts=3, tonight=False),
-    "hub_failed": Retry(attempts=1, tonight=False),
-    "cache_failed": Retry(attempts=1, tonight=False),
+    "failed": Retry(attempts=2, same_run=False),
+    "invalid": Retry(attempts=2, same_run=False),
+    "fetch_failed": Retry(attempts=3, same_run=False),
+    "hub_failed": Retry(attempts=1, same_run=False),
+    "cache_failed": Retry(attempts=1, same_run=False),
     "environment": Retry(attempts=5),
-    "harness": Retry(attempts=1, tonight=False),
-    "cancelled": Retry(attempts=1, tonight=False),
+    "harness": Retry(attempts=1, same_run=False),
+    "cancelled": Retry(attempts=1, same_run=False),
 }
 
 
 def fill_retries(value: object) -> object:
-    """Complete each declared retry from the shipped one of the same ending."""
+    """Complete each declared retry with the shipped one of the same ending."""
     if not isinstance(value, dict):
         return value
     shipped: dict[str, Retry] = {str(ending): retry for ending, retry in RETRIES.items()}

@@ -1,7 +1,4 @@
-"""When a flow runs: which texts are legal schedules and time zones.
-
-Owns the rules of a five-field cron and of zone names. Computes no time.
-"""
+"""The schedule of a board: checks a five-field cron and a time zone's name. Computes no time."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from nightboard.profiles.models.base import Profile, refuse
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-# Name, lowest and highest value, names that may stand for values (the first for the lowest).
+# Name, lowest and highest value, names for the values (the first one for the lowest value).
 _CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("minute", 0, 59, ()),
     ("hour", 0, 23, ()),
@@ -27,13 +24,13 @@ _CRON_ADVICE = "Write minute, hour, day, month and weekday, such as '0 2 * * *'"
 
 
 def find_cron_problem(cron: str) -> str | None:
-    """Why `cron` is not five legal fields and what to do, or None when it is."""
+    """What is wrong with `cron` and what to do, or None."""
     fields = cron.split()
     if len(fields) != len(_CRON_FIELDS):
-        return f"must have 5 fields and has {len(fields)}. {_CRON_ADVICE}"
+        return f"must have 5 fields, not {len(fields)}. {_CRON_ADVICE}"
     for text, (name, low, high, words) in zip(fields, _CRON_FIELDS, strict=True):
         if not all(_is_cron_part(part, low, high, words) for part in text.split(",")):
-            return f"has an illegal {name} {text!r}. {_CRON_ADVICE}"
+            return f"has an invalid {name} {text!r}. {_CRON_ADVICE}"
     return None
 
 
@@ -55,12 +52,12 @@ def _read_cron_value(text: str, low: int, words: tuple[str, ...]) -> int | None:
 
 
 def find_timezone_problem(name: str) -> str | None:
-    """Why `name` is not a time zone and what to do, or None when it is."""
+    """What is wrong with the time zone `name` and what to do, or None."""
     try:
         ZoneInfo(name or "empty")
     except (KeyError, ValueError, OSError):
         near = suggest(name, available_timezones(), "zones").partition("Legal zones")[0]
-        return f"is not a time zone. {near}Write for example Europe/Paris or UTC"
+        return f"is not a known time zone. {near}Write a name such as Europe/Paris or UTC"
     return None
 
 

@@ -1,8 +1,4 @@
-"""The typed form of every profile: what an operator declares, and nothing that was computed.
-
-Owns the shape of suites, clusters, watch lists, organisations and boards. Reads no file (`load.py` does) and
-knows nothing of the warehouse: what is declared here reaches SQL as rows.
-"""
+"""The suite model: benchmarks, their lm-eval tasks and datasets, few-shot counts, metrics, eras."""
 
 from __future__ import annotations
 
@@ -22,18 +18,18 @@ class TaskSpec(Profile):
     choices: int = Field(
         default=0,
         ge=0,
-        description="answers to choose from; 0 where text is generated or the number differs by question",
+        description="answers to choose from; 0 if text is generated or the number differs between questions",
     )
     lower_bound: Bound = Field(default=0.0, description="score of random guessing, a fraction 0..1")
-    config: str | None = Field(default=None, description="configuration (subset) of the data set that the task loads")
+    config: str | None = Field(default=None, description="configuration (subset) of the dataset that the task loads")
 
 
 class DatasetSpec(Profile):
-    """The data set a benchmark is made of."""
+    """The dataset of a benchmark."""
 
     id: ModelId
     sha: Sha | None = Field(
-        default=None, description="commit to use; left out: the head, pinned in the store on first use"
+        default=None, description="commit to use; default: the head, pinned in the store on first use"
     )
 
 
@@ -41,7 +37,9 @@ class Benchmark(Profile):
     """A column of the leaderboard: an lm-eval group (or task), and how its tasks become one score."""
 
     title: Text
-    group: str = Field(description="lm-eval group or task that is called; the unit of a call and of resuming")
+    group: str = Field(
+        description="lm-eval group or task to call; one call each, and an attempt resumes after a finished call"
+    )
     dataset: DatasetSpec
     shots: int = Field(ge=0)
     metrics: tuple[str, ...] = Field(min_length=1, description="lm-eval metrics whose mean is a task's score")
@@ -52,24 +50,25 @@ class Benchmark(Profile):
         default=0.0, description="baseline of the whole benchmark, used with normalize: benchmark"
     )
     max_new_tokens: int | None = Field(
-        default=None, gt=0, description="longest generated answer; none: nothing is generated"
+        default=None, gt=0, description="longest generated answer; default: none is generated"
     )
     harness_data: tuple[str, ...] = Field(
-        default=(), description="nltk resources that the task needs, such as punkt_tab"
+        default=(), description="NLTK resources that the task needs, such as punkt_tab"
     )
     cut_documents: int | None = Field(
         default=None,
         gt=0,
-        description="long evaluations may be cut every so many documents; none: never. Only for fixed or first_n shots",
+        description="long evaluations may be split every so many documents; default: never."
+        " Only for fixed or first_n few-shot examples",
     )
     question_field: str | None = Field(
         default=None,
         min_length=1,
-        description="field of a document that tells its question, where tasks share questions; none: they share none",
+        description="field of a document that holds its question, if tasks share questions; default: they share none",
     )
     independent_share: Share = Field(
         default=1.0,
-        description="how much of the samples is worth as independent ones: 1 where tasks share no questions",
+        description="effective number of independent samples, as a share of all; 1 if tasks share no questions",
     )
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
@@ -77,8 +76,8 @@ class Benchmark(Profile):
 class Era(Profile):
     """Rows of a suite that may be ranked together: the same versions of the same tasks.
 
-    A task that is not listed may have any version. A doc_set_hash that is not listed is the one of the era's
-    first evaluation in the store.
+    A task that is not listed may have any version. A doc_set_hash that is not listed is taken from the era's first
+    evaluation in the store.
     """
 
     name: Name
@@ -94,12 +93,12 @@ class Harness(Profile):
 
     version: str
     task_folders: tuple[str, ...] = Field(
-        default=(), description="folders under lm_eval/tasks to index (fast); empty: all of them (about 11 s)"
+        default=(), description="folders under lm_eval/tasks to index (fast); empty: all of them (slow, about 11 s)"
     )
 
 
 class Suite(Profile):
-    """A named set of benchmarks with everything that decides a score. `extends:` is already applied."""
+    """A named set of benchmarks with all settings that decide a score. `extends:` is already applied."""
 
     suite: Name
     title: Text
@@ -117,5 +116,8 @@ class Suite(Profile):
     @model_validator(mode="after")
     def _check_eras(self) -> Suite:
         if self.eras and sum(era.is_current for era in self.eras) != 1:
-            raise ValueError("eras: exactly one must be current (got another number). Set is_current: true on one era.")
+            raise ValueError(
+                f"eras: exactly one must be current (got {sum(era.is_current for era in self.eras)})."
+                " Set is_current: true on one era."
+            )
         return self

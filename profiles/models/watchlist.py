@@ -1,4 +1,4 @@
-"""A watch list: which models are followed, and in which settings they are evaluated."""
+"""The watch list model: which models and organizations are followed, and the settings of their evaluations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nightboard.profiles.models.base import (
 
 
 class ModelSettings(Profile):
-    """How a model is run. A setting that is left out is taken from the next wider place."""
+    """How a model is run. A setting that is missing is inherited: from a matching rule, then from the watch list."""
 
     precision: PrecisionName | None = None
     chat_template: ChatTemplateName | None = None
@@ -32,7 +32,7 @@ class ModelSettings(Profile):
 
 
 class WatchedModel(ModelSettings):
-    """One explicit model. Without revisions and branches its main branch is followed."""
+    """One model, listed by id. Without revisions and branches, its main branch is followed."""
 
     id: ModelId
     revisions: tuple[Text, ...] = Field(default=(), description="commits, tags or branches by name")
@@ -40,7 +40,7 @@ class WatchedModel(ModelSettings):
 
 
 class WatchRule(ModelSettings):
-    """Settings for all models whose id matches a pattern; a later rule wins over an earlier one."""
+    """Settings for all models whose id matches a pattern; a later rule overrides an earlier one."""
 
     match: Text
 
@@ -50,13 +50,16 @@ def _expand_model(value: object) -> object:
 
 
 class WatchList(Profile):
-    """Which models are followed and how they are run."""
+    """Which models are followed and how they are run.
+
+    A pattern is matched against the whole id, as in a shell and with capitals; `*` matches a slash, too.
+    """
 
     watchlist: Name
     organizations: tuple[OrganizationId, ...] = ()
     models: tuple[Annotated[WatchedModel, BeforeValidator(_expand_model)], ...] = ()
-    include: tuple[Text, ...] = Field(default=("*",), description="patterns of ids to take from the organisations")
-    exclude: tuple[Text, ...] = Field(default=(), description="patterns of ids to leave out, explicit models included")
+    include: tuple[Text, ...] = Field(default=("*",), description="patterns of ids to take from the organizations")
+    exclude: tuple[Text, ...] = Field(default=(), description="patterns of ids to skip, also among the listed models")
     max_params_b: float | None = Field(default=None, gt=0)
     precision: PrecisionName = Precision.auto
     chat_template: ChatTemplateName = ChatTemplate.auto
@@ -67,5 +70,5 @@ class WatchList(Profile):
     @model_validator(mode="after")
     def _check_not_empty(self) -> WatchList:
         if not self.organizations and not self.models:
-            raise ValueError("watchlist: watches nothing (got neither organizations nor models). List some.")
+            raise ValueError("watchlist: is empty (got no organizations and no models). List some.")
         return self

@@ -127,6 +127,6 @@ def explain_wait(tries: Tries | None, cluster: Cluster, shard: str, started_at: 
             words = _word_count(ending, tonight[ending])
             return f"waits for the next run after {words}{_tell(shard)}: {_last_reason(tries)}"
     state, is_of_tonight = tries.last_state, tries.last_ended_at is not None and tries.last_ended_at >= started_at
-    if is_of_tonight and state is not None and state != "completed" and not cluster.retry(state).tonight:
+    if is_of_tonight and state is not None and state != "completed" and not cluster.retry(state).same_run:
         return "failed tonight; tried again in the next run"
     return None

@@ -33,7 +33,7 @@ def _tier(keys: str) -> str:
             _tier("gpus: 8, nodes: 2"),
             (
                 "4: tiers[0].nodes: must be 1 with backend: hf, which cannot span nodes (got 2). Use backend: vllm, "
-                "with slurm.setup lines that start ray, or a tier of one node."
+                "with slurm.setup lines that start Ray, or a tier of one node."
             ),
         ),
         (
@@ -42,11 +42,11 @@ def _tier(keys: str) -> str:
         ),
         (
             _tier("gpus: 8") + "max_gpus: 4\n",
-            "4: tiers[0].gpus: takes more GPUs than max_gpus allows, 4 (got 1 x 8). Change one of them.",
+            "4: tiers[0].gpus: needs more GPUs than max_gpus, 4 (got 1 x 8). Change one of them.",
         ),
         (
             _tier("gpus: 4, nodes: 3, backend: vllm") + "max_gpus: 8\n",
-            "4: tiers[0].gpus: takes more GPUs than max_gpus allows, 8 (got 3 x 4).",
+            "4: tiers[0].gpus: needs more GPUs than max_gpus, 8 (got 3 x 4).",
         ),
         (
             _tier("share_job_below_min: 30, shard_above_min: 20"),
@@ -66,15 +66,15 @@ def _tier(keys: str) -> str:
         ),
         (
             _tier("slurm: {cpus_per_gpu: 8}"),
-            "4: tiers[0]: is not enough for slurm.cpus_per_gpu (got no slurm.gpus_per_task beside it).",
+            "4: tiers[0]: has slurm.cpus_per_gpu without slurm.gpus_per_task (got no gpus_per_task).",
         ),
         (
             _tier("gpus: 1").replace("slurm", "local") + "slurm: {partition: gpu}\n",
-            "5: slurm.partition: is of use only with executor: slurm (got executor: local). Remove it.",
+            "5: slurm.partition: is allowed only with executor: slurm (got executor: local). Remove it.",
         ),
         (
             _tier("slurm: {qos: high}").replace(": slurm", ": dry"),
-            "4: tiers[0].slurm.qos: is of use only with executor: slurm (got executor: dry). Remove it.",
+            "4: tiers[0].slurm.qos: is allowed only with executor: slurm (got executor: dry). Remove it.",
         ),
     ],
 )
@@ -86,15 +86,15 @@ def test_what_cannot_work_is_told(write: WriteProfile, text: str, mistake: str) 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("pretrained", "is the commit's, which nightboard gives"),
-        ("revision", "is the commit's"),
+        ("pretrained", "is set by nightboard, from the model's commit"),
+        ("revision", "is set by nightboard"),
         ("dtype", "is set in the watch list, because it can change the score"),
         ("trust_remote_code", "is set in the watch list"),
         ("device", "is set by the tier's own key"),
         ("batch_size", "is set by the tier's own key"),
         ("parallelize", "follows from the tier's gpus"),
-        ("data_parallel_size", "would redo all of a benchmark after a kill"),
-        ("load_in_4bit", "would change the score, and nothing in the store would tell"),
+        ("data_parallel_size", "would repeat the whole benchmark after a kill"),
+        ("load_in_4bit", "would change the score, and the store does not record it"),
     ],
 )
 def test_arguments_of_the_model_that_nightboard_gives_are_refused(write: WriteProfile, name: str, reason: str) -> None:
@@ -106,7 +106,7 @@ def test_arguments_of_the_model_that_nightboard_gives_are_refused(write: WritePr
 def test_vllm_takes_a_number_of_gpus_and_hf_does_not(write: WriteProfile, backend: str) -> None:
     told = _mistakes(write("c.yaml", _tier(f"backend: {backend}, gpus: 8, model_args: {{tensor_parallel_size: 8}}")))
     assert told == (
-        ["4: tiers[0].model_args.tensor_parallel_size: is vllm's (got 8 with backend: hf). Remove it."]
+        ["4: tiers[0].model_args.tensor_parallel_size: is for backend: vllm (got 8 with backend: hf). Remove it."]
         if backend == "hf"
         else []
     )
@@ -130,20 +130,23 @@ def test_many_nodes_with_vllm_are_in_order(write: WriteProfile) -> None:
         ),
         ("mem: 4G", "slurm.mem: is not said here (got '4G'). Write mem_gb in the tier."),
         ("nodes: 2", "slurm.nodes: is not said here (got 2). Write nodes in the tier."),
-        ("gpus_per_node: 2", "slurm.gpus_per_node: is not said here (got 2). Write gpus in the tier: a node's."),
-        ("job-name: x", "slurm.job-name: is not said here (got 'x'). Leave it out: nightboard finds an array again"),
+        (
+            "gpus_per_node: 2",
+            "slurm.gpus_per_node: is not said here (got 2). Write gpus in the tier: GPUs of one node.",
+        ),
+        ("job-name: x", "slurm.job-name: is not said here (got 'x'). Remove it: nightboard names its arrays itself"),
         ("setup: module load", "slurm.setup: must be a list (got 'module load')."),
         (
             "additional_parameters: {job-name: x}",
-            "slurm.additional_parameters.job-name: is not said here (got 'x'). Leave it out: nightboard finds",
+            "slurm.additional_parameters.job-name: is not allowed here (got 'x'). Remove it: nightboard names its",
         ),
         (
             "additional_parameters: {--time: 30}",
-            "slurm.additional_parameters.--time: is not said here (got 30). Write time_min in the tier",
+            "slurm.additional_parameters.--time: is not allowed here (got 30). Write time_min in the tier",
         ),
         (
             "additional_parameters: {mail-user: x}",
-            "slurm.additional_parameters.mail-user: is not said here (got 'x'). Write it as slurm.mail_user.",
+            "slurm.additional_parameters.mail-user: is not allowed here (got 'x'). Write it as slurm.mail_user.",
         ),
     ],
 )
@@ -178,10 +181,10 @@ def test_every_ending_has_a_shipped_retry() -> None:
 
 
 def test_a_retry_that_is_declared_in_part_keeps_the_rest_as_shipped(write: WriteProfile) -> None:
-    text = _tier("gpus: 1") + "retries:\n  failed: {attempts: 7}\n  out_of_memory: {tonight: false}\n"
+    text = _tier("gpus: 1") + "retries:\n  failed: {attempts: 7}\n  out_of_memory: {same_run: false}\n"
     cluster = load_cluster(write("c.yaml", text))
-    assert cluster.retry("failed") == Retry(attempts=7, next="resume", tonight=False)
-    assert cluster.retry("out_of_memory") == Retry(attempts=4, next="shrink", tonight=False)
+    assert cluster.retry("failed") == Retry(attempts=7, next="resume", same_run=False)
+    assert cluster.retry("out_of_memory") == Retry(attempts=4, next="shrink", same_run=False)
     assert cluster.retry("timeout") == RETRIES["timeout"]
 
 
@@ -201,7 +204,7 @@ def test_a_retry_that_is_declared_in_part_keeps_the_rest_as_shipped(write: Write
             "failed: 2",
             (
                 "6: retries.failed: must be a mapping of keys to values (got 2). Write `key: value` lines under it; "
-                "legal keys: attempts, next, tonight."
+                "legal keys: attempts, next, same_run."
             ),
         ),
         ("failed: {attempts: 0}", "6: retries.failed.attempts: must be more than 0 (got 0)."),
@@ -209,7 +212,10 @@ def test_a_retry_that_is_declared_in_part_keeps_the_rest_as_shipped(write: Write
             "failed: {next: shirnk}",
             "6: retries.failed.next: must be resume or shrink (got 'shirnk'). Did you mean shrink?",
         ),
-        ("failed: {tonigth: true}", "6: retries.failed.tonigth: is not a known key (got true). Did you mean tonight?"),
+        (
+            "failed: {same_rnu: true}",
+            "6: retries.failed.same_rnu: is not a known key (got true). Did you mean same_run?",
+        ),
     ],
 )
 def test_a_mistake_in_the_table_of_retries_is_told(write: WriteProfile, line: str, mistake: str) -> None:
@@ -220,9 +226,9 @@ def test_a_mistake_in_the_table_of_retries_is_told(write: WriteProfile, line: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("executor: local\ngpus: 1", "tiers: big asks for more GPUs than the machine has (got 2 of 1)."),
-        ("executor: local\ngpus: [3, 3]", "tiers: big asks for more GPUs than the machine has (got 2 of 1)."),
-        ("executor: slurm\ngpus: 2", "gpus: is for the executor local (got slurm). Leave it out."),
+        ("executor: local\ngpus: 1", "tiers: big asks for more GPUs than this machine has, 1 (got 2)."),
+        ("executor: local\ngpus: [3, 3]", "tiers: big asks for more GPUs than this machine has, 1 (got 2)."),
+        ("executor: slurm\ngpus: 2", "gpus: is only for executor: local (got executor: slurm). Remove it."),
         ("executor: local\ngpus: 2", None),
         ("executor: local\ngpus: [1, 5]", None),
     ],

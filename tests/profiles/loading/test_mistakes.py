@@ -68,7 +68,7 @@ def _only_mistake(path: Path) -> str:
         ),
         (
             "cluster: c\nexecutor: local\ntiers:\n- {name: a, up_to_params_b: 2}\n- {name: a, up_to_params_b: 3}\n",
-            "5: tiers[1].name: is there twice (got 'a' again). Keep one of them.",
+            "5: tiers[1].name: is listed twice (got 'a' again). Keep one of them.",
         ),
         (
             "cluster: c\nexecutor: local\ntiers:\n- {name: a, up_to_params_b: 2, batch_size: autom}\n",
@@ -89,9 +89,9 @@ def _only_mistake(path: Path) -> str:
         (WATCH + "rules: [{match: a/*}]\n", "3: rules[0]: sets nothing (got only match: 'a/*')."),
         (WATCH + 'rules: [{match: "", precision: auto}]\n', "3: rules[0].match: must not be empty (got '')."),
         (WATCH + "organizations: [acme/one]\n", "3: organizations[0]: must be an organization, not a model"),
-        (WATCH + "organizations: [acme]\ninclude: []\n", "4: include: takes nothing (got an empty list)."),
-        ("watchlist: w\nmodels: []\n", "1: watchlist: watches nothing (got neither organizations nor models)."),
-        ("watchlist: w\nmodels: [a/b, {id: a/b}]\n", "2: models[1].id: is there twice (got 'a/b' again)."),
+        (WATCH + "organizations: [acme]\ninclude: []\n", "4: include: includes nothing (got an empty list)."),
+        ("watchlist: w\nmodels: []\n", "1: watchlist: is empty (got no organizations and no models)."),
+        ("watchlist: w\nmodels: [a/b, {id: a/b}]\n", "2: models[1].id: is listed twice (got 'a/b' again)."),
         ("watchlist: w\nmodels:\n- a b\n", "3: models[0].id: must be a repository id on the Hub (got 'a b')."),
         (
             "watchlist: w\nmodels:\n- {id: a/b, revisions: [1.0]}\n",
@@ -124,7 +124,7 @@ def test_one_mistake_is_told_with_its_line_and_key(write: WriteProfile, text: st
         (b"board: [a\n", ":2: is not valid YAML: "),
         (b"board: a\x00\n", ":1: is not valid YAML: "),
         (b"board: a\n---\nboard: b\n", ":2: is not valid YAML: "),
-        (b"suite: a\ntitle: b\ntitle: c\n", ":3: title: is there twice (got it on lines 2 and 3). Keep one of them."),
+        (b"suite: a\ntitle: b\ntitle: c\n", ":3: title: is a duplicate (got it on lines 2 and 3). Keep one of them."),
         (b"cluster: a\ntiers: &t [*t]\n", ":2: tiers[0]: contains itself"),
         (b"? [a]\n: b\n", ":1: has a key that is not plain text"),
         (b"[" * 3000, ":1: is nested too deeply"),
@@ -187,11 +187,11 @@ def test_all_mistakes_over_all_files_of_a_board_are_told_at_once(board: Path, wr
         f"{board}:4: suites[1]: there is no suite of that name",
         f"{board}:6: store: must be text",
         f"{board}:7: hub: must be an address that starts with http:// or https://",
-        f"{board}:8: schedule.cron: has an illegal hour '25'",
-        f"{board}:8: schedule.timezone: is not a time zone",
+        f"{board}:8: schedule.cron: has an invalid hour '25'",
+        f"{board}:8: schedule.timezone: is not a known time zone",
         f"{board}:9: organizations: there is no organizations file of that name",
         f"{folder}/suites/small.yaml:2: title: must be text",
-        f"{folder}/suites/small.yaml:4: only[0]: is not one of the benchmarks of the suite that is extended",
+        f"{folder}/suites/small.yaml:4: only[0]: is not one of the benchmarks of the extended suite",
         f"{folder}/here.yaml:1: cluster: must be the name of its file",
         f"{folder}/watchlists/few.yaml:2: models[1].suites[0]: is not a suite of the board",
     ]
@@ -240,7 +240,7 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
         ("extends: demo\nonly: []\n", ":4: only: must have at least 1 entry (got a list)."),
         (
             "extends: demo\nonly: [bbh, gpqua]\n",
-            ":4: only[1]: is not one of the benchmarks of the suite that is extended ",
+            ":4: only[1]: is not one of the benchmarks of the extended suite ",
         ),
         ("extends: demo\nbenchmarks: {bhb: {samples: 1}}\n", ":4: benchmarks.bhb: is not one of the benchmarks"),
         ("extends: demo\nbenchmarks: {bbh: {shots: 1}}\n", ":4: benchmarks.bbh.shots: is not a known key"),
@@ -252,7 +252,10 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
             ":4: benchmarks.ifeval.cut_documents: cannot be used here: inst_level_strict_acc is a list for each",
         ),
         ("extends: demo\nbenchmarks: {gpqa: {cut_documents: 2}}\n", ":4: benchmarks.gpqa.cut_documents: cannot be"),
-        ("extends: demo\nonly: [bbh]\nbenchmarks: {gpqa: {samples: 1}}\n", ":5: benchmarks.gpqa: is left out by only"),
+        (
+            "extends: demo\nonly: [bbh]\nbenchmarks: {gpqa: {samples: 1}}\n",
+            ":5: benchmarks.gpqa: is not in the list `only`",
+        ),
     ],
 )
 def test_a_suite_that_extends_wrongly_is_told(write: WriteProfile, text: str, mistake: str) -> None:
@@ -314,7 +317,11 @@ benchmarks:
             "    tasks:\n",
             ":13: benchmarks.one.tasks: must be a map",
         ),
-        ("  one:", "  all:", ":5: benchmarks.all: is what a whole evaluation is called (got 'all'). Rename it."),
+        (
+            "  one:",
+            "  all:",
+            ":5: benchmarks.all: is reserved for a whole evaluation (got 'all'). Rename the benchmark.",
+        ),
         (
             "shots: 0",
             "shots: 0\n    cut_documents: 0",
@@ -328,12 +335,12 @@ benchmarks:
         (
             "group: g",
             "group: leaderboard_gpqa\n    cut_documents: 8",
-            ":8: benchmarks.one.cut_documents: cannot be used here: its answers are shuffled",
+            ":8: benchmarks.one.cut_documents: cannot be used here: lm-eval shuffles its answers",
         ),
         (
             "group: g",
             "group: arc_easy\n    cut_documents: 8",
-            ":8: benchmarks.one.cut_documents: cannot be used here: its examples are drawn at random",
+            ":8: benchmarks.one.cut_documents: cannot be used here: lm-eval draws its few-shot examples at random",
         ),
         ("suite: own", "suite: own\neras: [{name: a}]", ":2: eras: exactly one must be current"),
         (
@@ -354,5 +361,5 @@ def test_a_suite_of_ones_own_is_checked(write: WriteProfile, old: str, new: str,
 def test_a_task_belongs_to_one_benchmark(write: WriteProfile) -> None:
     body = SUITE.split("benchmarks:\n")[1].replace("  one:", "  two:")
     assert _only_mistake(write("own.yaml", SUITE + body)).startswith(
-        "24: benchmarks.two.tasks.t1: is a task of one too"
+        "24: benchmarks.two.tasks.t1: is also a task of one"
     )

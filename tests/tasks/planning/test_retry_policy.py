@@ -108,7 +108,7 @@ def test_what_was_cancelled_says_how_to_run_it_after_all() -> None:
 
 
 def test_an_ending_that_waits_for_the_next_run_waits_only_in_the_run_in_which_it_came() -> None:
-    started, cluster = NOW, make_cluster(failed=Retry(attempts=9, tonight=False))
+    started, cluster = NOW, make_cluster(failed=Retry(attempts=9, same_run=False))
 
     def ended(state: Any, minutes: int) -> Tries:
         return Tries({state: 1}, "CUDA error", state, NOW + timedelta(minutes=minutes))
