@@ -454,7 +454,7 @@ def test_a_data_set_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
     assert elsewhere.tokens
     assert {token for _, token in elsewhere.tokens} == {None}
     assert len(lines) == 1
-    assert lines[0].startswith(f"The Hub at {hub.url} is not available (it answers 503): trying again until ")
+    assert lines[0].startswith(f"The Hub at {hub.url} is not available (it answered 503): retrying until ")
 
 
 @pytest.mark.real

@@ -91,7 +91,7 @@ def test_a_deeply_nested_configuration_is_read_to_its_end() -> None:
     ],
 )
 def test_a_size_that_the_weights_cannot_fill_is_named(config: dict[str, Any], key: str) -> None:
-    assert find_excess(config, 1e6) == f"config.json: {key}, and the weights hold 1000000 numbers"
+    assert find_excess(config, 1e6) == f"config.json: {key}, but the weights have only 1000000 numbers"
 
 
 def test_the_sizes_of_real_models_are_possible() -> None:

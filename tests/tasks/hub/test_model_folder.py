@@ -125,11 +125,11 @@ def test_a_folder_that_leads_elsewhere_is_refused_even_if_it_came_into_the_cache
     del files["README.md"]
     for name, content in (files | {"tokenizer.safetensors.index.json": index.encode()}).items():
         (folder / name).write_bytes(content)
-    assert complaint(folder).startswith("config.json: transformers_weights leads to what is not part of the model")
+    assert complaint(folder).startswith("config.json: transformers_weights refers to something outside the model")
 
     (folder / "model.safetensors").rename(folder / "model.safetensors.index.json")
     (folder / "model.safetensors.index.json").write_text(index)
-    assert complaint(folder).endswith(f"names {where}, which is not in the repository")
+    assert complaint(folder).endswith(f"lists {where}, which is not in the repository")
 
 
 def test_a_protected_folder_can_be_removed_and_fetched_again(hub: ServedHub, store: Store) -> None:

@@ -129,9 +129,9 @@ def test_a_listing_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "MOST_PAGES", 5)
     with serve(answer) as server:
         seen = []
-        with pytest.raises(HubError, match="goes on after 5 pages"):
+        with pytest.raises(HubError, match="has more than 5 pages"):
             seen += _hub(server).list_heads("a")
-        with pytest.raises(HubError, match="goes on after 5 pages"):
+        with pytest.raises(HubError, match="has more than 5 pages"):
             _hub(server).tree("a/m", SHA)
         assert len(server.tokens) == 10
 
@@ -141,7 +141,7 @@ def test_a_listing_of_too_many_ends(limit: str, monkeypatch: pytest.MonkeyPatch)
     file = {"type": "file", "path": "x", "size": 1, "oid": SHA, "id": "a/m", "sha": SHA}
     monkeypatch.setattr(hub_module, limit, 10)
     with serve(lambda handler: send(handler, json.dumps([file] * 20).encode())) as server:
-        with pytest.raises(HubError, match=r"more than 10 files|goes on after 10 models"):
+        with pytest.raises(HubError, match=r"more than 10 (files|models)"):
             _ = list(_hub(server).list_heads("a")), _hub(server).tree("a/m", SHA)
 
 

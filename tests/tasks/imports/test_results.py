@@ -516,7 +516,7 @@ def test_a_damaged_file_of_the_lake_is_named(store: Store, tmp_path: Path, n_kep
     (file,) = (store.lake / "task_scores").glob("*.parquet")
     data = file.read_bytes()
     file.write_bytes(data[:n_kept] if n_kept >= 0 else data[:50] + bytes(200) + data[250:])
-    with pytest.raises(LakeError, match=f"{file}: damaged, it cannot be read to its end. Take it from a backup."):
+    with pytest.raises(LakeError, match=f"{file}: is damaged and cannot be read completely. Restore it from a backup."):
         bring_in(store, tmp_path)
 
 
