@@ -7,6 +7,7 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 PYTEST_ARGS ?=
 ONLY ?=
+STEPS ?=
 SOAK_MIN ?= 10
 SOAK_SEED ?=
 NODES ?= 3
@@ -24,7 +25,7 @@ TYPING := build/typing
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/.installed-demo ## install and run two nights on small models, without GPU and Hub
+demo: .venv/.installed-demo ## install, then run the flow twice on small models, without a GPU and without the Hub
 	@$(BIN)/nightboard demo
 
 # Two at a time: the tests on a SLURM, which mostly wait, beside all others.
@@ -37,10 +38,11 @@ $(TYPING): Makefile
 	@for room in $(ROOMS); do ln -s ../../../$$room $@/nightboard/$$room; done
 
 # Every tool runs, whatever the one before found; the target fails if any of them did.
-check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, docs, sqlfluff
-	@failed=""; \
+check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, docs, sqlfluff; STEPS="mypy docs" for some of them
+	@failed="" ran=""; \
 	step() { \
 		name="$$1"; shift; \
+		case " $(STEPS) " in "  " | *" $$name "*) ran=yes ;; *) return ;; esac; \
 		if "$$@" >build/check.log 2>&1; then echo "$$name: ok"; \
 		else echo "$$name: failed"; sed 's#^$(TYPING)/nightboard/##' build/check.log; failed="$$failed $$name"; fi; \
 	}; \
@@ -50,6 +52,7 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, doc
 	step import-linter env PYTHONPATH=$(TYPING) $(BIN)/lint-imports; \
 	step docs $(BIN)/python -m nightboard.warehouse.dictionary --check docs/tables.md; \
 	step sqlfluff $(BIN)/sqlfluff lint --nocolor --disable-progress-bar warehouse; \
+	if [ -z "$$ran" ]; then echo "make check: no step is called $(STEPS)" >&2; exit 2; fi; \
 	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi
 
 docs: .venv/.installed-dev ## write the data dictionary docs/tables.md from the schema
@@ -67,7 +70,7 @@ slurm-up: ## start a real SLURM on this machine for the tests (root, Debian's pa
 slurm-down: ## end it, with its jobs
 	@$(PYTHON) tests/slurm/cluster.py down
 
-lock: .venv/bin/python ## resolve all extras anew (TORCH=x.y.z keeps the build that pip finds everywhere) into requirements.lock
+lock: .venv/bin/python ## resolve all extras again (TORCH=x.y.z keeps the build that pip finds everywhere) into requirements.lock
 	@echo "Resolving every extra in a fresh environment ..."
 	@mkdir -p build && rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
 	@build/lock-venv/bin/python -m pip install --quiet --upgrade pip >build/lock.log 2>&1 \
@@ -102,7 +105,7 @@ define INSTALL
 	@echo "Installing nightboard[$(1)] into .venv (one to two minutes, more on a slow line) ..."
 	@{ $(PIP) install --quiet -c requirements.lock --upgrade pip \
 		&& $(PIP) install --quiet --no-compile -c requirements.lock -e '.[$(1)]'; } >.venv/install.log 2>&1 \
-		|| { cat .venv/install.log >&2; echo "The installation failed; the lines above are pip's. 'make $(2)' again goes on." >&2; exit 1; }
+		|| { cat .venv/install.log >&2; echo "The installation failed: see pip's messages above, then run 'make $(2)' again." >&2; exit 1; }
 	@touch $@
 endef
 

@@ -1,130 +1,107 @@
-"""The nightly flow: discover, plan, fetch, launch, collect, rebuild, report.
+"""The nightly flow: collect, discover, plan, fetch, launch, rebuild, report.
 
-Owns the order of the steps. Every step can be run again; killed anywhere, the next run goes on from what is in the
-store. Prefect schedules, starts and shows the night; no step runs inside it, so that none needs it (see history.py).
+Owns the order of the steps. Every step can be run again; killed anywhere, the next run continues from what is in the
+store. Prefect schedules, starts and shows a run; the steps are Prefect tasks, and run outside of Prefect's engine (see
+run/steps.py), so that none needs its server.
 """
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
-from uuid import UUID
+from collections.abc import Iterable
 
-from prefect import flow
+from prefect import flow, task
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
-from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.collect import collect_ended
+from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.plan import show_plan
-from nightboard.flows.prefect_server.history import FLOW, NO_HISTORY, History, Reporter
-from nightboard.flows.prefect_server.server import ConfiguredServer
+from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import NewCommit, RunReport, describe_run, rank_records, summarize_run
 from nightboard.flows.run.state import RunState
+from nightboard.flows.run.steps import run_step
 from nightboard.tasks.board import OpenBoard, tell_unavailable
 from nightboard.tasks.hub.discover import Discovery
-from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.store.records import Plan, ResolvedSuite, utc_now
-
-T = TypeVar("T")
-# The client has tried for half a minute by then.
-NETWORK_RETRY_DELAYS_S = (5.0,)
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 
-# A night that went to its end although something failed is told from one that could not go on by this tag.
-WITH_FAILURES = "with-failures"
+@flow(name="nightly", flow_run_name="nightly {board}", validate_parameters=False)
+def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> State[None]:
+    """Find new commits, evaluate them, rebuild the leaderboard.
 
-
-@flow(name=FLOW, flow_run_name="nightly {board}", validate_parameters=False)
-def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> RunReport | State[RunReport]:
-    """A night as Prefect starts it, from a deployment; `run_nightly` is the same without Prefect."""
-    history = History(Reporter(ConfiguredServer()), UUID(flow_run.id))
-    try:
+    `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run.
+    """
+    with open_deployed_history() as history:
         report = run_nightly(board, store, wait_min, history)
-    finally:
-        history.close()
-    if report.has_failures:
-        return Failed(message=summarize_run(report))
-    return report
+    summary = summarize_run(report)
+    return Failed(message=summary) if report.has_failures else Completed(message=summary)
 
 
 def run_nightly(
-    board: str, store: str | None = None, wait_min: float | None = None, history: History = NO_HISTORY
+    board: str,
+    store: str | None = None,
+    wait_min: float | None = None,
+    history: History = NO_HISTORY,
+    *,
+    is_quiet: bool = False,
 ) -> RunReport:
     """Evaluate what is new on a board and rebuild its leaderboard.
 
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. None waits for all.
     Raises ProfileError, HubUnavailable or StoreError, each with one message that says what to do.
     """
-    ui = Terminal()
+    ui = Terminal(is_quiet=is_quiet, log=history.log)
     run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
-    history.begin(run.board.bundle.board.board, {"board": board, "store": store, "wait_min": wait_min})
-    try:
+    parameters = {"board": board, "store": store, "wait_min": wait_min}
+    with history.flow_run("nightly", f"board:{run.board.bundle.board.board}", parameters) as ending:
         report = run_steps(run, wait_min)
-    except KeyboardInterrupt:
-        history.end("CANCELLED", "Cancelled", "stopped by hand")
-        raise
-    except BaseException as error:
-        history.end("FAILED", "Failed", str(error) or type(error).__name__)
-        raise
-    if report.has_failures:
-        history.end("FAILED", "Failed", summarize_run(report), [WITH_FAILURES])
-    else:
-        history.end("COMPLETED", "Completed", summarize_run(report))
+        ending.summary, ending.has_failures = summarize_run(report), report.has_failures
     return report
 
 
 def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     """One step after the other."""
-    run.collect(run_step(run, "collect earlier runs", lambda: run.board.reconcile(utc_now())))
-    discovery = run_step(run, "discover", lambda: discover_commits(run), retry=True)
-    suites = run_step(run, "pin data sets", lambda: pin_datasets(run), retry=True)
-    plan = run_step(run, "plan", lambda: make_plan(run, discovery, suites))
-    if not run_step(run, "fetch data sets", lambda: fetch_datasets(run, plan, suites)):
-        plan = run_step(run, "plan without them", lambda: make_plan(run, discovery, suites))
+    run_step(run, collect_ended)
+    discovery = run_step(run, discover_commits)
+    suites = run_step(run, pin_datasets)
+    plan = run_step(run, make_plan, discovery, suites)
+    if not run_step(run, fetch_datasets, plan, suites):
+        plan = run_step(run, make_plan, discovery, suites)
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
-    run_step(run, "rebuild", lambda: rebuild(run))
-    return run_step(run, "report", lambda: report(run, discovery, plan, not_started))
+    run_step(run, rebuild_stale, run.board.store)
+    return run_step(run, write_report, discovery, plan, not_started)
 
 
-def run_step(run: RunState, name: str, action: Callable[[], T], *, retry: bool = False) -> T:
-    """Run one step; `retry` is for steps that ask the network and change nothing on failure."""
-    run.tell_news()
-    with run.history.step(name):
-        for delay_s in NETWORK_RETRY_DELAYS_S if retry else ():
-            try:
-                return action()
-            except HubUnavailable:  # anything else would fail the same way again
-                time.sleep(delay_s)
-        return action()
-
-
+@task(name="discover", tags=["hub"], retries=1, retry_delay_seconds=5)
 def discover_commits(run: RunState) -> Discovery:
-    """Ask the Hub, then keep what is new."""
+    """Ask the Hub which commits the watched models have, and keep those that are new."""
     run.ui.say(f"Asking {run.board.hub.endpoint} ...", style="dim")
     discovery = run.board.discover(utc_now())
     run.board.record_discovery(discovery)
-    fresh = [commit for commit in discovery.commits if commit.state == "ok"]
+    accepted = [commit for commit in discovery.commits if commit.state == "ok"]
     run.ui.step(
-        f"Discover: {count(len(discovery.heads), 'watched head')}, {count(len(fresh), 'new commit')}, "
-        f"{count(len(discovery.commits) - len(fresh), 'new one')} that cannot be evaluated."
+        f"Discover: {count(len(discovery.heads), 'watched head')}, {count(len(accepted), 'new commit')}, "
+        f"{len(discovery.commits) - len(accepted)} new ones that cannot be evaluated."
     )
     run.report_problems(map(str, discovery.problems))
     return discovery
 
 
+@task(name="pin datasets", tags=["hub"], retries=1, retry_delay_seconds=5)
 def pin_datasets(run: RunState) -> list[ResolvedSuite]:
-    """The suites, each with the commits of its data sets and what of it cannot run."""
+    """Find the commits of the suites' datasets, and which benchmarks cannot run because theirs cannot be had."""
     suites, problems = run.board.resolve_suites()
     run.report_problems(problems)
     return suites
 
 
+@task(name="plan", tags=["store"])
 def make_plan(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
-    """Decide, show and declare."""
+    """Decide what to evaluate, show it with what is skipped and why, and record what the profiles declare."""
     plan = run.board.plan(discovery, suites, utc_now())
     run.board.declare(suites, plan.created_at)
     show_plan(run.ui, plan)
@@ -132,27 +109,28 @@ def make_plan(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) 
 
 
 def plan_again(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
-    """What is left to do tonight, after something has not gone as planned."""
+    """What is left to do in this run, after something has not gone as planned."""
     plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
-    if not fetch_datasets(run, plan, suites):
+    if not fetch_datasets.fn(run, plan, suites):
         plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
     return plan
 
 
+@task(name="fetch datasets", tags=["hub"])
 def fetch_datasets(run: RunState, plan: Plan, suites: list[ResolvedSuite]) -> bool:
-    """Fetch what the plan's benchmarks need, each once a night; says whether all of it is there.
+    """Fetch what the plan's benchmarks need, each once a run; says whether all of it is there.
 
     What cannot be had is unavailable in `suites` from now on.
     """
     versions = {evaluation.evaluation_id: evaluation.suite_version for evaluation in plan.evaluations}
-    shards = (shard for job in plan.jobs for shard in job.shards)
-    planned = {(versions[shard.evaluation_id], name) for shard in shards for name in shard.benchmarks}
+    shards = (planned for job in plan.jobs for planned in job.attempts)
+    planned = {(versions[planned.evaluation_id], name) for planned in shards for name in planned.shard.benchmarks}
     wanted, is_complete = planned - run.fetched, True
     for index, suite in enumerate(suites):
         names = [name for name in suite.suite.benchmarks if (suite.version, name) in wanted]
         if not names:
             continue
-        run.ui.say(f"Fetch: the data sets of {suite.suite.suite}; what is in the cache is not fetched again.")
+        run.ui.say(f"Fetch: the datasets of {suite.suite.suite}, except those already in the cache.")
         missing = run.board.fetch_datasets(suite, names)
         run.fetched |= {(suite.version, name) for name in names}
         if missing:
@@ -162,18 +140,9 @@ def fetch_datasets(run: RunState, plan: Plan, suites: list[ResolvedSuite]) -> bo
     return is_complete
 
 
-def rebuild(run: RunState) -> None:
-    """Build the warehouse where the lake has grown."""
-    with run.ui.show_work() as show:
-        result = run.board.rebuild(utc_now(), show)
-    if result:
-        run.ui.step(f"Rebuild: {result.path.name} in {duration(result.elapsed_s)}.")
-    else:
-        run.ui.step("Rebuild: nothing new since the current build.")
-
-
-def report(run: RunState, discovery: Discovery, plan: Plan, not_started: Iterable[str]) -> RunReport:
-    """Sum the night up, for the terminal and as artifacts of its history."""
+@task(name="report", tags=["store"])
+def write_report(run: RunState, discovery: Discovery, plan: Plan, not_started: Iterable[str]) -> RunReport:
+    """Sum the run up: for the terminal, and as artifacts with the rankings."""
     result = RunReport(
         board=plan.board,
         started_at=run.started_at,
@@ -189,7 +158,7 @@ def report(run: RunState, discovery: Discovery, plan: Plan, not_started: Iterabl
         problems=tuple(run.problems),
     )
     key = re.sub(r"[^a-z0-9]+", "-", plan.board)
-    run.history.add_markdown(f"{key}-night", describe_run(result), "What the night did")
+    run.history.add_markdown(f"{key}-report", describe_run(result), "What the run did")
     for suite in run.board.bundle.suites:
         ranking = rank_records(run.board.store, suite)
         if ranking:

@@ -27,6 +27,7 @@ from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.open_runs import OpenAttempt
@@ -34,11 +35,9 @@ from nightboard.tasks.runs.reconcile import OpenRuns, list_open, reconcile
 from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, Plan, ResolvedSuite, as_row
+from nightboard.tasks.store.records import Commit, Evaluation, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.tasks.store.trust import limit_umask
-from nightboard.warehouse.builder.build import BuildResult, build, is_current
-from nightboard.warehouse.builder.publish import Report
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
 
 
@@ -187,18 +186,12 @@ class OpenBoard:
             executor=self.executor,
             evaluations={each.evaluation_id: each for each in plan.evaluations},
             suites={each.version: each for each in suites},
-            parts={each.evaluation_id: each for each in plan.parts},
+            shards={each.evaluation_id: each for each in plan.shards},
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
         """Record what the profiles declare."""
         declare(self.store, suites, self.bundle.organizations, now)
-
-    def rebuild(self, now: datetime, report: Report | None = None) -> BuildResult | None:
-        """Build the warehouse from the lake; None when the current build has read the same files."""
-        if is_current(self.store.lake, self.store.warehouse):
-            return None
-        return build(self.store.lake, self.store.warehouse, now, report)
 
 
 def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from nightboard.profiles.loading.load import load_suite
 from nightboard.profiles.suite_version import open_datasets, resolve_suite
 from nightboard.tasks.runs.reconcile import list_open
 from nightboard.tasks.store import records
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import OUTCOME_FILE, Store
 from nightboard.tasks.store.records import Record
 from nightboard.warehouse.builder.build import build
 
@@ -32,7 +33,7 @@ RECORDS: dict[str, type[Record]] = {
     "launch": records.Launch,
     "outcome": records.Outcome,
     "parallelism": records.Parallelism,
-    "parts": records.Parts,
+    "parts": records.EvaluationShards,
     "shard_spec": records.AttemptSpec,
     "submission": records.Submission,
 }
@@ -91,9 +92,16 @@ def test_what_was_launched_is_still_open(store: Store) -> None:
 
 @pytest.mark.real
 def test_a_job_that_waited_in_the_queue_runs(store: Store) -> None:
-    """Its model is not there: it says so in its outcome, as every job does."""
-    code = "import sys; from submitit.core.utils import DelayedSubmission as D; print(*D.load(sys.argv[1]).result())"
-    command = [sys.executable, "-c", code, str(GOLDEN / "queued_job.pkl")]
-    done = subprocess.run(command, cwd=store.root.parent, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["cache_failed"]), done.stderr
-    assert (store.runs / "5019fa19539d7e09f865d59dcaa39ac9" / "all" / "1" / "outcome.json").exists()
+    """By the command and the pickle of its day. Its model is not there, which its outcome says."""
+    [launch] = [path.parent for path in store.launches.glob("20260101T05*/launch.json")]
+    folder = launch / "submitit"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "queued_job.pkl", folder / "7_submitted.pkl")
+    job = {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7", "SUBMITIT_LOCAL_GLOBALRANK": "0"}
+    command = [sys.executable, "-P", "-u", "-m", "nightboard.tasks.job", str(folder)]
+    done = subprocess.run(
+        command, cwd=store.root.parent, env=os.environ | job, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    outcome = store.attempt_dir("5019fa19539d7e09f865d59dcaa39ac9", "all", 1) / OUTCOME_FILE
+    assert records.Outcome.read(outcome).state == "cache_failed"

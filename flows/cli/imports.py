@@ -26,7 +26,7 @@ from nightboard.tasks.imports.table_files import TableFile
 from nightboard.tasks.imports.table_source import open_tables
 from nightboard.tasks.store.layout import Store, StoreError
 from nightboard.tasks.store.records import utc_now
-from nightboard.warehouse.builder.build import build, is_current
+from nightboard.warehouse.builder.build import build, rebuild_if_stale
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import (
     Result,
@@ -40,7 +40,7 @@ from nightboard.warehouse.reader.questions import (
 # On the scale 0..100: published scores that differ by less are the same, rounded.
 SCORE_TOLERANCE = 1e-9
 
-imports = typer.Typer(
+app = typer.Typer(
     help="Bring in what others have measured.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -48,7 +48,7 @@ imports = typer.Typer(
 )
 
 
-@imports.command(
+@app.command(
     "board",
     epilog=example("nightboard import board open-llm-leaderboard/contents --store nightboard-store --era math-verify"),
 )
@@ -85,9 +85,9 @@ def import_board_command(
     declared = (bundle.suites.get(suite) if bundle else None) or load_suite(suite)
     with open_tables(table, revision, lambda: open_hub(bundle.board.hub if bundle else None, tell_wait)) as tables:
         done = import_board(root, tables, declared, era, name, now)
-    if done.n_imported and not is_current(root.lake, root.warehouse):
+    if done.n_imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     disagreements, n_complete = Result([], []), 0
     if done.n_imported:
         with connect(root.warehouse) as connection:
@@ -103,7 +103,7 @@ def tell_wait(text: str) -> None:
     typer.echo(text, err=True)
 
 
-@imports.command(
+@app.command(
     "results",
     epilog=example("nightboard import results lm-eval-outputs/ --store nightboard-store --suite leaderboard-v2"),
 )
@@ -135,9 +135,9 @@ def import_results_command(
         bar = progress.add_task("Reading", total=None)
         for done in import_results(root, paths, choose_suites(board, suite), now):
             progress.update(bar, completed=done.n_read, total=done.n_files)
-    if done.imported and not is_current(root.lake, root.warehouse):
+    if done.imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     suites = Result([], [])
     if done.imported:
         with connect(root.warehouse) as connection:
@@ -147,9 +147,7 @@ def import_results_command(
         raise typer.Exit(3)
 
 
-@imports.command(
-    "forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store")
-)
+@app.command("forget", epilog=example("nightboard import forget --name arena --era launch --store nightboard-store"))
 def forget_command(
     name: Annotated[str, typer.Option(help="Name that the board was imported under, as in import:NAME.")],
     era: Annotated[str | None, typer.Option(help="Era it was imported in; needed where there are several.")] = None,
@@ -170,7 +168,7 @@ def forget_command(
     ui.say(f"{count(done.n_rows, 'row')} of {done.source} in era {done.era} taken out; the warehouse is rebuilt.")
 
 
-@imports.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))
+@app.command("ranking", epilog=example("nightboard import ranking arena.csv --name arena --store nightboard-store"))
 def import_ranking_command(
     file: Annotated[
         Path,
@@ -210,9 +208,9 @@ def import_ranking_command(
         root, TableFile.local(file), name, now,
         date=date.replace(tzinfo=UTC) if date else None, is_ascending=ascending, columns=parse_columns(columns or []),
     )  # fmt: skip
-    if done.n_imported and not is_current(root.lake, root.warehouse):
+    if done.n_imported:
         with Terminal().show_work() as report:
-            build(root.lake, root.warehouse, now, report)
+            rebuild_if_stale(root.lake, root.warehouse, now, report)
     print_ranking_import(done, report_ranking(root, done, suite, era), form, top, now)
     if done.left_out:
         raise typer.Exit(3)

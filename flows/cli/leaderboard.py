@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import typer
@@ -32,6 +32,7 @@ from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import (
     NO_FILTERS,
     Filters,
+    Order,
     compare,
     list_eras,
     list_suites,
@@ -39,12 +40,7 @@ from nightboard.warehouse.reader.questions import (
     rank,
 )
 
-RANK_EXAMPLE = example(
-    "nightboard rank --board quickstart --top 10 --format markdown\n\n"
-    "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
-)
-
-COMPARE_EXAMPLE = example("nightboard compare lab/strong lab/medium --board quickstart")
+app = typer.Typer()
 
 
 def parse_params(text: str) -> float:
@@ -59,61 +55,87 @@ def parse_params(text: str) -> float:
 
 
 def parse_time(text: str) -> datetime:
-    """A date (its beginning) or a time, in UTC where it names no zone."""
+    """A day (its end), today or yesterday included, or a time; in UTC where it names no zone."""
     try:
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        days = {"today": datetime.now(UTC).date(), "yesterday": datetime.now(UTC).date() - timedelta(days=1)}
+        day = days.get(text.lower()) or (date.fromisoformat(text) if "T" not in text and " " not in text else None)
+        if day:
+            return datetime.combine(day, time.max, UTC)
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"write a date or a time, such as 2026-01-31 or 2026-01-31T18:00 (got {text})"
+            f"write a date, today, yesterday, or a time such as 2026-01-31T18:00 (got {text})"
         ) from None
 
 
+@app.command(
+    "rank",
+    epilog=example(
+        "nightboard rank --board quickstart --top 10 --format markdown\n\n"
+        "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
+    ),
+)
 def rank_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
     suite: Annotated[
-        str | None, typer.Option(help="Suite to rank; left out: the board's first, or the only one.")
+        str | None, typer.Option(help="Suite to rank. Default: the board's first, or the one with most rows.")
     ] = None,
-    era: Annotated[str | None, typer.Option(help="Era of the suite; left out: the current one.")] = None,
+    era: Annotated[str | None, typer.Option(help="Era of the suite. Default: the current one.")] = None,
     top: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Only the first N rows.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Sort by a column of --format csv: scores from the highest, others from the lowest. Default: rank.",
+        ),
+    ] = None,
+    is_reversed: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
     max_params: Annotated[
         float | None,
         typer.Option(
-            parser=parse_params, metavar="B", help="Only up to this many billion parameters; unknown sizes go."
+            parser=parse_params, metavar="B", help="Only up to this many billion parameters; no unknown sizes."
         ),
     ] = None,
     min_params: Annotated[
-        float | None, typer.Option(parser=parse_params, metavar="B", help="Only more billion parameters than this.")
+        float | None,
+        typer.Option(parser=parse_params, metavar="B", help="Only more than this many billion parameters."),
     ] = None,
     model_type: Annotated[
         str | None, typer.Option("--type", help="Only this type of model: pretrained, fine-tuned, chat ...")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="Only this number format.")] = None,
-    license: Annotated[str | None, typer.Option(help="Only this licence.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Only models of this organisation.")] = None,
-    country: Annotated[str | None, typer.Option(help="Only organisations of this country, such as FR.")] = None,
+    license: Annotated[str | None, typer.Option(help="Only this license.")] = None,
+    organization: Annotated[str | None, typer.Option(help="Only models of this organization.")] = None,
+    country: Annotated[str | None, typer.Option(help="Only organizations of this country, such as FR.")] = None,
     as_of: Annotated[
         datetime | None,
         typer.Option(
-            parser=parse_time, metavar="TIME", help="As it stood then: the beginning of a date, or a time (UTC)."
+            parser=parse_time,
+            metavar="TIME",
+            help="The leaderboard as of then: today, yesterday, a date (the end of the day), or a time; all in UTC.",
         ),
     ] = None,
     no_merges: Annotated[bool, typer.Option("--no-merges", help="No merges of models.")] = False,
-    no_flagged: Annotated[bool, typer.Option("--no-flagged", help="No models that a board flagged.")] = False,
+    no_flagged: Annotated[bool, typer.Option("--no-flagged", help="No models that an imported board flagged.")] = False,
     no_unavailable: Annotated[
-        bool, typer.Option("--no-unavailable", help="No models that are deleted, private or disabled by now.")
+        bool, typer.Option("--no-unavailable", help="No models that are now deleted, private or disabled.")
     ] = False,
     form: OutputFormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Print a leaderboard: rank, model, revision, average, the benchmarks, size, licence.
+    """Print a leaderboard: rank, model, average, size, license, the benchmarks.
 
-    What is filtered keeps its rank among all. Filters are those of the macro `top_models`, which has more.
+    Filtered rows keep their rank among all. The SQL macro `top_models` has these filters and more.
     """
+    if is_reversed and sort is None:
+        sort = "rank"
     if min_params is not None and max_params is not None and min_params >= max_params:
-        raise typer.BadParameter(f"nothing is above {min_params:g} and up to {max_params:g}", param_hint="--min-params")
+        raise typer.BadParameter(
+            f"must be less than --max-params (got {min_params:g} and {max_params:g})", param_hint="--min-params"
+        )
     root, form = find_store(board, store), find_format(form, output)
     target = find_output(output, root, force)
     filters = Filters(
@@ -123,20 +145,26 @@ def rank_command(
     )  # fmt: skip
     if suite is None and board is not None:
         suite = next(iter(load_board(board).suites))
+    order = Order(sort, is_reversed) if sort else None
     if form is Format.table and output is None:
-        show_ranking(root, suite, era, top, filters)
+        show_ranking(root, suite, era, top, filters, order)
         return
     with connect(root.warehouse) as connection:
-        result = rank(connection, suite, era, top, filters)
+        result = rank(connection, suite, era, top, filters, order)
     with usage_of_format(target):
         print_result(result, form, target, to_score_text)
 
 
+@app.command("compare", epilog=example("nightboard compare lab/strong medium --board quickstart"))
 def compare_command(
     model_a: Annotated[
-        str, typer.Argument(help="A model, model@revision (its first letters do) or an evaluation's id.")
+        str,
+        typer.Argument(
+            help="A model's id or a unique ending of it (strong for lab/strong); model@revision, where the first"
+            " letters of the revision are enough; or an evaluation's id."
+        ),
     ],
-    model_b: Annotated[str, typer.Argument(help="The other one.")],
+    model_b: Annotated[str, typer.Argument(help="The other model.")],
     board: DataBoardOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
@@ -157,15 +185,20 @@ def compare_command(
 
 
 def show_ranking(
-    store: Store, suite: str | None, era: str | None = None, top: int | None = None, filters: Filters = NO_FILTERS
+    store: Store,
+    suite: str | None,
+    era: str | None = None,
+    top: int | None = None,
+    filters: Filters = NO_FILTERS,
+    order: Order | None = None,
 ) -> None:
-    """A suite's leaderboard on the terminal, with the eras that stand beside it."""
+    """A suite's leaderboard on the terminal, with the names of the other eras."""
     with connect(store.warehouse) as connection:
         suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
-        result = rank(connection, suite, era, top, filters)
+        result = rank(connection, suite, era, top, filters, order)
         eras = list_eras(connection, str(suite)).rows
     beside = [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
-    print_ranking(result, f"Leaderboard of {suite}", beside, describe_filters(filters))
+    print_ranking(result, f"Leaderboard of {suite}", beside, describe_filters(filters), order.column if order else None)
 
 
 def describe_filters(filters: Filters) -> str:
@@ -175,18 +208,19 @@ def describe_filters(filters: Filters) -> str:
         "up to {:g} B": filters.max_params_b,
         "type {}": filters.model_type,
         "precision {}": filters.precision,
-        "licence {}": filters.license,
-        "organisation {}": filters.organization,
+        "license {}": filters.license,
+        "organization {}": filters.organization,
         "country {}": filters.country,
         "no merges": None if filters.with_merges else "",
-        "no flagged ones": None if filters.with_flagged else "",
-        "no unavailable ones": None if filters.with_unavailable else "",
-        "as of {}": None if filters.as_of is None else _tell_time(filters.as_of),
+        "no flagged models": None if filters.with_flagged else "",
+        "no unavailable models": None if filters.with_unavailable else "",
+        "as of {}": None if filters.as_of is None else _format_time(filters.as_of),
     }
     return ", ".join(text.format(value) for text, value in texts.items() if value is not None)
 
 
-def _tell_time(time: datetime) -> str:
-    """A day where it is its beginning."""
-    text = f"{time:%Y-%m-%d %H:%M:%S UTC}".replace(":00 UTC", " UTC")
-    return text.removesuffix(" 00:00 UTC")
+def _format_time(moment: datetime) -> str:
+    """A day where it is its end."""
+    if moment.timetz() == time.max.replace(tzinfo=UTC):
+        return f"{moment:%Y-%m-%d}"
+    return f"{moment:%Y-%m-%d %H:%M:%S UTC}".replace(":00 UTC", " UTC")

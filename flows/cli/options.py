@@ -18,25 +18,29 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.trust import limit_umask
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="Board file, or the name of a shipped board.")]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder; left out: the board's.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only, as suits cron.")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder. Default: the board's.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the rows.")]
 OutputFormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="How rows are written; left out: by the ending of --output, else a table."),
+    typer.Option("--format", help="Format of the rows. Default: by the ending of --output, else a table."),
 ]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Write to this file, not to the terminal; - is the standard output.",
-        # By custom, and no file's name.
+        help="Write to this file instead of the terminal; - is the standard output.",
+        # A custom of command lines, not the name of a file.
         callback=lambda output: None if output == Path("-") else output,
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --output if it is there already.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --output if it exists.")]
 DataBoardOption = Annotated[
-    str | None, typer.Option("--board", "-b", help="Board whose store is read; or name the store with --store.")
+    str | None,
+    typer.Option(
+        "--board", "-b", help="Board whose store is read: a file or the name of a shipped board. Or use --store."
+    ),
 ]
 
 
@@ -52,7 +56,7 @@ def find_store(board: str | None, store: Path | None) -> Store:
     elif board is not None:
         found = Store(load_board(board).store)
     else:
-        raise typer.BadParameter("name a store with --store, or a board with --board", param_hint="--store")
+        raise typer.BadParameter("add --store FOLDER or --board BOARD", param_hint="--store")
     limit_umask(found.root)
     return found
 
@@ -76,7 +80,7 @@ def find_output(output: Path | None, store: Store, force: bool) -> OutputFile | 
 
 @contextlib.contextmanager
 def usage_of_format(output: OutputFile | None = None) -> Iterator[None]:
-    """What cannot be shown, or written to `output`, as asked is wrong usage."""
+    """A format that cannot be shown, or written to `output`, is wrong usage."""
     try:
         yield
     except FormatError as error:

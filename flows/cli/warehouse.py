@@ -1,4 +1,4 @@
-"""The commands that analysts read the warehouse with: SQL, DuckDB's own shell, and export to files."""
+"""The commands of the warehouse: rebuild it, query it with SQL or DuckDB's own shell, export it to files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nightboard.flows.cli.options import (
     ForceOption,
     OutputFormatOption,
     OutputOption,
+    QuietOption,
     StoreOption,
     example,
     find_format,
@@ -22,7 +23,9 @@ from nightboard.flows.cli.options import (
 )
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.rows import print_answers, tell_logs
+from nightboard.flows.prefect_server.history import open_history
 from nightboard.tasks.export import export_all, export_table
+from nightboard.tasks.store.layout import StoreError
 from nightboard.warehouse.reader.connection import QueryError, connect
 from nightboard.warehouse.reader.export import FileFormat
 from nightboard.warehouse.reader.shell import open_shell
@@ -30,28 +33,52 @@ from nightboard.warehouse.reader.user_sql import run_sql
 
 MOST_SQL_BYTES = 2**24
 
-SQL_EXAMPLE = example('nightboard sql --store nightboard-store "select * from leaderboard"')
-
-EXPORT_EXAMPLE = example(
-    "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
-    "    nightboard export --all --store nightboard-store --output tables/"
-)
+app = typer.Typer()
 
 
+@app.command(epilog=example("nightboard rebuild --store nightboard-store"))
+def rebuild(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compute everything again, as after repairing a file of the store by hand.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Rebuild the warehouse from the files in the store; readers keep the previous build until the new one is ready.
+
+    What was computed of an evaluation is taken over from the previous build: the tables are the same either way.
+    """
+    found = find_store(board, store)
+    if not found.lake.is_dir():
+        raise StoreError(f"{found.root}: there is no store here (no folder lake). Check the path.")
+    with open_history(found.prefect, starts_server=False) as history:
+        from nightboard.flows.rebuild import run_rebuild
+
+        run_rebuild(found, history, is_full=full, is_quiet=quiet)
+    for text in history.take_news():
+        Terminal().warn(text)
+
+
+@app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
 def sql(
-    query: Annotated[str | None, typer.Argument(help="SQL; left out: read from the standard input.")] = None,
+    query: Annotated[str | None, typer.Argument(help="SQL. Default: read from the standard input.")] = None,
     board: DataBoardOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
-    shell: Annotated[bool, typer.Option("--shell", help="Open DuckDB's own shell on the current build.")] = False,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Open DuckDB's own shell on the warehouse, read-only.")
+    ] = False,
 ) -> None:
     """Run SQL on the warehouse, read-only. Several statements print several tables."""
     root = find_store(board, store)
     if shell:
         if query is not None or form is not None or output is not None:
-            raise typer.BadParameter("the shell has its own: type SQL, .mode csv and so on", param_hint="--shell")
+            raise typer.BadParameter(
+                "use it alone; in the shell, type SQL, and .mode csv for formats", param_hint="--shell"
+            )
         raise typer.Exit(1 if open_shell(root.warehouse) else 0)
     form, text = find_format(form, output), read_query(query)
     target = find_output(output, root, force)
@@ -59,28 +86,34 @@ def sql(
         print_answers(run_sql(connection, text), form, target, tell_logs(root))
 
 
+@app.command(
+    epilog=example(
+        "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
+        "    nightboard export --all --store nightboard-store --output tables/"
+    )
+)
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all a folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all, a folder.")],
     table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every table and view, a file each.")] = False,
     board: DataBoardOption = None,
     store: StoreOption = None,
     form: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="Left out: by the ending of --output; of --all, parquet."),
+        typer.Option("--format", help="Default: by the ending of --output; with --all, parquet."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a table, or all of them, to Parquet, CSV or JSON files, at full precision.
+    """Write a table, or all of them, to files of Parquet, CSV, TSV, JSON or JSON lines, at full precision.
 
-    Rows stream, so a table may be larger than memory. A file appears whole or not at all. For chosen columns and rows:
-    `sql` with --output.
+    Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export chosen columns and
+    rows, use `sql` with --output.
     """
     if (table is None) != everything:
-        raise typer.BadParameter("name a table, or say --all (not both)", param_hint="TABLE")
+        raise typer.BadParameter("name a table, or use --all (not both)", param_hint="TABLE")
     if output == Path("-"):
         raise typer.BadParameter(
-            'files are written here; for the standard output: nightboard sql "from TABLE" --format csv',
+            'export writes files; for the standard output: nightboard sql "from TABLE" --format csv',
             param_hint="--output",
         )
     root, ui = find_store(board, store), Terminal()
@@ -105,13 +138,13 @@ def find_file_format(output: Path) -> FileFormat:
     except ValueError:
         endings = ", ".join(f".{form}" for form in FileFormat)
         raise typer.BadParameter(
-            f"the name {output.name} does not tell the format. End it in {endings}, or say --format.",
+            f"no format for the name {output.name}. End it in {endings}, or add --format.",
             param_hint="--output",
         ) from None
 
 
 def read_query(query: str | None) -> str:
-    """The SQL that was given, or that is piped in."""
+    """The SQL of the argument or the pipe."""
     if query is not None:
         return query
     if sys.stdin.isatty():
@@ -121,5 +154,5 @@ def read_query(query: str | None) -> str:
     data = sys.stdin.buffer.read(MOST_SQL_BYTES + 1)
     if len(data) > MOST_SQL_BYTES:
         raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
-    # Bytes that are no text are kept as they are, so that the place can be told.
+    # Bytes that are not UTF-8 are kept, so that the message can name the place.
     return data.decode("utf-8-sig", "surrogateescape")

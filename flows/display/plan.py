@@ -4,61 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.table import Table
+from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.tables import TextColumn, cells_table, show_table
+from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.store.records import Job, PlannedAttempt
 
-from nightboard.flows.display.console import Terminal, count, duration, escape, print_table, titled_table
-from nightboard.tasks.store.records import Job, Plan, Shard, Skip
+# The first to be shown where a terminal is narrow.
+TELLING = ("model", "suite", "estimate", "benchmarks", "job", "tier", "shards", "precision")
 
 
 def show_plan(ui: Terminal, plan: Plan) -> None:
-    """The plan as a person reads it: what runs, what does not and why."""
+    """Print what runs, and what does not and why."""
     if plan.evaluations:
-        print_table(ui.console, _evaluations_table(plan))
-    if rows := [skip for skip in plan.skipped if skip.kind != "done"]:
-        print_table(ui.console, _skips_table(rows))
-    done = sum(skip.kind == "done" for skip in plan.skipped)
+        show_table(ui, _evaluations_table(plan), TELLING, title="To evaluate")
+    skips = [skip for skip in plan.skipped if skip.kind != "done"]
+    if skips:
+        first = ("model", "why", "suites")
+        show_table(ui, _skips_table(skips), first, title="Skipped")
+    n_done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
         f"{duration(plan.estimate_s)} of computing ({plan.gpu_hours:.1f} GPU-hours); "
-        f"{done} scored already, {len(rows)} left out."
+        f"{n_done} already scored, {len(skips)} skipped."
     )
 
 
-def _evaluations_table(plan: Plan) -> Table:
+def _evaluations_table(plan: Plan) -> list[TextColumn]:
     """One row an evaluation, in the order in which their first jobs start."""
-    places: dict[str, list[tuple[int, Job, Shard]]] = {}
+    places: dict[str, list[tuple[int, Job, PlannedAttempt]]] = {}
     for number, job in enumerate(plan.jobs, 1):
-        for shard in job.shards:
-            places.setdefault(shard.evaluation_id, []).append((number, job, shard))
-    runs = {each.evaluation_id: [name for part in each.parts for name in part.benchmarks] for each in plan.parts}
-    evaluations = {each.evaluation_id: each for each in plan.evaluations}
-    partial = {each.evaluation_id for each in plan.parts if each.taken or evaluations[each.evaluation_id].left_out}
-    table = titled_table(
-        "To evaluate", "job", "model", "revision", "suite", *(["benchmarks"] if partial else []), "precision",
-        "chat template", "tier", "shards", "estimate",
-    )  # fmt: skip
-    for evaluation_id, found in places.items():
-        each = evaluations[evaluation_id]
-        numbers = [number for number, _, _ in found]
+        for planned in job.attempts:
+            places.setdefault(planned.evaluation_id, []).append((number, job, planned))
+    runs = {split.evaluation_id: [name for shard in split.shards for name in shard.benchmarks] for split in plan.shards}
+    evaluations = {evaluation.evaluation_id: evaluation for evaluation in plan.evaluations}
+    partial = {split.evaluation_id for split in plan.shards if split.taken or evaluations[split.evaluation_id].left_out}
+    titles = [
+        "job", "model", "suite", *(["benchmarks"] if partial else []), "estimate", "tier", "shards", "precision",
+        "chat template", "revision",
+    ]  # fmt: skip
+    rows = []
+    for evaluation_id, attempts in places.items():
+        evaluation = evaluations[evaluation_id]
+        numbers = [number for number, _, _ in attempts]
         first, last = min(numbers), max(numbers)
-        span = str(first) if first == last else f"{first}-{last}"
-        chat = "yes" if each.chat_template else "no"
-        tier = found[0][1].tier
         names = ", ".join(dict.fromkeys(runs[evaluation_id])) or "none"
-        benchmarks = [names if evaluation_id in partial else "all"] if partial else []
-        of_model = (span, each.model_id, each.revision[:7], each.suite)
-        cells = (*of_model, *benchmarks, each.precision, chat, tier, str(len(found)))
-        table.add_row(*map(escape, cells), duration(sum(shard.estimate_s for _, _, shard in found)))
-    return table
+        rows.append((
+            str(first) if first == last else f"{first}-{last}", evaluation.model_id, evaluation.suite,
+            *([names if evaluation_id in partial else "all"] if partial else []),
+            duration(sum(planned.estimate_s for _, _, planned in attempts)), attempts[0][1].tier, str(len(attempts)),
+            evaluation.precision, "yes" if evaluation.chat_template else "no", evaluation.revision[:7],
+        ))  # fmt: skip
+    return cells_table(titles, rows)
 
 
-def _skips_table(skips: Iterable[Skip]) -> Table:
+def _skips_table(skips: Iterable[Skip]) -> list[TextColumn]:
     """One row a commit and reason, with all the suites that it holds for, or their benchmarks where not for all."""
     suites: dict[tuple[str, str, str], list[str]] = {}
     for skip in skips:
         name = f"{skip.suite} ({', '.join(skip.benchmarks)})" if skip.benchmarks else skip.suite
         suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(name)
-    table = titled_table("Left out", "model", "revision", "suites", "why")
-    for (model, revision, reason), names in suites.items():
-        table.add_row(*map(escape, (model, revision, ", ".join(names), reason)))
-    return table
+    rows = [(model, revision, ", ".join(names), reason) for (model, revision, reason), names in suites.items()]
+    return cells_table(["model", "revision", "suites", "why"], rows)

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from nightboard.flows.display.console import Terminal, cells_table, count, print_table
+from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.formats import Format, to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.skipped import warn_left_out
+from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.ranking import RankingImport
 from nightboard.warehouse.reader.questions import Result
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
 
-from nightboard.flows.display.console import Terminal, cells_table, count, print_table
+from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.formats import Format, to_records
 from nightboard.flows.display.rows import print_json, print_result
+from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.errors import LeftOut
 from nightboard.tasks.imports.results import ResultsFile, ResultsImport
 from nightboard.warehouse.reader.questions import Result

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, cast
 
-from nightboard.flows.display.console import VisibleCodes, make_console, print_table
+from nightboard.flows.display.console import Terminal, VisibleCodes, make_console
 from nightboard.flows.display.formats import (
     Format,
     FormatError,
@@ -25,26 +25,31 @@ from nightboard.flows.display.formats import (
     write_parquet,
     write_rows,
 )
+from nightboard.flows.display.tables import fits, is_screen, print_records, print_table
 from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.questions import Result
 from nightboard.warehouse.reader.user_sql import StatementResult
 
-# Nobody reads more in a terminal, and laying them out takes seconds.
+# More rows are for a file, not for a terminal.
 SHOWN_ROWS = 1000
+# Rows that are too wide for a table are shown as lines of column and value, if these are not more than a screen has.
+SCREEN_LINES = 40
+# What a row is about: the first columns to be shown where a terminal is narrow.
+TELLING = ("rank", "model_id", "suite", "benchmark", "task", "average", "score", "state", "reason")
 
 
 def print_result(result: Result, form: Format, output: OutputFile | None = None, tell: Tell = to_text) -> None:
     """Print rows to the terminal, or write them to `output`. Parquet goes to a file or a pipe only."""
     if form is Format.table and output is None:
-        print_table(make_console(), to_table(result, {}, tell))
+        print_table(make_console(), to_table(result, {}, tell), first=TELLING)
         return
     with open_output(form, output) as out:
         write_rows(result.columns, [result.rows], form, out, tell)
 
 
 def tell_logs(store: Store) -> Tell:
-    """Cells as a person reads them; paths of logs, which tables name from the store on, so that they can be pasted."""
+    """Cells for people, with whole paths of logs, which can be pasted: the warehouse has them relative to the store."""
 
     def tell(column: str, value: object) -> str:
         path = store.root / value if column == "log" and isinstance(value, str) else None
@@ -66,7 +71,7 @@ def print_answers(
         return
     if len(answers) > 1:
         holder = "a file" if output is not None else form
-        raise FormatError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Leave one.")
+        raise FormatError(f"{len(answers)} statements give {len(answers)} tables, and {holder} holds one. Keep one.")
     with open_output(form, output) as out:
         if form is Format.parquet:
             # A reader that stays open, as in a traceback, would keep its build open, too.
@@ -83,7 +88,13 @@ def _print_first_rows(answer: StatementResult, tell: Tell) -> None:
         rows += batch
         if len(rows) > SHOWN_ROWS:
             break
-    print_result(Result(columns, rows[:SHOWN_ROWS]), Format.table, tell=tell)
+    console, table = make_console(), to_table(Result(columns, rows[:SHOWN_ROWS]), {}, tell)
+    if 0 < len(rows) * len(columns) <= SCREEN_LINES and not fits(console, table):
+        print_records(console, table)
+    else:
+        print_table(console, table, first=TELLING)
+    if not rows and is_screen(console):
+        Terminal(console).say("No rows.", "dim")
     if len(rows) > SHOWN_ROWS:
         rest, is_all = _count_rest(batches, len(rows) - SHOWN_ROWS)
         more = f"{'' if is_all else 'at least '}{rest:,}"
@@ -92,7 +103,7 @@ def _print_first_rows(answer: StatementResult, tell: Tell) -> None:
 
 
 def _count_rest(batches: Iterator[list[tuple[Any, ...]]], counted: int) -> tuple[int, bool]:
-    """The number of rows, and whether these are all: nobody waits longer than a second for a number."""
+    """The number of rows, and whether these are all: counting stops after a second."""
     until = time.monotonic() + 1
     for batch in batches:
         counted += len(batch)
@@ -119,7 +130,7 @@ def open_output(form: Format, output: OutputFile | None) -> Iterator[IO[bytes]]:
                 "Parquet cannot be shown on a terminal. Name a file with --output, or redirect the output."
             )
         if form is Format.parquet and not out.seekable():
-            with tempfile.TemporaryFile() as file:  # its writer must know where it is, which a pipe cannot tell
+            with tempfile.TemporaryFile() as file:  # Parquet's writer seeks, which a pipe cannot
                 yield file
                 file.seek(0)
                 shutil.copyfileobj(file, out)

@@ -1,16 +1,15 @@
-"""What Prefect shows of a night: a flow run with its steps, its evaluations and its artifacts.
+"""What Prefect shows of a run: a flow run with its steps, its evaluations, its log and its artifacts.
 
-Owns the way there: a thread of its own sends one report after the other and keeps what a server that is down, dead or
-slow does not take. The night only adds to the list, so that nothing of Prefect can stop it or hold it up.
+Owns how a run is put into Prefect's words. A run adds reports to a queue (reporter.py) and never waits for the server.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,11 @@ from uuid import UUID, uuid4
 
 import orjson
 
+from nightboard.flows.prefect_server.reporter import Report, Reporter
 from nightboard.flows.prefect_server.server import (
-    REQUEST_TIMEOUT_S,
-    Server,
-    ServerError,
+    ConfiguredServer,
     find_server,
+    is_server_configured,
     keep_prefect_quiet,
 )
 from nightboard.tasks.cluster.processes import current_process, is_alive
@@ -30,30 +29,33 @@ from nightboard.tasks.store.records import ProcessId
 from nightboard.tasks.store.trust import limit_umask
 
 if TYPE_CHECKING:
+    from prefect import Task
     from prefect.client.orchestration import SyncPrefectClient
 
-
-FLOW = "nightly"
-# After the night a server gets so long to take what is left. One that has been away before is not waited for again.
-FLUSH_S, FLUSH_AWAY_S = 60.0, 5.0
-# Between two tries; the second one comes soon, as a server that starts anew is back in seconds.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-# A report that a server answers with errors so often is left out.
-_MOST_TRIES = 5
 # A report that arrives later than this says when it was written: a server stamps what it gets with its own time.
 _LATE_S = 30.0
-_TAG = "board:"
+# Lines of a log that are sent together, and what is kept of a long one, so that a batch stays small.
+_BATCH_LINES, _LINE_LENGTH = 200, 10_000
 _LABEL = "nightboard.process"
+# A run that came to its end although something failed is told from one that stopped by this tag.
+WITH_FAILURES = "with-failures"
 
-Report = Callable[["SyncPrefectClient"], object]
 Json = Mapping[str, Any]
 
 
+@dataclass
+class Ending:
+    """How a run that came to its end went, in one sentence."""
+
+    summary: str = ""
+    has_failures: bool = False
+
+
 class History:
-    """What a night tells of itself, in words of Prefect. Without a reporter it is told to nobody."""
+    """What a run tells of itself, in Prefect's words. Without a reporter nothing is sent."""
 
     def __init__(self, reporter: Reporter | None = None, flow_run_id: UUID | None = None) -> None:
-        """`flow_run_id`: the run that Prefect itself has started this night in; None: one is made."""
+        """`flow_run_id`: the flow run that Prefect itself has started this run in; None: one is made."""
         self._reporter = reporter
         self._flow_run_id = flow_run_id
         self._is_started_by_prefect = flow_run_id is not None
@@ -61,40 +63,71 @@ class History:
         self._artifacts: dict[str, str] = {}
         self._n_tasks = 0
         self._run_key = str(uuid4())
-
-    def begin(self, board: str, parameters: Json) -> None:
-        """The night begins; earlier ones of this board whose process has died are marked as crashed."""
-        self._tags = [f"{_TAG}{board}"]
-        process, at = current_process(), datetime.now(UTC)
-        if not self._is_started_by_prefect:
-            self._add(lambda client: self._create_flow_run(client, board, parameters, at))
-        self._add(lambda client: self._describe_flow_run(client, process))
-        self._add(lambda client: mark_crashed(client, board, self._flow_run_id))
-
-    def end(self, kind: str, name: str, message: str, tags: Sequence[str] = ()) -> None:
-        """How the night ended: a state's type, name and message, and tags for it. What Prefect started, it ends."""
-        at = datetime.now(UTC)
-        if tags:
-            self._tags += tags
-            self._add(lambda client: client.update_flow_run(self._run_id, tags=self._tags))
-        if not self._is_started_by_prefect:
-            self._add(lambda client: self._set_state(client, "flow_runs", self._run_id, kind, name, message, at))
+        self._step: UUID | None = None
+        # Lines that wait for the rest of their batch; downloads log from threads of their own.
+        self._batch: list[dict[str, Any]] | None = None
+        self._batching = threading.Lock()
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """A task run for as long as this is open; it fails with the error that goes through."""
-        key = self._begin_task(name)
+    def flow_run(self, flow: str, tag: str, parameters: Json) -> Iterator[Ending]:
+        """A flow run for as long as this is open; it fails with the error that goes through, or by what is yielded.
+
+        `tag`, such as `board:quickstart`, names what is worked on: earlier runs on it whose process has died are
+        marked as crashed. What Prefect started, Prefect ends.
+        """
+        self._begin(flow, tag, parameters)
+        ending = Ending()
+        try:
+            yield ending
+        except KeyboardInterrupt:
+            self._end("CANCELLED", "interrupted")
+            raise
+        except BaseException as error:
+            self._end("FAILED", str(error) or type(error).__name__)
+            raise
+        if ending.has_failures:
+            self._tags.append(WITH_FAILURES)
+            self._add(lambda client: client.update_flow_run(self._run_id, tags=self._tags))
+        self._end("FAILED" if ending.has_failures else "COMPLETED", ending.summary)
+
+    @contextlib.contextmanager
+    def step(self, step: Task[..., Any]) -> Iterator[None]:
+        """A task run for as long as this is open; its log begins with what it is for."""
+        self._step = key = self._begin_task(
+            step.name,
+            step.task_key,
+            tags=sorted(step.tags),
+            empirical_policy={"retries": step.retries, "retry_delay": step.retry_delay_seconds},
+        )
+        self.log(logging.DEBUG, f"{step.name}: {step.description}")
         try:
             yield
         except BaseException as error:
             self._end_task(key, "FAILED", str(error) or type(error).__name__)
             raise
+        finally:
+            self._step = None
         self._end_task(key, "COMPLETED", "")
 
     def add_outcome(self, name: str, failure: str | None) -> None:
         """A task run for something that ended elsewhere: an evaluation, and why it failed if it did."""
-        key = self._begin_task(name, "evaluation")
+        key = self._begin_task(name, "evaluation", tags=["evaluation"])
         self._end_task(key, "FAILED" if failure else "COMPLETED", failure or "scored")
+
+    def log(self, level: int, text: str) -> None:
+        """A line of the flow run's log, and of the step that is open; sent with those that wait beside it."""
+        line = {
+            "name": "nightboard",
+            "level": level,
+            "message": text[:_LINE_LENGTH],
+            "timestamp": datetime.now(UTC).isoformat(),
+            "task_run_id": str(self._step) if self._step else None,
+        }
+        with self._batching:
+            if self._batch is None or len(self._batch) == _BATCH_LINES:
+                self._batch = batch = list[dict[str, Any]]()
+                self._add(lambda client: self._send_lines(client, batch))
+            self._batch.append(line)
 
     def add_markdown(self, key: str, text: str, description: str) -> None:
         """An artifact that is read."""
@@ -113,7 +146,7 @@ class History:
         return self._reporter.take_news() if self._reporter else []
 
     def close(self) -> None:
-        """Wait, within limits, until all has been told."""
+        """Wait, within limits, until all has been sent."""
         if self._reporter:
             self._reporter.close()
 
@@ -129,13 +162,29 @@ class History:
             raise LookupError("the flow run could not be made")
         return self._flow_run_id
 
-    def _create_flow_run(self, client: SyncPrefectClient, board: str, parameters: Json, at: datetime) -> None:
+    def _begin(self, flow: str, tag: str, parameters: Json) -> None:
+        self._tags = [tag]
+        process, at = current_process(), datetime.now(UTC)
+        if not self._is_started_by_prefect:
+            name = f"{flow} {tag.partition(':')[2]}"
+            self._add(lambda client: self._create_flow_run(client, flow, name, parameters, at))
+        self._add(lambda client: self._describe_flow_run(client, process))
+        self._add(lambda client: mark_crashed(client, tag, self._flow_run_id))
+
+    def _end(self, kind: str, message: str) -> None:
+        level = logging.INFO if kind == "COMPLETED" else logging.ERROR
+        self.log(level, f"Run {'finished' if kind == 'COMPLETED' else kind.lower()}: {message}")
+        at = datetime.now(UTC)
+        if not self._is_started_by_prefect:
+            self._add(lambda client: self._set_state(client, "flow_runs", self._run_id, kind, message, at))
+
+    def _create_flow_run(self, client: SyncPrefectClient, flow: str, name: str, parameters: Json, at: datetime) -> None:
         """Asked again after a lost answer, the server answers with the run that it made."""
-        flow_id = client.create_flow_from_name(FLOW)
-        values = {"name": f"{FLOW} {board}", "flow_id": str(flow_id), "parameters": dict(parameters)}
+        flow_id = client.create_flow_from_name(flow)
+        values = {"name": name, "flow_id": str(flow_id), "parameters": dict(parameters)}
         made = client.request("POST", "/flow_runs/", json={**values, "idempotency_key": self._run_key})
         self._flow_run_id = UUID(made.json()["id"])
-        self._set_state(client, "flow_runs", self._flow_run_id, "RUNNING", "Running", "", at)
+        self._set_state(client, "flow_runs", self._flow_run_id, "RUNNING", "", at)
 
     def _describe_flow_run(self, client: SyncPrefectClient, process: ProcessId) -> None:
         run = client.read_flow_run(self._run_id)
@@ -143,29 +192,36 @@ class History:
         client.update_flow_run(self._run_id, tags=self._tags)
         client.update_flow_run_labels(self._run_id, {_LABEL: process.to_bytes().decode()})
 
-    def _begin_task(self, name: str, kind: str | None = None) -> UUID:
+    def _begin_task(self, name: str, task_key: str, **values: object) -> UUID:
         key, at, self._n_tasks = uuid4(), datetime.now(UTC), self._n_tasks + 1
-        values = {"id": str(key), "name": name, "task_key": kind or name, "dynamic_key": str(self._n_tasks)}
+        values |= {"id": str(key), "name": name, "task_key": task_key, "dynamic_key": str(self._n_tasks)}
 
         def send(client: SyncPrefectClient) -> None:
             client.request("POST", "/task_runs/", json={**values, "flow_run_id": str(self._run_id)})
-            self._set_state(client, "task_runs", key, "RUNNING", "Running", "", at)
+            self._set_state(client, "task_runs", key, "RUNNING", "", at)
 
         self._add(send)
         return key
 
     def _end_task(self, key: UUID, kind: str, message: str) -> None:
         at = datetime.now(UTC)
-        self._add(lambda client: self._set_state(client, "task_runs", key, kind, kind.capitalize(), message, at))
+        self._add(lambda client: self._set_state(client, "task_runs", key, kind, message, at))
 
     def _set_state(
-        self, client: SyncPrefectClient, table: str, key: UUID, kind: str, name: str, message: str, at: datetime
+        self, client: SyncPrefectClient, table: str, key: UUID, kind: str, message: str, at: datetime
     ) -> None:
         if (datetime.now(UTC) - at).total_seconds() > _LATE_S:
-            message = f"{message} (at {at:%Y-%m-%d %H:%M:%S} UTC, told later)".strip()
-        state = {"type": kind, "name": name, "message": message or None}
+            message = f"{message} (at {at:%Y-%m-%d %H:%M:%S} UTC, sent later)".strip()
+        state = {"type": kind, "name": kind.capitalize(), "message": message or None}
         path = "/flow_runs/{id}/set_state" if table == "flow_runs" else "/task_runs/{id}/set_state"
         client.request("POST", path, path_params={"id": key}, json={"state": state, "force": True})  # type: ignore[arg-type]
+
+    def _send_lines(self, client: SyncPrefectClient, batch: list[dict[str, Any]]) -> None:
+        with self._batching:  # nothing is added to a batch that is being sent
+            if self._batch is batch:
+                self._batch = None
+        lines = [{**line, "flow_run_id": str(self._run_id)} for line in batch]
+        client.request("POST", "/logs/", json=lines)
 
     def _add_artifact(self, key: str, kind: str, data: object, description: str) -> None:
         self._add(lambda client: self._create_artifact(client, key, kind, data, description))
@@ -194,15 +250,15 @@ def to_json(data: object) -> Any:
     return orjson.dumps(data, default=str).decode()
 
 
-def mark_crashed(client: SyncPrefectClient, board: str, own: UUID | None) -> None:
-    """Runs of this board that are still open although their process is known to have died."""
+def mark_crashed(client: SyncPrefectClient, tag: str, own: UUID | None) -> None:
+    """Runs with this tag that are still open although their process is known to have died."""
     states = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}
-    wanted = {"state": states, "tags": {"all_": [f"{_TAG}{board}"]}}
+    wanted = {"state": states, "tags": {"all_": [tag]}}
     for run in client.request("POST", "/flow_runs/filter", json={"flow_runs": wanted}).json():
         label = (run.get("labels") or {}).get(_LABEL)
         if label is None or run["id"] == str(own) or is_alive(ProcessId.model_validate_json(label)) is not False:
             continue
-        message = "The process of this night ended without a word (killed?). What it submitted goes on."
+        message = "The process of this run ended without a message (killed?). Submitted jobs keep running."
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
         client.request(
             "POST", "/flow_runs/{id}/set_state", path_params={"id": run["id"]}, json={"state": state, "force": True}
@@ -210,138 +266,28 @@ def mark_crashed(client: SyncPrefectClient, board: str, own: UUID | None) -> Non
 
 
 @contextlib.contextmanager
-def open_history(state_dir: Path) -> Iterator[History]:
-    """The history of the nights of this process, in the configured server or in one of our own below `state_dir`."""
+def open_history(state_dir: Path, *, starts_server: bool = True) -> Iterator[History]:
+    """The history of this process's runs, in the configured server or else in one of our own below `state_dir`.
+
+    `starts_server`: False where a server takes longer to start than the run; then only a configured one gets a history.
+    """
     # It may be the first thing that is made of a store.
     limit_umask(state_dir.parent)
     keep_prefect_quiet(state_dir)
-    history = History(Reporter(find_server(state_dir)))
+    history = History(Reporter(find_server(state_dir)) if starts_server or is_server_configured() else None)
     try:
         yield history
     finally:
         history.close()
 
 
-# ---------------------------------------------------------------------------------------------------------- sending
+@contextlib.contextmanager
+def open_deployed_history() -> Iterator[History]:
+    """The history of a run that Prefect has started, in the flow run that Prefect has made for it."""
+    from prefect.runtime import flow_run
 
-
-class Reporter:
-    """Sends reports in order from a thread of its own, and goes on trying while the server does not take them."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._waiting: deque[Report] = deque()
-        self._news: deque[str] = deque()
-        self._told: set[str] = set()
-        self._closing, self._closed = threading.Event(), threading.Event()
-        self._changed = threading.Condition()
-        self._is_away = False
-        self._tries = 0
-        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
-        self._thread.start()
-
-    def add(self, report: Report) -> None:
-        """Put a report behind all others; never waits for the server."""
-        with self._changed:
-            self._waiting.append(report)
-            self._changed.notify()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether all has been told."""
-        return not self._waiting
-
-    def take_news(self) -> list[str]:
-        """What an operator should know of the server: each thing once a night."""
-        return [self._news.popleft() for _ in range(len(self._news))]
-
-    def close(self) -> None:
-        """Give the server some time for what is left, then end."""
-        with self._changed:
-            self._closing.set()
-            self._changed.notify()
-        started = time.monotonic()
-        while self._thread.is_alive() and time.monotonic() - started < (FLUSH_AWAY_S if self._is_away else FLUSH_S):
-            self._thread.join(0.1)
-        if self._thread.is_alive():
-            self._tell_away("it does not answer")
-        self._closed.set()
-        self._server.stop()
-
-    def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while self._has_work() and not self._closed.is_set():
-            try:
-                with self._server.open_client() as client:
-                    while self._waiting:
-                        self._send(client, self._waiting[0])
-                        self._take_out()
-                        pause_s = _FIRST_PAUSE_S
-            except Exception as error:  # whatever a server, the network or Prefect's client comes up with
-                self._tell_away(_describe(error))
-                # The end of the night is worth a try at once; after it there is not much time.
-                is_end = not self._closing.is_set() and self._closing.wait(pause_s)
-                self._closed.wait(0.0 if is_end else 0.5)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _has_work(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
-            return bool(self._waiting)
-
-    def _send(self, client: SyncPrefectClient, report: Report) -> None:
-        """Raises what says that the server is away; a report that it refuses is left out."""
-        self._tries += 1
-        try:
-            report(client)
-        except Exception as error:
-            if _is_away(error) or (_is_trouble(error) and self._tries < _MOST_TRIES):
-                raise
-            self._tell(
-                "incomplete", f"The history of this night is incomplete: {self._server.name}: {_describe(error)}."
-            )
-
-    def _take_out(self) -> None:
-        self._tries = 0
-        self._waiting.popleft()
-        if self._is_away:
-            self._is_away = False
-            self._tell("back", f"With history again: {self._server.name} answers.")
-
-    def _tell_away(self, reason: str) -> None:
-        self._is_away = True
-        self._tell(
-            "away", f"Without history: {self._server.name} cannot be used ({reason}). The night goes on without it."
-        )
-
-    def _tell(self, kind: str, text: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self._news.append(text)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether nobody is there who could answer, or somebody who asks for patience."""
-    import httpx
-
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in (408, 425, 429, 502, 503, 504)
-    return isinstance(error, httpx.TransportError | ServerError | OSError)
-
-
-def _is_trouble(error: Exception) -> bool:
-    """Whether the server failed, so that another try may do."""
-    import httpx
-
-    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500
-
-
-def _describe(error: Exception) -> str:
-    """An error in one line."""
-    import httpx
-
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"it answers {error.response.status_code} to {error.request.url.path}"
-    if isinstance(error, httpx.TimeoutException):
-        return f"no answer within {REQUEST_TIMEOUT_S:.0f} s"
-    return (str(error) or type(error).__name__).splitlines()[0]
+    history = History(Reporter(ConfiguredServer()), UUID(flow_run.id))
+    try:
+        yield history
+    finally:
+        history.close()

@@ -1,6 +1,6 @@
 """Brings the models of waiting jobs into the cache, in the background and within its budget.
 
-Owns which models are reserved and fetched, and when. What is launched, and in which order, is jobs.py's.
+Owns which models are reserved and fetched, and when. What is launched, and in which order, is decided by dispatcher.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.fetch.model_cache import ModelCache
-from nightboard.tasks.store.records import Commit, Job, Shard
+from nightboard.tasks.store.records import Commit, Job, PlannedAttempt
 
 Models = Mapping[str, Commit]
 """Commits by fingerprint."""
@@ -30,7 +30,7 @@ class Failure:
 
 
 class Downloads:
-    """Threads that fetch models. A process that ends does not wait for them; the next night goes on from there."""
+    """Threads that fetch models. A process that ends does not wait for them; the next run continues from there."""
 
     def __init__(self, fetch: Callable[[Commit], Failure | None], parallelism: int) -> None:
         self._fetch, self._parallelism = fetch, parallelism
@@ -76,7 +76,7 @@ class Fetching:
     """The models of the jobs that wait. `models_of` names those of a job.
 
     The models of a job are reserved all at once or not at all: two flows that each held half of what they need would
-    wait for each other. `error` says why nothing can be fetched any more tonight; what is there can still be launched.
+    wait for each other. `error` says why nothing more can be fetched in this run; what is there can still be launched.
     """
 
     cache: ModelCache
@@ -151,7 +151,7 @@ class Fetching:
         return any(not each.future.done() for each in self._fetches.values())
 
     def take_failures(self) -> dict[str, Failure]:
-        """Models that cannot be had, with the reason, each told once; sets `error` when none can be any more."""
+        """Models that cannot be had, with the reason, each returned once; sets `error` when none can be any more."""
         failures: dict[str, Failure] = {}
         for key, each in list(self._fetches.items()):
             if not each.future.done():
@@ -175,7 +175,7 @@ class Fetching:
         self.cache.keep_only(self._fetches.keys())
 
     def close(self) -> None:
-        """Stop what has not begun; what is half-fetched is found by the next night."""
+        """Stop what has not begun; what is half-fetched is found by the next run."""
         for each in self._fetches.values():
             each.future.cancel()
         self.downloads.close()
@@ -190,15 +190,17 @@ def _ended(reason: str) -> Future[Failure | None]:
     return future
 
 
-def split_by_size(job: Job, size_of: Callable[[Shard], tuple[str, float]], budget_gb: float | None) -> list[Job]:
+def split_by_size(
+    job: Job, size_of: Callable[[PlannedAttempt], tuple[str, float]], budget_gb: float | None
+) -> list[Job]:
     """The job as several, where its models together are larger than the cache; `size_of` names a shard's model."""
-    groups: list[list[Shard]] = []
+    groups: list[list[PlannedAttempt]] = []
     held: dict[str, float] = {}
-    for shard in job.shards:
-        together = held | dict([size_of(shard)])
+    for planned in job.attempts:
+        together = held | dict([size_of(planned)])
         if not groups or (budget_gb is not None and sum(together.values()) > budget_gb):
             groups.append([])
-            together = dict([size_of(shard)])
-        groups[-1].append(shard)
+            together = dict([size_of(planned)])
+        groups[-1].append(planned)
         held = together
-    return [job.model_copy(update={"shards": tuple(group)}) for group in groups]
+    return [job.model_copy(update={"attempts": tuple(group)}) for group in groups]

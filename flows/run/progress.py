@@ -1,4 +1,4 @@
-"""Shows evaluations while they run: bars on a terminal, a progress artifact in the history.
+"""Shows evaluations while they run: bars and an estimate of the end on a terminal, a progress artifact in the history.
 
 Reads what the nodes write; changes nothing.
 """
@@ -6,36 +6,42 @@ Reads what the nodes write; changes nothing.
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.progress import TaskID
 
-from nightboard.flows.display.console import Terminal, escape
+from nightboard.flows.display.console import Terminal, duration, escape
 from nightboard.flows.run.state import RunState
+from nightboard.flows.run.steps import show_news
+from nightboard.flows.run.time_left import TimeLeft
 from nightboard.tasks.evaluation.attempt import Progress
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
-from nightboard.tasks.store.records import Plan, RecordError, Shard
+from nightboard.tasks.store.layout import PROGRESS_FILE
+from nightboard.tasks.store.records import Job, PlannedAttempt, RecordError
 
-# More bars than fit on a screen tell nobody anything.
+# More bars do not fit on a screen.
 MOST_BARS = 20
 
 
 class ProgressDisplay:
-    """A bar for the run, with jobs that wait and run, and one for each evaluation under way."""
+    """A bar for the run, with jobs that wait and run, and one for each evaluation that runs."""
 
     def __init__(self, plan: Plan, ui: Terminal) -> None:
         self._key = f"{re.sub('[^a-z0-9]+', '-', plan.board)}-evaluations"
         self._bars = ui.progress()
         self._running: dict[str, TaskID] = {}
+        self._time_left = TimeLeft()
         self._shown_percent = -1.0
 
     def __enter__(self) -> Self:
         self._bars.start()
-        self._night = self._bars.add_task("evaluations", total=None)
+        self._total = self._bars.add_task("evaluations", total=None)
         return self
 
     def __exit__(
@@ -43,49 +49,68 @@ class ProgressDisplay:
     ) -> None:
         self._bars.stop()
 
-    def update(self, run: RunState, waiting: Sequence[Shard]) -> None:
-        """Show the state of things; `waiting` are shards that are not launched yet."""
+    def update(self, run: RunState, queue: Sequence[Job]) -> None:
+        """Show the state of things; `queue` are jobs that are not launched yet."""
         open_runs, total = run.open_runs, len(run.planned)
-        under_way = open_runs.in_flight | {shard.evaluation_id for shard in waiting}
-        done = len(run.planned.keys() - under_way)
-        text = _describe(open_runs, waiting)
-        self._bars.update(self._night, description=f"evaluations{text}", completed=done, total=total)
+        waiting = [planned for job in queue for planned in job.attempts]
+        unfinished = open_runs.in_flight | {planned.evaluation_id for planned in waiting}
+        n_done = len(run.planned.keys() - unfinished)
+        text, left = f"evaluations{_describe(open_runs, waiting)}", self._estimate_left(run, queue)
+        self._bars.update(self._total, description=text, completed=n_done, total=total, left=left)
         shards: dict[str, list[OpenAttempt]] = defaultdict(list)
-        for each in open_runs.open:
-            shards[each.shard.evaluation_id].append(each)
-        for gone in set(self._running) - shards.keys():
-            self._bars.remove_task(self._running.pop(gone))
-        left: dict[str, int] = defaultdict(int)
-        for shard in waiting:
-            left[shard.evaluation_id] += len(shard.benchmarks)
-        for key, found in shards.items():
-            self._show(key, found, run, left[key])
-        self._publish(run, 100.0 * done / total if total else 100.0)
-        run.tell_news()
+        for attempt in open_runs.open:
+            shards[attempt.planned.evaluation_id].append(attempt)
+        for ended in set(self._running) - shards.keys():
+            self._bars.remove_task(self._running.pop(ended))
+        left_benchmarks: dict[str, int] = defaultdict(int)
+        for planned in waiting:
+            left_benchmarks[planned.evaluation_id] += len(planned.shard.benchmarks)
+        for key, opened in shards.items():
+            self._show(key, opened, run, left_benchmarks[key])
+        self._publish(run, 100.0 * n_done / total if total else 100.0)
+        show_news(run)
+
+    def _estimate_left(self, run: RunState, queue: Sequence[Job]) -> str:
+        """`~12 min left`, or nothing where no estimate makes sense."""
+        running: dict[Hashable, float] = {}
+        waiting: list[float] = [job.estimate_s for job in queue]
+        busy = set()
+        for attempt in run.open_runs.open:
+            job = (attempt.launch_id, attempt.job_index)
+            # The shards of a job run one after the other.
+            if attempt.report and attempt.report.state == "RUNNING" and job not in busy:
+                busy.add(job)
+                running[_name(attempt.planned)] = attempt.planned.estimate_s
+            else:
+                waiting.append(attempt.planned.estimate_s)
+        ends = (each for each in run.collected if each.state == "completed")
+        completed: set[Hashable] = {(each.evaluation_id, each.shard, each.attempt) for each in ends}
+        left_s = self._time_left.estimate(time.monotonic(), running, completed, waiting)
+        return f"~{duration(left_s)} left" if left_s else ""
 
     def _show(self, key: str, shards: Sequence[OpenAttempt], run: RunState, waiting: int) -> None:
         """The benchmarks of all shards of an evaluation; `waiting` are those that are not launched yet."""
-        progress = [found for each in shards if (found := _read_progress(each))]
+        progress = [read for attempt in shards if (read := _read_progress(attempt))]
         if not progress or (key not in self._running and len(self._running) >= MOST_BARS):
             return  # it has not begun yet
         evaluation = run.planned.get(key)
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
-        now = ", ".join(dict.fromkeys(each.benchmark or "starting" for each in progress))
+        now = ", ".join(dict.fromkeys(each.benchmark or "finishing" for each in progress))
         text = f"  {escape(name)}: {escape(now)}"
-        under_way = sum(len(each.shard.benchmarks) for each in shards)
-        total = sum(len(part.benchmarks) for part in run.parts[key].parts) if key in run.parts else under_way
+        n_open = sum(len(attempt.planned.shard.benchmarks) for attempt in shards)
+        total = sum(len(part.benchmarks) for part in run.shards[key].shards) if key in run.shards else n_open
         if key not in self._running:
             self._running[key] = self._bars.add_task(text, total=total)
-        finished = total - under_way - waiting + sum(len(each.finished) for each in progress)
+        finished = total - n_open - waiting + sum(len(each.finished) for each in progress)
         self._bars.update(self._running[key], description=text, completed=finished, total=total)
 
     def _publish(self, run: RunState, percent: float) -> None:
         if percent != self._shown_percent:
             self._shown_percent = percent
-            run.history.show_progress(self._key, percent, "Evaluations of tonight")
+            run.history.show_progress(self._key, percent, "Evaluations of this run")
 
 
-def _describe(open_runs: OpenRuns, waiting: Sequence[Shard]) -> str:
+def _describe(open_runs: OpenRuns, waiting: Sequence[PlannedAttempt]) -> str:
     """Jobs by the cluster's word, in small letters, and shards that are still to be launched."""
     states = {(each.launch_id, each.job_index): each.report.state for each in open_runs.open if each.report}
     counts: dict[str, int] = defaultdict(int)
@@ -96,8 +121,12 @@ def _describe(open_runs: OpenRuns, waiting: Sequence[Shard]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _read_progress(each: OpenAttempt) -> Progress | None:
+def _name(planned: PlannedAttempt) -> tuple[str, str, int]:
+    return planned.evaluation_id, planned.shard.name, planned.number
+
+
+def _read_progress(attempt: OpenAttempt) -> Progress | None:
     try:
-        return Progress.read(each.folder / "progress.json")
+        return Progress.read(attempt.folder / PROGRESS_FILE)
     except RecordError:
         return None

@@ -23,14 +23,12 @@ from pydantic import Field
 
 from nightboard.tasks.evaluation.failure_reasons import State, find_ending
 from nightboard.tasks.evaluation.job_log import read_log_tail, record_log
-from nightboard.tasks.evaluation.lease import OUTCOME_FILE, acquire, heartbeat
+from nightboard.tasks.evaluation.lease import acquire, heartbeat
 from nightboard.tasks.store.files import claim_file
-from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.layout import LOG_FILE, OUTCOME_FILE, StoreError
 from nightboard.tasks.store.records import Outcome, Record
 
 _log = logging.getLogger(__name__)
-
-LOG = "log.txt"
 
 
 class Progress(Record):
@@ -57,8 +55,8 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         print(f"{folder}: another run has this attempt, it has ended, or a flow gave it up; it is left", flush=True)
         return "left"
     started_at = datetime.now(UTC)
-    with record_log(folder / LOG), heartbeat(folder):
-        state, reason = try_run(run_shard, folder / LOG)
+    with record_log(folder / LOG_FILE), heartbeat(folder):
+        state, reason = try_run(run_shard, folder / LOG_FILE)
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -66,7 +64,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         node=read_node(),
         started_at=started_at,
         ended_at=datetime.now(UTC),
-        log_tail=() if state == "completed" else read_log_tail(folder / LOG),
+        log_tail=() if state == "completed" else read_log_tail(folder / LOG_FILE),
     )
     if not claim_file(folder / OUTCOME_FILE, outcome.to_bytes()):
         print(f"{folder}: somebody else has written an outcome already; that one counts", flush=True)

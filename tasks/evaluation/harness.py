@@ -53,7 +53,7 @@ class NodeRun:
 
     @property
     def work(self) -> Path:
-        return self.store.work_dir(self.spec.evaluation.evaluation_id, self.spec.shard.shard)
+        return self.store.work_dir(self.spec.evaluation.evaluation_id, self.spec.planned.shard.name)
 
     def benchmark(self, name: str) -> Benchmark:
         return self.spec.suite.suite.benchmarks[name]
@@ -137,8 +137,8 @@ def _call_harness(run: NodeRun, name: str, model: Any, index: Any, datasets: Pat
     from lm_eval.loggers import EvaluationTracker
 
     evaluation, suite, benchmark = run.spec.evaluation, run.spec.suite.suite, run.benchmark(name)
-    part = run.spec.shard.part
-    ranges = task_ranges(suite, part, name)
+    shard = run.spec.planned.shard
+    ranges = task_ranges(suite, shard, name)
     _use_datasets(run.store, benchmark, datasets)
     tracker = EvaluationTracker(output_path=str(folder / RESULTS))
     # With `auto` hf keeps the batch that fitted the longest request of its first call; the next benchmark's are longer.
@@ -149,14 +149,14 @@ def _call_harness(run: NodeRun, name: str, model: Any, index: Any, datasets: Pat
             model_args={
                 "pretrained": evaluation.model_id, "revision": evaluation.revision, "dtype": evaluation.precision,
             },
-            tasks=[benchmark.group] if part.documents is None else list(ranges),
-            task_manager=SuiteTasks(index, benchmark, ranges, is_cut=part.documents is not None),
+            tasks=[benchmark.group] if shard.documents is None else list(ranges),
+            task_manager=SuiteTasks(index, benchmark, ranges, is_cut=shard.documents is not None),
             batch_size=run.spec.batch_size,
             device=run.spec.device,
             use_cache=str(answers_path(run.work, name, run.store.root)),
             # A task without a list would be run whole, so the tasks named above are exactly those with one.
-            limit=suite.limit if part.documents is None else None,
-            samples=None if part.documents is None else {task: list(range(*ends)) for task, ends in ranges.items()},
+            limit=suite.limit if shard.documents is None else None,
+            samples=None if shard.documents is None else {task: list(range(*ends)) for task, ends in ranges.items()},
             log_samples=True,
             bootstrap_iters=_BOOTSTRAP_ITERS,
             apply_chat_template=evaluation.chat_template,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nightboard.tasks.evaluation.attempt import LOG, Progress, run_attempt, try_run
+from nightboard.tasks.evaluation.attempt import Progress, run_attempt, try_run
 from nightboard.tasks.evaluation.failure_reasons import BenchmarkErrors, Failure
 from nightboard.tasks.evaluation.harness import (
     NodeRun,
@@ -23,7 +23,7 @@ from nightboard.tasks.evaluation.harness import (
 )
 from nightboard.tasks.evaluation.workdir import find_unfinished
 from nightboard.tasks.store.files import write_bytes
-from nightboard.tasks.store.layout import Store, StoreError
+from nightboard.tasks.store.layout import LOG_FILE, PROGRESS_FILE, SPEC_FILE, Store, StoreError
 from nightboard.tasks.store.records import AttemptSpec
 from nightboard.tasks.store.trust import limit_umask
 
@@ -113,10 +113,10 @@ def _run_shard(store: Store, folder: Path) -> None:
 
     One that fails does not keep the next from running. Raises BenchmarkErrors for all that did not complete.
     """
-    run = NodeRun(store, AttemptSpec.read(folder / "spec.json"), folder)
-    wanted = run.spec.shard.benchmarks
+    run = NodeRun(store, AttemptSpec.read(folder / SPEC_FILE), folder)
+    wanted = run.spec.planned.shard.benchmarks
     check_harness(run.spec.suite.suite.harness.version)
-    todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.shard.part)
+    todo = find_unfinished(run.work, run.spec.suite.suite, run.spec.planned.shard)
     _log.info("%d of %d benchmarks to run: %s", len(todo), len(wanted), ", ".join(todo) or "all are finished already")
     failures: list[Failure] = []
     if todo:
@@ -134,7 +134,7 @@ def _run_benchmarks(run: NodeRun, todo: list[str], model: Any, index: Any) -> li
     failures: list[Failure] = []
     for name in list(todo):
         _write_progress(run, name, todo)
-        state, reason = try_run(partial(run_benchmark, run, name, model, index), run.folder / LOG)
+        state, reason = try_run(partial(run_benchmark, run, name, model, index), run.folder / LOG_FILE)
         if reason is None:
             todo.remove(name)
             continue
@@ -147,7 +147,7 @@ def _run_benchmarks(run: NodeRun, todo: list[str], model: Any, index: Any) -> li
 
 
 def _write_progress(run: NodeRun, benchmark: str | None, todo: list[str]) -> None:
-    wanted = run.spec.shard.benchmarks
+    wanted = run.spec.planned.shard.benchmarks
     finished = tuple(each for each in wanted if each not in todo)
     progress = Progress(benchmark=benchmark, finished=finished, total=len(wanted), at=datetime.now(UTC))
-    write_bytes(run.folder / "progress.json", progress.to_bytes())
+    write_bytes(run.folder / PROGRESS_FILE, progress.to_bytes())

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from nightboard.tasks.cluster.processes import current_process, is_alive
 from nightboard.tasks.store.files import claim_file
+from nightboard.tasks.store.layout import HEARTBEAT_FILE, OUTCOME_FILE, owner_file
 from nightboard.tasks.store.records import AttemptOwner, ProcessId, RecordError
 
-OUTCOME_FILE = "outcome.json"
-HEARTBEAT_FILE = "alive"
 HEARTBEAT_S = 10.0
 # A run on another host whose heartbeat stands still for so long is dead.
 HEARTBEAT_LIMIT_S = 60.0
@@ -170,4 +169,4 @@ def _count_owners(folder: Path) -> int:
 
 
 def _owner_file(folder: Path, number: int) -> Path:
-    return folder / f"owner.{number}.json"
+    return folder / owner_file(number)

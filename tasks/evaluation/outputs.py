@@ -20,15 +20,14 @@ from nightboard.tasks.evaluation.check_prompts import Asked
 from nightboard.tasks.evaluation.sharding import task_ranges
 from nightboard.tasks.evaluation.validate import RESULTS, BenchmarkOutput, read_outputs, samples_file
 from nightboard.tasks.store.files import replace_atomically, write_bytes
-from nightboard.tasks.store.records import AttemptSpec, BenchmarkManifest, Part, RecordError
+from nightboard.tasks.store.layout import DOCUMENTS_FILE, MANIFEST_FILE
+from nightboard.tasks.store.records import AttemptSpec, BenchmarkManifest, RecordError, Shard
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.lake.convert_samples import convert_samples
 from nightboard.warehouse.schema.lake_tables import TASK_SCORES
 
-MANIFEST = "manifest.json"
 SCORES_TABLE, SAMPLES_TABLE = "task_scores.parquet", "samples.parquet"
-# By task the hash of each document with its target, in order: what a benchmark's parts are joined by.
-DOCUMENTS = "documents.json"
+# By task the hash of each document with its target, in order: what a benchmark's shards are joined by.
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,17 @@ def finish_benchmark(
 
     Raises OutputError when something is not as declared; then there is no manifest.
     """
-    suite, evaluation, part = spec.suite.suite, spec.evaluation, spec.shard.part
-    output = read_outputs(folder, suite, part, benchmark, is_templated=evaluation.chat_template)
+    suite, evaluation, shard = spec.suite.suite, spec.evaluation, spec.planned.shard
+    output = read_outputs(folder, suite, shard, benchmark, is_templated=evaluation.chat_template)
     elapsed_s = (ended_at - started_at).total_seconds()
     write_parquet(
         folder / SCORES_TABLE, TASK_SCORES, list(_score_rows(output, spec, benchmark, place, elapsed_s, asked or {}))
     )
-    write_bytes(folder / DOCUMENTS, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
+    write_bytes(folder / DOCUMENTS_FILE, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
     files = {task.task: folder / samples_file(task.task) for task in output.tasks}
     with replace_atomically(folder / SAMPLES_TABLE) as table:
         convert_samples(files, benchmark, evaluation.evaluation_id, table, suite.benchmarks[benchmark].question_field)
-    names = dict.fromkeys([DOCUMENTS, *_expected_files(suite, part, benchmark)])
+    names = dict.fromkeys([DOCUMENTS_FILE, *_expected_files(suite, shard, benchmark)])
     manifest = BenchmarkManifest(
         benchmark=benchmark,
         files={name: _seal(folder / name) for name in names},
@@ -74,7 +73,7 @@ def finish_benchmark(
         started_at=started_at,
         finished_at=ended_at,
     )
-    write_bytes(folder / MANIFEST, manifest.to_bytes())
+    write_bytes(folder / MANIFEST_FILE, manifest.to_bytes())
 
 
 def _score_rows(
@@ -105,10 +104,10 @@ def _score_rows(
             yield common | of_task | asdict(score)
 
 
-def _expected_files(suite: Suite, part: Part, benchmark: str) -> list[str]:
-    """What must be there. Without the documents a part cannot be joined; whole ones of old stores have no such file."""
-    names = [RESULTS, SCORES_TABLE, SAMPLES_TABLE, *([DOCUMENTS] if part.documents else [])]
-    return [*names, *(samples_file(task) for task in task_ranges(suite, part, benchmark))]
+def _expected_files(suite: Suite, shard: Shard, benchmark: str) -> list[str]:
+    """What must be there. A shard cannot be joined without its documents; whole ones of old stores have none."""
+    names = [RESULTS, SCORES_TABLE, SAMPLES_TABLE, *([DOCUMENTS_FILE] if shard.documents else [])]
+    return [*names, *(samples_file(task) for task in task_ranges(suite, shard, benchmark))]
 
 
 def _seal(path: Path) -> tuple[int, str]:
@@ -122,16 +121,16 @@ def _seal(path: Path) -> tuple[int, str]:
 # ----------------------------------------------------------------------------------------------- finished benchmarks
 
 
-def check_finished(folder: Path, suite: Suite, part: Part, benchmark: str) -> list[str]:
+def check_finished(folder: Path, suite: Suite, shard: Shard, benchmark: str) -> list[str]:
     """What is wrong with a finished benchmark's folder, by its manifest; an empty list when nothing is."""
     try:
-        manifest = BenchmarkManifest.read(folder / MANIFEST)
+        manifest = BenchmarkManifest.read(folder / MANIFEST_FILE)
     except RecordError as error:
         return [str(error)]
     if manifest.benchmark != benchmark:
-        return [f"{folder / MANIFEST}: benchmark: must be {benchmark} (got {manifest.benchmark})."]
-    missing = [name for name in _expected_files(suite, part, benchmark) if name not in manifest.files]
-    reasons = [f"{folder / MANIFEST}: files: {name} is not listed." for name in missing]
+        return [f"{folder / MANIFEST_FILE}: benchmark: must be {benchmark} (got {manifest.benchmark})."]
+    missing = [name for name in _expected_files(suite, shard, benchmark) if name not in manifest.files]
+    reasons = [f"{folder / MANIFEST_FILE}: files: {name} is not listed." for name in missing]
     for name, sealed in manifest.files.items():
         reasons += _check_sealed(folder / name, sealed)
     return reasons

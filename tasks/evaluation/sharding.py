@@ -9,34 +9,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightboard.profiles.models.suite import Suite
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 
 
-def split(suite: Suite, seconds: Mapping[str, float], start_s: float, limit_s: float | None) -> tuple[Part, ...]:
+def split(suite: Suite, seconds: Mapping[str, float], start_s: float, limit_s: float | None) -> tuple[Shard, ...]:
     """Parts of an evaluation whose benchmarks take `seconds` each, beside `start_s` a shard.
 
-    One part when all of it fits under `limit_s` or there is no limit; else one a benchmark, and those that are longer
+    One shard when all of it fits under `limit_s` or there is no limit; else one a benchmark, and those that are longer
     by themselves are cut where the suite allows it.
     """
     if limit_s is None or start_s + sum(seconds.values()) <= limit_s or _is_one_piece(suite):
         return (whole(suite),)
-    parts: list[Part] = []
+    shards: list[Shard] = []
     for name in suite.benchmarks:
         cuts = cut(suite, name) if start_s + seconds[name] > limit_s else ()
-        parts += cuts or (Part(name=name, benchmarks=(name,)),)
-    return tuple(parts)
+        shards += cuts or (Shard(name=name, benchmarks=(name,)),)
+    return tuple(shards)
 
 
-def whole(suite: Suite) -> Part:
-    """The evaluation as one part."""
-    return Part(benchmarks=tuple(suite.benchmarks))
+def whole(suite: Suite) -> Shard:
+    """The evaluation as one shard."""
+    return Shard(benchmarks=tuple(suite.benchmarks))
 
 
 def _is_one_piece(suite: Suite) -> bool:
     return len(suite.benchmarks) == 1 and not cut(suite, next(iter(suite.benchmarks)))
 
 
-def cut(suite: Suite, benchmark: str) -> tuple[Part, ...]:
+def cut(suite: Suite, benchmark: str) -> tuple[Shard, ...]:
     """The benchmark's documents, its tasks joined in their order, in ranges; none when it is not to be cut."""
     spec = suite.benchmarks[benchmark]
     counts = {task: suite.expected_samples(each) for task, each in spec.tasks.items()}
@@ -44,7 +44,7 @@ def cut(suite: Suite, benchmark: str) -> tuple[Part, ...]:
     if size is None or total <= size:
         return ()
     return tuple(
-        Part(
+        Shard(
             name=f"{benchmark}.{start}-{min(start + size, total)}",
             benchmarks=(benchmark,),
             documents=_within_tasks(counts, start, min(start + size, total)),
@@ -64,13 +64,13 @@ def _within_tasks(counts: Mapping[str, int], start: int, stop: int) -> dict[str,
     return documents
 
 
-def task_ranges(suite: Suite, part: Part, benchmark: str) -> dict[str, tuple[int, int]]:
-    """By task: the first document that a part scores and the one after the last, counted within the task."""
-    if part.documents is not None:
-        return dict(part.documents)
+def task_ranges(suite: Suite, shard: Shard, benchmark: str) -> dict[str, tuple[int, int]]:
+    """By task: the first document that a shard scores and the one after the last, counted within the task."""
+    if shard.documents is not None:
+        return dict(shard.documents)
     return {task: (0, suite.expected_samples(spec)) for task, spec in suite.benchmarks[benchmark].tasks.items()}
 
 
-def count_documents(suite: Suite, part: Part, benchmark: str) -> int:
-    """Documents of a benchmark that a part scores."""
-    return sum(stop - first for first, stop in task_ranges(suite, part, benchmark).values())
+def count_documents(suite: Suite, shard: Shard, benchmark: str) -> int:
+    """Documents of a benchmark that a shard scores."""
+    return sum(stop - first for first, stop in task_ranges(suite, shard, benchmark).values())

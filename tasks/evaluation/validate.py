@@ -18,7 +18,7 @@ from typing import Any
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.evaluation.check_answers import Answers
 from nightboard.tasks.evaluation.sharding import task_ranges
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 
 RESULTS = "results.json"
 # lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
@@ -107,16 +107,16 @@ class _Samples:
     answers: Answers = field(default_factory=Answers)
 
 
-def read_outputs(folder: Path, suite: Suite, part: Part, benchmark: str, *, is_templated: bool) -> BenchmarkOutput:
+def read_outputs(folder: Path, suite: Suite, shard: Shard, benchmark: str, *, is_templated: bool) -> BenchmarkOutput:
     """Check results.json and the samples files in `folder` against the suite; OutputError names all that is wrong.
 
-    A part that covers some documents of the benchmark must have exactly these.
+    A shard that covers some documents of the benchmark must have exactly these.
     """
     reasons: list[str] = []
     results = _read_results(folder / RESULTS, reasons)
     declared = suite.benchmarks[benchmark]
     tasks = []
-    for task, (first, stop) in task_ranges(suite, part, benchmark).items():
+    for task, (first, stop) in task_ranges(suite, shard, benchmark).items():
         n_documents = declared.tasks[task].samples
         expected = _Expected(task, range(first, stop), n_documents, declared.shots, declared.metrics, declared.filter)
         samples = _read_samples(folder / samples_file(task), expected, reasons)

@@ -19,18 +19,18 @@ from pathlib import Path
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.evaluation.outputs import check_finished, set_aside
 from nightboard.tasks.store.layout import StoreError
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 from nightboard.tasks.store.trust import check_trust
 
 _log = logging.getLogger(__name__)
 
 
-def find_unfinished(work: Path, suite: Suite, part: Part) -> list[str]:
-    """Benchmarks of a part that are still to be run. A damaged one is set aside and counts as unfinished."""
+def find_unfinished(work: Path, suite: Suite, shard: Shard) -> list[str]:
+    """Benchmarks of a shard that are still to be run. A damaged one is set aside and counts as unfinished."""
     todo = []
-    for benchmark in part.benchmarks:
+    for benchmark in shard.benchmarks:
         folder = work / benchmark
-        reasons = check_finished(folder, suite, part, benchmark) if folder.exists() else None
+        reasons = check_finished(folder, suite, shard, benchmark) if folder.exists() else None
         if reasons:
             _log.warning("%s was finished but is damaged, it is done again: %s", benchmark, "; ".join(reasons))
             set_aside(folder)

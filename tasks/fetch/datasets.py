@@ -21,10 +21,9 @@ from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.errors import GatedNoAccess, HubError, HubUnavailable, RepoDisabled
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.store.files import claim_file, write_bytes
-from nightboard.tasks.store.layout import Store, escape_id
+from nightboard.tasks.store.layout import COMPLETE_FILE, Store
 from nightboard.tasks.store.records import DatasetPin, FetchedDataset
 
-COMPLETE = "complete.json"
 NLTK_TIMEOUT_S = 300
 # Settings that would lead a download to the user's own caches or keep it from the Hub.
 _FOREIGN_SETTINGS = (
@@ -45,7 +44,7 @@ def pin_datasets(hub: Hub, store: Store | None, suites: Iterable[Suite], *, dry_
     """
     pins: dict[str, str] = {}
     for dataset_id in dict.fromkeys(each for suite in suites for each in open_datasets(suite)):
-        path = store.pins / f"{escape_id(dataset_id)}.json" if store else None
+        path = store.pin_file(dataset_id) if store else None
         with explaining(f"data set {dataset_id}", passing=HubUnavailable):
             pins[dataset_id] = _read_pin(path) or _pin(hub, path, dataset_id, dry_run=dry_run)
     return pins
@@ -114,14 +113,14 @@ def fetch_dataset(
                 _run_download(name, arguments, _environment(endpoint, token, part), say=say)
                 _take_over(built, folder, sha, name)
                 done = FetchedDataset(dataset_id=dataset_id, sha=sha, configs=(*there, *missing))
-                write_bytes(folder / COMPLETE, done.to_bytes())
+                write_bytes(folder / COMPLETE_FILE, done.to_bytes())
                 shutil.rmtree(part)
     return folder
 
 
 def _complete_configs(folder: Path) -> tuple[str | None, ...]:
     """The configurations that the marker names, but for those that somebody has removed since."""
-    marker = folder / COMPLETE
+    marker = folder / COMPLETE_FILE
     named = FetchedDataset.read(marker).configs if marker.exists() else ()
     patterns = {config: "*" if config is None else glob.escape(config) for config in named}
     return tuple(c for c in named if any(folder.glob(f"*/{patterns[c]}/*/{folder.name}/dataset_info.json")))

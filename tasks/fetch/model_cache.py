@@ -19,7 +19,7 @@ from nightboard.tasks.cluster.processes import current_process, is_alive
 from nightboard.tasks.hub.model_folder import list_file, remove_folder
 from nightboard.tasks.runs.reconcile import list_open
 from nightboard.tasks.store.files import write_bytes
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import SPEC_FILE, Store
 from nightboard.tasks.store.records import AttemptSpec, ProcessId, Record, RecordError, utc_now
 from nightboard.warehouse.lake.locks import open_lock
 
@@ -41,8 +41,8 @@ class Wanted(Record):
 
 def list_open_models(store: Store) -> set[str]:
     """The models of all attempts under way, whoever launched them. Raises RecordError for one that cannot be read."""
-    folders = {each.shard.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
-    return {AttemptSpec.read(folder / "spec.json").evaluation.fingerprint for folder in folders.values()}
+    folders = {each.planned.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
+    return {AttemptSpec.read(folder / SPEC_FILE).evaluation.fingerprint for folder in folders.values()}
 
 
 @dataclass
@@ -158,7 +158,7 @@ class ModelCache:
 
     @property
     def _models(self) -> Path:
-        return self.store.cache / "models"
+        return self.store.models
 
     def _list(self) -> list[Path]:
         """Folders of models, whole and half-fetched (these begin with a dot)."""
@@ -177,7 +177,7 @@ class ModelCache:
     @property
     def _mark_file(self) -> Path:
         process = current_process()
-        return self.store.cache / "wanted" / f"{process.host}-{process.pid}-{process.started_ticks}.json"
+        return self.store.wanted_models / f"{process.host}-{process.pid}-{process.started_ticks}.json"
 
     def _list_needed(self) -> set[str]:
         # In this order: who launches claims an attempt before its mark goes, so that one of the two is seen.
@@ -187,7 +187,7 @@ class ModelCache:
     def _read_marks(self) -> dict[str, float]:
         """What living flows have marked; the marks of dead ones are removed. To be called with the lock held."""
         found: dict[str, float] = {}
-        for path in (self.store.cache / "wanted").glob("*.json"):
+        for path in self.store.wanted_models.glob("*.json"):
             try:
                 wanted = Wanted.read(path)
             except RecordError:
@@ -209,7 +209,7 @@ class ModelCache:
 
     @property
     def _lock_file(self) -> Path:
-        return self.store.cache / "lock"
+        return self.store.cache_lock
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -34,7 +34,7 @@ from nightboard.tasks.imports.table_files import TableFile, check_name, simplify
 from nightboard.tasks.imports.table_source import Tables
 from nightboard.tasks.store.declarations import declare_imported
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.tables import next_time, read_table, write_parquet
+from nightboard.tasks.store.tables import has_file, next_time, read_table, write_file
 from nightboard.warehouse.schema.lake_tables import IMPORTED_SCORES, IMPORTS
 
 # The era of a suite that declares none.
@@ -162,17 +162,13 @@ def _write(
         evaluations.append({"evaluation_id": evaluation_id, **common, **evaluation})
         scores += [{"evaluation_id": evaluation_id, **benchmark} for benchmark in benchmarks]
     name = hash_json([[_plain(row) for row in rows] for rows in (evaluations, scores)])[:32]
-    if store.is_in_lake(IMPORTS, name):
+    if has_file(store, IMPORTS, name):
         return False
-    file, imported_at = f"{name}.parquet", next_time(store, IMPORTS, "imported_at", now)
+    imported_at = next_time(store, IMPORTS, "imported_at", now)
     declare_imported(store, suite, now)
-    for table, rows, path in (
-        (IMPORTED_SCORES, scores, store.lake / IMPORTED_SCORES.name / file),
-        (IMPORTS, evaluations, store.lake / IMPORTS.name / file),
-    ):
-        write_parquet(
-            path, table, [dict.fromkeys(table.arrow.names) | row | {"imported_at": imported_at} for row in rows]
-        )
+    for table, rows in ((IMPORTED_SCORES, scores), (IMPORTS, evaluations)):
+        nothing = dict.fromkeys(table.arrow.names)
+        write_file(store, table, name, [nothing | row | {"imported_at": imported_at} for row in rows])
     return True
 
 

@@ -17,7 +17,7 @@ from nightboard.tasks.imports.cells import Row, RowError, read_number, read_text
 from nightboard.tasks.imports.errors import ImportFileError, LeftOut
 from nightboard.tasks.imports.table_files import TableFile, check_name, simplify
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.tables import next_time, write_parquet
+from nightboard.tasks.store.tables import has_file, next_time, write_file
 from nightboard.warehouse.schema.lake_tables import RANKINGS
 
 # What rankings call these columns, the likeliest first; capitals, blanks, dashes and underscores do not matter.
@@ -101,11 +101,11 @@ def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now:
     """False when this content was imported before."""
     plain = [[str(row["published_at"] or ""), row["model_name"], row["rank"], row["score"]] for row in content]
     file = hash_json([name, is_ascending, plain])[:32]
-    if store.is_in_lake(RANKINGS, file):
+    if has_file(store, RANKINGS, file):
         return False
     imported_at = next_time(store, RANKINGS, "imported_at", now)
     common = {"ranking": name, "is_ascending": is_ascending, "imported_at": imported_at}
-    write_parquet(store.lake / RANKINGS.name / f"{file}.parquet", RANKINGS, [common | row for row in content])
+    write_file(store, RANKINGS, file, [common | row for row in content])
     return True
 
 

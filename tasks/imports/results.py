@@ -33,7 +33,7 @@ from nightboard.tasks.imports.match_samples import ResultsRun
 from nightboard.tasks.imports.samples import SamplesImporter, name_benchmarks
 from nightboard.tasks.store.declarations import declare_imported
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.store.tables import read_table, write_file
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import IMPORTS, TASK_SCORES
 
@@ -144,8 +144,8 @@ def _import_scores(
     if is_new:
         if run.suite is not None:
             declare_imported(store, run.suite, now)
-        write_parquet(store.lake / TASK_SCORES.name / f"{run.evaluation_id}.parquet", TASK_SCORES, scores)
-        write_parquet(store.lake / IMPORTS.name / f"{run.evaluation_id}.parquet", IMPORTS, imports)
+        write_file(store, TASK_SCORES, run.evaluation_id, scores)
+        write_file(store, IMPORTS, run.evaluation_id, imports)
         known.add(run.evaluation_id)
     done.imported.append(
         ResultsFile(

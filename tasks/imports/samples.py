@@ -29,7 +29,7 @@ from nightboard.tasks.imports.lm_eval_samples import Placed, Samples, list_embed
 from nightboard.tasks.imports.match_samples import Match, ResultsRun, RunIndex
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.store.tables import has_file, read_table, write_file
 from nightboard.warehouse.lake.convert_samples import ConvertError, convert_samples
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
@@ -157,10 +157,10 @@ class SamplesImporter:
         question = run.suite.benchmarks[benchmark].question_field if run.suite and benchmark else None
         digest = hashlib.sha256(f"{task}\0{samples.digest}".encode("utf-8", "replace")).hexdigest()[:16]
         name = f"{run.evaluation_id}-{digest}"
-        if self.store.is_in_lake(SAMPLES, name):  # a try before was cut off between these and the scores
+        if has_file(self.store, SAMPLES, name):  # a try before was cut off between these and the scores
             return True
         try:
-            with replace_atomically(self.store.lake / SAMPLES.name / f"{name}.parquet") as out:
+            with replace_atomically(self.store.lake_file(SAMPLES.name, name)) as out:
                 convert_samples({task: samples.lines}, benchmark, run.evaluation_id, out, question)
         except ConvertError as error:
             self.leave_out(source.place, BrokenFileError(str(error).replace(f"{samples.lines}: ", "")))
@@ -183,8 +183,7 @@ class SamplesImporter:
             if row["n_samples"] is None and samples.has_all_documents:
                 row["n_samples"] = samples.n_documents
         name = hashlib.sha256("".join(sorted(each.digest for each in told.values())).encode()).hexdigest()[:16]
-        target = self.store.lake / TASK_SCORES.name / f"{run.evaluation_id}-{name}.parquet"
-        write_parquet(target, TASK_SCORES, [nothing | row for row in rows])
+        write_file(self.store, TASK_SCORES, f"{run.evaluation_id}-{name}", [nothing | row for row in rows])
         self.known.update({(run.evaluation_id, task): samples.digest for task, samples in told.items()})
 
 

@@ -15,7 +15,7 @@ from nightboard.profiles.models.cluster import Tier
 from nightboard.profiles.models.suite import Benchmark, Suite
 from nightboard.tasks.evaluation.sharding import count_documents
 from nightboard.tasks.planning.history import Cost, CostKey, History
-from nightboard.tasks.store.records import Part, ResolvedSuite
+from nightboard.tasks.store.records import ResolvedSuite, Shard
 
 # The first guess, for seconds on one GPU, per billion parameters. It gives a 7B model 3.6 hours for leaderboard-v2; the
 # public board's own energy figures come to about 3.4 GPU-hours for models of 8B (median of 251), 2.8 for 0.5B.
@@ -49,7 +49,7 @@ class Size:
 
 
 class Estimator:
-    """Seconds by suite, benchmark, part and size. Remembers what it has looked up: a plan asks for the same again."""
+    """Seconds by suite, benchmark, shard and size. Remembers what it has looked up: a plan asks for the same again."""
 
     def __init__(self, history: History) -> None:
         self._costs = history.costs
@@ -73,14 +73,14 @@ class Estimator:
             for name, guess in guesses.items()
         }
 
-    def part(self, suite: ResolvedSuite, part: Part, size: Size, tier: Tier) -> float:
-        """Seconds that a part takes, its start included."""
-        key = (suite.version, part.name, part.benchmarks, tier.name, size.params_b, size.weights_gb)
+    def seconds(self, suite: ResolvedSuite, shard: Shard, size: Size, tier: Tier) -> float:
+        """Seconds that a shard takes, its start included."""
+        key = (suite.version, shard.name, shard.benchmarks, tier.name, size.params_b, size.weights_gb)
         if key not in self._parts:
             seconds = self.benchmarks(suite, size, tier)
             taken = (
-                seconds[name] * count_documents(suite.suite, part, name) / _count(suite.suite, name)
-                for name in part.benchmarks
+                seconds[name] * count_documents(suite.suite, shard, name) / _count(suite.suite, name)
+                for name in shard.benchmarks
             )
             self._parts[key] = start_seconds(size.weights_gb) + sum(taken)
         return self._parts[key]

@@ -17,9 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightboard.profiles.models.endings import Ending
-from nightboard.tasks.evaluation.outputs import MANIFEST
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Commit, Evaluation, Freed, Parts, RecordError, ResolvedSuite
+from nightboard.tasks.store.layout import MANIFEST_FILE, SPEC_FILE, Store
+from nightboard.tasks.store.records import (
+    AttemptSpec,
+    Commit,
+    Evaluation,
+    EvaluationShards,
+    Freed,
+    RecordError,
+    ResolvedSuite,
+)
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.lake.files import list_written
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
@@ -130,7 +137,7 @@ class History:
     `done`: evaluations by what they can serve for, those that finished first at the beginning. `in_flight`: evaluations
     with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
     anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
-    `parts`: how such evaluations are split; those of older stores are not listed, and are in one placement.
+    `shards`: how such evaluations are split; those of older stores are not listed, and are in one placement.
     """
 
     done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
@@ -139,7 +146,7 @@ class History:
     last_attempts: Mapping[ShardKey, int] = field(default_factory=dict)
     tries: Mapping[ShardKey, Tries] = field(default_factory=dict)
     finished: frozenset[ShardKey] = frozenset()
-    parts: Mapping[str, Parts] = field(default_factory=dict)
+    shards: Mapping[str, EvaluationShards] = field(default_factory=dict)
     costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
 
 
@@ -165,15 +172,15 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
     columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
     attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
-    parts = _read_parts(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
+    shards = _read_shards(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
     return History(
         done=_read_done(store, known, outcomes, {suite.version for suite in suites}),
         in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
         shards_in_flight=claimed,
         last_attempts=last_attempts,
         tries=_read_tries(attempts, read_freed(store, {key for key, _ in last_attempts})),
-        finished=_find_finished(store, attempts, parts),
-        parts=parts,
+        finished=_find_finished(store, attempts, shards),
+        shards=shards,
         costs=_measure_costs(store, known, outcomes),
     )
 
@@ -183,7 +190,7 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
 
     An attempt whose launch somebody has moved away is lost: its number stays taken, and it is not in flight.
     """
-    attempts = [path.parent for path in store.runs.glob("*/*/*/spec.json")]
+    attempts = [path.parent for path in store.runs.glob(f"*/*/*/{SPEC_FILE}")]
     last: dict[ShardKey, int] = {}
     for folder in attempts:
         key = (folder.parents[1].name, folder.parent.name)
@@ -232,26 +239,28 @@ def _read_measurements(store: Store) -> Mapping[str, Mapping[str, Measurement]]:
     return measurements
 
 
-def _read_parts(store: Store, evaluation_ids: Iterable[str]) -> dict[str, Parts]:
-    paths = ((key, store.parts_file(key)) for key in evaluation_ids)
-    return {key: Parts.read(path) for key, path in paths if path.exists()}
+def _read_shards(store: Store, evaluation_ids: Iterable[str]) -> dict[str, EvaluationShards]:
+    paths = ((key, store.shards_file(key)) for key in evaluation_ids)
+    return {key: EvaluationShards.read(path) for key, path in paths if path.exists()}
 
 
-def _find_finished(store: Store, attempts: Sequence[dict[str, Any]], parts: Mapping[str, Parts]) -> frozenset[ShardKey]:
+def _find_finished(
+    store: Store, attempts: Sequence[dict[str, Any]], shards: Mapping[str, EvaluationShards]
+) -> frozenset[ShardKey]:
     """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
     completed = {(row["evaluation_id"], row["shard"]) for row in attempts if row["state"] == "completed"}
     return frozenset(
-        (key, part.name)
-        for key, of_evaluation in parts.items()
-        for part in of_evaluation.parts
-        if (key, part.name) in completed
-        and all((store.work_dir(key, part.name) / name / MANIFEST).exists() for name in part.benchmarks)
+        (key, shard.name)
+        for key, of_evaluation in shards.items()
+        for shard in of_evaluation.shards
+        if (key, shard.name) in completed
+        and all((store.work_dir(key, shard.name) / name / MANIFEST_FILE).exists() for name in shard.benchmarks)
     )
 
 
 def _is_lost(store: Store, folder: Path) -> bool:
     try:
-        return not (store.launches / AttemptSpec.read(folder / "spec.json").launch_id).is_dir()
+        return not store.launch_dir(AttemptSpec.read(folder / SPEC_FILE).launch_id).is_dir()
     except RecordError:
         return False  # nobody can tell whose it is; reconcile says what to do
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nightboard.profiles.models.cluster import Cluster, Tier
-from nightboard.tasks.store.records import Job, Shard
+from nightboard.tasks.store.records import Job, PlannedAttempt
 
 # A cluster schedules jobs of a few lengths better than jobs of any length, and an array has one time limit.
 SHORTEST_LIMIT_MIN = 15
@@ -26,7 +26,7 @@ class Placement:
     `is_alone`: it ended other jobs early, and is not to end those of others again.
     """
 
-    shard: Shard
+    planned: PlannedAttempt
     tier: Tier
     timeouts: int = 0
     is_alone: bool = False
@@ -34,7 +34,7 @@ class Placement:
     @property
     def order(self) -> tuple[float, str, str]:
         """Longest first; the names make it the same every time."""
-        return -self.shard.estimate_s, self.shard.evaluation_id, self.shard.shard
+        return -self.planned.estimate_s, self.planned.evaluation_id, self.planned.shard.name
 
 
 def pack_jobs(placements: Iterable[Placement], cluster: Cluster) -> tuple[Job, ...]:
@@ -46,7 +46,7 @@ def pack_jobs(placements: Iterable[Placement], cluster: Cluster) -> tuple[Job, .
     for tier in cluster.tiers:
         members = sorted(by_tier.get(tier.name, ()), key=lambda each: each.order)
         is_short = [
-            placement.shard.estimate_s < tier.share_job_below_min * 60 and not placement.is_alone
+            placement.planned.estimate_s < tier.share_job_below_min * 60 and not placement.is_alone
             for placement in members
         ]
         groups = [[placement] for placement, short in zip(members, is_short, strict=True) if not short]
@@ -54,7 +54,9 @@ def pack_jobs(placements: Iterable[Placement], cluster: Cluster) -> tuple[Job, .
             [placement for placement, short in zip(members, is_short, strict=True) if short], tier, cluster
         )
         jobs += [_make_job(tier, group, cluster) for group in groups]
-    return tuple(sorted(jobs, key=lambda job: (-job.estimate_s, job.shards[0].evaluation_id, job.shards[0].shard)))
+    return tuple(
+        sorted(jobs, key=lambda job: (-job.estimate_s, job.attempts[0].evaluation_id, job.attempts[0].shard.name))
+    )
 
 
 def _share(short: Sequence[Placement], tier: Tier, cluster: Cluster) -> list[list[Placement]]:
@@ -63,17 +65,17 @@ def _share(short: Sequence[Placement], tier: Tier, cluster: Cluster) -> list[lis
     On SLURM there are as many jobs as make each about as long as what need not share; elsewhere as many as may run.
     """
     full_s = tier.share_job_below_min * 60
-    count = math.ceil(sum(placement.shard.estimate_s for placement in short) / full_s) if short else 0
+    count = math.ceil(sum(placement.planned.estimate_s for placement in short) / full_s) if short else 0
     if cluster.executor != "slurm":
         count = max(count, min(len(short), cluster.max_jobs))
     groups: list[list[Placement]] = [[] for _ in range(count)]
     loads = [(0.0, index) for index in range(count)]
     for placement in short:
         load_s, least = loads[0]
-        together_s = load_s + placement.shard.estimate_s
+        together_s = load_s + placement.planned.estimate_s
         if load_s and _needs_min(together_s, 0, cluster) > tier.time_min:
             groups.append([placement])
-            heapq.heappush(loads, (placement.shard.estimate_s, len(groups) - 1))
+            heapq.heappush(loads, (placement.planned.estimate_s, len(groups) - 1))
         else:
             groups[least].append(placement)
             heapq.heapreplace(loads, (together_s, least))
@@ -81,11 +83,11 @@ def _share(short: Sequence[Placement], tier: Tier, cluster: Cluster) -> list[lis
 
 
 def _make_job(tier: Tier, group: Sequence[Placement], cluster: Cluster) -> Job:
-    estimate_s = sum(placement.shard.estimate_s for placement in group)
+    estimate_s = sum(placement.planned.estimate_s for placement in group)
     timeouts = max(placement.timeouts for placement in group)
     return Job(
         tier=tier.name,
-        shards=tuple(placement.shard for placement in group),
+        attempts=tuple(placement.planned for placement in group),
         gpus=tier.gpus * tier.nodes,
         time_min=limit_minutes(estimate_s, timeouts, tier, cluster),
     )

@@ -20,6 +20,7 @@ from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size,
 from nightboard.tasks.planning.history import History, ScoreKey
 from nightboard.tasks.planning.measured import Wanted
 from nightboard.tasks.planning.packing import Placement, pack_jobs
+from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.planning.retry_policy import (
     AttemptResources,
     choose_resources,
@@ -27,7 +28,15 @@ from nightboard.tasks.planning.retry_policy import (
     explain_size,
     explain_wait,
 )
-from nightboard.tasks.store.records import Commit, Evaluation, Part, Parts, Plan, ResolvedSuite, Shard, Skip, Taken
+from nightboard.tasks.store.records import (
+    Commit,
+    Evaluation,
+    EvaluationShards,
+    PlannedAttempt,
+    ResolvedSuite,
+    Shard,
+    Taken,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class _Candidate:
     """An evaluation that is to run: how it is split, and its shards that are neither done nor under way."""
 
     evaluation: Evaluation
-    parts: Parts
+    shards: EvaluationShards
     placements: tuple[Placement, ...]
 
 
@@ -126,7 +135,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         board=inputs.board,
         created_at=inputs.now,
         evaluations=tuple(candidate.evaluation for candidate in chosen.values()),
-        parts=tuple(candidate.parts for candidate in chosen.values()),
+        shards=tuple(candidate.shards for candidate in chosen.values()),
         jobs=jobs,
         skipped=tuple(skipped),
         gpu_hours=sum(job.estimate_s * job.gpus for job in jobs) / 3600,
@@ -244,36 +253,36 @@ def _list_taken(suite: Suite, sources: Mapping[str, Evaluation]) -> tuple[Taken,
 def _find_shards(run: _Run, known: _Knowledge) -> _Candidate | _Refusal:
     """The shards of an evaluation that are to run now; one that is not to run any more stops them all."""
     inputs, history, key = known.inputs, known.inputs.history, run.evaluation.evaluation_id
-    parts = _parts_of(run, known)
-    open_parts = [part for part in parts.parts if (key, part.name) not in history.finished]
+    shards = _shards_of(run, known)
+    open_shards = [shard for shard in shards.shards if (key, shard.name) not in history.finished]
     # All are finished and there is no score: who runs one again finds it finished, and the scores are put together.
-    open_parts = open_parts or [parts.parts[-1]]
-    for part in open_parts:
-        if reason := explain_end(history.tries.get((key, part.name)), inputs.cluster, part.name):
+    open_shards = open_shards or [shards.shards[-1]]
+    for shard in open_shards:
+        if reason := explain_end(history.tries.get((key, shard.name)), inputs.cluster, shard.name):
             return _Refusal("gave_up", reason)
-    waiting = [part for part in open_parts if (key, part.name) not in history.shards_in_flight]
-    if not waiting or _is_under_way_elsewhere(run, parts.parts, history):
+    waiting = [shard for shard in open_shards if (key, shard.name) not in history.shards_in_flight]
+    if not waiting or _is_under_way_elsewhere(run, shards.shards, history):
         return _UNDER_WAY
-    for part in waiting:
-        tries = history.tries.get((key, part.name))
-        if reason := explain_wait(tries, inputs.cluster, part.name, inputs.run_started_at):
+    for shard in waiting:
+        tries = history.tries.get((key, shard.name))
+        if reason := explain_wait(tries, inputs.cluster, shard.name, inputs.run_started_at):
             return _Refusal("later", reason)
-    placements = [_make_piece(run, part, known) for part in waiting]
+    placements = [_place(run, shard, known) for shard in waiting]
     refusals = [placement for placement in placements if isinstance(placement, _Refusal)]
     if refusals:
         return refusals[0]
     return _Candidate(
-        run.evaluation, parts, tuple(placement for placement in placements if isinstance(placement, Placement))
+        run.evaluation, shards, tuple(placement for placement in placements if isinstance(placement, Placement))
     )
 
 
-def _parts_of(run: _Run, known: _Knowledge) -> Parts:
+def _shards_of(run: _Run, known: _Knowledge) -> EvaluationShards:
     """How the evaluation is split: as it was before, else by what it will take."""
     history, key = known.inputs.history, run.evaluation.evaluation_id
-    return history.parts.get(key) or Parts(evaluation_id=key, parts=_split(run, known), taken=run.taken)
+    return history.shards.get(key) or EvaluationShards(evaluation_id=key, shards=_split(run, known), taken=run.taken)
 
 
-def _split(run: _Run, known: _Knowledge) -> tuple[Part, ...]:
+def _split(run: _Run, known: _Knowledge) -> tuple[Shard, ...]:
     one_piece = whole(run.todo)
     is_begun = (run.evaluation.evaluation_id, one_piece.name) in known.inputs.history.last_attempts
     if run.tier.shard_above_min is None or is_begun:
@@ -283,29 +292,29 @@ def _split(run: _Run, known: _Knowledge) -> tuple[Part, ...]:
     return split(run.todo, seconds, start_seconds(run.size.weights_gb), run.tier.shard_above_min * 60)
 
 
-def _is_under_way_elsewhere(run: _Run, parts: Sequence[Part], history: History) -> bool:
+def _is_under_way_elsewhere(run: _Run, shards: Sequence[Shard], history: History) -> bool:
     """Whether what runs is not this evaluation but one whose score will serve for it: at another suite version."""
     if run.score not in history.in_flight:
         return False
-    return not any((run.evaluation.evaluation_id, part.name) in history.shards_in_flight for part in parts)
+    return not any((run.evaluation.evaluation_id, shard.name) in history.shards_in_flight for shard in shards)
 
 
-def _make_piece(run: _Run, part: Part, known: _Knowledge) -> Placement | _Refusal:
+def _place(run: _Run, shard: Shard, known: _Knowledge) -> Placement | _Refusal:
     """The next attempt at a shard, or why there is none."""
-    inputs, key = known.inputs, (run.evaluation.evaluation_id, part.name)
+    inputs, key = known.inputs, (run.evaluation.evaluation_id, shard.name)
     tries = inputs.history.tries.get(key)
     resources = choose_resources(tries, inputs.cluster, run.tier)
     if resources is None:
-        return _Refusal("gave_up", explain_size(tries, part.name))
-    shard = Shard(
+        return _Refusal("gave_up", explain_size(tries, shard.name))
+    planned = PlannedAttempt(
         evaluation_id=run.evaluation.evaluation_id,
-        part=part,
-        attempt=1 + inputs.history.last_attempts.get(key, 0),
+        shard=shard,
+        number=1 + inputs.history.last_attempts.get(key, 0),
         batch_size=resources.batch_size,
-        estimate_s=known.estimator.part(run.suite, part, run.size, resources.tier),
+        estimate_s=known.estimator.seconds(run.suite, shard, run.size, resources.tier),
     )
     is_alone = resources != AttemptResources(run.tier, run.tier.batch_size)
-    return Placement(shard, resources.tier, resources.timeouts, is_alone)
+    return Placement(planned, resources.tier, resources.timeouts, is_alone)
 
 
 # ------------------------------------------------------------------------------------------- models and their tiers

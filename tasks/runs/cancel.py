@@ -13,11 +13,11 @@ from datetime import datetime
 
 from nightboard.tasks.cluster.executor import Executor
 from nightboard.tasks.evaluation.lease import current_owner, revoke
-from nightboard.tasks.runs.launch import SUBMISSION_FILE, release
+from nightboard.tasks.runs.launch import release
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.retry_stopped import is_meant
 from nightboard.tasks.store.files import claim_file
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import OUTCOME_FILE, SPEC_FILE, SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptSpec, Outcome, Submission
 
 
@@ -38,7 +38,7 @@ def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAt
 
     Raises CancelError for a target that names nothing.
     """
-    evaluations = {id(each): AttemptSpec.read(each.folder / "spec.json").evaluation for each in shards}
+    evaluations = {id(each): AttemptSpec.read(each.folder / SPEC_FILE).evaluation for each in shards}
 
     def is_one(each: OpenAttempt, target: str) -> bool:
         is_job = each.job_id is not None and target in (each.job_id, each.job_id.partition("_")[0])
@@ -78,14 +78,14 @@ def cancel(
             if not _has_begun(each):
                 revoke(each.folder, now)
             outcome = Outcome(state="cancelled", reason=f"cancelled by {by}", job_id=each.job_id, ended_at=now)
-            if claim_file(each.folder / "outcome.json", outcome.to_bytes()):
+            if claim_file(each.folder / OUTCOME_FILE, outcome.to_bytes()):
                 ended.append(each)
         if is_stopped and members[0].job_id:
             for each in (each for each in members if each.folder not in wanted):
                 release(each.folder, "its job was cancelled for another evaluation", now)
             stopping[launch_id].append(members[0])
     for launch_id, firsts in stopping.items():
-        submission = Submission.read(store.launches / launch_id / SUBMISSION_FILE)
+        submission = Submission.read(store.launch_dir(launch_id) / SUBMISSION_FILE)
         executor.cancel(submission, [each.job_index for each in firsts])
     return Cancelled(tuple(ended), tuple(str(each.job_id) for firsts in stopping.values() for each in firsts))
 

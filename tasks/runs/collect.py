@@ -14,12 +14,12 @@ from typing import Any
 
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.cluster.executor import JobReport
-from nightboard.tasks.evaluation.outputs import MANIFEST, check_finished, set_aside
+from nightboard.tasks.evaluation.outputs import check_finished, set_aside
 from nightboard.tasks.runs.launch import find_job_output
-from nightboard.tasks.runs.merge_shards import MergeError, merge_parts
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Outcome, Part, Parts, Record, RecordError
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
+from nightboard.tasks.store.layout import LOG_FILE, MANIFEST_FILE, OUTCOME_FILE, SPEC_FILE, Store
+from nightboard.tasks.store.records import AttemptSpec, EvaluationShards, Outcome, Record, RecordError, Shard
+from nightboard.tasks.store.tables import has_file, read_table, write_file
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, OUTCOMES
 
 JOULES_PER_KWH = 3.6e6
@@ -44,7 +44,7 @@ class Collected(Record):
 
 def is_collected(store: Store, evaluation_id: str, shard: str, attempt: int) -> bool:
     """Whether an attempt's row is in the lake, where it comes last."""
-    return store.is_in_lake(ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
+    return has_file(store, ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
 
 
 def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
@@ -53,7 +53,7 @@ def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
 
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
     """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
-    spec = AttemptSpec.read(folder / "spec.json")
+    spec = AttemptSpec.read(folder / SPEC_FILE)
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
         outcome = _verify(store, spec, outcome)
@@ -66,12 +66,12 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
             outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
             row |= {"state": "invalid", "reason": str(error)}
     name = _name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
-    if not store.is_in_lake(ATTEMPTS, name):
-        write_parquet(store.lake / ATTEMPTS.name / f"{name}.parquet", ATTEMPTS, [row])
+    if not has_file(store, ATTEMPTS, name):
+        write_file(store, ATTEMPTS, name, [row])
     return Collected(
         evaluation_id=spec.evaluation.evaluation_id,
-        shard=spec.shard.shard,
-        attempt=spec.shard.attempt,
+        shard=spec.planned.shard.name,
+        attempt=spec.planned.number,
         suite=spec.evaluation.suite,
         model_id=spec.evaluation.model_id,
         revision=spec.evaluation.revision,
@@ -86,23 +86,23 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
 
 def _read_outcome(folder: Path, now: datetime) -> Outcome:
     try:
-        return Outcome.read(folder / "outcome.json")
+        return Outcome.read(folder / OUTCOME_FILE)
     except RecordError as error:
         return Outcome(state="invalid", reason=str(error), ended_at=now)
 
 
 def _verify(store: Store, spec: AttemptSpec, outcome: Outcome) -> Outcome:
     """Check every benchmark's files again: between the node and here a file may have been cut or changed."""
-    work = store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard)
-    reasons = _find_damage(work, spec.suite.suite, spec.shard.part)
+    work = store.work_dir(spec.evaluation.evaluation_id, spec.planned.shard.name)
+    reasons = _find_damage(work, spec.suite.suite, spec.planned.shard)
     return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
 
 
-def _find_damage(work: Path, suite: Suite, part: Part) -> list[str]:
-    """What is wrong with a part's finished benchmarks. They are set aside, so that they are run again."""
+def _find_damage(work: Path, suite: Suite, shard: Shard) -> list[str]:
+    """What is wrong with a shard's finished benchmarks. They are set aside, so that they are run again."""
     reasons = []
-    for benchmark in part.benchmarks:
-        found = check_finished(work / benchmark, suite, part, benchmark)
+    for benchmark in shard.benchmarks:
+        found = check_finished(work / benchmark, suite, shard, benchmark)
         if found:
             reasons += [f"{benchmark}: {reason}" for reason in found]
             # Another flow that collects at the same time may have done it, or there is nothing to set aside.
@@ -117,8 +117,8 @@ def _attempt_row(
     elapsed = (outcome.ended_at - outcome.started_at).total_seconds() if outcome.started_at else 0.0
     return {
         "evaluation_id": spec.evaluation.evaluation_id,
-        "shard": spec.shard.shard,
-        "attempt": spec.shard.attempt,
+        "shard": spec.planned.shard.name,
+        "attempt": spec.planned.number,
         "launch_id": spec.launch_id,
         "job_id": outcome.job_id,
         "array_task": spec.array_task,
@@ -141,7 +141,7 @@ def _attempt_row(
 
 def _find_log(store: Store, spec: AttemptSpec, outcome: Outcome, folder: Path) -> Path:
     """The attempt's log; the output of its job where that never came to it."""
-    log = folder / "log.txt"
+    log = folder / LOG_FILE
     return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
 
 
@@ -158,18 +158,18 @@ def _share_energy(report: JobReport | None, elapsed_s: float) -> float | None:
 def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> bool:
     """Write the evaluation's rows if this was its last shard; says whether it is scored now."""
     evaluation_id = spec.evaluation.evaluation_id
-    if store.is_in_lake(OUTCOMES, evaluation_id):
+    if has_file(store, OUTCOMES, evaluation_id):
         return True
-    parts = _read_parts(store, spec)
-    others = [part for part in parts.parts if part.name != spec.shard.shard]
+    shards = _read_shards(store, spec)
+    others = [shard for shard in shards.shards if shard.name != spec.planned.shard.name]
     # The files are read only when nothing is missing: most shards are collected before the last one has ended.
-    if not all(_has_completed(store, evaluation_id, part) for part in others):
+    if not all(_has_completed(store, evaluation_id, shard) for shard in others):
         return False
     suite = spec.suite.suite
-    damaged = [part for part in others if _find_damage(store.work_dir(evaluation_id, part.name), suite, part)]
+    damaged = [shard for shard in others if _find_damage(store.work_dir(evaluation_id, shard.name), suite, shard)]
     if damaged:
         return False
-    merge_parts(store, evaluation_id, parts.parts, parts.taken)
+    merge_shards(store, evaluation_id, shards.shards, shards.taken)
     collected, ended = _other_attempts(store, spec)
     attempts = [row, *collected, *ended]
     # What the cluster says of an attempt is known when that is collected; a sum without it would be too small.
@@ -182,40 +182,44 @@ def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> b
         "energy_kwh": sum(energy) if energy else None,
         "source": "run",
     }
-    write_parquet(store.lake / OUTCOMES.name / f"{evaluation_id}.parquet", OUTCOMES, [outcome])
+    write_file(store, OUTCOMES, evaluation_id, [outcome])
     return True
 
 
-def _read_parts(store: Store, spec: AttemptSpec) -> Parts:
+def _read_shards(store: Store, spec: AttemptSpec) -> EvaluationShards:
     """How the evaluation is split; whole in a store that is older than splitting."""
-    path, evaluation_id = store.parts_file(spec.evaluation.evaluation_id), spec.evaluation.evaluation_id
-    return Parts.read(path) if path.exists() else Parts(evaluation_id=evaluation_id, parts=(spec.shard.part,))
+    path, evaluation_id = store.shards_file(spec.evaluation.evaluation_id), spec.evaluation.evaluation_id
+    return (
+        EvaluationShards.read(path)
+        if path.exists()
+        else EvaluationShards(evaluation_id=evaluation_id, shards=(spec.planned.shard,))
+    )
 
 
-def _has_completed(store: Store, evaluation_id: str, part: Part) -> bool:
+def _has_completed(store: Store, evaluation_id: str, shard: Shard) -> bool:
     """Whether another shard has completed, collected or not, and its benchmarks were not set aside since."""
-    work = store.work_dir(evaluation_id, part.name)
-    is_there = all((work / benchmark / MANIFEST).exists() for benchmark in part.benchmarks)
-    return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, part.name))
+    work = store.work_dir(evaluation_id, shard.name)
+    is_there = all((work / benchmark / MANIFEST_FILE).exists() for benchmark in shard.benchmarks)
+    return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, shard.name))
 
 
 def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:
-    for path in sorted(store.shard_dir(evaluation_id, shard).glob("*/outcome.json")):
+    for path in sorted(store.shard_dir(evaluation_id, shard).glob(f"*/{OUTCOME_FILE}")):
         with contextlib.suppress(RecordError):
             yield Outcome.read(path)
 
 
 def _other_attempts(store: Store, spec: AttemptSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the evaluation's other attempts: those in the lake, and those that have ended and will be collected."""
-    evaluation_id, this = spec.evaluation.evaluation_id, (spec.shard.shard, spec.shard.attempt)
+    evaluation_id, this = spec.evaluation.evaluation_id, (spec.planned.shard.name, spec.planned.number)
     rows = read_table(store, ATTEMPTS, evaluation_id=evaluation_id).to_pylist()
     collected = [row for row in rows if (row["shard"], row["attempt"]) != this]
     known = {this, *((row["shard"], row["attempt"]) for row in collected)}
     ended = []
-    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob("*/*/outcome.json")):
+    for folder in sorted(path.parent for path in (store.runs / evaluation_id).glob(f"*/*/{OUTCOME_FILE}")):
         if (folder.parent.name, int(folder.name)) in known:
             continue
         with contextlib.suppress(RecordError):
-            other, outcome = AttemptSpec.read(folder / "spec.json"), Outcome.read(folder / "outcome.json")
+            other, outcome = AttemptSpec.read(folder / SPEC_FILE), Outcome.read(folder / OUTCOME_FILE)
             ended.append(_attempt_row(store, other, outcome, folder, None))
     return collected, ended

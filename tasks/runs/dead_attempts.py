@@ -14,7 +14,7 @@ from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.false_start import explain_false_start, explain_lost_outcome
 from nightboard.tasks.runs.launch import find_job_output
 from nightboard.tasks.runs.open_runs import LAUNCHING_LIMIT, ClusterAnswer, OpenAttempt, OpenLaunch, list_attempts
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import LOG_FILE, OWNER_FILES, Store
 from nightboard.tasks.store.records import AttemptOwner, Outcome
 
 
@@ -96,13 +96,13 @@ def _has_anybody_begun(store: Store, each: OpenAttempt, launch: OpenLaunch) -> b
 
 def _last_run(folder: Path) -> AttemptOwner | None:
     """The last job that held the attempt, whoever holds it now; None when none ever did."""
-    jobs = [owner for owner in map(AttemptOwner.read, folder.glob("owner.*.json")) if owner.kind == "job"]
+    jobs = [owner for owner in map(AttemptOwner.read, folder.glob(OWNER_FILES)) if owner.kind == "job"]
     return max(jobs, key=lambda owner: owner.at, default=None)
 
 
 def _read_last_lines(store: Store, each: OpenAttempt, launch: OpenLaunch) -> tuple[str, ...]:
     """The end of the attempt's log; of the job's own output when the attempt never began."""
-    log = each.folder / "log.txt"
+    log = each.folder / LOG_FILE
     if log.exists():
         return read_log_tail(log)
     return _read_job_output(store, each, launch)

@@ -43,7 +43,7 @@ class _Opened:
 
     @property
     def longest_s(self) -> float:
-        return max(sum(each.shard.estimate_s for each in shards) for shards in self.jobs.values())
+        return max(sum(each.planned.estimate_s for each in shards) for shards in self.jobs.values())
 
     @property
     def running(self) -> int:

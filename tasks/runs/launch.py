@@ -22,34 +22,32 @@ from nightboard.tasks.cluster.processes import current_process
 from nightboard.tasks.evaluation.job import run_job
 from nightboard.tasks.evaluation.lease import revoke
 from nightboard.tasks.store.files import claim_dir, claim_file, write_bytes
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import LAUNCH_FILE, OUTCOME_FILE, PARALLELISM_FILE, SPEC_FILE, SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import (
     AttemptSpec,
     Evaluation,
+    EvaluationShards,
     Job,
     Launch,
     Outcome,
     Parallelism,
-    Parts,
+    PlannedAttempt,
     ResolvedSuite,
-    Shard,
     Submission,
     as_row,
 )
-from nightboard.tasks.store.tables import write_parquet
+from nightboard.tasks.store.tables import has_file, write_file
 from nightboard.tasks.store.trust import close_to_others
 from nightboard.warehouse.lake.locks import open_lock
 from nightboard.warehouse.schema.lake_tables import EVALUATIONS
 
-LAUNCH_FILE, SUBMISSION_FILE, CLOSED_FILE = "launch.json", "submission.json", "closed.json"
-PARALLELISM_FILE = "parallelism.json"
 # Launches that this process is in the middle of.
 _under_way: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """What all launches of a flow share. `parts` says by evaluation how it is split."""
+    """What all launches of a flow share. `shards` says by evaluation how it is split."""
 
     store: Store
     board: str
@@ -57,7 +55,7 @@ class Launcher:
     executor: Executor
     evaluations: Mapping[str, Evaluation]
     suites: Mapping[str, ResolvedSuite]
-    parts: Mapping[str, Parts]
+    shards: Mapping[str, EvaluationShards]
 
     def launch(
         self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None, avoided: Collection[str] = ()
@@ -85,7 +83,7 @@ class Launcher:
         avoided: Collection[str],
         now: datetime,
     ) -> list[Started]:
-        folder, calls = submit_folder(self.store, launch.launch_id), [make_call(self.store, each) for each in attempts]
+        folder, calls = self.store.submit_dir(launch.launch_id), [make_call(self.store, each) for each in attempts]
         resources = self._resources(launch.jobs, avoided)
         try:
             return self.executor.submit(folder, launch.launch_id, calls, resources, parallelism)
@@ -97,25 +95,25 @@ class Launcher:
             self._record_submission(launch, {}, now)
             raise
 
-    def record_fetch_failure(self, shard: Shard, ending: Ending, reason: str, now: datetime) -> None:
+    def record_fetch_failure(self, planned: PlannedAttempt, ending: Ending, reason: str, now: datetime) -> None:
         """Spend an attempt on a shard whose model or data could not be fetched, so that the reason is kept."""
-        job = Job(tier=self.cluster.tiers[0].name, shards=(shard,), gpus=0, time_min=1)
+        job = Job(tier=self.cluster.tiers[0].name, attempts=(planned,), gpus=0, time_min=1)
         with self._begin([job], now) as launch:
             for folder in self._claim(launch, 0, now):
                 outcome = Outcome(state=ending, reason=reason, ended_at=now)
-                claim_file(folder / "outcome.json", outcome.to_bytes())
+                claim_file(folder / OUTCOME_FILE, outcome.to_bytes())
             self._record_submission(launch, {}, now)
 
     def _record_submission(self, launch: Launch, started: Mapping[int, Started], now: datetime) -> None:
         write_bytes(
-            self.store.launches / launch.launch_id / SUBMISSION_FILE, make_submission(launch, started, now).to_bytes()
+            self.store.launch_dir(launch.launch_id) / SUBMISSION_FILE, make_submission(launch, started, now).to_bytes()
         )
 
     @contextlib.contextmanager
     def _begin(self, jobs: Sequence[Job], now: datetime) -> Iterator[Launch]:
         """A launch on disk; until the end nobody takes it for one whose flow is gone."""
         launch = Launch(
-            launch_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+            launch_id=name_launch(self.board, now),
             board=self.board,
             cluster=self.cluster.cluster,
             executor=self.cluster.executor,
@@ -125,7 +123,7 @@ class Launcher:
         )
         _under_way.add(launch.launch_id)
         try:
-            write_bytes(self.store.launches / launch.launch_id / LAUNCH_FILE, launch.to_bytes())
+            write_bytes(self.store.launch_dir(launch.launch_id) / LAUNCH_FILE, launch.to_bytes())
             yield launch
         finally:
             _under_way.remove(launch.launch_id)
@@ -133,41 +131,40 @@ class Launcher:
     def _claim(self, launch: Launch, index: int, now: datetime) -> list[Path]:
         """Create the attempt folders of a job; returns those that are ours."""
         folders = []
-        for shard in launch.jobs[index].shards:
-            if not self._claim_parts(shard.evaluation_id):
+        for planned in launch.jobs[index].attempts:
+            if not self._claim_shards(planned.evaluation_id):
                 continue
-            spec = self._spec(launch, index, shard, now)
-            folder = self.store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
+            spec = self._spec(launch, index, planned, now)
+            folder = self.store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number)
             self._record_evaluation(spec.evaluation, now)
-            if claim_dir(folder, {"spec.json": spec.to_bytes()}):
+            if claim_dir(folder, {SPEC_FILE: spec.to_bytes()}):
                 folders.append(folder)
         return folders
 
-    def _claim_parts(self, evaluation_id: str) -> bool:
+    def _claim_shards(self, evaluation_id: str) -> bool:
         """Fix how the evaluation is split; False when another flow has fixed another split, and so has it."""
-        path, wanted = self.store.parts_file(evaluation_id), self.parts[evaluation_id]
+        path, wanted = self.store.shards_file(evaluation_id), self.shards[evaluation_id]
         if path.exists() or not claim_file(path, wanted.to_bytes()):
-            return Parts.read(path) == wanted
+            return EvaluationShards.read(path) == wanted
         return True
 
     def _record_evaluation(self, evaluation: Evaluation, now: datetime) -> None:
-        if not self.store.is_in_lake(EVALUATIONS, evaluation.evaluation_id):
-            path = self.store.lake / EVALUATIONS.name / f"{evaluation.evaluation_id}.parquet"
+        if not has_file(self.store, EVALUATIONS, evaluation.evaluation_id):
             row = {key: value for key, value in as_row(evaluation).items() if key in EVALUATIONS.arrow.names}
-            write_parquet(path, EVALUATIONS, [row | {"planned_at": now}])
+            write_file(self.store, EVALUATIONS, evaluation.evaluation_id, [row | {"planned_at": now}])
 
-    def _spec(self, launch: Launch, index: int, shard: Shard, now: datetime) -> AttemptSpec:
-        evaluation = self.evaluations[shard.evaluation_id]
+    def _spec(self, launch: Launch, index: int, planned: PlannedAttempt, now: datetime) -> AttemptSpec:
+        evaluation = self.evaluations[planned.evaluation_id]
         tier = self._tier(launch.jobs[index].tier)
         return AttemptSpec(
             launch_id=launch.launch_id,
             array_task=index,
             evaluation=evaluation,
             suite=self.suites[evaluation.suite_version],
-            shard=shard,
+            planned=planned,
             tier=tier.name,
             device=tier.device or ("cuda" if tier.gpus else "cpu"),
-            batch_size=shard.batch_size,
+            batch_size=planned.batch_size,
             model_args=tier.model_args,
             gpus=launch.jobs[index].gpus,
             created_at=now,
@@ -198,6 +195,11 @@ class Launcher:
         )
 
 
+def name_launch(board: str, now: datetime) -> str:
+    """A launch's id, which is also its jobs' name on the cluster: `squeue` shows whose they are."""
+    return f"nightboard-{board}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
 def is_under_way_here(launch: Launch) -> bool:
     """Whether this process is in the middle of the launch."""
     return launch.launch_id in _under_way
@@ -219,33 +221,28 @@ def make_submission(launch: Launch, started: Mapping[int, Started], now: datetim
     )
 
 
-def submit_folder(store: Store, launch_id: str) -> Path:
-    """Where submitit keeps a launch's pickles and its jobs' own output."""
-    return store.launches / launch_id / "submitit"
-
-
 def find_job_output(store: Store, launch_id: str, job_id: str | None) -> Path | None:
     """The job's own output; None where it left none."""
-    return next(submit_folder(store, launch_id).glob(f"{job_id}_*_log.out"), None) if job_id else None
+    return next(store.submit_dir(launch_id).glob(f"{job_id}_*_log.out"), None) if job_id else None
 
 
 def release(folder: Path, reason: str, now: datetime) -> None:
     """Give back an attempt that no job can have begun; one that somebody holds all the same is left alone."""
     if revoke(folder, now).kind == "abandoned":
         outcome = Outcome(state="not_started", reason=reason, ended_at=now)
-        claim_file(folder / "outcome.json", outcome.to_bytes())
+        claim_file(folder / OUTCOME_FILE, outcome.to_bytes())
 
 
 def read_parallelism(store: Store, launch_id: str) -> int | None:
     """How many jobs of a launch may run at once; None when nobody bounds them."""
-    path = store.launches / launch_id / PARALLELISM_FILE
+    path = store.launch_dir(launch_id) / PARALLELISM_FILE
     return Parallelism.read(path).parallelism if path.exists() else None
 
 
 def write_parallelism(store: Store, launch_id: str, parallelism: int) -> None:
     """Keep what an array may use: before it may use more, after it may use less."""
     write_bytes(
-        store.launches / launch_id / PARALLELISM_FILE,
+        store.launch_dir(launch_id) / PARALLELISM_FILE,
         Parallelism(launch_id=launch_id, parallelism=parallelism).to_bytes(),
     )
 
@@ -255,6 +252,6 @@ def launching(store: Store) -> Iterator[None]:
     """One flow at a time counts free places and launches into them. Kept for seconds, never while waiting."""
     store.launches.mkdir(parents=True, exist_ok=True)
     close_to_others(store.root)
-    with open_lock(store.launches / "lock") as file:
+    with open_lock(store.launch_lock) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

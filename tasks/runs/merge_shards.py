@@ -20,16 +20,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.tasks.evaluation.outputs import DOCUMENTS, MANIFEST, SAMPLES_TABLE, SCORES_TABLE
+from nightboard.tasks.evaluation.outputs import SAMPLES_TABLE, SCORES_TABLE
 from nightboard.tasks.evaluation.validate import hash_documents
 from nightboard.tasks.store.files import replace_atomically
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import BenchmarkManifest, Part, Taken
-from nightboard.tasks.store.tables import read_table, write_parquet
+from nightboard.tasks.store.layout import DOCUMENTS_FILE, MANIFEST_FILE, Store
+from nightboard.tasks.store.records import BenchmarkManifest, Shard, Taken
+from nightboard.tasks.store.tables import read_table, write_file
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
-# What must be the same in all parts of a benchmark ...
+# What must be the same in all shards of a benchmark ...
 _COMMON = ("task_version", "n_shot", "dataset_id", "dataset_sha", "chat_template_hash", "harness_version")
 # ... and what may differ: all of it is kept, or counted together.
 _OF_PART = ("node", "device", "batch_size")
@@ -40,23 +40,22 @@ class MergeError(Exception):
     """Parts cannot be joined; the message says why."""
 
 
-def merge_parts(store: Store, evaluation_id: str, parts: Sequence[Part], taken: Sequence[Taken] = ()) -> None:
-    """Write the evaluation's rows of `task_scores` and `samples`; the parts must be complete. Twice is the same.
+def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], taken: Sequence[Taken] = ()) -> None:
+    """Write the evaluation's rows of `task_scores` and `samples`; the shards must be complete. Twice is the same.
 
-    Raises MergeError when the parts of a benchmark do not fit together, or rows that are to be taken over are gone.
+    Raises MergeError when the shards of a benchmark do not fit together, or rows that are to be taken over are gone.
     """
     folders: dict[str, list[Path]] = defaultdict(list)
-    for part in parts:
-        for benchmark in part.benchmarks:
-            folders[benchmark].append(store.work_dir(evaluation_id, part.name) / benchmark)
+    for shard in shards:
+        for benchmark in shard.benchmarks:
+            folders[benchmark].append(store.work_dir(evaluation_id, shard.name) / benchmark)
     scores = [row for found in folders.values() for row in _score(found)]
     scores += [row for each in taken for row in _take_scores(store, evaluation_id, each)]
-    name = f"{evaluation_id}.parquet"
-    write_parquet(store.lake / TASK_SCORES.name / name, TASK_SCORES, scores)
+    write_file(store, TASK_SCORES, evaluation_id, scores)
     files = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
     own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
     others = (_take_samples(store, evaluation_id, each) for each in taken)
-    _write_all(itertools.chain(own, others), store.lake / SAMPLES.name / name, SAMPLES)
+    _write_all(itertools.chain(own, others), store.lake_file(SAMPLES.name, evaluation_id), SAMPLES)
 
 
 def _take_scores(store: Store, evaluation_id: str, taken: Taken) -> list[dict[str, Any]]:
@@ -77,7 +76,7 @@ def _take_samples(store: Store, evaluation_id: str, taken: Taken) -> pa.Table:
 
 
 def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rows of a benchmark's scores, from the folders of its parts in the order of their documents."""
+    """Rows of a benchmark's scores, from the folders of its shards in the order of their documents."""
     tables = [_as_declared(pq.read_table(folder / SCORES_TABLE), TASK_SCORES) for folder in folders]
     if len(folders) == 1:
         return list(tables[0].to_pylist())
@@ -86,14 +85,14 @@ def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
         rows[row["task"], row["metric"], row["filter"]].append(row)
     documents = _join_documents(folders)
     values = _join_values(folders)
-    seconds = sum(BenchmarkManifest.read(folder / MANIFEST).elapsed_s for folder in folders)
+    seconds = sum(BenchmarkManifest.read(folder / MANIFEST_FILE).elapsed_s for folder in folders)
     return [_join_rows(found, documents[key[0]], values[key], seconds) for key, found in rows.items()]
 
 
 def _join_documents(folders: Sequence[Path]) -> dict[str, list[str]]:
     documents: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
-        for task, hashes in json.loads((folder / DOCUMENTS).read_bytes()).items():
+        for task, hashes in json.loads((folder / DOCUMENTS_FILE).read_bytes()).items():
             documents[task] += hashes
     return documents
 
@@ -126,12 +125,12 @@ def _join_rows(
     count = sum(row["n_samples"] for row in rows)
     where = f"{first['task']}, {first['metric']}"
     if len(values.numbers) != count or len(doc_hashes) != count:
-        raise MergeError(f"{where}: the parts have {count} documents, their samples {len(values.numbers)}.")
+        raise MergeError(f"{where}: the shards have {count} documents, their samples {len(values.numbers)}.")
     if not values.is_plain:
         raise MergeError(f"{where}: is no mean over documents, so it cannot be cut. Take cut_documents off the suite.")
     for name in _COMMON:
         if len(found := dict.fromkeys(str(row[name]) for row in rows)) > 1:
-            raise MergeError(f"{where}: the parts were run with different values of {name}: {', '.join(found)}.")
+            raise MergeError(f"{where}: the shards were run with different values of {name}: {', '.join(found)}.")
     return {
         **first,
         **{name: _join_texts(row[name] for row in rows) for name in _OF_PART},
@@ -170,7 +169,7 @@ def _add_up(counts: Sequence[int | None]) -> int | None:
 
 
 def _join_versions(objects: Sequence[str]) -> str:
-    """JSON objects as one: a library that the parts had in different versions has them all."""
+    """JSON objects as one: a library that the shards had in different versions has them all."""
     versions = [json.loads(each) for each in dict.fromkeys(objects)]
     names = dict.fromkeys(name for each in versions for name in each)
     return json.dumps({name: _join_texts(each.get(name) for each in versions) for name in names})

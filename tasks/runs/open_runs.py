@@ -10,18 +10,10 @@ from pathlib import Path
 from nightboard.tasks.cluster.executor import ClusterAway, Executor, JobReport
 from nightboard.tasks.cluster.processes import current_process, may_be_alive
 from nightboard.tasks.runs.collect import is_collected
-from nightboard.tasks.runs.launch import (
-    CLOSED_FILE,
-    LAUNCH_FILE,
-    SUBMISSION_FILE,
-    is_under_way_here,
-    make_call,
-    make_submission,
-    submit_folder,
-)
+from nightboard.tasks.runs.launch import is_under_way_here, make_call, make_submission
 from nightboard.tasks.store.files import write_bytes
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Launch, Record, RecordError, Shard, Submission
+from nightboard.tasks.store.layout import CLOSED_FILE, LAUNCH_FILE, SPEC_FILE, SUBMISSION_FILE, Store
+from nightboard.tasks.store.records import AttemptSpec, Launch, PlannedAttempt, Record, RecordError, Submission
 
 # Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
 LAUNCHING_LIMIT = timedelta(hours=1)
@@ -35,7 +27,7 @@ class OpenAttempt:
 
     launch_id: str
     job_index: int
-    shard: Shard
+    planned: PlannedAttempt
     folder: Path
     gpus: int = 0
     job_id: str | None = None
@@ -124,26 +116,26 @@ def _attach(store: Store, launch: Launch, executor: Executor, now: datetime) -> 
     claimed = {index: folders for index in range(len(launch.jobs)) if (folders := list_attempts(store, launch, index))}
     calls = [make_call(store, folders) for folders in claimed.values()]
     try:
-        started = executor.find(submit_folder(store, launch.launch_id), launch.launch_id, calls) if calls else None
+        started = executor.find(store.submit_dir(launch.launch_id), launch.launch_id, calls) if calls else None
     except ClusterAway:
         return None, True
     if started is None:
         return None, executor.name == "slurm" and now < launch.created_at + SUBMITTING_LIMIT
     submission = make_submission(launch, dict(zip(claimed, started, strict=True)), now)
-    write_bytes(store.launches / launch.launch_id / SUBMISSION_FILE, submission.to_bytes())
+    write_bytes(store.launch_dir(launch.launch_id) / SUBMISSION_FILE, submission.to_bytes())
     return submission, False
 
 
 def list_attempts(store: Store, launch: Launch, index: int) -> list[Path]:
     """The attempts of a job that this launch has claimed, in the order in which they are run."""
-    shards = launch.jobs[index].shards
-    folders = [store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt) for shard in shards]
+    shards = launch.jobs[index].attempts
+    folders = [store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number) for planned in shards]
     return [folder for folder in folders if belongs_to(folder, launch)]
 
 
 def belongs_to(folder: Path, launch: Launch) -> bool:
     """Whether this launch has claimed the attempt."""
-    spec = folder / "spec.json"
+    spec = folder / SPEC_FILE
     return spec.exists() and AttemptSpec.read(spec).launch_id == launch.launch_id
 
 
@@ -154,9 +146,9 @@ def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> It
     """The launch's shards whose attempt somebody has claimed and nobody has collected."""
     for index, job in enumerate(launch.launch.jobs):
         job_id = launch.submission.job_ids[index] or None if launch.submission else None
-        for shard in job.shards:
-            folder = store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
-            is_claimed = (folder / "spec.json").exists()
-            if is_claimed and not is_collected(store, shard.evaluation_id, shard.shard, shard.attempt):
+        for planned in job.attempts:
+            folder = store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number)
+            is_claimed = (folder / SPEC_FILE).exists()
+            if is_claimed and not is_collected(store, planned.evaluation_id, planned.shard.name, planned.number):
                 report = cluster.report(launch, index)
-                yield OpenAttempt(launch.launch.launch_id, index, shard, folder, job.gpus, job_id, report)
+                yield OpenAttempt(launch.launch.launch_id, index, planned, folder, job.gpus, job_id, report)

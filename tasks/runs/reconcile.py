@@ -15,7 +15,6 @@ from nightboard.tasks.cluster.executor import Executor
 from nightboard.tasks.evaluation.lease import revoke
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.dead_attempts import explain_end, is_attempt_running
-from nightboard.tasks.runs.launch import CLOSED_FILE
 from nightboard.tasks.runs.open_runs import (
     Closed,
     ClusterAnswer,
@@ -27,7 +26,7 @@ from nightboard.tasks.runs.open_runs import (
     read_open_launches,
 )
 from nightboard.tasks.store.files import claim_file, write_bytes
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import CLOSED_FILE, OUTCOME_FILE, Store
 from nightboard.tasks.store.records import Outcome, RecordError
 
 # The cluster's last word on a job (energy, exit code) comes some seconds after its outcome.
@@ -46,7 +45,7 @@ class OpenRuns:
     @property
     def in_flight(self) -> frozenset[str]:
         """Evaluations with a shard under way."""
-        return frozenset(each.shard.evaluation_id for each in self.open)
+        return frozenset(each.planned.evaluation_id for each in self.open)
 
     @property
     def open_jobs(self) -> int:
@@ -90,7 +89,7 @@ def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRun
         for each in list_claimed(store, launch, cluster)
         if belongs_to(each.folder, launch.launch)
     ]
-    is_open = [each for each in shards if not (each.folder / "outcome.json").exists()]
+    is_open = [each for each in shards if not (each.folder / OUTCOME_FILE).exists()]
     return OpenRuns(tuple(is_open), (), tuple(problems), cluster.reports is None)
 
 
@@ -117,7 +116,7 @@ def _has_ended(store: Store, each: OpenAttempt, launch: OpenLaunch, cluster: Clu
     """Whether the attempt has an outcome; gives it one when its job is gone."""
     # Life is asked for before the outcome: a job that ends in between has written its outcome by then.
     is_running = is_attempt_running(each, launch, cluster)
-    outcome = each.folder / "outcome.json"
+    outcome = each.folder / OUTCOME_FILE
     if outcome.exists():
         return not _awaits_last_word(each, launch, cluster)
     if is_running:
@@ -132,6 +131,6 @@ def _awaits_last_word(each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAns
     if launch.launch.executor != "slurm" or each.report is None or each.report.is_over:
         return False
     try:
-        return cluster.now < Outcome.read(each.folder / "outcome.json").ended_at + LAST_WORD_LIMIT
+        return cluster.now < Outcome.read(each.folder / OUTCOME_FILE).ended_at + LAST_WORD_LIMIT
     except RecordError:
         return False  # collecting says what is wrong with it

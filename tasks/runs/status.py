@@ -14,6 +14,7 @@ from pathlib import Path
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.open_runs import OpenAttempt
+from nightboard.tasks.store.layout import PROGRESS_FILE, SPEC_FILE
 from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
 
 # More of them in a line tell nobody anything.
@@ -22,7 +23,7 @@ MOST_JOBS = 5
 
 @dataclass(frozen=True)
 class Status:
-    """One shard under way. `age_s`: since it began, else since it was submitted; `left_s`: an estimate.
+    """One shard that is not over. `age_s`: since it began, else since it was submitted; `left_s`: an estimate or None.
 
     `waits_for`: why it waits, in words and in the cluster's own; `advice`: what to do, None where it ends by itself.
     """
@@ -41,7 +42,7 @@ class Status:
     benchmark: str | None
     finished: int
     total: int
-    left_s: float
+    left_s: float | None
     waits_for: str | None = None
     advice: str | None = None
 
@@ -76,7 +77,7 @@ def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[St
 
 
 def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
-    spec = AttemptSpec.read(each.folder / "spec.json")
+    spec = AttemptSpec.read(each.folder / SPEC_FILE)
     owner = _running_owner(each.folder)
     progress = _read_progress(each.folder)
     return Status(
@@ -84,8 +85,8 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
         model_id=spec.evaluation.model_id,
         revision=spec.evaluation.revision,
         suite=spec.evaluation.suite,
-        shard=spec.shard.shard,
-        attempt=spec.shard.attempt,
+        shard=spec.planned.shard.name,
+        attempt=spec.planned.number,
         state=_name_state(each, is_waiting_in_job=has_job_begun and owner is None),
         job_id=each.job_id,
         node=(each.report.node if each.report else None) or (owner.process.host if owner else None),
@@ -93,7 +94,7 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
         age_s=max(0.0, (now - (owner.at if owner else spec.created_at)).total_seconds()),
         benchmark=progress.benchmark if progress else None,
         finished=len(progress.finished) if progress else 0,
-        total=len(spec.shard.benchmarks),
+        total=len(spec.planned.shard.benchmarks),
         left_s=_estimate_left(spec, owner, progress, now),
         waits_for=each.report.reason if each.report and each.report.waits_for else None,
         advice=each.report.advice if each.report else None,
@@ -119,23 +120,30 @@ def _running_owner(folder: Path) -> AttemptOwner | None:
 
 def _read_progress(folder: Path) -> Progress | None:
     try:
-        return Progress.read(folder / "progress.json")
+        return Progress.read(folder / PROGRESS_FILE)
     except RecordError:
         return None
 
 
-def _estimate_left(spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime) -> float:
-    """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished."""
+def _estimate_left(
+    spec: AttemptSpec, owner: AttemptOwner | None, progress: Progress | None, now: datetime
+) -> float | None:
+    """Seconds until the shard is done: the plan's estimate, or the pace of the benchmarks that it has finished.
+
+    None while a job loads its model, which tells nothing of its pace, and once the estimate is used up.
+    """
     if owner is None:
-        return spec.shard.estimate_s
-    elapsed_s = (now - owner.at).total_seconds()
-    if progress is None or not progress.finished:
-        return max(0.0, spec.shard.estimate_s - elapsed_s)
-    suite = spec.suite.suite
-    documents = {
-        name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
-        for name in spec.shard.benchmarks
-    }
-    done = sum(documents[name] for name in progress.finished)
-    pace_s = (progress.at - owner.at).total_seconds() / done
-    return max(0.0, pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds())
+        return spec.planned.estimate_s
+    if progress is None:
+        return None
+    left_s = spec.planned.estimate_s - (now - owner.at).total_seconds()
+    if progress.finished:
+        suite = spec.suite.suite
+        documents = {
+            name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
+            for name in spec.planned.shard.benchmarks
+        }
+        done = sum(documents[name] for name in progress.finished)
+        pace_s = (progress.at - owner.at).total_seconds() / done
+        left_s = pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds()
+    return left_s if left_s > 0 else None

@@ -15,7 +15,7 @@ from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.suite_version import hash_json
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import ResolvedSuite
-from nightboard.tasks.store.tables import next_time, read_table, write_parquet
+from nightboard.tasks.store.tables import next_time, read_table, write_file
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import ERAS, ORGANIZATIONS, SUITES
 
@@ -43,8 +43,7 @@ def _declare(store: Store, table: Table, rows: list[dict[str, Any]], suite: str 
     if rows and _content(rows) != _content(_newest(store, table, suite)):
         declared_at = next_time(store, table, "declared_at", now)
         name = hash_json([table.name, suite, _content(rows), declared_at.isoformat()])[:32]
-        target = store.lake / table.name / f"{name}.parquet"
-        write_parquet(target, table, [row | {"declared_at": declared_at} for row in rows])
+        write_file(store, table, name, [row | {"declared_at": declared_at} for row in rows])
 
 
 def _newest(store: Store, table: Table, suite: str | None) -> list[dict[str, Any]]:

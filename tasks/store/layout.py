@@ -5,8 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightboard.warehouse.lake.files import is_written
-from nightboard.warehouse.schema.columns import Table
+# In an attempt's folder: what is to run, who holds it, that its job is alive, its progress, its log, how it
+# ended.
+SPEC_FILE = "spec.json"
+OWNER_FILES = "owner.*.json"
+HEARTBEAT_FILE = "alive"
+PROGRESS_FILE = "progress.json"
+LOG_FILE = "log.txt"
+OUTCOME_FILE = "outcome.json"
+# In the folder of a finished benchmark: its files with their hashes, and the hashes of its documents.
+MANIFEST_FILE = "manifest.json"
+DOCUMENTS_FILE = "documents.json"
+# In a launch's folder: its jobs, their ids, how many may run at once, that nothing of it runs any more.
+LAUNCH_FILE = "launch.json"
+SUBMISSION_FILE = "submission.json"
+PARALLELISM_FILE = "parallelism.json"
+CLOSED_FILE = "closed.json"
+# In a dataset's folder of the cache: which of its configurations are complete.
+COMPLETE_FILE = "complete.json"
+
+
+def owner_file(number: int) -> str:
+    """The file of an attempt's n-th owner, from 1."""
+    return OWNER_FILES.replace("*", str(number))
 
 
 class StoreError(Exception):
@@ -48,7 +69,41 @@ class Store:
     def pins(self) -> Path:
         return self.root / "pins"
 
-    def parts_file(self, evaluation_id: str) -> Path:
+    @property
+    def prefect(self) -> Path:
+        """The history of runs, where no Prefect server is configured."""
+        return self.root / "prefect"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held while jobs are launched: one flow at a time."""
+        return self.launches / "lock"
+
+    @property
+    def models(self) -> Path:
+        return self.cache / "models"
+
+    @property
+    def wanted_models(self) -> Path:
+        """A file a process that waits for models of the cache."""
+        return self.cache / "wanted"
+
+    @property
+    def cache_lock(self) -> Path:
+        return self.cache / "lock"
+
+    def launch_dir(self, launch_id: str) -> Path:
+        return self.launches / launch_id
+
+    def submit_dir(self, launch_id: str) -> Path:
+        """What submitit keeps of a launch: its script, the pickled calls, the output of its jobs."""
+        return self.launch_dir(launch_id) / "submitit"
+
+    def pin_file(self, dataset_id: str) -> Path:
+        """The commit of a dataset that a suite leaves open."""
+        return self.pins / f"{escape_id(dataset_id)}.json"
+
+    def shards_file(self, evaluation_id: str) -> Path:
         """How the evaluation is split into shards; written once."""
         return self.runs / evaluation_id / "parts.json"
 
@@ -68,7 +123,7 @@ class Store:
 
     def model_dir(self, fingerprint: str) -> Path:
         """The files of a model; the fingerprint names their content."""
-        return self.cache / "models" / fingerprint
+        return self.models / fingerprint
 
     def dataset_dir(self, dataset_id: str, sha: str) -> Path:
         """A `datasets` cache that holds exactly one revision of one data set."""
@@ -78,9 +133,9 @@ class Store:
     def nltk_dir(self) -> Path:
         return self.cache / "nltk_data"
 
-    def is_in_lake(self, table: Table, name: str) -> bool:
-        """Whether the lake's file `name`.parquet of a table was ever written; compaction may have moved its rows."""
-        return is_written(self.lake, table.name, name)
+    def lake_file(self, table: str, name: str) -> Path:
+        """A file of a lake table, before it is compacted."""
+        return self.lake / table / f"{name}.parquet"
 
     def relative(self, path: Path) -> str:
         """`path` as it is written into records, so that a store can be moved."""

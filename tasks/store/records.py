@@ -16,8 +16,6 @@ from nightboard.profiles.models.endings import Ending
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.store.texts import Words
 
-RECORD_VERSION = 1
-
 
 class RecordError(Exception):
     """A record in the store cannot be read; the message names the file."""
@@ -26,7 +24,8 @@ class RecordError(Exception):
 class Record(BaseModel):
     """Base of all records."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Keys in a store never change; an attribute may have a better name.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
@@ -126,7 +125,7 @@ class Evaluation(Record):
     )
 
 
-class Part(Record):
+class Shard(Record):
     """What a shard covers: benchmarks, or a range of documents of one benchmark; `all` is the whole evaluation."""
 
     name: str = "all"
@@ -144,12 +143,12 @@ class Taken(Record):
     evaluation_id: str
 
 
-class Parts(Record):
+class EvaluationShards(Record):
     """How an evaluation is split: on disk before its first attempt, and the same for every later one."""
 
     record_version: Literal[1] = 1
     evaluation_id: str
-    parts: tuple[Part, ...]
+    shards: tuple[Shard, ...] = Field(validation_alias="parts", serialization_alias="parts")
     taken: tuple[Taken, ...] = Field(default=(), description="what is not run, because it is measured")
 
 
@@ -163,65 +162,31 @@ class Freed(Record):
     at: datetime
 
 
-class Shard(Record):
-    """A part of an evaluation that one array task runs.
+class PlannedAttempt(Record):
+    """An attempt at a shard that one job is to run.
 
-    `attempt` is the number the try will have. It is fixed when planning: a flow that planned on older knowledge finds
-    the number taken and leaves the shard to the other.
+    Its number is fixed when planning: a flow that planned on older knowledge finds the number taken and leaves the
+    shard to the other.
     """
 
     evaluation_id: str
-    part: Part
-    attempt: int = 1
+    shard: Shard = Field(validation_alias="part", serialization_alias="part")
+    number: int = Field(default=1, validation_alias="attempt", serialization_alias="attempt")
     batch_size: int | Literal["auto"]
     estimate_s: float
 
-    @property
-    def shard(self) -> str:
-        """The part's name, which is the shard's folder."""
-        return self.part.name
-
-    @property
-    def benchmarks(self) -> tuple[str, ...]:
-        """Benchmarks that the shard runs."""
-        return self.part.benchmarks
-
 
 class Job(Record):
-    """One array task: shards that run one after the other on the same resources."""
+    """One array task: attempts that run one after the other on the same resources."""
 
     tier: str
-    shards: tuple[Shard, ...]
+    attempts: tuple[PlannedAttempt, ...] = Field(validation_alias="shards", serialization_alias="shards")
     gpus: int = Field(description="over all its nodes")
     time_min: int
 
     @property
     def estimate_s(self) -> float:
-        return sum(shard.estimate_s for shard in self.shards)
-
-
-class Skip(Record):
-    """A watched commit that a suite, or some of its benchmarks, will not run, and why."""
-
-    model_id: str
-    revision: str
-    suite: str
-    kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later", "unavailable"]
-    reason: str
-    benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: it stands for all that are left")
-
-
-class Plan(Record):
-    """What a night will do. Frozen: what is shown is what is done."""
-
-    board: str
-    created_at: datetime
-    evaluations: tuple[Evaluation, ...]
-    parts: tuple[Parts, ...] = Field(default=(), description="how each of the evaluations is split")
-    jobs: tuple[Job, ...]
-    skipped: tuple[Skip, ...]
-    gpu_hours: float
-    estimate_s: float = Field(description="computing time over all jobs")
+        return sum(attempt.estimate_s for attempt in self.attempts)
 
 
 # --------------------------------------------------------------------------------------------- launch and evaluate
@@ -244,7 +209,7 @@ class AttemptSpec(Record):
     array_task: int
     evaluation: Evaluation
     suite: ResolvedSuite
-    shard: Shard
+    planned: PlannedAttempt = Field(validation_alias="shard", serialization_alias="shard")
     tier: str
     device: str
     batch_size: int | Literal["auto"]

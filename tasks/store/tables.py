@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nightboard.profiles.suite_version import hash_json
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.lake.files import LakeError, check_readable, is_large, list_paths
+from nightboard.warehouse.lake.files import LakeError, check_readable, is_large, is_written, list_paths
 from nightboard.warehouse.schema.columns import Table
 
 
@@ -58,6 +58,16 @@ def read_table(
             raise LakeError(f"{store.lake / table.name}: cannot be read ({error}).") from error
 
 
+def has_file(store: Store, table: Table, name: str) -> bool:
+    """Whether the lake's file `name` of a table was ever written; compaction may have moved its rows."""
+    return is_written(store.lake, table.name, name)
+
+
+def write_file(store: Store, table: Table, name: str, rows: list[dict[str, Any]] | pa.Table) -> None:
+    """Write rows as the lake's file `name` of a table, whole or not at all. Written again, it is replaced."""
+    write_parquet(store.lake_file(table.name, name), table, rows)
+
+
 def write_parquet(path: Path, table: Table, rows: list[dict[str, Any]] | pa.Table) -> None:
     """Write rows of a lake table to `path`, whole or not at all. Column order and types come from the schema."""
     data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=table.arrow)
@@ -65,8 +75,8 @@ def write_parquet(path: Path, table: Table, rows: list[dict[str, Any]] | pa.Tabl
         pq.write_table(data.select(table.arrow.names).cast(table.arrow), file, compression="zstd")
 
 
-def append_rows(store: Store, table: Table, rows: list[dict[str, object]]) -> None:
-    """Add rows as one file named by its content."""
+def append_rows(store: Store, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Add rows as a file named by its content: the same rows are there once."""
     if rows:
         name = hash_json([{key: str(value) for key, value in row.items()} for row in rows])[:32]
-        write_parquet(store.lake / table.name / f"{name}.parquet", table, rows)
+        write_file(store, table, name, rows)

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 
 from nightboard.tasks.store.files import set_umask
-from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.layout import Store, StoreError
 
 _OTHERS, _GROUP = stat.S_IWOTH, stat.S_IWGRP
 
@@ -33,7 +33,7 @@ def close_to_others(root: Path) -> None:
     In one user's store the group is everybody else, too. Raises StoreError when that is somebody else's to do.
     """
     unwanted = _OTHERS if _find_group(root) is not None else _OTHERS | _GROUP
-    for folder in (root, root / "launches", root / "runs"):
+    for folder in (root, Store(root).launches, Store(root).runs):
         if not folder.is_dir() or not folder.stat().st_mode & unwanted:
             continue
         try:

@@ -31,7 +31,8 @@ from nightboard.tasks.cluster.slurm import SlurmExecutor
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Job, Plan, ResolvedSuite, Submission
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Job, ResolvedSuite, Submission
 
 # The nodes do not have this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -86,7 +87,7 @@ def measure_makespans() -> tuple[Makespan, Makespan]:
     bound_s = find_bound(plan, unsplit)
     arrays = group_arrays(plan.jobs, SHAPE.max_array_size - 1)
     names = {each.evaluation_id: each.model_id for each in unsplit.evaluations}
-    in_order = sorted(unsplit.jobs, key=lambda job: names[job.shards[0].evaluation_id].lower())
+    in_order = sorted(unsplit.jobs, key=lambda job: names[job.attempts[0].evaluation_id].lower())
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)  # MariaDB runs as a user of its own
         slurm = Slurm(Path(name) / "slurm")
@@ -127,7 +128,7 @@ def _without_shards(cluster: Cluster) -> Cluster:
 def find_bound(plan: Plan, unsplit: Plan) -> float:
     """Seconds that no schedule can beat: all GPUs busy all the time and no second start, or the longest uncut shard."""
     benchmarks = load_suite("leaderboard-v2").benchmarks
-    shards = [shard for job in plan.jobs for shard in job.shards]
+    shards = [shard for job in plan.jobs for shard in job.attempts]
     whole = [shard.estimate_s for shard in shards if not any(benchmarks[b].cut_documents for b in shard.benchmarks)]
     return max(unsplit.gpu_hours * 3600 / GPUS, *whole)
 

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from builders import make_commit, make_suite
 from served_hub import make_model, serve_hub
 
-from nightboard.flows.display.console import cells_table, make_console
+from nightboard.flows.display.console import make_console
+from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.profiles.suite_version import hash_json
@@ -291,11 +292,8 @@ def main() -> None:
         console.print(f"{name} ...")
         rows += BENCHES[name]()
     cells = [(row.what, row.ours, row.against, row.theirs, f"{row.ratio:.2f}") for row in rows]
-    console.print(
-        cells_table(
-            ["what", "nightboard", "against", "theirs", "ratio"], cells, right=["nightboard", "theirs", "ratio"]
-        )
-    )
+    titles = ["what", "nightboard", "against", "theirs", "ratio"]
+    print_table(console, cells_table(titles, cells, right=["nightboard", "theirs", "ratio"]), elsewhere="")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from node import Node, small_suite
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.evaluation.sharding import split
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 
 CUTS = {"mmlu_pro": 7, "musr": 2}
 
@@ -30,7 +30,7 @@ def measure_shards() -> Iterator[tuple[str, str, str, str, float]]:
         script = Path(__file__).parents[1] / "tasks/make_store.py"
         made = subprocess.run([sys.executable, str(script), name], capture_output=True, text=True, check=True)
         suite = _cut_suite(json.loads(made.stdout.splitlines()[-1]))
-        whole, whole_s = _run(root, "whole", suite, [Part(benchmarks=tuple(suite.benchmarks))])
+        whole, whole_s = _run(root, "whole", suite, [Shard(benchmarks=tuple(suite.benchmarks))])
         parts = split(suite, dict.fromkeys(suite.benchmarks, 100.0), 1.0, limit_s=50.0)
         apart, apart_s = _run(root, "apart", suite, parts)
     assert whole.keys() == apart.keys(), "the same documents"
@@ -54,14 +54,14 @@ def _cut_suite(shas: dict[str, str]) -> Suite:
 
 
 def _run(
-    root: Path, name: str, suite: Suite, parts: Sequence[Part]
+    root: Path, name: str, suite: Suite, parts: Sequence[Shard]
 ) -> tuple[dict[tuple[str, int], tuple[str, str, str]], float]:
     """By task and document: its prompts, its answers and its scores; and the seconds it took."""
     folder = root / name
     folder.mkdir()
     (folder / "cache").symlink_to(root / "cache")
     node = Node(Store(folder), suite)
-    attempts = [node.prepare(part=part, precision="bfloat16", batch_size=8) for part in parts]
+    attempts = [node.prepare(shard=part, precision="bfloat16", batch_size=8) for part in parts]
     started = time.perf_counter()
     node.finish(*attempts)
     seconds = time.perf_counter() - started

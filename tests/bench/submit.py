@@ -24,7 +24,7 @@ from nightboard.tasks.planning.packing import group_arrays
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Job, Part, Parts, Shard
+from nightboard.tasks.store.records import EvaluationShards, Job, PlannedAttempt, Shard
 
 N_EVALUATIONS = 1000
 POLL_INTERVAL_S = 10.0
@@ -70,7 +70,7 @@ def _submit(store: Store, executor: SlurmExecutor) -> tuple[float, int]:
     evaluations = {f"e{index:04}": make_evaluation(f"e{index:04}") for index in range(N_EVALUATIONS)}
     tier = Tier(name="one", up_to_params_b=100, gpus=1, cpus=1, mem_gb=0.1)
     options = SlurmOptions(python=SLEEP, use_srun=False)
-    part = Part(benchmarks=("bbh",))
+    part = Shard(benchmarks=("bbh",))
     launcher = Launcher(
         store=store,
         board="bench",
@@ -78,10 +78,10 @@ def _submit(store: Store, executor: SlurmExecutor) -> tuple[float, int]:
         executor=executor,
         evaluations=evaluations,
         suites={"v1": make_suite()},
-        parts={name: Parts(evaluation_id=name, parts=(part,)) for name in evaluations},
+        shards={name: EvaluationShards(evaluation_id=name, shards=(part,)) for name in evaluations},
     )
-    shards = (Shard(evaluation_id=name, part=part, batch_size=1, estimate_s=60) for name in evaluations)
-    jobs = [Job(tier="one", shards=(shard,), gpus=1, time_min=15) for shard in shards]
+    shards = (PlannedAttempt(evaluation_id=name, shard=part, batch_size=1, estimate_s=60) for name in evaluations)
+    jobs = [Job(tier="one", attempts=(shard,), gpus=1, time_min=15) for shard in shards]
     started = time.perf_counter()
     arrays = group_arrays(jobs, executor.max_array_size())
     for array in arrays:

@@ -24,8 +24,9 @@ from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Plan, ResolvedSuite
+from nightboard.tasks.store.records import ResolvedSuite
 
 QUESTIONS = b'{"q": "a"}\n'
 
@@ -92,11 +93,11 @@ def test_what_cannot_be_fetched_is_left_out_of_the_plan_that_follows_and_not_ask
     data = Data({"short": "data set own/data: no answer."})
     night, _ = make_night(data)
     suites = [ResolvedSuite(suite=SUITE, version=resolve_suite(SUITE, {})[1])]
-    assert not fetch_datasets(night, plan_of(suites), suites)
+    assert not fetch_datasets.fn(night, plan_of(suites), suites)
     assert night.problems == ["Suite s runs without short: data set own/data: no answer."]
     plan = plan_of(suites)
-    assert [shard.benchmarks for job in plan.jobs for shard in job.shards] == [("long",)]
-    assert fetch_datasets(night, plan, suites)
+    assert [planned.shard.benchmarks for job in plan.jobs for planned in job.attempts] == [("long",)]
+    assert fetch_datasets.fn(night, plan, suites)
     assert data.asked == [["long", "short"]]
 
 

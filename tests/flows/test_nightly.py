@@ -6,16 +6,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from once import make_once
+from warm import warm_command
 from world import BENCHMARKS, World, make_models, open_world
 
-from nightboard.flows.prefect_server.history import History, Reporter
+from nightboard.flows.prefect_server.history import History
+from nightboard.flows.prefect_server.reporter import Reporter
 from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
 from nightboard.flows.run.report import RunReport
 from nightboard.tasks.hub.errors import HubUnavailable
@@ -25,11 +27,11 @@ from nightboard.tasks.store.layout import StoreError
 pytestmark = pytest.mark.real
 
 EVERY_STEP = (
-    "collect earlier runs",
+    "collect",
     "discover",
-    "pin data sets",
+    "pin datasets",
     "plan",
-    "fetch data sets",
+    "fetch datasets",
     "claim",
     "launch",
     "rebuild",
@@ -37,9 +39,9 @@ EVERY_STEP = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models(tmp_path_factory.mktemp("models"))
+    return make_once(tmp_path_factory, "models", make_models)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str)
     assert world.query("select identical_to from leaderboard where model_id = 'lab/twin'") == [("lab/strong",)]
     artifacts = read_artifacts()
     assert "lab/strong" in artifacts["world-ranking-small"]
-    assert "## Evaluated (2)" in artifacts["world-night"]
+    assert "## Evaluated (2)" in artifacts["world-report"]
     assert float(artifacts["world-evaluations"]) == 100
     told = read_flow_runs()[-1]
     assert (told["name"], told["state_name"], told["tags"]) == ("nightly world", "Completed", ["board:world"])
@@ -145,8 +147,9 @@ def test_a_model_that_vanishes_between_discover_and_launch_stops_itself_only(
 ) -> None:
     from nightboard.flows import nightly as module
 
-    make_plan = module.make_plan
-    monkeypatch.setattr(module, "make_plan", lambda *args: (make_plan(*args), world.hub.delete_repo("lab/weak"))[0])
+    make_plan = module.make_plan.fn
+    delete = lambda *args: (make_plan(*args), world.hub.delete_repo("lab/weak"))[0]  # noqa: E731
+    monkeypatch.setattr(module.make_plan, "fn", delete)
     report = world.night()
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert [(each.model_id, each.state) for each in report.failed] == [("lab/weak", "fetch_failed")]
@@ -202,7 +205,7 @@ def test_a_hub_that_is_down_ends_the_night_with_one_message_and_changes_nothing(
     from nightboard.flows import nightly as module
     from nightboard.tasks.hub import client as hub
 
-    monkeypatch.setattr(module, "NETWORK_RETRY_DELAYS_S", (0.0,))
+    monkeypatch.setattr(module.discover_commits, "retry_delay_seconds", 0)
     monkeypatch.setattr(hub, "RetryPolicy", lambda: RetryPolicy(tries=2, sleep=lambda _: None))
     world.night(wait_min=0)
     world.wait_for_outcomes(2)
@@ -264,7 +267,7 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
     ]
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
     opened = world.night()
-    assert [shard.benchmarks for job in opened.plan.jobs for shard in job.shards] == [("mmlu_pro",)]
+    assert [shard.shard.benchmarks for job in opened.plan.jobs for shard in job.attempts] == [("mmlu_pro",)]
     assert not opened.problems
     assert world.ranking() == [("lab/strong", 1)]
     assert world.query("select count(distinct measured_by) from task_scores") == [(1,)]
@@ -341,7 +344,7 @@ def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world
     state = (runs[-1]["state_type"], runs[-1]["state_name"])
     assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [
-        "collect earlier runs", "discover", "pin data sets", "plan", "fetch data sets", "rebuild", "report",
+        "collect", "discover", "pin datasets", "plan", "fetch datasets", "rebuild", "report",
     ]  # fmt: skip
 
 
@@ -351,7 +354,7 @@ def test_the_command_line_says_how_a_night_ended_also_when_no_prefect_server_ans
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("nightboard")), *arguments, "--board", world.board]
+        command = warm_command(*arguments, "--board", world.board)
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     started = run("nightly", "--wait", "0")
@@ -362,5 +365,5 @@ def test_the_command_line_says_how_a_night_ended_also_when_no_prefect_server_ans
     assert collected.returncode == 0, collected.stdout + collected.stderr
     ranked = run("rank", "--format", "json")
     assert [row["model_id"] for row in json.loads(ranked.stdout)] == ["lab/strong", "lab/weak"]
-    assert started.stdout.count("Without history: the Prefect server at http://127.0.0.1:9/api") == 1
+    assert started.stdout.count("No history: the Prefect server at http://127.0.0.1:9/api") == 1
     assert started.stderr == "", "neither Prefect nor DuckDB has a word of its own"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from make_lake import START, Lake
+from warm import warm_command
 
 from nightboard.warehouse.builder import compact as compaction
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.builder.publish import current_build
 from nightboard.warehouse.lake.files import COMPACTED
 
-COMMAND = str(Path(sys.executable).with_name("nightboard"))
 MODELS = ("org/a", "org/b", "org/c", "org/d")
 
 
@@ -35,7 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [COMMAND, *arguments, "--store", str(store)]
+    command = warm_command(*arguments, "--store", str(store))
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

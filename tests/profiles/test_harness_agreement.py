@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ pytestmark = pytest.mark.real
 DEFAULT_MAX_NEW_TOKENS = 256
 
 
-def _index(suite: Suite) -> dict[str, Any]:
+@functools.cache
+def _index(task_folders: tuple[str, ...]) -> dict[str, Any]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     tasks = Path(lm_eval.__file__).parent / "tasks"
-    folders: list[str | Path] = [tasks / folder for folder in suite.harness.task_folders]
+    folders: list[str | Path] = [tasks / folder for folder in task_folders]
     return TaskManager(include_defaults=False, include_path=folders).task_index
 
 
@@ -41,7 +43,7 @@ def _benchmarks() -> list[Any]:
 def test_a_benchmark_is_what_lm_eval_runs(suite: Suite, name: str) -> None:
     from importlib.metadata import version
 
-    index, benchmark = _index(suite), suite.benchmarks[name]
+    index, benchmark = _index(suite.harness.task_folders), suite.benchmarks[name]
     assert version("lm-eval") == suite.harness.version
     assert sorted(_leaves(index, benchmark.group)) == sorted(benchmark.tasks)
     current = next(era for era in suite.eras if era.is_current)
@@ -70,7 +72,7 @@ def _check_answers(benchmark: Benchmark, config: dict[str, Any], choices: int) -
 
 def test_every_generated_math_task_has_its_version_in_the_current_era() -> None:
     suite = load_suite("leaderboard-v2")
-    index = _index(suite)
+    index = _index(suite.harness.task_folders)
     versions = {task: str(index[task].cfg["metadata"]["version"]) for task in suite.benchmarks["math_lvl_5"].tasks}
     (current,) = [era for era in suite.eras if era.is_current]
     assert current.task_versions == versions
@@ -83,7 +85,7 @@ STEADY_CHANGES = {"leaderboard_math_hard": "process_docs"}
 @pytest.mark.parametrize(("suite", "name"), _benchmarks())
 def test_only_what_asks_the_same_in_parts_is_cut(suite: Suite, name: str) -> None:
     """Examples are the same for every document, and none of the documents depends on another."""
-    index, benchmark = _index(suite), suite.benchmarks[name]
+    index, benchmark = _index(suite.harness.task_folders), suite.benchmarks[name]
     if benchmark.cut_documents is None:
         return
     for task in benchmark.tasks:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from once import make_once
 from slurm.cluster import Cluster, wait_until
 from slurm.counted import NODE_CODE
 from world import World, make_models, open_world
@@ -37,9 +38,9 @@ retries: {retries}
 ALONE: dict[str, int] = {}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models(tmp_path_factory.mktemp("models"))
+    return make_once(tmp_path_factory, "models", make_models)
 
 
 @dataclass
@@ -352,7 +353,7 @@ def test_an_operator_sees_and_cancels_what_runs(site: Site, capsys: pytest.Captu
         assert cancelled.returncode == 0, cancelled.stderr
         assert "1 shard cancelled, 1 job stopped" in cancelled.stdout
     assert site.endings() == ["cancelled"]
-    assert "Nothing is under way." in run("status").stdout
+    assert "No evaluations are running." in run("status").stdout
     wait_until("an empty queue", lambda: not site.cluster.squeue(), 20)
 
 

@@ -17,11 +17,11 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import (
     AttemptOwner,
     Evaluation,
+    EvaluationShards,
     Job,
     Launch,
     Outcome,
-    Part,
-    Parts,
+    PlannedAttempt,
     ProcessId,
     ResolvedSuite,
     Shard,
@@ -97,12 +97,14 @@ def make_evaluation(name: str) -> Evaluation:
     )
 
 
-WHOLE = Part(benchmarks=("bbh",))
+WHOLE = Shard(benchmarks=("bbh",))
 
 
 def make_job(*names: str, attempt: int = 1, time_min: int = 600) -> Job:
-    shards = tuple(Shard(evaluation_id=n, part=WHOLE, attempt=attempt, batch_size=1, estimate_s=1) for n in names)
-    return Job(tier="cpu", shards=shards, gpus=0, time_min=time_min)
+    shards = tuple(
+        PlannedAttempt(evaluation_id=n, shard=WHOLE, number=attempt, batch_size=1, estimate_s=1) for n in names
+    )
+    return Job(tier="cpu", attempts=shards, gpus=0, time_min=time_min)
 
 
 def make_launcher(store: Store, executor: Executor, suite: ResolvedSuite | None = None) -> Launcher:
@@ -114,7 +116,7 @@ def make_launcher(store: Store, executor: Executor, suite: ResolvedSuite | None 
         executor=executor,
         evaluations={name: make_evaluation(name) for name in "abc"},
         suites={"v1": suite or make_suite()},
-        parts={name: Parts(evaluation_id=name, parts=(WHOLE,)) for name in "abc"},
+        shards={name: EvaluationShards(evaluation_id=name, shards=(WHOLE,)) for name in "abc"},
     )
 
 

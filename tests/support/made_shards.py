@@ -16,7 +16,7 @@ from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Su
 from nightboard.tasks.evaluation.outputs import Provenance, finish_benchmark
 from nightboard.tasks.evaluation.sharding import cut, task_ranges
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Outcome, Part, Parts
+from nightboard.tasks.store.records import AttemptSpec, EvaluationShards, Outcome, Shard
 
 PLACE = Provenance(harness_version="0.4.13", library_versions='{"torch": "2.13.0"}', node="gpu1", device="cpu")
 METRICS, FILTERS = ("acc", "credit"), ("none", "flexible")
@@ -36,17 +36,17 @@ def made_suite(cut_documents: int = 4, **changes: Any) -> Suite:
     return Suite(suite="s", title="S", harness=Harness(version="0.4.13"), benchmarks=benchmarks, **changes)
 
 
-def made_parts(suite: Suite) -> tuple[Part, ...]:
-    return (*cut(suite, "long"), Part(name="short", benchmarks=("short",)))
+def made_parts(suite: Suite) -> tuple[Shard, ...]:
+    return (*cut(suite, "long"), Shard(name="short", benchmarks=("short",)))
 
 
-def made_node(root: Path, suite: Suite, parts: Sequence[Part] = ()) -> Node:
+def made_node(root: Path, suite: Suite, parts: Sequence[Shard] = ()) -> Node:
     """A store with an evaluation, split as `parts` say; in one piece as in an old store when there are none."""
     node = Node(Store(root), suite)
     if parts:
-        path = node.store.parts_file("evaluation")
+        path = node.store.shards_file("evaluation")
         path.parent.mkdir(parents=True)
-        path.write_bytes(Parts(evaluation_id="evaluation", parts=tuple(parts)).to_bytes())
+        path.write_bytes(EvaluationShards(evaluation_id="evaluation", shards=tuple(parts)).to_bytes())
     return node
 
 
@@ -57,7 +57,7 @@ def value_of(task: str, doc_id: int, metric: str, chosen: str) -> float:
 
 def complete(
     node: Node,
-    part: Part,
+    part: Shard,
     *,
     attempt: int = 1,
     place: Provenance = PLACE,
@@ -66,7 +66,7 @@ def complete(
     **changes: Any,
 ) -> Path:
     """An attempt that completed, as its node leaves it; returns its folder. `results` are changes to lm-eval's."""
-    folder = node.prepare(attempt=attempt, part=part, **changes)
+    folder = node.prepare(attempt=attempt, shard=part, **changes)
     spec = AttemptSpec.read(folder / "spec.json")
     end = NOW + timedelta(minutes=minutes)
     for name in part.benchmarks:
@@ -84,7 +84,7 @@ def write_outcome(folder: Path, state: str, end: datetime) -> None:
     (folder / "outcome.json").write_bytes(outcome.to_bytes())
 
 
-def write_files(folder: Path, suite: Suite, part: Part, benchmark: str, changes: dict[str, Any]) -> None:
+def write_files(folder: Path, suite: Suite, part: Shard, benchmark: str, changes: dict[str, Any]) -> None:
     """results.json and a samples file a task, as lm-eval writes them when it runs these documents."""
     from lm_eval.api.metrics import mean, mean_stderr
 

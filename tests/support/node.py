@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from builders import NOW
+from warm import warm
 
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Evaluation, Part, ResolvedSuite, Shard
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, PlannedAttempt, ResolvedSuite, Shard
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Node:
         self,
         attempt: int = 1,
         benchmarks: tuple[str, ...] | None = None,
-        part: Part | None = None,
+        shard: Shard | None = None,
         **changes: object,
     ) -> Path:
         """Write an attempt's spec as launch does; returns its folder."""
@@ -50,10 +51,10 @@ class Node:
             array_task=0,
             evaluation=Evaluation.model_validate(evaluation | changes),
             suite=ResolvedSuite(suite=self.suite, version="v1"),
-            shard=Shard(
+            planned=PlannedAttempt(
                 evaluation_id="evaluation",
-                attempt=attempt,
-                part=part or Part(benchmarks=benchmarks or tuple(self.suite.benchmarks)),
+                number=attempt,
+                shard=shard or Shard(benchmarks=benchmarks or tuple(self.suite.benchmarks)),
                 batch_size=4,
                 estimate_s=1,
             ),
@@ -61,7 +62,7 @@ class Node:
             created_at=NOW,
             **({"device": "cpu", "batch_size": 4, "gpus": 0} | spec_changes),  # type: ignore[arg-type]
         )
-        folder = self.store.attempt_dir("evaluation", spec.shard.shard, attempt)
+        folder = self.store.attempt_dir("evaluation", spec.planned.shard.name, attempt)
         folder.mkdir(parents=True)
         (folder / "spec.json").write_bytes(spec.to_bytes())
         return folder
@@ -78,18 +79,20 @@ class Node:
         done = self.run(*folders, before=before)
         assert all(state == "completed" for state in ast.literal_eval(done.stdout.rpartition("STATES ")[2])), done
 
-    def command(self, *folders: Path, before: str = "") -> list[str]:
+    def command(self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm) -> list[str]:
         code = f"""
 import sys
 {before}
 from nightboard.tasks.evaluation.job import run_job
 print("STATES", run_job(sys.argv[1], sys.argv[2:]), flush=True)
 """
-        return [sys.executable, "-c", code, str(self.store.root), *map(str, folders)]
+        return python(code, str(self.store.root), *map(str, folders))
 
-    def run(self, *folders: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm
+    ) -> subprocess.CompletedProcess[str]:
         """Run a job with these attempts to its end. `before` is code that runs first, to bring trouble."""
-        command = self.command(*folders, before=before)
+        command = self.command(*folders, before=before, python=python)
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

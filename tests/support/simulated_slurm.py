@@ -130,7 +130,7 @@ class SimulatedSlurm:
                 continue
             owner = AttemptOwner(kind="job", process=dead_process(), job_id="7", at=now)
             if claim_file(folder / "owner.1.json", owner.to_bytes()):
-                self.begun.append((spec.evaluation.model_id, spec.shard.attempt))
+                self.begun.append((spec.evaluation.model_id, spec.planned.number))
             state = "environment" if node in self.broken else self.ends(spec)
             if state in ("RUNNING", "NODE_FAIL", "PREEMPTED"):
                 return state

@@ -24,11 +24,12 @@ from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.evaluation.outputs import finish_benchmark
 from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import collect_attempt
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, Plan, ResolvedSuite, as_row
+from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder.build import build, is_current
 from nightboard.warehouse.builder.publish import current_build
@@ -85,14 +86,14 @@ class Nights:
         plan = self._plan(resolved, commits)
         launcher = Launcher(
             self.store, "board", CLUSTER, FakeExecutor(), {each.evaluation_id: each for each in plan.evaluations},
-            {resolved.version: resolved}, {each.evaluation_id: each for each in plan.parts},
+            {resolved.version: resolved}, {each.evaluation_id: each for each in plan.shards},
         )  # fmt: skip
         self.ran.append({})
         if plan.jobs:
             launcher.launch(plan.jobs, now)
         for job in plan.jobs:
-            for shard in job.shards:
-                folder = self.store.attempt_dir(shard.evaluation_id, shard.shard, shard.attempt)
+            for shard in job.attempts:
+                folder = self.store.attempt_dir(shard.evaluation_id, shard.shard.name, shard.number)
                 self._run(folder, now)
                 assert collect_attempt(self.store, folder, now).is_scored
         return plan
@@ -108,14 +109,14 @@ class Nights:
     def _run(self, folder: Path, now: Any) -> None:
         """What a node does, of made-up answers."""
         spec, end = AttemptSpec.read(folder / "spec.json"), now + timedelta(minutes=1)
-        for name in spec.shard.benchmarks:
-            work = self.store.work_dir(spec.evaluation.evaluation_id, spec.shard.shard) / name
+        for name in spec.planned.shard.benchmarks:
+            work = self.store.work_dir(spec.evaluation.evaluation_id, spec.planned.shard.name) / name
             work.mkdir(parents=True)
-            write_files(work, spec.suite.suite, spec.shard.part, name, {})
+            write_files(work, spec.suite.suite, spec.planned.shard, name, {})
             finish_benchmark(work, spec, name, PLACE, now, end)
         outcome = Outcome(state="completed", job_id="1_0", started_at=now, ended_at=end)
         (folder / "outcome.json").write_bytes(outcome.to_bytes())
-        self.ran[-1].setdefault(spec.evaluation.model_id, []).extend(spec.shard.benchmarks)
+        self.ran[-1].setdefault(spec.evaluation.model_id, []).extend(spec.planned.shard.benchmarks)
         self.folders.append(folder)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from warm import warm
 
 from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
 from nightboard.flows.demo.loopback_hub.server import serve
@@ -62,9 +63,9 @@ from nightboard.flows import nightly as module
 
 run_step, stop_after = module.run_step, sys.argv[3]
 
-def run_and_die(night, name, action, **options):
-    result = run_step(night, name, action, **options)
-    if name == stop_after:
+def run_and_die(run, step, *arguments):
+    result = run_step(run, step, *arguments)
+    if step.name == stop_after:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
@@ -84,8 +85,8 @@ if stop_after == "sbatch":
     JobPaths.move_temporary_file = die
 if stop_after == "merge":
     from nightboard.tasks.runs import collect
-    merge = collect.merge_parts
-    collect.merge_parts = lambda *args: (merge(*args), die())
+    merge = collect.merge_shards
+    collect.merge_shards = lambda *args: (merge(*args), die())
 print(module.run_nightly(sys.argv[1], None, float(sys.argv[2]) if sys.argv[2] else None).model_dump_json())
 """
 
@@ -119,7 +120,7 @@ class World:
 
     def start_night(self, stop_after: str = "", wait_min: str = "", umask: int = -1) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, self.board, wait_min, stop_after],
+            warm(DRIVER, self.board, wait_min, stop_after),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from node import FilledCache, Node, small_suite
+from once import make_once
 from served_hub import ServedHub, serve_hub
+from warm import warm
 
 from nightboard.tasks.store.layout import Store
 
@@ -24,15 +25,14 @@ def hub() -> Iterator[ServedHub]:
 
 @pytest.fixture(scope="session")
 def filled_cache(tmp_path_factory: pytest.TempPathFactory) -> FilledCache:
-    root = tmp_path_factory.mktemp("filled")
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("make_store.py")), str(root)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return FilledCache(root / "cache", json.loads(done.stdout.splitlines()[-1]))
+    def fill(root: Path) -> None:
+        script = Path(__file__).with_name("make_store.py")
+        done = subprocess.run(warm(script.read_text(), str(root)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (root / "shas.json").write_text(done.stdout.splitlines()[-1])
+
+    root = make_once(tmp_path_factory, "filled", fill)
+    return FilledCache(root / "cache", json.loads((root / "shas.json").read_text()))
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from nightboard.warehouse.reader.export import FileFormat
 READERS = {
     FileFormat.parquet: "read_parquet('{}')",
     FileFormat.csv: "read_csv('{}', header = true, all_varchar = true, allow_quoted_nulls = false)",
+    FileFormat.tsv: "read_csv('{}', header = true, delim = '\\t', all_varchar = true, allow_quoted_nulls = false)",
     FileFormat.json: "read_json('{}', format = 'array', columns = {{{}}})",
+    FileFormat.jsonl: "read_json('{}', format = 'newline_delimited', columns = {{{}}})",
 }
 
 

@@ -112,6 +112,11 @@ def _find_damage(lake: Path, error: Exception) -> str | None:
     return None
 
 
+def rebuild_if_stale(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult | None:
+    """Build the warehouse; None where the current build has read the same files. Raises as `build` does."""
+    return None if is_current(lake, warehouse) else build(lake, warehouse, now, report)
+
+
 def is_current(lake: Path, warehouse: Path) -> bool:
     """Whether the current build was made from exactly the present files of the lake, by the models of this version."""
     try:

@@ -1,6 +1,6 @@
-"""Copy a table or view of the current build to a file, by DuckDB itself: rows stream, whatever their number.
+"""Copy a table or view of the current build to a file with DuckDB: rows stream, so a table may be larger than memory.
 
-Owns the file formats of exports. Takes care of no existing file: the caller names one that may be written.
+Owns the file formats of exports. Replaces existing files: the caller names one that may be written.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -23,26 +23,30 @@ from nightboard.warehouse.reader.sql_errors import explain, explain_table, list_
 
 
 class FileFormat(StrEnum):
-    """What a table is exported as. JSON is one array."""
+    """What a table is exported as. `json` is one array, `jsonl` one object a line."""
 
     parquet = "parquet"
     csv = "csv"
+    tsv = "tsv"
     json = "json"
+    jsonl = "jsonl"
 
 
 _OPTIONS = {
     FileFormat.parquet: "format parquet, compression zstd",
     FileFormat.csv: "format csv, header true",
+    FileFormat.tsv: "format csv, header true, delimiter '\\t'",
     FileFormat.json: "format json, array true",
+    FileFormat.jsonl: "format json, array false",
 }
 _LOOK_EVERY_S = 0.2
 
 
 @contextlib.contextmanager
 def open_for_copies(warehouse: Path, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that reads the current build and may write files: for SQL of our own alone.
+    """A connection that reads the current build and may write files: only for nightboard's own SQL.
 
-    What does not fit into memory goes to the folder `scratch`. Raises NoBuildError when nothing was ever built.
+    What does not fit into memory goes to the folder `scratch`. Raises NoBuildError where there is no build yet.
     """
     build = current_build(warehouse)
     with duckdb.connect(config=OFFLINE | {"temp_directory": str(scratch)}) as con:
@@ -68,8 +72,8 @@ def copy_table(
 ) -> int:
     """Write all rows of a table of main to `path`, at full precision; their number.
 
-    `tell` hears the share that is done, 0..100, a few times a second. Ctrl-C stops it.
-    Raises QueryError for a table that is not there, or whose rows cannot be read or written.
+    `tell` gets the progress, 0..100, a few times a second. Ctrl-C stops the copy.
+    Raises QueryError for a table that does not exist, or whose rows cannot be read or written.
     """
     if table not in list_columns(con):
         raise QueryError(" ".join(explain_table(con, table)))
@@ -84,11 +88,11 @@ def copy_table(
         except duckdb.Error as error:
             raise QueryError(f"{table}: {explain(con, sql, error)}") from error
         finally:
-            con.interrupt()  # nothing where the copy has ended
+            con.interrupt()  # no effect if the copy has ended
 
 
 def _columns(con: duckdb.DuckDBPyConnection, table: str, form: FileFormat) -> str:
-    if form is not FileFormat.json:
+    if form not in (FileFormat.json, FileFormat.jsonl):
         return "*"
     doubles = con.execute(
         "select column_name from duckdb_columns() where database_name = current_database() and schema_name = 'main'"

@@ -1,10 +1,11 @@
-"""Ask the current warehouse: open it for reading, the ranking, and other questions whose SQL lies in queries/.
+"""Ask the current warehouse: the ranking, and other questions whose SQL is in queries/.
 
-SQL that a reader wrote is run by `statements.py`.
+SQL that a reader wrote is run by `user_sql.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from nightboard.warehouse.reader.sql_errors import sort_by_nearness, suggest
 
 
 class Result(NamedTuple):
-    """What a question gives: column names, and rows in order."""
+    """The answer to a question: column names, and rows in order."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
@@ -26,7 +27,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Filters:
-    """What a ranking shows, as the macro top_models has it; None, and True, let everything through."""
+    """What a ranking shows, as in the macro top_models; None, and True, let everything through."""
 
     min_params_b: float | None = None
     max_params_b: float | None = None
@@ -43,11 +44,22 @@ class Filters:
 
 NO_FILTERS = Filters()
 
+
+@dataclass(frozen=True)
+class Order:
+    """By which column a ranking is sorted, by its name in any case. Equal values are in the order of their ranks."""
+
+    column: str
+    is_reversed: bool = False
+
+
 # Filters that compare a text with a column of the same name, in words.
-_VALUES = {"model_type": "type", "precision": "precision", "license": "licence", "organization": "organisation",
+_VALUES = {"model_type": "type", "precision": "precision", "license": "license", "organization": "organization",
            "country": "country"}  # fmt: skip
-# Leaderboards have hundreds of organisations.
+# Leaderboards have hundreds of organizations, and thousands of models.
 _SHOWN_VALUES = 20
+# What an organization or a user is to a model's id.
+_OWNER = re.compile(r"[^/]*/")
 
 
 def rank(
@@ -56,12 +68,13 @@ def rank(
     era: str | None = None,
     limit: int | None = None,
     filters: Filters = NO_FILTERS,
+    order: Order | None = None,
 ) -> Result:
     """The ranking of one suite and era: one row per model, precision and chat template, scores at full precision.
 
     Without a suite: the one with the most ranked rows. Without an era: the current one. `rank` counts all rows,
-    `selected_rank` those that the filters let through. Raises QueryError for a suite or era that the warehouse does not
-    have, and for a type, licence ... that no row has.
+    `selected_rank` those that the filters let through. `limit` counts rows in the given order. Raises QueryError for a
+    suite, era or column that does not exist, and for a type, license ... that no row has.
     """
     suite = _choose_suite(con, suite)
     if era is not None:
@@ -72,10 +85,34 @@ def rank(
         )
     _require_values(con, suite, era, filters)
     benchmarks = [row[0] for row in _run_named(con, "benchmarks", {"suite": suite}).rows]
-    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": limit} | asdict(filters))
+    of_ranks = None if order else limit
+    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": of_ranks} | asdict(filters))
     at = columns.index("scores")
     spread = [(*row[:at], *(row[at].get(benchmark) for benchmark in benchmarks), *row[at + 1 :]) for row in rows]
-    return Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
+    result = Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
+    return _sort(result, order, benchmarks, limit) if order else result
+
+
+def _sort(result: Result, order: Order, benchmarks: Sequence[str], limit: int | None) -> Result:
+    """The first rows by one column: scores from the highest, others from the lowest; unknown values last."""
+    named = {column.lower(): column for column in result.columns}
+    column = named.get(order.column.lower())
+    if column is None:
+        raise QueryError(
+            f"no column of the ranking is called {order.column}.{suggest(order.column, result.columns)} Columns:"
+            f" {', '.join(result.columns)}."
+        )
+    at = result.columns.index(column)
+    is_score = column.startswith("average") or column in benchmarks
+    known = [row for row in result.rows if row[at] is not None]
+    unknown = [row for row in result.rows if row[at] is None]
+
+    def key(row: tuple[Any, ...]) -> Any:
+        return row[at].lower() if isinstance(row[at], str) else row[at]
+
+    # Not `reverse=is_score`: rows with equal values stay in the order of their ranks either way.
+    ordered = sorted(known, key=key, reverse=is_score is not order.is_reversed)
+    return Result(result.columns, [*ordered, *unknown][:limit])
 
 
 def _require_values(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
@@ -88,15 +125,19 @@ def _require_values(con: duckdb.DuckDBPyConnection, suite: str, era: str | None,
     for column, value in asked.items():
         if known["n_rows"] and value.lower() not in (each.lower() for each in known[column]):
             raise QueryError(
-                f"no row of this ranking has the {_VALUES[column]} {value}. {_tell_values(value, known[column])}"
+                f"no row of this ranking has the {_VALUES[column]} {value}. {_list_values(value, known[column])}"
             )
 
 
-def _tell_values(value: str, known: Sequence[str]) -> str:
+def _list_values(value: str, known: Sequence[str]) -> str:
     if not known:
-        return "None has any."
+        return "No row has any."
+    return f"Known, the nearest first: {_list_nearest(value, known)}."
+
+
+def _list_nearest(value: str, known: Sequence[str]) -> str:
     more = f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""
-    return f"There is, the nearest first: {', '.join(sort_by_nearness(value, known)[:_SHOWN_VALUES])}{more}."
+    return f"{', '.join(sort_by_nearness(value, known)[:_SHOWN_VALUES])}{more}"
 
 
 def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
@@ -139,56 +180,79 @@ def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]
 
 
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
-    """One row per name of an external ranking that means none of our models, and why."""
+    """One row per name of an external ranking that matches none of our models, and why."""
     return _run_named(con, "ranking_unmatched", {"ranking": ranking})
 
 
 def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Result:
     """Two models, revisions or evaluations, paired by document: one row per shared suite and benchmark, and average.
 
-    Raises QueryError for a name that is not ranked or means several revisions, and where nothing compares.
+    A name may be what `complete_name` takes. Raises QueryError where nothing compares.
     """
-    for name in (model_a, model_b):
-        _require_one(con, name)
+    model_a, model_b = (complete_name(con, name) for name in (model_a, model_b))
     with explained():
         result = _fetch(con.execute("select * from main.compare(?, ?)", [model_a, model_b]))
     if not result.rows:
         raise QueryError(
             f"{model_a} and {model_b} share no documents: they need complete evaluations with samples in one era of a"
-            " suite. Imported boards have no samples; `evaluations` and `leaderboard` say what each model has."
+            " suite. Imported boards have no samples. See the tables evaluations and leaderboard for what each model"
+            " has."
         )
     return result
 
 
-def _require_one(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Raise QueryError for a name that is not ranked, and for the beginning of a revision that several have."""
+def complete_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    """The whole name of what is compared: an evaluation's id, a model, or model@revision, shortened or not.
+
+    A model may be named by a unique ending of its id, in any case. Raises QueryError for a name that is not ranked,
+    or that several models or revisions have.
+    """
     if list_values(con, "select model_id from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]):
-        return
-    model, _, prefix = name.rpartition("@")
+        return name
+    given, at, prefix = name.partition("@")
+    model = _find_model(con, given or name)
+    if not at:
+        return model
     revisions = list_values(con, "select distinct revision from main.candidates where model_id = ?", [model])
-    if not revisions:
-        known = list_values(con, "select distinct model_id from main.candidates")
-        near = suggest(model or name, known)
-        raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{near}")
-    meant = [each for each in revisions if each.startswith(prefix)]
-    if prefix and len(meant) == 1:
-        return
-    what = f"means {len(meant)} revisions" if prefix and meant else "names no revision"
-    raise QueryError(f"{name} {what}. Write the first letters of one: {', '.join(meant or revisions)}.")
+    matching = [revision for revision in revisions if revision.startswith(prefix.lower())]
+    if prefix and len(matching) == 1:
+        return f"{model}@{matching[0]}"
+    what = f"matches {len(matching)} revisions" if prefix and matching else "names no revision"
+    raise QueryError(f"{name} {what}. Write the first letters of one: {', '.join(matching or revisions)}.")
+
+
+def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    """The one model that has this id, else this name without its owner, else this ending; in this case, else in any."""
+    known = list_values(con, "select distinct model_id from main.candidates")
+    for is_match in (
+        lambda model: model == name,
+        lambda model: model.lower() == name.lower(),
+        lambda model: _OWNER.sub("", model) == name,
+        lambda model: _OWNER.sub("", model).lower() == name.lower(),
+        lambda model: model.endswith(name),
+        lambda model: model.lower().endswith(name.lower()),
+    ):
+        matching = [model for model in known if name and is_match(model)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise QueryError(f"{name} matches {len(matching)} models. Name one: {_list_nearest(name, matching)}.")
+    raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}")
 
 
 def name_compared(
     con: duckdb.DuckDBPyConnection, result: Result, model_a: str, model_b: str
 ) -> dict[str, tuple[str, str]]:
-    """The two model@revision, shortened, that were compared in each suite of what `compare` gave."""
+    """The two model@revision, shortened, that were compared in each suite of the answer of `compare`."""
     places = [result.columns.index(column) for column in ("suite", "evaluation_a", "evaluation_b")]
+    model_a, model_b = (complete_name(con, name) for name in (model_a, model_b))
 
-    def tell(name: str, evaluation_id: str) -> str:
+    def describe(name: str, evaluation_id: str) -> str:
         ((model, revision),) = _run_named(con, "compared", {"name": name, "evaluation_id": evaluation_id}).rows
         return f"{model}@{revision[:7]}"
 
     pairs = dict.fromkeys(tuple(row[place] for place in places) for row in result.rows)
-    return {suite: (tell(model_a, a), tell(model_b, b)) for suite, a, b in pairs}
+    return {suite: (describe(model_a, a), describe(model_b, b)) for suite, a, b in pairs}
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Result:
@@ -204,7 +268,7 @@ def _run_named(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, 
 def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:
     suites = [str(row[0]) for row in list_suites(con).rows]
     if not suites:
-        raise QueryError("the warehouse knows no suite yet. Run `nightboard nightly` first.")
+        raise QueryError("the warehouse has no suite yet. Run `nightboard nightly` first.")
     if suite is None:
         return suites[0]
     _require(suite, suites, "suite")
@@ -214,5 +278,5 @@ def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:
 def _require(name: str, known: list[str], what: str) -> None:
     if name not in known:
         raise QueryError(
-            f"no {what} is called {name}.{suggest(name, known)} There is: {', '.join(sorted(known)) or 'none yet'}."
+            f"no {what} is called {name}.{suggest(name, known)} Known: {', '.join(sorted(known)) or 'none yet'}."
         )

@@ -31,6 +31,12 @@ FUNCTIONS = {
             (_MEAN, _VARIANCE, _N),
         ),
         Macro(
+            "reported_variance",
+            "sampling variance of a mean by its reported standard error. An error of exactly 0, where the value is"
+            " between 0 and 1, counts as not reported: value * (1 - value) / n takes its place",
+            (_MEAN, Parameter("stderr", "standard error as it was reported"), _N),
+        ),
+        Macro(
             "wilson_bound",
             "bound of Wilson's score interval (1927) of a mean of values between 0 and 1",
             (

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,15 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from board_table import board_row, write_csv
 from served_hub import serve_hub
+from warm import warm_command
 
 from nightboard.flows.display.ranking_import import describe_agreement
-
-COMMAND = str(Path(sys.executable).with_name("nightboard"))
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "400"} | environment
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(warm_command(*arguments), capture_output=True, text=True, check=False, env=environment)
 
 
 def test_a_board_comes_straight_from_the_hub_by_its_id(tmp_path: Path) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake
+from screen import run_on_screen, show_on_screen
 from typer.testing import CliRunner, Result
 
-from nightboard.flows.cli.leaderboard import describe_filters
+from nightboard.flows.cli.leaderboard import describe_filters, parse_time
 from nightboard.flows.cli.main import app
-from nightboard.flows.display.leaderboard import list_footnotes
+from nightboard.flows.display.leaderboard import list_footnotes, print_ranking
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.questions import Filters
 from nightboard.warehouse.reader.questions import Result as Rows
@@ -73,7 +74,11 @@ def read_lines(result: Result) -> list[list[str]]:
         ("--country fr", "a b"),
         ("--as-of 2026-01-01T02:00", "a b e"),
         ("--as-of 2026-01-01T03:00+01:00", "a b e"),
-        ("--as-of 2026-01-01", ""),
+        ("--as-of 2026-01-01T00:00", ""),
+        ("--as-of 2025-12-31", ""),
+        ("--as-of 2026-01-01", "a b c d e"),
+        ("--as-of Yesterday", "a b c d e"),
+        ("--as-of today", "a b c d e"),
         ("--no-merges", "a c d e"),
         ("--no-flagged", "a b c d"),
         ("--no-unavailable --license mit", "c"),
@@ -86,25 +91,25 @@ def test_rank_shows_what_the_filters_let_through(store: Path, options: str, expe
 
 
 def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path) -> None:
-    title, titles, first, second, note, approximate, _, _ = read_lines(
+    title, titles, first, second, note, _, approximate, _, _ = read_lines(
         call(store, "--license", "mit", "--max-params", "7.5")
     )
-    assert " ".join(title) == "Leaderboard of small (era now): up to 7.5 B, licence mit"
+    assert " ".join(title) == "Leaderboard of small (era now): up to 7.5 B, license mit"
     assert titles[:4] == ["here", "#", "places", "model"]
     assert (first[:2], second[:2]) == (["1", "2"], ["2", "3"])
-    assert " ".join(note).startswith("#: the place among all rows")
-    assert " ".join(approximate) == "~: an approximate interval, not from samples alone."
+    assert " ".join(note).startswith("#: rank among all rows")
+    assert " ".join(approximate) == "~: an approximate interval, not computed from samples alone."
     assert first[titles.index("95%") + 1].startswith("~")  # the model has a mark, which is a word of its own
 
 
 def test_the_whole_board_is_shown_as_before_with_the_other_eras_named(store: Path) -> None:
-    title, titles, *rows, _, _, others = read_lines(call(store))
+    title, titles, *rows, _, _, _, others = read_lines(call(store))
     assert " ".join(title) == "Leaderboard of small (era now)"
     assert titles[:3] == ["#", "places", "model"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
-    assert " ".join(others) == "Not comparable, so ranked apart: era old (1 row). Show one with --era."
+    assert " ".join(others) == "Other eras do not compare and are ranked separately: old (1 row). Show one with --era."
     assert " ".join(read_lines(call(store, "--era", "old"))[-1]).endswith(
-        "apart: era now (5 rows). Show one with --era."
+        "separately: now (5 rows). Show one with --era."
     )
 
 
@@ -125,7 +130,7 @@ def test_models_whose_prompts_were_cut_are_marked_in_a_table_and_counted_for_mac
     output = call(store, *options).output
     assert [word for word in output.split() if "/" in word][:3] == ["fr/a", "fr/b", "cn/c"]
     assert "fr/b *" in output and output.count(" * ") == 1
-    assert "*: prompts that did not fit into the model's context lost their beginning" in output
+    assert "*: prompts longer than the model's context lost their beginning" in output
     rows = json.loads(call(store, *options, "--format", "json").output)
     assert [row["cut_prompts"] for row in rows][:3] == [None, 6, 0]
     assert "*" not in call(store, *options, "--organization", "cn").output
@@ -143,13 +148,13 @@ def test_a_time_has_no_intervals_of_today(store: Path) -> None:
     [
         (
             ["--license", "mti"],
-            "no row of this ranking has the licence mti. There is, the nearest first: mit, apache-2.0.",
+            "no row of this ranking has the license mti. Known, the nearest first: mit, apache-2.0.",
         ),
-        (["--type", "char"], "has the type char. There is, the nearest first: chat, merge."),
-        (["--precision", "float61"], "has the precision float61. There is, the nearest first: float16, bfloat16."),
-        (["--organization", "cm"], "has the organisation cm. There is, the nearest first: cn, fr, xx."),
-        (["--country", "CN"], "has the country CN. There is, the nearest first: FR."),
-        (["--country", "FR", "--era", "old", "--license", "mit"], "has the licence mit. None has any."),
+        (["--type", "char"], "has the type char. Known, the nearest first: chat, merge."),
+        (["--precision", "float61"], "has the precision float61. Known, the nearest first: float16, bfloat16."),
+        (["--organization", "cm"], "has the organization cm. Known, the nearest first: cn, fr, xx."),
+        (["--country", "CN"], "has the country CN. Known, the nearest first: FR."),
+        (["--country", "FR", "--era", "old", "--license", "mit"], "has the license mit. No row has any."),
         (["--country", "x' or 1=1 --"], "has the country x' or 1=1 --."),
     ],
 )
@@ -166,7 +171,7 @@ def test_filters_that_nothing_passes_give_an_empty_table_that_says_so(store: Pat
     lines = read_lines(call(store, *options))
     assert [" ".join(line) for line in lines[:2]] == [
         "Leaderboard of small: up to 1 B, country FR",
-        "no row passes all filters",
+        "No row matches all filters.",
     ]
     columns = []
     for name in ("none.parquet", "all.parquet"):
@@ -191,16 +196,86 @@ def test_filters_are_told_in_words() -> None:
     told = describe_filters(
         Filters(
             min_params_b=0.5, max_params_b=8, model_type="chat", precision="4bit", organization="lab", country="FR",
-            as_of=datetime(2026, 1, 31, tzinfo=UTC), with_merges=False, with_flagged=False, with_unavailable=False,
+            as_of=parse_time("2026-01-31"), with_merges=False, with_flagged=False, with_unavailable=False,
         )
     )  # fmt: skip
     assert told == (
-        "over 0.5 B, up to 8 B, type chat, precision 4bit, organisation lab, country FR, no merges, no flagged ones,"
-        " no unavailable ones, as of 2026-01-31"
+        "over 0.5 B, up to 8 B, type chat, precision 4bit, organization lab, country FR, no merges, no flagged models,"
+        " no unavailable models, as of 2026-01-31"
     )
-    assert (
-        describe_filters(Filters(as_of=datetime(2026, 1, 31, 0, 0, 5, tzinfo=UTC))) == "as of 2026-01-31 00:00:05 UTC"
+    for moment, text in (("00:00:05", "00:00:05"), ("00:00", "00:00"), ("23:59:59", "23:59:59")):
+        filters = Filters(as_of=parse_time(f"2026-01-31T{moment}"))
+        assert describe_filters(filters) == f"as of 2026-01-31 {text} UTC"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--sort params_b", "c b a d e"),
+        ("--sort params_b --reverse", "a b c d e"),
+        ("--sort average", "a b c d e"),
+        ("--sort ARC --reverse --top 2", "e d"),
+        ("--sort arc --top 2", "a b"),
+        ("--sort license", "a b c d e"),
+        ("--sort model_id --organization cn", "c d"),
+        ("--reverse --top 1", "e"),
+    ],
+)
+def test_a_ranking_is_sorted_by_a_column_scores_from_the_highest(store: Path, options: str, expected: str) -> None:
+    records = json.loads(call(store, *options.split(), "--format", "json").output)
+    assert [record["model_id"][-1] for record in records] == expected.split()
+
+
+def test_an_unknown_column_is_answered_with_those_that_there_are(store: Path) -> None:
+    result = call(store, "--sort", "params")
+    assert str(result.exception).startswith(
+        "no column of the ranking is called params. Did you mean params_b? Columns: "
     )
+    assert "model_id, average, params_b, license, arc" in str(result.exception)
+
+
+def test_machines_and_people_get_the_most_telling_columns_first(store: Path) -> None:
+    columns = call(store, "--format", "csv").output.split("\n")[0].split(",")
+    assert columns.index("license") < columns.index("arc") < columns.index("precision") < columns.index("revision")
+    titles = " ".join(read_lines(call(store))[1])
+    assert titles.startswith("# places model average 95% params (B) license arc")
+
+
+@pytest.mark.parametrize("width", [30, 60, 80])
+def test_a_narrow_terminal_hides_the_revision_before_the_license_and_says_so(store: Path, width: int) -> None:
+    lines = run_on_screen(width, "rank", "--store", str(store))
+    assert max(map(len, lines)) <= width
+    text = " ".join(lines)
+    shown = lines[1].split()
+    hidden = re.search(r"(\d+) columns? hidden: (.*); a wider terminal or --format csv shows (it|them)\.", text)
+    assert hidden and "revision" in hidden[2]
+    assert shown[:1] == ["#"] and "model" in shown
+    assert ("license" in shown) is (width > 30)
+    assert not {"revision", "precision"} & {*shown}
+
+
+def test_a_wide_terminal_shows_every_column(store: Path) -> None:
+    lines = run_on_screen(200, "rank", "--store", str(store))
+    assert "revision" in lines[1].split()
+    assert not any("hidden" in line for line in lines)
+
+
+def test_the_column_that_is_sorted_by_is_shown_before_others(store: Path) -> None:
+    titles = run_on_screen(42, "rank", "--store", str(store), "--sort", "revision")[1].split()
+    assert "revision" in titles
+    assert "license" not in titles
+
+
+def test_a_long_id_is_folded_where_it_has_a_slash_or_a_dash_and_only_on_a_terminal() -> None:
+    name = "an-organization-with-a-name/Some-Model-of-Long-Name-72B-Instruct"
+    columns = ["rank", "model_id", "average", "params_b", "license", "era", "source", "cut_prompts", "selected_rank",
+               "rank_low", "rank_high", "average_low", "average_high", "is_approximate"]  # fmt: skip
+    result = Rows(columns, [(1, name, 50.0, 7.0, "mit", "e", "run", None, 1, None, None, None, None, False)])
+    for width, is_whole in ((80, False), (140, True)):
+        text = show_on_screen(width, lambda: print_ranking(result, "Board"))
+        assert (name in text) is is_whole
+        assert {"50.00", "7", "mit"} <= {*text.split()}
+        assert name in "".join(line[3:].split("  ")[0] for line in text.splitlines()[2:])
 
 
 def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tmp_path: Path) -> None:
@@ -214,6 +289,14 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     arguments = ["compare", "lab/a", "lab/b@0123", "--store", str(tmp_path)]
     lines = CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines()
     assert lines[0].startswith("lab/a@0123456 (a) and lab/b@0123456 (b) in small")
-    assert lines[-1].startswith("Fewer than 30 questions in arc: there the 95% interval is rough; trust p")
+    assert " ".join(lines).endswith(
+        "Fewer than 30 questions in arc: the 95% interval is rough there; trust p, which is exact."
+    )
     result = Rows(["suite", "benchmark", "low", "n_questions"], [("small", "arc", None, 1)])
     assert list(list_footnotes(result))[1:] == ["No 95% or p: a task has one document, so there is no standard error."]
+    arguments = ["compare", "A", "b@0123", "--store", str(tmp_path)]
+    assert CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines() == lines, "endings are enough"
+    narrow = run_on_screen(50, *arguments)
+    assert max(map(len, narrow)) <= 50
+    (titles,) = [line.split() for line in narrow if line.startswith("benchmark")]
+    assert titles[:3] == ["benchmark", "a", "b"] and "p" in titles and "ties" not in titles

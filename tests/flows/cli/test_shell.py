@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from make_lake import START, Lake
+from warm import warm_command
 
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.builder.publish import current_build
@@ -43,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(store: Path, typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, "sql", "--shell", "--store", str(store)],
+        warm_command("sql", "--shell", "--store", str(store)),
         input=".mode csv\n" + typed, env=os.environ | environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip

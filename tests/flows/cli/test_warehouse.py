@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake, after
 from typer.testing import CliRunner, Result
+from warm import warm_command
 
 from nightboard.flows.cli.main import app
 from nightboard.warehouse.builder.build import build
@@ -37,8 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(store: Path, *arguments: str, typed: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real command; its standard input is what is `typed`."""
-    command = [COMMAND, *arguments, "--store", str(store)]
+    """The command in a process of its own; its standard input is what is `typed`."""
+    command = warm_command(*arguments, "--store", str(store))
     return subprocess.run(
         command, input=typed or "", capture_output=True, text=True, check=False, env=os.environ | environment
     )
@@ -148,11 +149,11 @@ def test_format_wins_over_the_ending(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sql", "select 1", "--output", "rows.dat"], "the name rows.dat does not tell the format. End it in .csv,"),
-        (["rank", "--output", "rows"], "the name rows does not tell the format"),
+        (["sql", "select 1", "--output", "rows.dat"], "no format for the name rows.dat. End it in .csv, .tsv,"),
+        (["rank", "--output", "rows"], "no format for the name rows."),
         (
             ["sql", "select 1; select 2", "--output", "rows.csv"],
-            "Invalid value for --output: 2 statements give 2 tables, and a file holds one. Leave one.",
+            "Invalid value for --output: 2 statements give 2 tables, and a file holds one. Keep one.",
         ),
         (["export", "leaderboard", "--output", "-"], 'standard output: nightboard sql "from TABLE" --format csv'),
         (["sql", "select 1; select 2", "--format", "json"], "2 statements give 2 tables, and json holds one"),
@@ -288,7 +289,7 @@ def test_times_are_written_in_utc_wherever_the_reader_is(store: Path, tmp_path: 
     for arguments in (["export", "leaderboard"], ["sql", select]):
         for ending in ("csv", "json"):
             path = tmp_path / f"{arguments[0]}.{ending}"
-            command = [COMMAND, *arguments, "--store", str(store), "--output", str(path)]
+            command = warm_command(*arguments, "--store", str(store), "--output", str(path))
             subprocess.run(command, env=os.environ | {"TZ": "Asia/Tokyo"}, capture_output=True, check=True)
             rows = (
                 json.loads(path.read_text()) if ending == "json" else [*csv.DictReader(path.read_text().splitlines())]

@@ -1,23 +1,26 @@
 """A run as the command line makes it: a history, then steps. The tests start `small_flow.py STATE_DIR [sleep]`."""
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
 
-from nightboard.flows.prefect_server.history import History, Reporter
+from nightboard.flows.prefect_server.history import History
+from nightboard.flows.prefect_server.reporter import Reporter
 from nightboard.flows.prefect_server.server import OwnServer, find_server, keep_prefect_quiet
 
 
 def tell_all(history: History) -> None:
-    """Steps of which one fails, evaluations and each kind of artifact."""
-    history.begin("demo", {"board": "demo", "store": None, "wait_min": None})
-    history.show_progress("evaluations", 0.0, "tonight")
-    with history.step("discover"):
-        pass
+    """A step, lines of the log, evaluations of which one fails, and each kind of artifact."""
+    from prefect import task
+
+    history.show_progress("evaluations", 0.0, "this run")
+    with history.step(task(lambda: None, name="discover")):
+        history.log(logging.WARNING, "a model is gone")
     for number in range(6):
         history.add_outcome(f"lab/m{number} {{small}}", "no weights" if number == 3 else None)
-    history.show_progress("evaluations", 100.0, "tonight")
+    history.show_progress("evaluations", 100.0, "this run")
     history.add_table("ranking", [{"rank": 1, "model": "m0", "average": float("nan")}], "small")
     history.add_markdown("night", "# A night", "What the night did")
 
@@ -29,13 +32,14 @@ if __name__ == "__main__":
     assert isinstance(server, OwnServer)
     reporter = Reporter(server)
     history = History(reporter)
-    tell_all(history)
-    while not reporter.is_idle:
-        time.sleep(0.05)
-    home = str(server.home)
-    print(json.dumps({"url": server.url, "home": home, "children": [server.pid]}), flush=True)
-    if "sleep" in sys.argv:
-        time.sleep(120)
-    history.end("COMPLETED", "Completed", "all well")
+    with history.flow_run("nightly", "board:demo", {"board": "demo"}) as ending:
+        tell_all(history)
+        while not reporter.is_idle:
+            time.sleep(0.05)
+        home = str(server.home)
+        print(json.dumps({"url": server.url, "home": home, "children": [server.pid]}), flush=True)
+        if "sleep" in sys.argv:
+            time.sleep(120)
+        ending.summary = "all well"
     history.close()
     print(json.dumps({"news": history.take_news(), "home_left": Path(home).exists()}), flush=True)

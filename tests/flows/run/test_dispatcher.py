@@ -22,6 +22,7 @@ from simulated_slurm import SimulatedSlurm
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.run import dispatcher as module
 from nightboard.flows.run import state as state_module
+from nightboard.flows.run import submit_wave
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import RunReport
 from nightboard.flows.run.state import RunState
@@ -34,10 +35,11 @@ from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.discover import Discovery, WatchedHead
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.history import read_history
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs import collect, open_runs, reconcile
 from nightboard.tasks.runs.retry_stopped import choose_stopped
 from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import AttemptSpec, Commit, Plan
+from nightboard.tasks.store.records import AttemptSpec, Commit
 
 SMALL = {"name": "small", "up_to_params_b": 10, "gpus": 1, "mem_gb": 1}
 LARGE = {"name": "large", "up_to_params_b": 100, "gpus": 8, "mem_gb": 1}
@@ -140,7 +142,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(open_runs, "SUBMITTING_LIMIT", timedelta(0))
     # Results are validated elsewhere.
     monkeypatch.setattr(collect, "_verify", lambda store, spec, outcome: outcome)
-    monkeypatch.setattr(collect, "merge_parts", lambda *args: None)
+    monkeypatch.setattr(collect, "merge_shards", lambda *args: None)
     return site
 
 
@@ -181,11 +183,11 @@ def test_two_nights_together_keep_to_the_places(site: Site, monkeypatch: pytest.
     site.add(*(f"m{index}" for index in range(12)))
     other = Site(site.folder, site.slurm)
     other.add(*(f"other{index}" for index in range(6)))
-    launching, most = module.launching, list[int]()
+    launching, most = submit_wave.launching, list[int]()
 
     @contextlib.contextmanager
     def launch_after_the_other(store: Store) -> Iterator[None]:
-        monkeypatch.setattr(module, "launching", launching)
+        monkeypatch.setattr(submit_wave, "launching", launching)
         other.night(wait_min=0)
         with launching(store):
             yield
@@ -194,7 +196,7 @@ def test_two_nights_together_keep_to_the_places(site: Site, monkeypatch: pytest.
         states = [state for array in site.slurm.arrays for state in array.states]
         most.append(sum(state in ("PENDING", "RUNNING") for state in states))
 
-    monkeypatch.setattr(module, "launching", launch_after_the_other)
+    monkeypatch.setattr(submit_wave, "launching", launch_after_the_other)
     site.at_pause = look
     report = site.night()
     assert evaluated(report)[:12] == names(site)
@@ -261,7 +263,7 @@ def test_a_throttle_that_the_cluster_refuses_costs_nothing_but_time(site: Site) 
 def test_what_the_cluster_took_away_is_tried_again_the_same_night(site: Site) -> None:
     site.add("a", "b")
     site.slurm.ends = lambda spec: (
-        "NODE_FAIL" if spec.shard.attempt < 3 and "a" in spec.evaluation.model_id[4:] else "completed"
+        "NODE_FAIL" if spec.planned.number < 3 and "a" in spec.evaluation.model_id[4:] else "completed"
     )
     report = site.night()
     assert evaluated(report) == ["lab/a", "lab/b"]
@@ -347,7 +349,7 @@ def test_an_array_that_the_cluster_refuses_ends_launching_with_its_words(site: S
     site.add("a", "b")
     site.slurm.refusal = "sbatch: error: Invalid account"
     report = site.night()
-    assert report.problems == ("Nothing more is launched tonight: sbatch: error: Invalid account",)
+    assert report.problems == ("Stopped launching jobs for this run: sbatch: error: Invalid account",)
     assert len(report.not_started) == 2
     assert not site.lying()
     site.slurm.refusal = None
@@ -371,7 +373,7 @@ def test_a_night_with_no_time_to_wait_launches_what_there_are_places_for(site: S
 def test_what_goes_wrong_in_one_way_is_told_once_with_a_count(site: Site) -> None:
     site.add(*(f"m{index}" for index in range(8)))
     site.cluster = {"poll_interval_s": 0.5}
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "failed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.planned.number == 1 else "failed"
     site.night()
     assert site.text.count("node_fail lab") == 1, site.text
     assert site.text.count("failed lab") == 1
@@ -452,9 +454,7 @@ def test_a_tier_whose_environment_does_not_work_stops_and_others_go_on(site: Sit
     assert len(report.not_started) == 6, "all of them are left for the next run"
     assert not report.failed
     assert len(report.problems) == 2
-    assert report.problems[1].startswith(
-        "Tier small: nothing more is launched in it in this run, which leaves out gpu1"
-    )
+    assert report.problems[1].startswith("Tier small: nothing more is launched in it in this run, which excludes gpu1")
     site.slurm.ends = lambda spec: "completed"
     assert len(site.night().evaluated) == 6
 
@@ -599,7 +599,7 @@ def test_a_hub_that_goes_down_lets_what_is_there_run(site: Site) -> None:
     report = site.night()
     assert len(report.evaluated) == 3
     assert len(report.not_started) == 3
-    assert report.problems == ("No more models are fetched tonight: the Hub does not answer",)
+    assert report.problems == ("Stopped downloading models for this run: the Hub does not answer",)
     assert not report.failed, "it costs no model an attempt"
 
 
@@ -611,7 +611,7 @@ def test_a_full_disk_fetches_nothing_more_and_fails_no_model(site: Site) -> None
 
     site.fetch = fetch
     report = site.night()
-    assert report.problems == ("No more models are fetched tonight: no space left",)
+    assert report.problems == ("Stopped downloading models for this run: no space left",)
     assert len(report.not_started) == 2
     assert not read_history(site.store).tries
 
@@ -625,7 +625,7 @@ def test_models_are_kept_where_the_profile_says_so(site: Site) -> None:
 
 def test_what_another_flow_collected_and_left_is_tried_again(site: Site) -> None:
     site.add("a", "b")
-    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.shard.attempt == 1 else "completed"
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.planned.number == 1 else "completed"
 
     def collect_before_the_night_does(_number: int) -> None:
         site.slurm.step()

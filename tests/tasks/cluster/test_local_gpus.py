@@ -72,7 +72,7 @@ def test_without_nvidia_smi_nothing_tells(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_only_jobs_whose_gpus_are_free_are_launched_and_one_that_wants_too_many_is_left_to_be_refused() -> None:
     def job(gpus: int) -> Job:
-        return Job(tier="t", shards=(), gpus=gpus, time_min=1)
+        return Job(tier="t", attempts=(), gpus=gpus, time_min=1)
 
     two = [Gpu("0", "0"), Gpu("1", "1")]
     for wanted, in_use, expected in [

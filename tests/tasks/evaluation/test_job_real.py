@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from node import FilledCache, Node, small_suite
+from warm import cold, warm
 
 from nightboard.profiles.models.suite import Harness, TaskSpec
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.outputs import check_finished
-from nightboard.tasks.store.records import Outcome, Part
+from nightboard.tasks.store.records import Outcome, Shard
 
 pytestmark = pytest.mark.real
 
@@ -68,7 +68,7 @@ def test_a_shard_completes_as_lm_eval_alone_would_score_it_and_is_not_redone(nod
     assert outcome_of(folder).state == "completed"
     benchmarks = list(node.suite.benchmarks)
     for benchmark in benchmarks:
-        assert check_finished(node.work / benchmark, node.suite, Part(benchmarks=(benchmark,)), benchmark) == []
+        assert check_finished(node.work / benchmark, node.suite, Shard(benchmarks=(benchmark,)), benchmark) == []
     assert sorted(path.name for path in node.work.iterdir()) == sorted([*benchmarks, "answers"])
     progress = Progress.read(folder / "progress.json")
     assert (progress.benchmark, progress.finished, progress.total) == (None, tuple(benchmarks), 4)
@@ -111,7 +111,7 @@ def test_a_shard_completes_as_lm_eval_alone_would_score_it_and_is_not_redone(nod
 
 def run_reference(cache: FilledCache, work: Path, groups: list[str]) -> dict[str, Any]:
     script = Path(__file__).with_name("reference_run.py")
-    command = [sys.executable, str(script), str(cache.folder), str(work), *groups]
+    command = warm(script.read_text(), str(cache.folder), str(work), *groups)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -209,9 +209,8 @@ def test_a_missing_model_fails_with_a_reason_and_the_next_shard_of_the_job_runs(
 def test_another_lm_eval_version_fails_before_anything_is_loaded(make_node):
     node = make_node(harness=Harness(version="0.4.12", task_folders=("leaderboard",)))
     folder = node.prepare(fingerprint="gone")
-    done = node.run(
-        folder, before="import atexit; atexit.register(lambda: print('torch loaded', 'torch' in sys.modules))"
-    )
+    say = "import atexit; atexit.register(lambda: print('torch loaded', 'torch' in sys.modules))"
+    done = node.run(folder, before=say, python=cold)
     assert "torch loaded False" in done.stdout
     assert str(outcome_of(folder).reason).startswith("the suite is declared for lm-eval 0.4.12, this node has 0.4.13.")
     assert "Loading" not in (folder / "log.txt").read_text()

@@ -18,9 +18,9 @@ from nightboard.tasks.evaluation.outputs import Provenance, check_finished, fini
 from nightboard.tasks.evaluation.validate import OutputError, read_outputs
 from nightboard.tasks.store import tables
 from nightboard.tasks.store.layout import StoreError
-from nightboard.tasks.store.records import AttemptSpec, Evaluation, Part, ResolvedSuite, Shard
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, PlannedAttempt, ResolvedSuite, Shard
 
-WHOLE = Part(benchmarks=("bench",))
+WHOLE = Shard(benchmarks=("bench",))
 
 Edit = Callable[[Any], None]
 PLACE = Provenance(harness_version="0.4.13", library_versions="{}", node="node", device="cpu")
@@ -298,7 +298,7 @@ def make_spec() -> AttemptSpec:
         array_task=0,
         evaluation=evaluation,
         suite=ResolvedSuite(suite=suite, version="v"),
-        shard=Shard(evaluation_id="e", part=WHOLE, batch_size=8, estimate_s=1),
+        planned=PlannedAttempt(evaluation_id="e", shard=WHOLE, batch_size=8, estimate_s=1),
         tier="cpu",
         device="cpu",
         batch_size="auto",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nightboard.profiles.loading.load import load_suite
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.evaluation.sharding import count_documents, cut, split, whole
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 
 
 def make_benchmark(counts: list[int], cut_documents: int | None) -> Benchmark:
@@ -47,11 +47,11 @@ seconds_strategy = st.lists(st.floats(0, 1000), min_size=4, max_size=4)
 limit_strategy = st.one_of(st.none(), st.floats(1, 3000))
 
 
-def split_by(suite: Suite, seconds: list[float], limit_s: float | None) -> tuple[Part, ...]:
+def split_by(suite: Suite, seconds: list[float], limit_s: float | None) -> tuple[Shard, ...]:
     return split(suite, dict(zip(suite.benchmarks, seconds, strict=False)), 10.0, limit_s)
 
 
-def list_documents(suite: Suite, part: Part) -> list[tuple[str, str, int]]:
+def list_documents(suite: Suite, part: Shard) -> list[tuple[str, str, int]]:
     documents = []
     for name in part.benchmarks:
         for task, spec in suite.benchmarks[name].tasks.items():
@@ -87,7 +87,7 @@ def test_a_benchmark_is_whole_or_cut_at_all_its_places(suite: Suite, seconds: li
         assert size is not None
         assert [part.name for part in ranges] == [f"{name}.{i}-{min(i + size, total)}" for i in range(0, total, size)]
         in_order = [each for part in ranges for each in list_documents(suite, part)]
-        assert in_order == list_documents(suite, Part(benchmarks=(name,))), "the tasks joined in their order"
+        assert in_order == list_documents(suite, Shard(benchmarks=(name,))), "the tasks joined in their order"
 
 
 @given(suites_strategy, seconds_strategy)

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from odd_server import send, serve
 from served_hub import ServedHub, make_model, make_safetensors
+from warm import warm
 
 from nightboard.flows.demo.loopback_hub import server as server_module
 from nightboard.flows.demo.loopback_hub.repos import Blob
@@ -330,7 +331,7 @@ def _load_offline(home: Path, wanted: list[tuple[Path, str]]) -> list[list[str]]
         "HF_HOME": str(home),
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }
-    command = [sys.executable, "-c", LOAD_OFFLINE, json.dumps([(str(folder), config) for folder, config in wanted])]
+    command = warm(LOAD_OFFLINE, json.dumps([(str(folder), config) for folder, config in wanted]))
     done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     read: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
@@ -426,7 +427,9 @@ def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_t
     folder = store.dataset_dir(DATASET, sha)
     (folder / "org___questions.v2" / "x" / "0.0.0" / sha).mkdir(parents=True)
     (folder / "org___questions.v2" / "x" / "0.0.0" / sha / "dataset_info.json").write_text("{}")
-    (folder / datasets.COMPLETE).write_bytes(FetchedDataset(dataset_id=DATASET, sha=sha, configs=("x",)).to_bytes())
+    (folder / datasets.COMPLETE_FILE).write_bytes(
+        FetchedDataset(dataset_id=DATASET, sha=sha, configs=("x",)).to_bytes()
+    )
     asked = len(hub.requests())
     check_access(hub.client(), store, benchmark, pins)
     assert len(hub.requests()) == asked

@@ -20,7 +20,7 @@ from nightboard.tasks.evaluation.validate import read_outputs
 from nightboard.tasks.imports.lm_eval_results import read_facts
 from nightboard.tasks.imports.results import ResultsImport, choose_suite, import_results
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
 
@@ -325,7 +325,7 @@ def write_benchmark(folder: Path, suite: Suite, benchmark: str) -> None:
 def test_documents_are_hashed_as_those_of_a_run(store: Store, tmp_path: Path) -> None:
     demo = load_suite("demo")
     write_benchmark(tmp_path / "musr", demo, "musr")
-    ours = read_outputs(tmp_path / "musr", demo, Part(benchmarks=("musr",)), "musr", is_templated=False)
+    ours = read_outputs(tmp_path / "musr", demo, Shard(benchmarks=("musr",)), "musr", is_templated=False)
     *_, done = import_results(store, [tmp_path / "musr"], [demo], NOW)
     assert [(each.n_samples_files, each.suite) for each in done.imported] == [(3, "demo")]
     assert done.left_out == []

@@ -10,9 +10,10 @@ from builders import NOW, make_commit
 from made_shards import made_node
 from suite_nights import SUITE, Nights, change, with_bounds
 
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import collect_attempt
-from nightboard.tasks.runs.merge_shards import MergeError, merge_parts
-from nightboard.tasks.store.records import Part, Parts, Plan, Taken
+from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
+from nightboard.tasks.store.records import EvaluationShards, Shard, Taken
 
 ALL = ["long", "short"]
 
@@ -63,8 +64,8 @@ def test_all_models_are_scored_anew_as_the_suite_is_declared_now_and_none_is_run
 def test_a_metric_that_was_not_stored_is_measured_for_its_benchmark_alone(nights: Nights) -> None:
     nights.night(SUITE, "a")
     plan = nights.plan(change(short={"metrics": ["exact"]}), make_commit("lab/a"))
-    assert [shard.benchmarks for job in plan.jobs for shard in job.shards] == [("short",)]
-    assert [(each.benchmark, each.tasks) for each in plan.parts[0].taken] == [("long", ("one", "two"))]
+    assert [shard.shard.benchmarks for job in plan.jobs for shard in job.attempts] == [("short",)]
+    assert [(each.benchmark, each.tasks) for each in plan.shards[0].taken] == [("long", ("one", "two"))]
 
 
 @pytest.mark.parametrize(
@@ -77,15 +78,15 @@ def test_a_benchmark_is_measured_again_where_it_is_to_be_measured_in_another_way
 ) -> None:
     nights.night(SUITE, "a")
     plan = nights.plan(change(short=changes), make_commit("lab/a"))
-    assert [shard.benchmarks for job in plan.jobs for shard in job.shards] == [("short",)]
+    assert [shard.shard.benchmarks for job in plan.jobs for shard in job.attempts] == [("short",)]
 
 
 def test_another_seed_or_number_of_documents_measures_everything_again(nights: Nights) -> None:
     nights.night(SUITE, "a")
     for changes in ({"seed": 7}, {"limit": 2}):
         plan = nights.plan(SUITE.model_copy(update=changes), make_commit("lab/a"))
-        assert [shard.benchmarks for job in plan.jobs for shard in job.shards] == [("long", "short")]
-        assert not plan.parts[0].taken
+        assert [shard.shard.benchmarks for job in plan.jobs for shard in job.attempts] == [("long", "short")]
+        assert not plan.shards[0].taken
 
 
 def test_what_was_measured_in_another_way_does_not_rank_until_it_is_measured_again(nights: Nights) -> None:
@@ -180,7 +181,7 @@ def test_collecting_again_changes_nothing(nights: Nights) -> None:
 def test_rows_that_are_gone_are_told_and_nothing_is_half_written(nights: Nights) -> None:
     taken = Taken(benchmark="long", tasks=("one",), evaluation_id="gone")
     with pytest.raises(MergeError, match="long: evaluation gone has no scores of one"):
-        merge_parts(nights.store, "e", (), [taken])
+        merge_shards(nights.store, "e", (), [taken])
     assert not list(nights.store.lake.rglob("*.parquet"))
 
 
@@ -188,7 +189,7 @@ def test_what_several_evaluations_have_together_is_put_together_and_no_benchmark
     nights.night(change(short=None), "a")
     nights.night(change(long=None), "a")
     plan = nights.night(SUITE, "a")
-    assert [part.benchmarks for each in plan.parts for part in each.parts] == [()]
+    assert [part.benchmarks for each in plan.shards for part in each.shards] == [()]
     assert nights.ran[-1] == {"lab/a": []}
     assert equal_scores(nights, "a")
     assert not nights.night(SUITE, "a").evaluations
@@ -196,7 +197,7 @@ def test_what_several_evaluations_have_together_is_put_together_and_no_benchmark
 
 def test_a_job_without_benchmarks_completes_and_loads_no_model(tmp_path: Path) -> None:
     node = made_node(tmp_path, SUITE)
-    node.finish(node.prepare(part=Part(benchmarks=())))
+    node.finish(node.prepare(shard=Shard(benchmarks=())))
     assert not node.store.cache.exists()
 
 
@@ -251,5 +252,7 @@ def test_commits_of_one_fingerprint_are_judged_alike_whenever_they_were_examined
 
 
 def test_a_split_without_anything_taken_reads_as_before() -> None:
-    old = Parts.model_validate_json('{"record_version": 1, "evaluation_id": "a", "parts": [{"benchmarks": ["x"]}]}')
+    old = EvaluationShards.model_validate_json(
+        '{"record_version": 1, "evaluation_id": "a", "parts": [{"benchmarks": ["x"]}]}'
+    )
     assert old.taken == ()

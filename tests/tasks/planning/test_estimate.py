@@ -10,7 +10,7 @@ from nightboard.profiles.models.cluster import Tier
 from nightboard.tasks.evaluation.sharding import cut, split, whole
 from nightboard.tasks.planning.estimate import Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import Cost, CostKey, History
-from nightboard.tasks.store.records import Part, ResolvedSuite
+from nightboard.tasks.store.records import ResolvedSuite, Shard
 
 GPU = Tier(name="gpu", up_to_params_b=100, gpus=1)
 V2 = ResolvedSuite(suite=load_suite("leaderboard-v2"), version="v2")
@@ -97,16 +97,18 @@ def test_parts_take_together_what_the_whole_takes_but_for_their_starts() -> None
     estimator = Estimator(History())
     parts = split(V2.suite, estimator.benchmarks(V2, SEVEN, GPU), 0.0, 600.0)
     assert len(parts) > 15
-    together = sum(estimator.part(V2, part, SEVEN, GPU) for part in parts)
-    alone = estimator.part(V2, whole(V2.suite), SEVEN, GPU)
+    together = sum(estimator.seconds(V2, part, SEVEN, GPU) for part in parts)
+    alone = estimator.seconds(V2, whole(V2.suite), SEVEN, GPU)
     assert together == pytest.approx(alone + (len(parts) - 1) * start_seconds(14.0))
     first, *_, last = cut(V2.suite, "mmlu_pro")
-    assert estimator.part(V2, first, SEVEN, GPU) > estimator.part(V2, last, SEVEN, GPU), "1,792 documents, not 2,048"
+    assert estimator.seconds(V2, first, SEVEN, GPU) > estimator.seconds(V2, last, SEVEN, GPU), (
+        "1,792 documents, not 2,048"
+    )
 
 
 def test_loading_takes_longer_for_a_larger_model() -> None:
     estimator, suite = Estimator(History()), make_suite()
-    part = Part(benchmarks=("bbh",))
-    small, large = (estimator.part(suite, part, Size(7.0, gb), GPU) for gb in (14.0, 280.0))
+    part = Shard(benchmarks=("bbh",))
+    small, large = (estimator.seconds(suite, part, Size(7.0, gb), GPU) for gb in (14.0, 280.0))
     assert large - small == pytest.approx(start_seconds(280.0) - start_seconds(14.0))
     assert start_seconds(280.0) > 2 * start_seconds(14.0)

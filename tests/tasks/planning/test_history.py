@@ -12,14 +12,13 @@ import pytest
 from builders import NOW, make_commit
 from fake_cluster import make_evaluation
 
-from nightboard.tasks.evaluation.outputs import MANIFEST
 from nightboard.tasks.planning.history import Cost, CostKey, ScoreKey, read_history
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Part, Parts, RecordError, as_row
+from nightboard.tasks.store.layout import MANIFEST_FILE, Store
+from nightboard.tasks.store.records import EvaluationShards, RecordError, Shard, as_row
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
 
-PARTS = (Part(name="bbh", benchmarks=("bbh",)), Part(name="musr", benchmarks=("musr",)))
+PARTS = (Shard(name="bbh", benchmarks=("bbh",)), Shard(name="musr", benchmarks=("musr",)))
 
 
 @pytest.fixture
@@ -51,17 +50,17 @@ def add_attempt(store: Store, name: str, shard: str, attempt: int, state: str | 
         write(store, ATTEMPTS, f"{name}-{shard}-{attempt}", row | values)
 
 
-def finish(store: Store, name: str, part: Part) -> None:
+def finish(store: Store, name: str, part: Shard) -> None:
     for benchmark in part.benchmarks:
         folder = store.work_dir(name, part.name) / benchmark
         folder.mkdir(parents=True)
-        (folder / MANIFEST).write_text("{}")
+        (folder / MANIFEST_FILE).write_text("{}")
 
 
 def fix_parts(store: Store, name: str) -> None:
-    path = store.parts_file(name)
+    path = store.shards_file(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(Parts(evaluation_id=name, parts=PARTS).to_bytes())
+    path.write_bytes(EvaluationShards(evaluation_id=name, shards=PARTS).to_bytes())
 
 
 def test_attempts_are_counted_by_shard(store: Store) -> None:
@@ -96,8 +95,8 @@ def test_a_shard_is_finished_while_its_results_are_there(store: Store) -> None:
     add_attempt(store, "a", "bbh", 2, "completed")
     history = read_history(store)
     assert history.finished == {("a", "bbh")}
-    assert history.parts == {"a": Parts(evaluation_id="a", parts=PARTS)}
-    (store.work_dir("a", "bbh") / "bbh" / MANIFEST).unlink()
+    assert history.shards == {"a": EvaluationShards(evaluation_id="a", shards=PARTS)}
+    (store.work_dir("a", "bbh") / "bbh" / MANIFEST_FILE).unlink()
     assert not read_history(store).finished, "somebody had to set them aside"
 
 
@@ -107,14 +106,14 @@ def test_parts_are_read_only_of_what_has_no_score_yet(store: Store) -> None:
     add_attempt(store, "a", "bbh", 1, "completed")
     write(store, OUTCOMES, "a", {"evaluation_id": "a", "elapsed_s": 9.0, "gpu_hours": 0.0})
     history = read_history(store)
-    assert (history.parts, history.finished, set(history.done)) == ({}, frozenset(), {key})
+    assert (history.shards, history.finished, set(history.done)) == ({}, frozenset(), {key})
 
 
 def test_a_damaged_split_is_told_with_its_file(store: Store) -> None:
     fix_parts(store, "a")
     add_attempt(store, "a", "bbh", 1, None)
-    store.parts_file("a").write_text("{")
-    with pytest.raises(RecordError, match=r"runs/a/parts\.json: cannot be read as Parts"):
+    store.shards_file("a").write_text("{")
+    with pytest.raises(RecordError, match=r"runs/a/parts\.json: cannot be read as EvaluationShards"):
         read_history(store)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.tasks.planning.packing import STARTING_MIN, Placement, group_arrays, limit_minutes, pack_jobs
-from nightboard.tasks.store.records import Job, Part, Shard
+from nightboard.tasks.store.records import Job, PlannedAttempt, Shard
 
 SMALL = Tier(name="small", up_to_params_b=10, gpus=1, time_min=600, share_job_below_min=30)
 LARGE = Tier(name="large", up_to_params_b=80, gpus=4, nodes=2, backend="vllm", time_min=1000)
@@ -24,13 +24,13 @@ def make_cluster(executor: str = "slurm", max_jobs: int = 3, **changes: object) 
 
 
 def make_piece(name: str, minutes: float, tier: Tier = SMALL, timeouts: int = 0) -> Placement:
-    part = Part(benchmarks=("bbh",))
-    shard = Shard(evaluation_id=name, part=part, batch_size=1, estimate_s=minutes * 60)
+    part = Shard(benchmarks=("bbh",))
+    shard = PlannedAttempt(evaluation_id=name, shard=part, batch_size=1, estimate_s=minutes * 60)
     return Placement(shard, tier, timeouts, is_alone=timeouts > 0)
 
 
 def names(job: Job) -> list[str]:
-    return [shard.evaluation_id for shard in job.shards]
+    return [shard.evaluation_id for shard in job.attempts]
 
 
 def test_jobs_go_longest_first_over_all_tiers() -> None:
@@ -42,12 +42,12 @@ def test_jobs_go_longest_first_over_all_tiers() -> None:
 
 def test_on_slurm_short_shards_fill_jobs_up_to_what_need_not_share() -> None:
     jobs = pack_jobs([make_piece(f"m{index}", 5) for index in range(12)], make_cluster(max_jobs=100))
-    assert [len(job.shards) for job in jobs] == [6, 6]
+    assert [len(job.attempts) for job in jobs] == [6, 6]
 
 
 def test_elsewhere_short_shards_share_as_many_jobs_as_may_run() -> None:
     jobs = pack_jobs([make_piece(f"m{index}", 1) for index in range(12)], make_cluster("local", max_jobs=3))
-    assert [len(job.shards) for job in jobs] == [4, 4, 4]
+    assert [len(job.attempts) for job in jobs] == [4, 4, 4]
 
 
 def test_a_shard_that_was_cut_short_runs_alone() -> None:
@@ -90,16 +90,18 @@ def test_every_shard_runs_once_and_within_its_jobs_limit(
     assert all(first.estimate_s >= second.estimate_s for first, second in pairwise(jobs))
     for job in jobs:
         assert job.time_min <= time_min
-        needed = STARTING_MIN + sum(shard.estimate_s for shard in job.shards) / 60 * cluster.time_headroom
-        assert needed <= job.time_min or len(job.shards) == 1, "only a shard alone may need more than the tier has"
-        estimates = [shard.estimate_s for shard in job.shards]
+        needed = STARTING_MIN + sum(shard.estimate_s for shard in job.attempts) / 60 * cluster.time_headroom
+        assert needed <= job.time_min or len(job.attempts) == 1, "only a shard alone may need more than the tier has"
+        estimates = [shard.estimate_s for shard in job.attempts]
         assert estimates == sorted(estimates, reverse=True)
         assert len(estimates) == 1 or max(estimates) < share_below * 60
 
 
 def make_job(tier: str, time_min: int, estimate_s: float) -> Job:
-    shard = Shard(evaluation_id=f"{tier}{time_min}", part=Part(benchmarks=("b",)), batch_size=1, estimate_s=estimate_s)
-    return Job(tier=tier, shards=(shard,), gpus=1, time_min=time_min)
+    shard = PlannedAttempt(
+        evaluation_id=f"{tier}{time_min}", shard=Shard(benchmarks=("b",)), batch_size=1, estimate_s=estimate_s
+    )
+    return Job(tier=tier, attempts=(shard,), gpus=1, time_min=time_min)
 
 
 def test_an_array_has_one_tier_and_one_time_limit_and_is_no_longer_than_the_cluster_allows() -> None:

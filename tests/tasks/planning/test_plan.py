@@ -14,7 +14,8 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchedModel, WatchList
 from nightboard.tasks.planning.history import Done, History, ScoreKey, Tries
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Commit, Plan
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Commit
 
 
 def make_inputs(*commits: Commit, **changes: object) -> PlanInputs:
@@ -137,13 +138,13 @@ def test_plan_gives_up_by_cause_and_counts_the_next_attempt() -> None:
         history = History(tries={key: tries}, last_attempts={key: last})
         return make_plan(replace(inputs, history=history))
 
-    assert plan_after(1, failed=1).jobs[0].shards[0].attempt == 2
-    assert plan_after(4, interrupted=4).jobs[0].shards[0].attempt == 5
-    assert plan_after(2, failed=1, invalid=1).jobs[0].shards[0].attempt == 3, "each ending has its own count"
+    assert plan_after(1, failed=1).jobs[0].attempts[0].number == 2
+    assert plan_after(4, interrupted=4).jobs[0].attempts[0].number == 5
+    assert plan_after(2, failed=1, invalid=1).jobs[0].attempts[0].number == 3, "each ending has its own count"
     assert reasons(plan_after(2, failed=2)) == [
         ("gave_up", "gave up after 2 failed attempts: CUDA error"),
     ]
-    assert plan_after(99, interrupted=99).jobs[0].shards[0].attempt == 100, "the model has no part in it"
+    assert plan_after(99, interrupted=99).jobs[0].attempts[0].number == 100, "the model has no part in it"
     assert plan_after(3, fetch_failed=3).skipped[0].kind == "gave_up"
 
 
@@ -156,9 +157,9 @@ def test_short_evaluations_share_the_jobs_that_may_run_at_once() -> None:
     )
     commits = [make_commit(f"lab/m{index}", params_b=0.001 * (index + 1)) for index in range(5)]
     plan = make_plan(make_inputs(*commits, cluster=cluster))
-    assert sorted(len(job.shards) for job in plan.jobs) == [2, 3]
-    estimates = [shard.estimate_s for job in plan.jobs for shard in job.shards]
-    assert all(list(e) == sorted(e, reverse=True) for e in ([s.estimate_s for s in j.shards] for j in plan.jobs))
+    assert sorted(len(job.attempts) for job in plan.jobs) == [2, 3]
+    estimates = [shard.estimate_s for job in plan.jobs for shard in job.attempts]
+    assert all(list(e) == sorted(e, reverse=True) for e in ([s.estimate_s for s in j.attempts] for j in plan.jobs))
     assert len(estimates) == 5
 
 
@@ -206,7 +207,7 @@ def test_planning_is_idempotent(commits: list[Commit]) -> None:
     inputs = make_inputs(*commits, suites=[make_suite("one"), make_suite("two")])
     plan = make_plan(inputs)
     assert make_plan(inputs) == plan, "the same arguments give the same plan"
-    planned = [shard.evaluation_id for job in plan.jobs for shard in job.shards]
+    planned = [shard.evaluation_id for job in plan.jobs for shard in job.attempts]
     assert sorted(planned) == sorted(each.evaluation_id for each in plan.evaluations)
     assert len(set(planned)) == len(planned)
     assert len(plan.evaluations) + len(plan.skipped) == 2 * len(commits), "everything watched is accounted for"

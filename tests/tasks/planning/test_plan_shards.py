@@ -17,7 +17,8 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchedModel, WatchList
 from nightboard.tasks.planning.history import Cost, CostKey, History, ScoreKey, Tries
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
-from nightboard.tasks.store.records import Commit, Part, Plan, ResolvedSuite, Shard
+from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.store.records import Commit, PlannedAttempt, ResolvedSuite, Shard
 
 V2 = ResolvedSuite(suite=load_suite("leaderboard-v2"), version="v2")
 SMALL = Tier(name="small", up_to_params_b=15, gpus=1, batch_size="auto", time_min=3000, shard_above_min=90)
@@ -37,23 +38,23 @@ def make_inputs(*commits: Commit, history: History | None = None, **changes: Any
     return replace(inputs, **changes)
 
 
-def shards_of(plan: Plan) -> list[Shard]:
-    return [shard for job in plan.jobs for shard in job.shards]
+def shards_of(plan: Plan) -> list[PlannedAttempt]:
+    return [shard for job in plan.jobs for shard in job.attempts]
 
 
 def names_of(plan: Plan) -> set[str]:
-    return {shard.shard for shard in shards_of(plan)}
+    return {shard.shard.name for shard in shards_of(plan)}
 
 
 FIRST = make_plan(make_inputs())
 KEY = FIRST.evaluations[0].evaluation_id
 SCORE = ScoreKey.of(FIRST.evaluations[0])
-PARTS = FIRST.parts[0].parts
+PARTS = FIRST.shards[0].shards
 ALL = {part.name for part in PARTS}
 
 
 def plan_after(history: History, **changes: Any) -> Plan:
-    return make_plan(make_inputs(history=replace(history, parts={KEY: FIRST.parts[0]}), **changes))
+    return make_plan(make_inputs(history=replace(history, shards={KEY: FIRST.shards[0]}), **changes))
 
 
 def tries(state: Any, count: int = 1, minutes: int = 0) -> Tries:
@@ -67,9 +68,9 @@ def only_reason(plan: Plan) -> tuple[str, str]:
 
 
 def test_a_long_evaluation_is_planned_in_shards_that_the_plan_names() -> None:
-    assert FIRST.parts[0].evaluation_id == KEY
+    assert FIRST.shards[0].evaluation_id == KEY
     assert names_of(FIRST) == ALL == {"ifeval", "bbh", "math_lvl_5", "gpqa", "musr", "mmlu_pro"}
-    assert {shard.attempt for shard in shards_of(FIRST)} == {1}
+    assert {shard.number for shard in shards_of(FIRST)} == {1}
     assert {shard.batch_size for shard in shards_of(FIRST)} == {"auto"}
     large = make_plan(make_inputs(make_commit("lab/b", params_b=70.0)))
     assert {"mmlu_pro.0-2048", "math_lvl_5.1280-1324", "ifeval", "gpqa", "musr"} <= names_of(large)
@@ -93,13 +94,13 @@ def test_retries_keep_the_split_whatever_is_known_by_then(
 ) -> None:
     commit = make_commit("lab/a", params_b=params_b)
     first = make_plan(make_inputs(commit))
-    key, parts = first.parts[0].evaluation_id, first.parts[0]
+    key, parts = first.shards[0].evaluation_id, first.shards[0]
     costs = {CostKey("leaderboard-v2", None, "hf", has_gpus=True): [Cost(params_b, 100, seconds, 1)]} if seconds else {}
     tiers = [tier.model_copy(update={"shard_above_min": limit}) for tier in (SMALL, LARGE)]
     cluster = Cluster(cluster="c", executor="slurm", tiers=tuple(tiers))
-    again = make_plan(make_inputs(commit, history=History(parts={key: parts}, costs=costs), cluster=cluster))
-    assert again.parts == first.parts
-    assert names_of(again) == {part.name for part in parts.parts}
+    again = make_plan(make_inputs(commit, history=History(shards={key: parts}, costs=costs), cluster=cluster))
+    assert again.shards == first.shards
+    assert names_of(again) == {part.name for part in parts.shards}
 
 
 def test_only_shards_that_are_neither_done_nor_under_way_are_run() -> None:
@@ -111,8 +112,8 @@ def test_only_shards_that_are_neither_done_nor_under_way_are_run() -> None:
     )
     plan = plan_after(history)
     assert names_of(plan) == ALL - {"bbh", "gpqa", "ifeval"}
-    assert {shard.shard: shard.attempt for shard in shards_of(plan)}["musr"] == 4
-    assert plan.parts[0].parts == PARTS, "the split names all shards, done or not"
+    assert {shard.shard.name: shard.number for shard in shards_of(plan)}["musr"] == 4
+    assert plan.shards[0].shards == PARTS, "the split names all shards, done or not"
     rest = frozenset((KEY, name) for name in ALL - {"bbh", "gpqa"})
     busy = plan_after(replace(history, shards_in_flight=rest))
     assert only_reason(busy) == ("in_flight", "already running or submitted")
@@ -127,12 +128,12 @@ def test_an_evaluation_at_another_suite_version_that_runs_is_waited_for() -> Non
 
 def test_an_evaluation_of_a_store_without_splits_stays_in_one_piece() -> None:
     plan = make_plan(make_inputs(history=History(last_attempts={(KEY, "all"): 2})))
-    assert [(shard.shard, shard.attempt) for shard in shards_of(plan)] == [("all", 3)]
+    assert [(shard.shard.name, shard.number) for shard in shards_of(plan)] == [("all", 3)]
 
 
 def test_scores_that_are_not_there_though_all_shards_are_finished_are_put_together() -> None:
     history = History(finished=frozenset((KEY, name) for name in ALL), last_attempts={(KEY, PARTS[-1].name): 1})
-    assert [(shard.shard, shard.attempt) for shard in shards_of(plan_after(history))] == [(PARTS[-1].name, 2)]
+    assert [(shard.shard.name, shard.number) for shard in shards_of(plan_after(history))] == [(PARTS[-1].name, 2)]
 
 
 # ----------------------------------------------------------------------------------------------------------- retries
@@ -169,9 +170,9 @@ def test_a_shard_that_ran_out_of_memory_gets_half_the_batch_then_the_next_tier(
     count: int, resources: tuple[str, object]
 ) -> None:
     plan = plan_after(History(tries={(KEY, "bbh"): tries("out_of_memory", count)}))
-    (job,) = [job for job in plan.jobs if job.shards[0].shard == "bbh"]
-    assert (job.tier, job.shards[0].batch_size) == resources
-    assert {job.tier for job in plan.jobs if job.shards[0].shard != "bbh"} == {"small"}
+    (job,) = [job for job in plan.jobs if job.attempts[0].shard.name == "bbh"]
+    assert (job.tier, job.attempts[0].batch_size) == resources
+    assert {job.tier for job in plan.jobs if job.attempts[0].shard.name != "bbh"} == {"small"}
 
 
 def test_a_shard_that_no_tier_has_the_memory_for_is_given_up() -> None:
@@ -184,13 +185,13 @@ def test_the_time_limit_doubles_with_each_timeout_up_to_the_tiers() -> None:
     limits = []
     for count in range(5):
         plan = plan_after(History(tries={(KEY, "bbh"): tries("timeout", count)}))
-        (limit,) = [job.time_min for job in plan.jobs if job.shards[0].shard == "bbh"]
+        (limit,) = [job.time_min for job in plan.jobs if job.attempts[0].shard.name == "bbh"]
         limits.append(limit)
     assert limits == [120, 240, 480, 960, 1920]
     (most,) = [
         job.time_min
         for job in plan_after(History(tries={(KEY, "bbh"): tries("timeout", 4)}), cluster=_with_time(500)).jobs
-        if job.shards[0].shard == "bbh"
+        if job.attempts[0].shard.name == "bbh"
     ]
     assert most == 500
 
@@ -263,15 +264,15 @@ def test_a_plan_of_shards_is_idempotent_and_runs_nothing_twice(
     plan = plan_after(history)
     assert plan == plan_after(history)
     shards = shards_of(plan)
-    assert len({(shard.evaluation_id, shard.shard) for shard in shards}) == len(shards)
+    assert len({(shard.evaluation_id, shard.shard.name) for shard in shards}) == len(shards)
     assert bool(plan.skipped) != bool(shards)
     assert not names_of(plan) & flying
     if finished != ALL:
         assert not names_of(plan) & finished
-    launched = frozenset((shard.evaluation_id, shard.shard) for shard in shards)
+    launched = frozenset((shard.evaluation_id, shard.shard.name) for shard in shards)
     after = replace(history, in_flight=frozenset({SCORE}), shards_in_flight=history.shards_in_flight | launched)
     assert not plan_after(after).jobs
 
 
 def test_a_part_is_the_same_record_whether_planned_or_read_again() -> None:
-    assert tuple(Part.model_validate_json(part.to_bytes()) for part in PARTS) == PARTS
+    assert tuple(Shard.model_validate_json(part.to_bytes()) for part in PARTS) == PARTS

@@ -23,7 +23,7 @@ from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.runs import collect as collect_module
 from nightboard.tasks.runs.collect import collect_attempt, is_collected
 from nightboard.tasks.store import files as store_module
-from nightboard.tasks.store.records import Part
+from nightboard.tasks.store.records import Shard
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.schema.lake_tables import EVALUATIONS
@@ -47,7 +47,7 @@ def read(node: Node, table: str, name: str = "evaluation") -> list[dict[str, Any
     return list(pq.read_table(node.store.lake / table / f"{name}.parquet").to_pylist())
 
 
-def read_attempt(node: Node, part: Part, attempt: int = 1) -> dict[str, Any]:
+def read_attempt(node: Node, part: Shard, attempt: int = 1) -> dict[str, Any]:
     [row] = read(node, "attempts", f"evaluation-{part.name}-{attempt}")
     return row
 
@@ -144,14 +144,14 @@ def test_two_flows_that_collect_the_last_two_shards_at_once_lose_nothing(
     for part in PARTS[:-2]:
         collect_attempt(node.store, complete(node, part), NOW)
     first, second = (complete(node, part) for part in PARTS[-2:])
-    merge = collect_module.merge_parts
+    merge = collect_module.merge_shards
 
     def merge_while_the_other_collects(*arguments: Any) -> None:
-        monkeypatch.setattr(collect_module, "merge_parts", merge)
+        monkeypatch.setattr(collect_module, "merge_shards", merge)
         assert collect_attempt(node.store, second, NOW).is_scored
         merge(*arguments)
 
-    monkeypatch.setattr(collect_module, "merge_parts", merge_while_the_other_collects)
+    monkeypatch.setattr(collect_module, "merge_shards", merge_while_the_other_collects)
     assert collect_attempt(node.store, first, NOW).is_scored
     assert len(read(node, "outcomes")) == 1
     assert len(list((node.store.lake / "attempts").iterdir())) == len(PARTS)
@@ -235,7 +235,7 @@ def test_what_the_cluster_has_not_said_at_the_end_is_null(node: Node, report: Jo
 
 def test_energy_is_summed_over_all_attempts_and_never_over_some_of_them(node: Node, tmp_path: Path) -> None:
     register(node)
-    failed = node.prepare(part=PARTS[0])
+    failed = node.prepare(shard=PARTS[0])
     write_outcome(failed, "failed", NOW + timedelta(minutes=2))
     collect_attempt(node.store, failed, NOW, REPORT)
     folders = [complete(node, part, attempt=2) for part in PARTS]

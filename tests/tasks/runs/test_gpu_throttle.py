@@ -55,12 +55,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def make_open(number: int, jobs: int, gpus: int, *, running: int = 0, estimate_s: float = 60) -> list[OpenAttempt]:
     """The open shards of array `number`; its first jobs run."""
-    shard = make_job("a").shards[0].model_copy(update={"estimate_s": estimate_s})
+    shard = make_job("a").attempts[0].model_copy(update={"estimate_s": estimate_s})
     return [
         OpenAttempt(
             launch_id=f"launch{number}",
             job_index=index,
-            shard=shard,
+            planned=shard,
             folder=Path(f"{number}/{index}"),
             gpus=gpus,
             job_id=f"{number}_{index}",
@@ -71,8 +71,8 @@ def make_open(number: int, jobs: int, gpus: int, *, running: int = 0, estimate_s
 
 
 def wanted(jobs: int, gpus: int, estimate_s: float = 60) -> list[Job]:
-    shard = make_job("a").shards[0].model_copy(update={"estimate_s": estimate_s})
-    return [Job(tier="t", shards=(shard,), gpus=gpus, time_min=60)] * jobs
+    shard = make_job("a").attempts[0].model_copy(update={"estimate_s": estimate_s})
+    return [Job(tier="t", attempts=(shard,), gpus=gpus, time_min=60)] * jobs
 
 
 def test_a_raise_is_on_disk_before_it_is_in_force(store: Store, arrays: Arrays) -> None:

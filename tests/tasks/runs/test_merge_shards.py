@@ -15,11 +15,11 @@ from made_shards import FILTERS, METRICS, PLACE, complete, made_node, made_parts
 from node import Node
 
 from nightboard.profiles.models.suite import Suite
-from nightboard.tasks.evaluation.outputs import MANIFEST, SAMPLES_TABLE
+from nightboard.tasks.evaluation.outputs import SAMPLES_TABLE
 from nightboard.tasks.evaluation.sharding import whole
-from nightboard.tasks.runs.merge_shards import MergeError, merge_parts
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import BenchmarkManifest, Part
+from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
+from nightboard.tasks.store.layout import MANIFEST_FILE, Store
+from nightboard.tasks.store.records import BenchmarkManifest, Shard
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
 # What says where and how a run went, not what came out.
@@ -35,7 +35,7 @@ def run_apart(root: Path, suite: Suite) -> Node:
 
 
 def join(node: Node) -> None:
-    merge_parts(node.store, "evaluation", made_parts(node.suite))
+    merge_shards(node.store, "evaluation", made_parts(node.suite))
 
 
 def read(store: Store, table: str) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def test_parts_joined_are_the_whole_to_the_last_bit(tmp_path: Path, size: int) -
     suite = made_suite(size)
     apart, in_one = run_apart(tmp_path / "apart", suite), made_node(tmp_path / "whole", suite)
     complete(in_one, whole(suite))
-    merge_parts(in_one.store, "evaluation", [whole(suite)])
+    merge_shards(in_one.store, "evaluation", [whole(suite)])
     join(apart)
     assert plain(read(apart.store, "task_scores")) == plain(read(in_one.store, "task_scores"))
     assert read(apart.store, "samples") == read(in_one.store, "samples")
@@ -114,7 +114,7 @@ def test_parts_of_different_versions_are_not_joined(tmp_path: Path, changes: dic
     assert not node.store.lake.exists()
 
 
-def edit_samples(node: Node, part: Part, **columns: Any) -> None:
+def edit_samples(node: Node, part: Shard, **columns: Any) -> None:
     """Change a column of the part's table in its first row, and seal the table again."""
     path = node.store.work_dir("evaluation", part.name) / "long" / SAMPLES_TABLE
     rows = pq.read_table(path).to_pylist()
@@ -127,7 +127,7 @@ def edit_samples(node: Node, part: Part, **columns: Any) -> None:
     [
         ({"weight": 2.0}, "is no mean over documents"),
         ({"value": None}, "is no mean over documents"),
-        ({"task": "two"}, "the parts have 7 documents, their samples 6"),
+        ({"task": "two"}, "the shards have 7 documents, their samples 6"),
     ],
 )
 def test_what_is_no_plain_mean_or_not_complete_is_not_joined(
@@ -143,7 +143,7 @@ def test_each_part_names_its_documents_under_its_seal(tmp_path: Path) -> None:
     node = run_apart(tmp_path, made_suite())
     for part in made_parts(node.suite):
         folder = node.store.work_dir("evaluation", part.name) / part.benchmarks[0]
-        assert "documents.json" in BenchmarkManifest.read(folder / MANIFEST).files
+        assert "documents.json" in BenchmarkManifest.read(folder / MANIFEST_FILE).files
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,15 @@ from nightboard.tasks.runs import launch as launch_module
 from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptOwner, Job, Part, Parts, ProcessId, Shard, Submission
+from nightboard.tasks.store.records import (
+    AttemptOwner,
+    EvaluationShards,
+    Job,
+    PlannedAttempt,
+    ProcessId,
+    Shard,
+    Submission,
+)
 
 
 @pytest.fixture
@@ -202,7 +210,7 @@ def test_a_job_that_says_completed_and_wrote_nothing_is_invalid(store: Store, ex
 
 def test_a_failed_fetch_spends_an_attempt_and_keeps_the_reason(store: Store, executor: FakeExecutor) -> None:
     launcher = make_launcher(store, executor)
-    launcher.record_fetch_failure(make_job("a").shards[0], "fetch_failed", "lab/a is gone", NOW)
+    launcher.record_fetch_failure(make_job("a").attempts[0], "fetch_failed", "lab/a is gone", NOW)
     collected = reconcile(store, executor, NOW).collected
     assert [(each.state, each.reason) for each in collected] == [("fetch_failed", "lab/a is gone")]
     assert not executor.calls
@@ -246,9 +254,27 @@ def test_an_array_whose_ids_were_never_written_down_is_found_by_its_name(store: 
     assert make_launcher(store, slurm).launch([make_job("c")], NOW)
     launch_and_die(store, slurm, make_job("c"), make_job("a"), make_job("b"))
     open_runs = reconcile(store, slurm, NOW)
-    assert {each.shard.evaluation_id: each.job_id for each in open_runs.open} == {"c": "1_0", "a": "2_0", "b": "2_1"}
+    assert {each.planned.evaluation_id: each.job_id for each in open_runs.open} == {"c": "1_0", "a": "2_0", "b": "2_1"}
     slurm.by_name.clear()
     assert reconcile(store, slurm, NOW).open == open_runs.open, "the ids are on disk now"
+
+
+def test_the_name_of_an_array_says_whose_it_is(store: Store, slurm: FakeExecutor) -> None:
+    launch = make_launcher(store, slurm).launch([make_job("a")], NOW)
+    assert launch
+    assert list(slurm.by_name) == [launch.launch_id]
+    assert launch.launch_id.startswith("nightboard-test-20260101T000000-")
+
+
+def test_an_array_of_an_earlier_version_is_found_by_the_name_that_it_has(
+    store: Store, slurm: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(launch_module, "name_launch", lambda board, now: "20260101T010000-df7ce64b")
+        launch_and_die(store, slurm, make_job("a"))
+    slurm.error = None
+    make_launcher(store, slurm).launch([make_job("b")], NOW)
+    assert {each.job_id for each in reconcile(store, slurm, NOW).open} == {"1_0", "2_0"}
 
 
 def test_an_array_is_not_given_up_while_the_cluster_does_not_answer(store: Store, slurm: FakeExecutor) -> None:
@@ -431,10 +457,10 @@ def test_what_a_tier_says_goes_over_what_the_cluster_says(store: Store, slurm: F
 def test_an_evaluation_is_split_only_in_one_way(store: Store, slurm: FakeExecutor) -> None:
     launcher = make_launcher(store, slurm)
     launcher.launch([make_job("a")], NOW)
-    halves = tuple(Part(name=f"bbh.{at}-{at + 1}", benchmarks=("bbh",)) for at in (0, 1))
-    other = replace(launcher, parts={"a": Parts(evaluation_id="a", parts=halves)})
-    shard = Shard(evaluation_id="a", part=halves[0], batch_size=1, estimate_s=1)
-    assert other.launch([Job(tier="cpu", shards=(shard,), gpus=0, time_min=600)], NOW) is None
+    halves = tuple(Shard(name=f"bbh.{at}-{at + 1}", benchmarks=("bbh",)) for at in (0, 1))
+    other = replace(launcher, shards={"a": EvaluationShards(evaluation_id="a", shards=halves)})
+    shard = PlannedAttempt(evaluation_id="a", shard=halves[0], batch_size=1, estimate_s=1)
+    assert other.launch([Job(tier="cpu", attempts=(shard,), gpus=0, time_min=600)], NOW) is None
 
 
 def sleep_job(folder: str, _attempts: list[str]) -> None:

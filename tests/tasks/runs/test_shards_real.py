@@ -15,7 +15,7 @@ from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.evaluation.outputs import check_finished
 from nightboard.tasks.evaluation.sharding import cut, split
 from nightboard.tasks.runs.collect import collect_attempt
-from nightboard.tasks.store.records import Outcome, Part, Parts
+from nightboard.tasks.store.records import EvaluationShards, Outcome, Shard
 
 pytestmark = pytest.mark.real
 
@@ -76,10 +76,10 @@ def test_parts_joined_are_the_whole(filled_cache: FilledCache, make_node: Any) -
         "mmlu_pro.16-32",
         "mmlu_pro.32-40",
     ]
-    record = Parts(evaluation_id="evaluation", parts=parts)
+    record = EvaluationShards(evaluation_id="evaluation", shards=parts)
     (apart.store.runs / "evaluation").mkdir(parents=True)
-    apart.store.parts_file("evaluation").write_bytes(record.to_bytes())
-    folders = [apart.prepare(part=part, batch_size=1) for part in parts]
+    apart.store.shards_file("evaluation").write_bytes(record.to_bytes())
+    folders = [apart.prepare(shard=part, batch_size=1) for part in parts]
     apart.finish(*folders)
     # Collected in another order than the documents', the last one last.
     scored = [collect_attempt(apart.store, each, NOW).is_scored for each in reversed(folders)]
@@ -98,7 +98,7 @@ def test_a_part_that_must_not_be_cut_is_refused(filled_cache: FilledCache, make_
     gpqa = suite.benchmarks["gpqa"].model_copy(update={"cut_documents": 5})
     suite = suite.model_copy(update={"benchmarks": {"gpqa": gpqa}})
     node = open_node(make_node, suite)
-    folder = node.prepare(part=cut(suite, "gpqa")[0])
+    folder = node.prepare(shard=cut(suite, "gpqa")[0])
     node.run(folder)
     outcome = Outcome.read(folder / "outcome.json")
     assert outcome.state == "invalid"
@@ -113,8 +113,10 @@ def test_damage_in_a_shard_that_was_complete_keeps_the_evaluation_open(
     node = open_node(make_node, suite)
     parts = cut(suite, "musr")
     (node.store.runs / "evaluation").mkdir(parents=True)
-    node.store.parts_file("evaluation").write_bytes(Parts(evaluation_id="evaluation", parts=parts).to_bytes())
-    folders = [node.prepare(part=part) for part in parts]
+    node.store.shards_file("evaluation").write_bytes(
+        EvaluationShards(evaluation_id="evaluation", shards=parts).to_bytes()
+    )
+    folders = [node.prepare(shard=part) for part in parts]
     node.finish(*folders[:2])
     assert [collect_attempt(node.store, each, NOW).is_scored for each in folders[:2]] == [False, False]
     damaged = node.store.work_dir("evaluation", parts[0].name) / "musr"
@@ -123,11 +125,11 @@ def test_damage_in_a_shard_that_was_complete_keeps_the_evaluation_open(
     assert not collect_attempt(node.store, folders[2], NOW).is_scored
     assert not list((node.store.lake / "outcomes").glob("*"))
     assert not damaged.exists(), "set aside, to be run again"
-    again = node.prepare(attempt=2, part=parts[0])
+    again = node.prepare(attempt=2, shard=parts[0])
     node.finish(again)
     assert check_finished(damaged, suite, parts[0], "musr") == []
     assert collect_attempt(node.store, again, NOW).is_scored
 
 
 def test_a_part_that_is_the_whole_has_no_ranges() -> None:
-    assert Part(benchmarks=("a",)).documents is None
+    assert Shard(benchmarks=("a",)).documents is None

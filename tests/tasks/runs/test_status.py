@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from builders import NOW
+from builders import NOW, make_suite
 from fake_cluster import FakeExecutor, finish, make_job, make_launcher, take_as_job
 
 from nightboard.tasks.cluster.executor import JobReport
@@ -15,6 +16,7 @@ from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.runs.reconcile import list_open
 from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Part, Parts
 
 
 @pytest.fixture
@@ -59,14 +61,34 @@ def test_a_cluster_that_does_not_answer_hides_nothing(store: Store) -> None:
     assert look(store, slurm)["a"].state == "NO ANSWER"
 
 
-def test_the_time_left_follows_the_pace_of_what_is_finished(store: Store) -> None:
+def write_progress(store: Store, **changes: object) -> None:
+    values = {"benchmark": "bbh", "finished": (), "total": 1, "at": NOW} | changes
+    (store.attempt_dir("a", "all", 1) / "progress.json").write_bytes(Progress.model_validate(values).to_bytes())
+
+
+def test_the_time_left_is_an_estimate_or_unknown_and_never_zero(store: Store) -> None:
     slurm = FakeExecutor("slurm")
     make_launcher(store, slurm).launch([make_job("a")], NOW)
     assert look(store, slurm)["a"].left_s == 1, "the plan's estimate"
     take_as_job(store, "a", current_process())
-    done = Progress(benchmark=None, finished=("bbh",), total=1, at=NOW + timedelta(seconds=50))
-    (store.attempt_dir("a", "all", 1) / "progress.json").write_bytes(done.to_bytes())
-    assert look(store, slurm, seconds=60)["a"].left_s == 0
+    assert look(store, slurm, seconds=49)["a"].left_s is None, "a model that loads tells nothing of its pace"
+    write_progress(store)
+    assert look(store, slurm, seconds=0.25)["a"].left_s == 0.75
+    assert look(store, slurm, seconds=49)["a"].left_s is None, "the plan's estimate is used up"
+
+
+def test_the_time_left_follows_the_pace_of_what_is_finished(store: Store) -> None:
+    one = make_suite()
+    bbh = one.suite.benchmarks["bbh"]
+    suite = one.model_copy(update={"suite": one.suite.model_copy(update={"benchmarks": {"bbh": bbh, "musr": bbh}})})
+    slurm, part = FakeExecutor("slurm"), Part(benchmarks=("bbh", "musr"))
+    launcher = replace(make_launcher(store, slurm, suite), parts={"a": Parts(evaluation_id="a", parts=(part,))})
+    job = make_job("a")
+    shard = job.shards[0].model_copy(update={"part": part})
+    launcher.launch([job.model_copy(update={"shards": (shard,)})], NOW)
+    take_as_job(store, "a", current_process())
+    write_progress(store, benchmark="musr", finished=("bbh",), total=2, at=NOW + timedelta(seconds=50))
+    assert look(store, slurm, seconds=60)["a"].left_s == 40
 
 
 def test_why_jobs_wait_is_told_once_with_their_number(store: Store) -> None:

@@ -12,7 +12,7 @@ from make_lake import START, Lake
 
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.questions import compare, list_suites, name_compared, rank
+from nightboard.warehouse.reader.questions import compare, complete_name, list_suites, name_compared, rank
 
 REVISION = "0123456789" * 4
 
@@ -43,15 +43,15 @@ def con(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.DuckDBPyConnection) -> None:
     columns, rows = rank(con, suite="small")
     assert columns == [
-        "rank", "model_id", "revision", "precision", "chat_template", "average", "arc", "truth", "params_b", "license",
-        "identical_to", "rank_low", "rank_high", "average_low", "average_high", "era",
+        "rank", "model_id", "average", "params_b", "license", "arc", "truth", "precision", "chat_template",
+        "identical_to", "revision", "rank_low", "rank_high", "average_low", "average_high", "era",
         "source", "is_approximate", "cut_prompts", "selected_rank",
     ]  # fmt: skip
     arc = (75 + (0.75 - 0.25) / 0.75 * 100) / 2
     average = (arc + 75) / 2
     assert rows[0][:11] == (
-        1, "org/good", REVISION, "bfloat16", False, pytest.approx(average, abs=1e-12), pytest.approx(arc, abs=1e-12),
-        75.0, 1.0, "apache-2.0", None,
+        1, "org/good", pytest.approx(average, abs=1e-12), 1.0, "apache-2.0", pytest.approx(arc, abs=1e-12), 75.0,
+        "bfloat16", False, None, REVISION,
     )  # fmt: skip
     low, high, average_low, average_high, era, *others = rows[0][11:]
     assert (low, high, era, others) == (1, 2, "now", ["run", True, None, 1])
@@ -69,8 +69,8 @@ def test_rank_takes_a_limit_an_era_and_the_fullest_suite_when_none_is_named(con:
 @pytest.mark.parametrize(
     ("suite", "era", "message"),
     [
-        ("smal", None, r"no suite is called smal\. Did you mean small\? There is: other, small\."),
-        ("small", "ol", r"no era of suite small is called ol\. Did you mean old\? There is: now, old\."),
+        ("smal", None, r"no suite is called smal\. Did you mean small\? Known: other, small\."),
+        ("small", "ol", r"no era of suite small is called ol\. Did you mean old\? Known: now, old\."),
         ("x' or 1=1 --", None, "no suite is called"),
     ],
 )
@@ -94,6 +94,28 @@ def test_compare_says_what_is_missing(con: duckdb.DuckDBPyConnection) -> None:
     assert {row[2] for row in rows} == {"arc", "average"}
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("org/good", "org/good"),
+        ("good", "org/good"),
+        ("ORG/Good", "org/good"),
+        ("GOOD", "org/good"),
+        ("air", "org/fair"),
+    ],
+)
+def test_a_model_is_named_by_a_unique_ending_in_any_case(con: duckdb.DuckDBPyConnection, name: str, model: str) -> None:
+    assert complete_name(con, name) == model
+    assert complete_name(con, f"{name}@{REVISION[:3]}") == f"{model}@{REVISION}"
+
+
+def test_an_ending_that_several_models_have_is_answered_with_them(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match=re.escape("d matches 2 models. Name one: it's/odd, org/good.")):
+        complete_name(con, "d")
+    with pytest.raises(QueryError, match="no ranked model, model@revision or evaluation is called @a"):
+        complete_name(con, "@a")
+
+
 def test_compare_of_models_without_shared_documents_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(QueryError, match="share no documents"):
         compare(con, "o", "org/fair")
@@ -110,7 +132,7 @@ def test_compare_takes_the_first_letters_of_one_revision_only(tmp_path: Path) ->
     with connect(tmp_path / "warehouse") as con:
         for name, says in {
             "org/m@": "names no revision. Write the first letters of one: abc1, abd2.",
-            "org/m@ab": "means 2 revisions. Write the first letters of one: abc1, abd2.",
+            "org/m@ab": "matches 2 revisions. Write the first letters of one: abc1, abd2.",
             "org/m@b": "names no revision",
             "org/": "is called org/. Did you mean org/m?",
         }.items():

@@ -185,6 +185,36 @@ def test_one_document_tells_an_interval_but_no_standard_error_and_no_regression(
     assert ask("from regressions") == []
 
 
+def test_a_reported_standard_error_gives_a_task_score_its_interval(lake: Lake, ask: Ask) -> None:
+    """Without samples: the error that lm-eval reports; one of exactly 0 is none, unless all answers were alike."""
+    tasks = [declare_task("arc", f"arc-{number}", n_samples=100) for number in range(4)]
+    lake.suite(tasks)
+    lake.commit("lab/m")
+    rows = lake.done("e", "lab/m", scores={"arc-0": 0.5, "arc-1": 0.5, "arc-2": 1.0, "arc-3": 0.5}, tasks=tasks)
+    for row, stderr in zip(rows, (0.1, 0.0, 0.0, None), strict=True):
+        row["stderr"] = stderr
+    found = ask("select task, stderr, value_low, value_high from task_scores order by task")
+    near = [tuple(pytest.approx(bound, abs=1e-3) for bound in bounds) for bounds in ((0.3175, 0.6825), (0.404, 0.596))]
+    assert found == [
+        ("arc-0", 0.1, *near[0]),
+        ("arc-1", 0.0, *near[1]),
+        ("arc-2", 0.0, pytest.approx(0.963, abs=1e-3), 1.0),
+        ("arc-3", None, None, None),
+    ]
+
+
+def test_a_standard_error_of_nothing_makes_no_drop_a_regression(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("math", "algebra", n_samples=1324)]
+    lake.suite(tasks)
+    for hours, right in enumerate((812, 800)):
+        lake.commit("lab/m", f"r{hours}", hours=hours)
+        for row in lake.done(f"e{hours}", "lab/m", f"r{hours}", scores=right / 1324, hours=hours, tasks=tasks):
+            row["stderr"] = 0.0
+    assert ask("from regressions") == []
+    low, high = ask("select raw_low, raw_high from benchmark_scores where evaluation_id = 'e0'")[0]
+    assert (low, high) == (pytest.approx(0.587, abs=1e-3), pytest.approx(0.639, abs=1e-3))
+
+
 def test_a_board_has_approximate_intervals_above_the_baseline_of_its_benchmarks(lake: Lake, ask: Ask) -> None:
     bound = {"normalize": "benchmark", "benchmark_lower_bound": 0.25, "n_samples": 100}
     lake.suite([declare_task("arc", "arc", **bound), declare_task("truth", "truth", **bound)])

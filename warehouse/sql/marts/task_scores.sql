@@ -12,8 +12,10 @@ sample_variances as (
 measured as (
     select
         task_scores.*,
-        coalesce(sample_variances.variance, pow(task_scores.stderr, 2)) as variance,
-        variance is not null and task_scores.n_samples > 0 and task_scores.value between 0 and 1 as is_known
+        coalesce(
+            sample_variances.variance,
+            main.reported_variance(task_scores.value, task_scores.stderr, task_scores.n_samples)
+        ) as sampling_variance
     from task_scores
     left join sample_variances
         on
@@ -24,12 +26,19 @@ measured as (
             and task_scores.n_samples = sample_variances.n_documents
 ),
 
+known as (
+    select
+        *,
+        sampling_variance is not null and n_samples > 0 and value between 0 and 1 as is_fraction
+    from measured
+),
+
 intervals as (
     select
-        * exclude (variance, is_known),
-        case when is_known then main.wilson_low(value, variance, n_samples) end as value_low,
-        case when is_known then main.wilson_high(value, variance, n_samples) end as value_high
-    from measured
+        * exclude (sampling_variance, is_fraction),
+        case when is_fraction then main.wilson_low(value, sampling_variance, n_samples) end as value_low,
+        case when is_fraction then main.wilson_high(value, sampling_variance, n_samples) end as value_high
+    from known
 )
 
 select * from intervals

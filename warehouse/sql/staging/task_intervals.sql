@@ -34,7 +34,9 @@ reported as (
         declared_metrics.evaluation_id,
         declared_metrics.task,
         min(declared_metrics.task_weight) as task_weight,
-        pow(main.exact_mean(task_scores.stderr), 2) as reported_variance,
+        pow(
+            main.exact_mean(sqrt(main.reported_variance(task_scores.value, task_scores.stderr, task_scores.n_samples))), 2
+        ) as reported_variance,
         count(task_scores.stderr) = count(*) as is_reported,
         min(sample_variances.variance) as sample_variance,
         min(sample_variances.n_documents) as n_documents,

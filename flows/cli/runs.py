@@ -1,0 +1,254 @@
+"""The commands that run evaluations and look after them: nightly, plan, collect, status, cancel, retry."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightboard.flows.cli.leaderboard import show_ranking
+from nightboard.flows.cli.options import (
+    BoardOption,
+    ForceOption,
+    OutputFormatOption,
+    OutputOption,
+    QuietOption,
+    StoreOption,
+    example,
+    find_format,
+    find_output,
+    find_store,
+    usage_of_format,
+)
+from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.formats import Format
+from nightboard.flows.display.plan import show_plan
+from nightboard.flows.display.status import print_status
+from nightboard.flows.prefect_server.history import open_history
+from nightboard.profiles.loading.load import load_board
+from nightboard.profiles.models.endings import AT_FAULT
+from nightboard.tasks.runs.cancel import choose
+from nightboard.tasks.runs.retry_stopped import choose_stopped
+from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import utc_now
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("nightboard nightly --board quickstart --wait 8h"))
+def nightly(
+    board: BoardOption,
+    store: StoreOption = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find new commits, evaluate them, rebuild the leaderboard."""
+    started = time.monotonic()
+    if dry_run:
+        print_plan(board, store)
+        return
+    wait_min = parse_minutes(wait)
+    # The board is read before a server is started: a mistake in it is told at once.
+    root = find_store(board if store is None else None, store).root
+    ui = Terminal(is_quiet=quiet)
+    with open_history(Store(root).prefect) as history:
+        # Importing it imports Prefect, whose settings must stand by then.
+        from nightboard.flows.nightly import run_nightly
+
+        try:
+            report = run_nightly(board, str(root), wait_min, history, is_quiet=quiet)
+        except KeyboardInterrupt:
+            typer.echo(
+                "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
+            )
+            raise typer.Exit(130) from None
+    for text in history.take_news():
+        ui.warn(text)
+    for suite in () if quiet else load_board(board).suites:
+        ui.say("")
+        show_ranking(Store(root), suite)
+    if report.in_flight or report.not_started:
+        ui.say(
+            f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
+            "the next run continues from here."
+        )
+    ui.say(
+        f"Run finished: {count(len(report.evaluated), 'evaluation')} completed, {len(report.failed)} failed, "
+        f"in {duration(time.monotonic() - started)}."
+    )
+    if report.has_failures:
+        raise typer.Exit(3)
+
+
+@app.command(epilog=example("nightboard plan --board quickstart"))
+def plan(board: BoardOption, store: StoreOption = None) -> None:
+    """Show what the next night would run, what not, and why. Changes nothing."""
+    print_plan(board, store)
+
+
+@app.command(epilog=example("nightboard collect --board quickstart"))
+def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = False) -> None:
+    """Collect evaluations that have ended since the last run, and rebuild the leaderboard."""
+    root = find_store(board if store is None else None, store).root
+    with open_history(Store(root).prefect, starts_server=False) as history:
+        from nightboard.flows.collect import has_failures, run_collect
+
+        run = run_collect(board, root, history, is_quiet=quiet)
+    for text in history.take_news():
+        run.ui.warn(text)
+    if has_failures(run):
+        raise typer.Exit(3)
+
+
+@app.command(epilog=example("nightboard status --board quickstart"))
+def status(
+    board: BoardOption,
+    store: StoreOption = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
+    from nightboard.tasks.board import OpenBoard
+
+    form = find_format(form, output)
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    target = find_output(output, opened.store, force)
+    under_way = opened.list_open(utc_now())
+    rows, problems = describe_open(under_way.open, utc_now())
+    if rows or form is not Format.table:
+        with usage_of_format(target):
+            print_status(rows, form, target)
+    if form is not Format.table:
+        return
+    for wait in sum_up_waits(rows):
+        ui.say(wait)
+    for problem in [*under_way.problems, *problems]:
+        ui.warn(problem)
+    if under_way.is_cluster_away:
+        ui.warn("The cluster does not answer; this is what the store knows. Ask again later.")
+    ui.say(sum_up(rows, opened.bundle.cluster.max_gpus))
+
+
+@app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
+def cancel(
+    board: BoardOption,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Evaluations (the first letters of the id do), models, model@revision, or job ids."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Cancel all that is under way.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Stop evaluations that are under way. They stay stopped; the reason stands in `failures`."""
+    from nightboard.tasks.board import OpenBoard
+
+    if bool(targets) == everything:
+        raise typer.BadParameter("name what to cancel, or say --all (not both)", param_hint="TARGETS")
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    shards = opened.list_open(utc_now()).open
+    chosen = list(shards) if everything else choose(shards, targets or [])
+    rows, _ = describe_open(chosen, utc_now())
+    done = opened.cancel(shards, chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    for row in rows:
+        ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
+    ui.say(
+        f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. "
+        "`nightboard retry` lets them be evaluated again."
+    )
+
+
+@app.command(epilog=example("nightboard retry --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
+def retry(
+    board: BoardOption,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Evaluations (the first letters of the id do), models, or model@revision."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that gave up or was cancelled.")] = False,
+    state: Annotated[
+        str | None, typer.Option(help="Only what ended so, such as failed, out_of_memory or cancelled.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only what has this text in its reason.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be freed; change nothing.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Let the next run try again what gave up or was cancelled. Earlier attempts are kept and count no more."""
+    from nightboard.tasks.board import OpenBoard
+
+    if bool(targets) == everything:
+        raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
+    if state is not None and state not in AT_FAULT:
+        raise typer.BadParameter(
+            f"no attempt ends so (got {state}); one of: {', '.join(AT_FAULT)}", param_hint="--state"
+        )
+    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
+    stopped, known = opened.find_stopped()
+    chosen = stopped if everything else choose_stopped(stopped, targets or [], known)
+    chosen = [each for each in chosen if state in (None, each.ending) and (reason or "") in each.reason]
+    if not dry_run:
+        opened.free(chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    for each in chosen:
+        run = each.evaluation
+        ui.say(f"{'would free' if dry_run else 'freed'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}")
+    number = count(len({each.evaluation.evaluation_id for each in chosen}), "evaluation")
+    if not chosen:
+        ui.say("Nothing of the kind has given up or been cancelled; nothing is changed.")
+    elif dry_run:
+        ui.say(f"{number} would be freed; nothing is changed.")
+    else:
+        ui.say(f"{number} freed. The next run tries again what is still watched.")
+
+
+def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
+    """All that is under way in one line."""
+    if not rows:
+        return "Nothing is under way."
+    jobs: dict[str, Status] = {}
+    for row in rows:
+        jobs.setdefault(row.job_id or row.evaluation_id, row)
+    running = [row for row in jobs.values() if row.state in ("RUNNING", "COMPLETING", "SUSPENDED")]
+    gpus = sum(row.gpus for row in running)
+    return (
+        f"{count(len({row.evaluation_id for row in rows}), 'evaluation')} under way in {count(len(jobs), 'job')}: "
+        f"{len(running)} running on {count(gpus, 'GPU')}{f' of at most {max_gpus}' if max_gpus else ''}, "
+        f"{len(jobs) - len(running)} waiting."
+    )
+
+
+def print_plan(board: str, store: Path | None) -> None:
+    """Plan without writing anything, and show it."""
+    from nightboard.tasks.board import OpenBoard
+
+    ui = Terminal()
+    opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
+    discovery = opened.discover(utc_now())
+    suites, problems = opened.resolve_suites(dry_run=True)
+    for problem in [*map(str, discovery.problems), *problems]:
+        ui.warn(problem)
+    show_plan(ui, opened.plan(discovery, suites, utc_now()))
+
+
+def parse_minutes(text: str | None) -> float | None:
+    """`90s`, `30m`, `8h`, `1d` or `0` as minutes; None stays None."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None or (not match[2] and float(match[1])):
+        raise typer.BadParameter(
+            f"write a number and s, m, h or d, such as 30m or 8h (got {text})", param_hint="--wait"
+        )
+    return float(match[1]) * {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "": 1}[match[2]]

@@ -1,0 +1,63 @@
+"""The flow `collect`: takes in the evaluations that have ended, and rebuilds the leaderboard. Launches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from nightboard.flows.display.console import Terminal, count
+from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.rebuild import rebuild_stale
+from nightboard.flows.run.state import RunState
+from nightboard.flows.run.steps import run_step
+from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.store.records import utc_now
+
+
+@flow(name="collect", flow_run_name="collect {board}", validate_parameters=False)
+def collect(board: str, store: str | None = None) -> State[None]:
+    """Collect evaluations that have ended since the last run, and rebuild the leaderboard. Launches nothing."""
+    with open_deployed_history() as history:
+        run = run_collect(board, store, history)
+    summary = summarize_collect(run)
+    return Failed(message=summary) if has_failures(run) else Completed(message=summary)
+
+
+def run_collect(
+    board: str, store: str | Path | None = None, history: History = NO_HISTORY, *, is_quiet: bool = False
+) -> RunState:
+    """Collect what has ended, whoever launched it, and rebuild the warehouse where that changed something.
+
+    Raises ProfileError, StoreError or BuildError, each with one message that says what to do.
+    """
+    ui = Terminal(is_quiet=is_quiet, log=history.log)
+    opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
+    run = RunState(opened, ui, history)
+    parameters = {"board": board, "store": str(store) if store else None}
+    with history.flow_run("collect", f"board:{opened.bundle.board.board}", parameters) as ending:
+        run_step(run, collect_ended)
+        run_step(run, rebuild_stale, opened.store)
+        ending.summary, ending.has_failures = summarize_collect(run), has_failures(run)
+    return run
+
+
+@task(name="collect", tags=["cluster"])
+def collect_ended(run: RunState) -> None:
+    """Take in the evaluations that have ended since the last run, whoever launched them."""
+    run.collect(run.board.reconcile(utc_now()))
+    run.ui.step(f"Collect: {summarize_collect(run)}.")
+
+
+def summarize_collect(run: RunState) -> str:
+    """What was collected, and what still runs."""
+    collected: Sequence[object] = run.collected
+    return f"{count(len(collected), 'attempt')} collected, {len(run.open_runs.in_flight)} evaluations still running"
+
+
+def has_failures(run: RunState) -> bool:
+    """Whether an operator should look."""
+    return bool(run.problems) or any(attempt.state != "completed" for attempt in run.collected)

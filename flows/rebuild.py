@@ -1,0 +1,77 @@
+"""The flow `rebuild`: builds the warehouse from the files in a store. Also the home of every run's last step, which
+does so where the lake has grown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from nightboard.flows.display.console import Terminal, duration
+from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.run.steps import Run, run_step
+from nightboard.profiles.loading.load import load_board
+from nightboard.profiles.loading.store_path import find_root
+from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import utc_now
+from nightboard.tasks.store.trust import limit_umask
+from nightboard.warehouse.builder.build import BuildResult, build, rebuild_if_stale
+
+
+@dataclass
+class Rebuild:
+    """A run that only rebuilds."""
+
+    ui: Terminal
+    history: History
+
+
+@flow(name="rebuild", flow_run_name="rebuild {board}", validate_parameters=False)
+def rebuild(board: str, store: str | None = None, full: bool = False) -> State[None]:
+    """Build the warehouse from the files in a board's store; readers keep the previous build until it is ready.
+
+    `full` computes everything again, instead of taking over what the previous build has computed.
+    """
+    root = find_root(store, Path.cwd()) if store is not None else load_board(board).store
+    limit_umask(root)
+    with open_deployed_history() as history:
+        result = run_rebuild(Store(root), history, is_full=full)
+    return Completed(message=describe_build(result))
+
+
+def run_rebuild(
+    store: Store, history: History = NO_HISTORY, *, is_full: bool = False, is_quiet: bool = False
+) -> BuildResult:
+    """Build a store's warehouse. Raises BuildError when the new build is no good; the previous one stays current."""
+    run = Rebuild(Terminal(is_quiet=is_quiet, log=history.log), history)
+    parameters = {"store": str(store.root), "full": is_full}
+    with history.flow_run("rebuild", f"store:{store.root}", parameters) as ending:
+        result = run_step(run, build_warehouse, store, is_full=is_full)
+        ending.summary = describe_build(result)
+    return result
+
+
+@task(name="build warehouse", tags=["warehouse"])
+def build_warehouse(run: Run, store: Store, *, is_full: bool) -> BuildResult:
+    """Build the warehouse from the lake, whether it has grown or not."""
+    with run.ui.show_work() as show:
+        result = build(store.lake, store.warehouse, utc_now(), show, is_full=is_full)
+    run.ui.step(f"Rebuild: {describe_build(result)}.")
+    return result
+
+
+@task(name="rebuild", tags=["warehouse"])
+def rebuild_stale(run: Run, store: Store) -> None:
+    """Build the warehouse where the lake has grown since the current build."""
+    with run.ui.show_work() as show:
+        result = rebuild_if_stale(store.lake, store.warehouse, utc_now(), show)
+    run.ui.step(f"Rebuild: {describe_build(result)}." if result else "Rebuild: nothing new since the current build.")
+
+
+def describe_build(result: BuildResult) -> str:
+    """Which build it is, and how long it took."""
+    return f"{result.path.name} in {duration(result.elapsed_s)}"
