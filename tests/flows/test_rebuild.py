@@ -59,7 +59,7 @@ def test_a_damaged_large_file_is_named_and_the_last_build_stays(store: Path, tab
     done = run(store, "rebuild")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"the previous build stays current: {file}: is damaged" in done.stderr
-    assert "take it from a backup" in done.stderr
+    assert "restore it from a backup" in done.stderr
     assert "Traceback" not in done.stderr
     assert current_build(store / "warehouse") == before
     assert not list((store / "warehouse").glob("*.tmp*"))

@@ -77,7 +77,7 @@ def test_an_organisation_that_was_renamed_is_a_problem_and_its_models_are_gone(h
     night = hub.discover(_remember(first), organizations=["old", "good"])
 
     assert _found(night) == ["good/m"]
-    assert "lists no models of this organisation" in str(night.problems[0])
+    assert "lists no models of this organization" in str(night.problems[0])
     assert [(state.model_id, state.state) for state in night.model_states] == [("old/m", "deleted")]
 
 

@@ -144,7 +144,7 @@ def test_a_macro_without_a_comment_fails_the_build(make: Callable[..., Path]) ->
         (TASKS_SQL.replace("suites.suite =", "suite ="), TASKS, "suite without \\$ or a table's name"),
         (TASKS_SQL.replace("suites.task", "suites.task as job"), TASKS, r"main.tasks_of: .*task"),
         (TASKS_SQL.replace("main.suites", "main.nothing"), TASKS, r"main.tasks_of reads main.nothing"),
-        (TASKS_SQL.replace("main.suites", "staging.suites"), TASKS, r"main.tasks_of reads staging.suites, .*not stored"),
+        (TASKS_SQL.replace("main.suites", "staging.suites"), TASKS, r"tasks_of reads staging.suites, .*not stored"),
         (TASKS_SQL.replace("suites.task", "suites.tusk"), TASKS, r"macro main.tasks_of: .*tusk"),
     ],
 )
