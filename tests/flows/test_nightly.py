@@ -231,7 +231,7 @@ def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_to
     report = world.night()
     assert {each.model_id: each.state for each in report.new_commits} == {"lab/odd": "rejected", "lab/strong": "ok"}
     told = " ".join(capsys.readouterr().out.split())
-    assert told.count("is not available (it answers 500): trying again until ") == 1
+    assert told.count("is not available (it answered 500): retrying until ") == 1
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert "lab/weak" in report.problems[0]
 
@@ -262,7 +262,7 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
     assert [(skip.kind, skip.benchmarks) for skip in gated.plan.skipped] == [("unavailable", ("mmlu_pro",))]
     assert len(gated.evaluated) == 1
     assert world.ranking() == [], "a model without a benchmark has no rank"
-    assert world.query("select benchmark, starts_with(problem, 'left out: ') from coverage where not is_complete") == [
+    assert world.query("select benchmark, starts_with(problem, 'not run: ') from coverage where not is_complete") == [
         ("mmlu_pro", True)
     ]
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
