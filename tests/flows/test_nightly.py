@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,18 +14,25 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from once import make_once
-from warm import warm_command
+from warm import warm, warm_command
 from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.prefect_server.history import History, Reporter
 from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
 from nightboard.flows.run.report import RunReport
+from nightboard.tasks.cluster import local
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.store.layout import StoreError
 
 pytestmark = pytest.mark.real
 
+JOB = """
+import sys
+from pathlib import Path
+from nightboard.tasks.evaluation.job_process import main
+sys.exit(main(Path(sys.argv[1])))
+"""
 EVERY_STEP = (
     "collect earlier runs",
     "discover",
@@ -63,7 +71,9 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path, models: Path) -> Iterator[World]:
+def world(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
+    monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
         yield opened
 
