@@ -569,7 +569,7 @@ def test_the_next_models_are_fetched_while_jobs_run(site: Site) -> None:
 def test_a_download_of_hours_does_not_stop_the_rest(site: Site) -> None:
     arrived = threading.Event()
     site.add("slow", "b", "c")
-    site.fetch = lambda commit: (commit.model_id == "lab/slow" and arrived.wait(20)) and None
+    site.fetch = lambda commit: (commit.model_id == "lab/slow" and arrived.wait(300)) and None
     finished: list[int] = []
 
     def look(_number: int) -> None:
