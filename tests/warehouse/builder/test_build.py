@@ -348,7 +348,7 @@ def test_a_reader_is_not_blocked_and_keeps_what_it_opened(store: Path, lake: Lak
             build(store / "lake", store / "warehouse", after(number))
             assert ranked(store) == [("org/m",), ("org/new",)]
         reader.stdin.close()
-        assert reader.wait(timeout=60) == 0
+        assert reader.wait(timeout=300) == 0
     assert answers == ["[(1, 4)]"] * 5
 
 
@@ -364,7 +364,7 @@ print(build(Path(sys.argv[1]) / "lake", Path(sys.argv[1]) / "warehouse", datetim
 def test_builds_at_once_do_not_break_each_other(store: Path) -> None:
     command = [sys.executable, "-c", BUILDER, str(store)]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    ids = [builder.communicate(timeout=120)[0].strip() for builder in builders]
+    ids = [builder.communicate(timeout=300)[0].strip() for builder in builders]
     assert [builder.returncode for builder in builders] == [0] * 4
     assert len(set(ids)) == 4
     assert current_build(store / "warehouse").stem.removeprefix("nightboard-") in ids
