@@ -105,12 +105,18 @@ def demo(
 
 @app.command(epilog=example("nightboard validate boards/mine.yaml"))
 def validate(
-    paths: Annotated[list[str], typer.Argument(help="Profile files of any kind, or names of shipped boards.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Profile files of any kind (mine for mine.yaml), folders, or names of shipped profiles."),
+    ],
 ) -> None:
     """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
     from nightboard.flows.display.console import clean, count
-    from nightboard.profiles.loading.load import validate_paths
+    from nightboard.profiles.loading.load import explain_choice, validate_paths
 
+    for path in paths:
+        if note := explain_choice(path):
+            typer.echo(clean(note), err=True)
     mistakes = validate_paths(paths)
     for mistake in mistakes:
         typer.echo(clean(mistake), err=True)

@@ -32,16 +32,40 @@ def complete_suite() -> list[str]:
     return list_profiles("suites")
 
 
+def note_choice(ctx: typer.Context, board: str | None) -> str | None:
+    """Say which board is used where two have the name: on standard error, as the output may be for a machine."""
+    if board is not None and not ctx.resilient_parsing:
+        from nightboard.flows.display.console import clean
+        from nightboard.profiles.loading.load import explain_choice
+        from nightboard.profiles.loading.reader import BOARD
+
+        if note := explain_choice(board, BOARD):
+            typer.echo(clean(note), err=True)
+    return board
+
+
 BoardOption = Annotated[
     str,
-    typer.Option("--board", "-b", autocompletion=complete_board, help="Board file, or the name of a shipped board."),
+    typer.Option(
+        "--board",
+        "-b",
+        autocompletion=complete_board,
+        help="Board file (mine for mine.yaml in this folder), or the name of a shipped board.",
+        callback=note_choice,
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only, as suits cron.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Store folder. Default: the board's.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Format of the rows.")]
+FormatOption = Annotated[
+    Format, typer.Option("--format", metavar="FORMAT", help=f"Format of the rows: {', '.join(Format)}.")
+]
 OutputFormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="Format of the rows. Default: by the ending of --output, else a table."),
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"Format of the rows: {', '.join(Format)}. Default: by the ending of --output, else table.",
+    ),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -61,6 +85,7 @@ DataBoardOption = Annotated[
         "-b",
         autocompletion=complete_board,
         help="Board whose store is read: a file or the name of a shipped board. Or use --store.",
+        callback=note_choice,
     ),
 ]
 

@@ -101,7 +101,11 @@ def export(
     store: StoreOption = None,
     form: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="Default: by the ending of --output; with --all, parquet."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"{', '.join(FileFormat)}. Default: by the ending of --output; with --all, parquet.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What an operator sees while a command runs: plain sentences, and bars where a terminal can show them.
+"""What an operator sees while a command runs: sentences, and progress bars on terminals.
 
 Owns how things look, never what happens. Every text that came from outside is escaped.
 """

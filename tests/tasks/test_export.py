@@ -100,9 +100,9 @@ def test_nothing_of_the_store_is_written(store: Store, tmp_path: Path, place: st
     (tmp_path / "link").symlink_to(store.root)
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     for root in (store.root, tmp_path / "link"):
-        with pytest.raises(OutputFileError, match="lies in the store"):
+        with pytest.raises(OutputFileError, match="is inside the store"):
             export_table(store, "models", root / place, FileFormat.parquet, True, ignore)
-    with pytest.raises(OutputFileError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="is inside the store"):
         list(export_all(store, store.lake, FileFormat.parquet, True, ignore))
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == files
 

@@ -1,11 +1,11 @@
-"""What follows from the inputs of one evaluation alone is kept in the build, and carried over to the next one.
+"""Incremental builds: rows that depend only on one evaluation's inputs are kept, and reused by the next build.
 
-A kept model says so in its head. Its rows have the column evaluation_id, and those of an evaluation follow from kept
-models and from what staging.evaluation_inputs hashes: its samples, scores, plan, outcome and declaration. It is run
-over the evaluations that the build before has not done from the same inputs by the same recipe: it then reads the
-database `fresh`, which has every table with the rows of these alone. A new build begins as a copy of the one before.
-Owns the schema `kept`, which no analyst needs, and the order of rows in kept tables: as evaluations finished, so that
-those of a new night come last.
+A kept model has `-- Kept:` in its first comment. Its rows have the column evaluation_id and depend only on other kept
+models and on the inputs that staging.evaluation_inputs hashes: samples, scores, plan, outcome and declaration. It runs
+over the evaluations that the previous build did not compute from the same inputs by the same recipe; it then reads the
+database `fresh`, which has every table with only the rows of these evaluations. A new build starts as a copy of the
+previous one. Owns the schema `kept`, which is internal, and the order of rows in kept tables: by the time when
+evaluations finished, so that new ones come last.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names

@@ -1,6 +1,6 @@
-"""One wide table a suite: the leaderboard's columns and one column per benchmark.
+"""Makes one wide table per suite: the leaderboard's columns and one column per benchmark.
 
-Owns the names of these tables and columns. They are made here because which suites and benchmarks there are is data.
+Owns the names of these tables and columns. They are made in Python because suites and benchmarks are data.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -27,7 +27,7 @@ order by suite, min(benchmark_position), benchmark
 
 
 def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
-    """Make one table per declared suite in main, rows as in the leaderboard; their descriptions."""
+    """Make one table per declared suite in main, with the leaderboard's rows; returns their descriptions."""
     suites: dict[str, list[tuple[str, str]]] = {}
     for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
         suites.setdefault(suite, []).append((benchmark, title))
@@ -37,7 +37,7 @@ def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
 
 
 def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
-    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a name that is taken gets a number."""
+    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a duplicate name gets a number."""
     given: dict[str, str] = {}
     for name in sorted(names):
         base = candidate = name.replace("-", "_").replace(".", "_")
