@@ -171,7 +171,7 @@ def test_scancel_stops_the_evaluation_until_somebody_asks_for_it_again(site: Sit
     assert [skip.kind for skip in report.plan.skipped] == ["gave_up"]
     site.speed_up()
     freed = command_of(site)("retry", "lab/strong")
-    assert "1 evaluation freed" in freed.stdout, freed.stderr
+    assert "1 evaluation to retry" in freed.stdout, freed.stderr
     site.world.night()
     site.check_done_once(kills=1)
 

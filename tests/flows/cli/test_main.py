@@ -50,6 +50,13 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"nightboard {command}" in result.output
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["import", "--help"]])
+def test_the_list_of_commands_has_a_whole_sentence_for_each(arguments: list[str]) -> None:
+    listed = runner.invoke(app, arguments, terminal_width=80).output.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) > 3
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_a_mistake_in_a_board_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text("board: mine\ntitle: Mine\nwatch: quickstart\nsuits: [quickstart]\ncluster: lokal\nstore: 7\n")
