@@ -14,7 +14,7 @@ from nightboard.warehouse.reader.questions import Result
 
 
 def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None) -> None:
-    """What is under way: a table for people, every field for machines."""
+    """What is running or waiting: a table for people, every field for machines."""
     if form is not Format.table or output is not None:
         names = [field.name for field in fields(Status)]
         print_result(Result(names, [tuple(getattr(row, name) for name in names) for row in rows]), form, output)
