@@ -17,8 +17,9 @@ from nightboard.flows.cli import main as cli
 from nightboard.flows.cli.main import app
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import RunReport
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Outcome, Plan
+from nightboard.tasks.store.records import Outcome
 
 OPEN = "5019fa19539d7e09f865d59dcaa39ac9"
 GOLDEN = Path(__file__).parents[2] / "golden"
