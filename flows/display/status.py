@@ -21,7 +21,7 @@ TELLING = ("model", "state", "left", "job", "benchmark", "age", "suite", "shard"
 
 
 def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None) -> None:
-    """Print running evaluations: a table for people, every field for machines."""
+    """Print running and waiting attempts: a table for people, every field for machines."""
     if form is not Format.table or output is not None:
         names = [field.name for field in fields(Status)]
         print_result(Result(names, [tuple(getattr(row, name) for name in names) for row in rows]), form, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -107,6 +108,12 @@ def read_steps(flow_run_id: str) -> list[tuple[str, str]]:
     return [(each["name"], each["state_type"]) for each in sorted(found, key=lambda each: int(each["dynamic_key"]))]
 
 
+def read_log(flow_run_id: str) -> list[tuple[int, str]]:
+    """What the flow run's log says: levels, and the first word of each line."""
+    found = ask_prefect("/logs/filter", logs={"flow_run_id": {"any_": [flow_run_id]}})
+    return [(line["level"], line["message"].split()[0]) for line in found if line["name"] == "nightboard"]
+
+
 def night_with_history(world: World) -> RunReport:
     history = History(Reporter(ConfiguredServer()))
     report = world.night(history=history)
@@ -125,10 +132,13 @@ def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str)
     assert "lab/strong" in artifacts["world-ranking-small"]
     assert "## Evaluated (2)" in artifacts["world-report"]
     assert float(artifacts["world-evaluations"]) == 100
-    told = read_flow_runs()[-1]
-    assert (told["name"], told["state_name"], told["tags"]) == ("nightly world", "Completed", ["board:world"])
-    done = [name.partition("@")[0] for name, state in read_steps(told["id"]) if "@" in name and state == "COMPLETED"]
-    assert sorted(done) == ["lab/strong", "lab/weak"]
+    run = read_flow_runs()[-1]
+    assert (run["name"], run["state_name"], run["tags"]) == ("nightly world", "Completed", ["board:world"])
+    steps = read_steps(run["id"])
+    scored = [name.partition("@")[0] for name, state in steps if "@" in name and state == "COMPLETED"]
+    assert sorted(scored) == ["lab/strong", "lab/weak"]
+    told = [word for level, word in read_log(run["id"]) if level == logging.INFO]
+    assert {"Collect:", "Discover:", "Plan:", "Launch:", "completed", "Rebuild:"} <= set(told)
 
     world.hub.commit("lab/weak", {"README.md": b"# Better words"}, "Edit the card")
     readme = world.night()
@@ -351,6 +361,9 @@ def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world
     nightly(world.board, return_state=True)
     runs = read_flow_runs()
     assert len(runs) == before + 1
+    log = read_log(runs[-1]["id"])
+    assert [word for level, word in log if level == logging.INFO][:2] == ["Collect:", "Asking"]
+    assert (logging.WARNING, "lab/none:") in log
     state = (runs[-1]["state_type"], runs[-1]["state_name"])
     assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [

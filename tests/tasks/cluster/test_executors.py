@@ -796,7 +796,7 @@ def test_a_machine_without_sacct_cannot_poll(cluster: FakeSlurm) -> None:
         ("ReqNodeNotAvail, UnavailableNodes:gpu1", "are down, drained or reserved (ReqNodeNotAvail, Unavail", True),
         ("PartitionDown", "its partition is down (PartitionDown)", True),
         ("BadConstraints", "no node has what it asks for (BadConstraints)", True),
-        ("DependencyNeverSatisfied", "did not end as it must (DependencyNeverSatisfied)", True),
+        ("DependencyNeverSatisfied", "has failed (DependencyNeverSatisfied)", True),
         ("Dependency", "waits for another job to end (Dependency)", False),
         ("QOSMaxJobsPerUserLimit", "a limit of its account, user or qos is reached (QOSMaxJobs", False),
         ("QOSMaxWallDurationPerJobLimit", "a limit of its account, user or qos is reached", True),
