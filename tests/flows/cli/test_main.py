@@ -17,7 +17,20 @@ from warm import warm_command
 
 from nightboard.flows.cli import main as cli
 from nightboard.flows.cli.main import app, describe_os_error
+from nightboard.tasks.cluster.executor import ExecutorError
+from nightboard.tasks.fetch.publish import FetchError
+from nightboard.tasks.hub.errors import HubError
+from nightboard.tasks.imports.errors import ImportFileError
+from nightboard.tasks.output_file import OutputFileError
+from nightboard.tasks.runs.cancel import CancelError
+from nightboard.tasks.runs.retry_stopped import FreeError
 from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.records import RecordError
+from nightboard.warehouse.builder.build import BuildError
+from nightboard.warehouse.builder.publish import NoBuildError
+from nightboard.warehouse.lake.files import LakeError
+from nightboard.warehouse.reader.connection import QueryError
+from nightboard.warehouse.reader.shell import ShellError
 
 runner = CliRunner()
 
@@ -139,6 +152,19 @@ def test_a_reader_that_has_gone_is_nothing_to_talk_about(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_main(BrokenPipeError(), monkeypatch, capsys) == ""
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        BuildError, CancelError, ExecutorError, FetchError, FreeError, HubError, ImportFileError, LakeError,
+        NoBuildError, OutputFileError, QueryError, RecordError, ShellError, StoreError,
+    ],
+)  # fmt: skip
+def test_what_a_task_or_the_warehouse_refuses_is_its_message_alone(
+    known: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(known("no such thing"), monkeypatch, capsys) == "nightboard: no such thing\n"
 
 
 @pytest.mark.parametrize("error", [StoreError("\x1b]0;x\x07a\x9b2J\u202eb\ud800"), KeyError("\x1b[31m")])
