@@ -56,7 +56,7 @@ def nightly(
         print_plan(board, store)
         return
     wait_min = parse_minutes(wait)
-    # The board is read before a server is started: a mistake in it is told at once.
+    # The board is read before a server is started: a mistake in it is reported at once.
     root = find_store(board if store is None else None, store).root
     ui = Terminal(is_quiet=quiet)
     with open_history(Store(root).prefect) as history:
