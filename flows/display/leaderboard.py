@@ -58,7 +58,9 @@ def _print_ranking(ui: Terminal, result: Result, heading: str, filters: str, sor
     sources = {row[columns.index("source")] for row in rows}
     if len(sources) == 1:
         hidden.add("source")
-    ui.step(heading + (f" (era {', '.join(eras)})" if rows else "") + (f": {filters}" if filters else ""))
+    era = f" (era {', '.join(eras)})" if rows else ""
+    choices = ", ".join(text for text in (filters, f"sorted by {sort}" if sort else "") if text)
+    ui.step(f"{heading}{era}{f': {choices}' if choices else ''}")
     if not rows:
         ui.say("  No row matches all filters." if filters else "  No complete evaluation to rank yet.")
         return

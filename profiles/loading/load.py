@@ -1,7 +1,7 @@
 """From names and files to checked profiles: the only way a profile enters the program.
 
-Owns what a loaded board is, and that every mistake over all its files is told at once. Never shows a traceback for
-what a person wrote. Touches neither the network nor a store.
+Owns what a loaded board is, and that every mistake over all its files is reported at once. What a person wrote never
+leads to a traceback. Touches neither the network nor a store.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def load_watchlist(name_or_path: str | Path) -> WatchList:
 
 
 def load_organizations(name_or_path: str | Path = "organizations") -> Organizations:
-    """Load one file of organisations."""
+    """Load one file of organizations."""
     return _load(ORGANIZATIONS, name_or_path)
 
 
@@ -86,7 +86,10 @@ def list_profiles() -> dict[str, tuple[str, ...]]:
 
 
 def validate_paths(paths: Sequence[str | Path]) -> list[str]:
-    """Check files of any kind, folders of them or shipped names. One line a mistake; empty when all is well."""
+    """Check files of any kind, folders of them, or names. One line a mistake; empty when there is none.
+
+    A name is that of a file in the working folder, with or without .yaml, or of a shipped profile.
+    """
     mistakes: list[Mistake] = []
     for given in paths:
         try:
@@ -168,46 +171,69 @@ def _is_path(given: str | Path) -> bool:
     return isinstance(given, Path) or "/" in text or text.endswith((".yaml", ".yml")) or text in (".", "..")
 
 
+def explain_choice(name: str, kind: Kind[Any] | None = None) -> str | None:
+    """What a name is taken for, where a file in the working folder and a shipped profile both have it.
+
+    Without a kind: as `validate_paths` takes it.
+    """
+    if _is_path(name) or Path(name).exists():
+        return None
+    taken = Reader((Path(),)).find(kind, name) if kind else _add_ending(name)
+    kinds = [kind] if kind else KINDS.values()
+    shipped = [path for searched in kinds if (path := Reader().find(searched, name))]
+    if taken is None or not shipped or taken.resolve() in [path.resolve() for path in shipped]:
+        return None
+    return f"{name}: using the file {taken} in this folder, not the shipped {kind.title if kind else 'profile'}."
+
+
+def _add_ending(given: str | Path) -> Path | None:
+    path = Path(f"{given}.yaml")
+    return path if path.is_file() else None
+
+
 def _find_file(kind: Kind[Any], name_or_path: str | Path) -> Path:
     """The file that a person means by a name or a path."""
     if _is_path(name_or_path):
         path = Path(name_or_path)
         board_file = path / "board.yaml"
         return board_file if kind is BOARD and board_file.is_file() else _require(path)
-    path_by_name = Reader().find(kind, str(name_or_path))
+    name = str(name_or_path)
+    path_by_name = Reader((Path(),)).find(kind, name)
     if path_by_name is None:
-        legal = suggest(str(name_or_path), list_names(kind), "names")
-        text = f"there is no {kind.title} of that name (got {str(name_or_path)!r}). {legal} Or give a path to a file."
-        raise ProfileError([Mistake(str(name_or_path), 0, "", text)])
+        legal = suggest(name, list_names(kind), "names")
+        text = f"found neither a shipped {kind.title} nor a file {name}.yaml. {legal} Or give the path to a file."
+        raise ProfileError([Mistake(name, 0, "", text)])
     return path_by_name
 
 
 def _require(path: Path) -> Path:
     if not path.exists():
         boards = ", ".join(list_names(BOARD))
-        text = f"there is no such file (got {str(path)!r}). Check the path, or use a shipped board: {boards}."
+        text = f"file not found. Check the path, or use a shipped board: {boards}."
         raise ProfileError([Mistake(str(path), 0, "", text)])
     return path
 
 
 def _expand(given: str | Path) -> list[Path]:
-    """The files that one argument of `validate` stands for."""
+    """The files that one argument of `validate` means."""
     path = Path(given)
+    if not path.exists() and (with_ending := _add_ending(given)):
+        return [with_ending]
     if path.is_dir():
         files = sorted(path.rglob("*.yaml"))
         if not files:
-            text = "holds no .yaml file (got an empty folder). Name a file or a folder of profiles."
+            text = "has no .yaml file in it. Name a file or a folder of profiles."
             raise ProfileError([Mistake(str(path), 0, "", text)])
         return files
     if _is_path(given) or path.exists():
         return [_require(path)]
-    found = [file for kind in KINDS.values() if (file := Reader().find(kind, str(given)))]
-    return found or [_explain_unknown(str(given))]
+    shipped = [file for kind in KINDS.values() if (file := Reader().find(kind, str(given)))]
+    return shipped or [_explain_unknown(str(given))]
 
 
 def _explain_unknown(name: str) -> Path:
     names = sorted({name for kind in KINDS.values() for name in list_names(kind)})
-    text = f"is neither a file nor a shipped profile (got {name!r}). {suggest(name, names, 'names')}"
+    text = f"found neither a file {name} or {name}.yaml nor a shipped profile. {suggest(name, names, 'names')}"
     raise ProfileError([Mistake(name, 0, "", text)])
 
 
@@ -220,7 +246,7 @@ def _find_mistakes(path: Path) -> Iterator[Mistake]:
     kind = KINDS.get(document.first_key)
     if kind is None:
         legal = suggest(document.first_key, KINDS, "first keys")
-        text = f"must tell the kind of profile by its first key (got {document.first_key!r}). {legal}"
+        text = f"must start with a key that names the kind of profile (got {document.first_key!r}). {legal}"
         yield document.mistake((document.first_key,), text)
         return
     reader = Reader(_roots(path))

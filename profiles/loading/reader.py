@@ -1,7 +1,7 @@
-"""Profile files by kind: where they lie, how one is read, and how one file leads to another.
+"""Profile files by kind: where they are, how one is read, and how one file refers to another.
 
-Owns the kinds, the search order and the gathering of mistakes: a reader goes on after a mistake, so that all of them
-are told at once. What a loaded board is, load.py says.
+Owns the kinds, the search order and the collecting of mistakes: a reader continues after a mistake, so that all of them
+are reported at once. What a loaded board is: load.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Kind(Generic[_P]):
-    """A kind of profile. `key` is the first key of its files, `folder` where the shipped ones lie."""
+    """A kind of profile. `key` is the first key of its files, `folder` has the shipped ones."""
 
     key: str
     folder: str
@@ -126,15 +126,15 @@ class Reader:
         try:
             return path.is_file() and read_document(path).first_key == kind.key
         except ProfileError:
-            # Unreadable files are taken, so that their mistakes are told when somebody means them.
+            # Unreadable files are taken, so that their mistakes are reported to a person who names them.
             return True
 
     def _follow(self, kind: Kind[Any], name: str, source: Document, key: KeyPath) -> Path | None:
         path = self.find(kind, name)
         if path is None and re.fullmatch(NAME_PATTERN, name):
-            # What is not even a name has been told as a mistake of type.
+            # What is not even a name has been reported as a mistake of type.
             legal = suggest(name, self.names(kind), "names")
-            self.mistakes.append(source.mistake(key, f"there is no {kind.title} of that name (got {name!r}). {legal}"))
+            self.mistakes.append(source.mistake(key, f"unknown {kind.title} {name!r}. {legal}"))
         return path
 
     def _check_name(self, kind: Kind[_P], name: str, loaded: Loaded[_P] | None) -> Loaded[_P] | None:
@@ -157,14 +157,14 @@ class Reader:
         if document.first_key == kind.key:
             return True
         actual = KINDS.get(document.first_key)
-        found = f"a {actual.title}" if actual else f"the first key {document.first_key!r}"
-        text = f"must be a {kind.title} (got {found}). Its first key must be {kind.key}."
+        given = f"a {actual.title}" if actual else f"the first key {document.first_key!r}"
+        text = f"must be a {kind.title} (got {given}). Its first key must be {kind.key}."
         self.mistakes.append(document.mistake((document.first_key,), text))
         return False
 
     def _parse(self, document: Document, model: type[_P]) -> _P | None:
         try:
-            # Strict: `gpus: true` and `samples: "3"` are slips of the pen, not numbers.
+            # Strict: `gpus: true` and `samples: "3"` are mistakes, not numbers.
             return model.model_validate(document.data, strict=True)
         except ValidationError as error:
             self.mistakes += explain(document, model, error)

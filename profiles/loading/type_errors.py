@@ -1,4 +1,4 @@
-"""pydantic's findings about a profile, in plain words and with the line they are on.
+"""pydantic's findings about a profile, in plain words and with their lines.
 
 Owns the wording of every type mistake. Does not look at the disk and does not know one profile from another.
 """
@@ -49,7 +49,7 @@ def explain(document: Document, model: type[BaseModel], error: ValidationError) 
     for details in error.errors(include_url=False):
         finding = _locate(model, details)
         if finding.kind == "too_short" and len(finding.value) >= finding.context["min_length"]:
-            # Entries are missing only because they have mistakes of their own, which are told.
+            # Entries are missing only because they have mistakes of their own, which are reported.
             continue
         found.setdefault(finding.key, []).append(finding)
     mistakes = [_to_mistake(document, key, findings) for key, findings in found.items()]
@@ -110,7 +110,7 @@ def _to_mistake(document: Document, key: KeyPath, findings: list[_Finding]) -> M
         name, _, text = first.message.removeprefix("Value error, ").partition(": ")
         return document.mistake((name,), text)
     if first.kind == "unknown_name":
-        findings = [first]  # what stands under such a key does not matter
+        findings = [first]  # what is under such a key does not matter
     wrongs, advices = zip(*(_word(finding) for finding in findings), strict=True)
     wrong = " or ".join(dict.fromkeys((wrongs[0], *(text.removeprefix("must be ") for text in wrongs[1:]))))
     return document.mistake(key, f"{wrong} (got {_describe_got(first)}). {advices[0]}")
@@ -125,7 +125,7 @@ def _word(finding: _Finding) -> tuple[str, str]:
     for start, word in _WORDS.items():
         if finding.kind.startswith(start):
             return word(finding)
-    return finding.message[:1].lower() + finding.message[1:], "Correct the value."
+    return "has a value that is not allowed here", "Correct the value."
 
 
 def _word_missing(finding: _Finding) -> tuple[str, str]:
@@ -137,7 +137,7 @@ def _word_missing(finding: _Finding) -> tuple[str, str]:
 def _word_unknown(finding: _Finding) -> tuple[str, str]:
     name = str(finding.key[-1])
     if cluster.SlurmOptions in _options(finding.around) and (advice := find_elsewhere(name)):
-        return "is not said here", advice
+        return "is not allowed here", advice
     return "is not a known key", suggest(name, _fields(finding.around), "keys")
 
 
@@ -147,12 +147,12 @@ def _word_unknown_name(finding: _Finding) -> tuple[str, str]:
 
 
 def find_elsewhere(option: str) -> str | None:
-    """What to do about an option of sbatch, in any spelling, that is said elsewhere than among SlurmOptions."""
+    """What to do about an option of sbatch, in any spelling, that belongs elsewhere than in SlurmOptions."""
     return cluster.SLURM_ELSEWHERE.get(option.lower().lstrip("-").replace("-", "_"))
 
 
 def _word_choice(finding: _Finding) -> tuple[str, str]:
-    """Legal values stand in the message of a literal, and in the type of an enumeration."""
+    """Legal values are in the message of a literal, and in the type of an enumeration."""
     kinds = [kind for kind in _options(_enter_all(finding)) if isinstance(kind, type) and issubclass(kind, Enum)]
     legal = [str(member.value) for kind in kinds for member in kind]
     legal = legal or _list_literals(finding)
@@ -194,7 +194,7 @@ def _word_mapping(finding: _Finding) -> tuple[str, str]:
 
 
 def _word_own(finding: _Finding) -> tuple[str, str]:
-    """Our own validators say `what is wrong. what to do`."""
+    """A validator of nightboard's own: `what is wrong. what to do`."""
     wrong, _, advice = finding.message.removeprefix("Value error, ").partition(". ")
     return wrong, f"{advice or 'Correct the value'}."
 

@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from nightboard.profiles.errors import describe_value, join_key
 from nightboard.profiles.models.endings import Ending
 from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.texts import Words
 
+# What is wrong with one file, at most.
+SHOWN_ERRORS = 3
 
-class RecordError(Exception):
+
+class RecordError(TaskError):
     """A record in the store cannot be read; the message names the file."""
 
 
@@ -35,8 +41,25 @@ class Record(BaseModel):
         """Read a record, or raise RecordError that names the file and what is wrong in it."""
         try:
             return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError, json.JSONDecodeError) as error:
-            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({error}).") from error
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({error.strerror}).") from error
+        except ValidationError as error:
+            wrong = [_describe_error(details) for details in error.errors(include_url=False)]
+            if len(wrong) > SHOWN_ERRORS:
+                wrong[SHOWN_ERRORS:] = [f"{len(wrong) - SHOWN_ERRORS} more"]
+            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({'; '.join(wrong)}).") from error
+
+
+def _describe_error(details: ErrorDetails) -> str:
+    """One of pydantic's findings in plain words."""
+    kind, key = details["type"], join_key(details["loc"])
+    if kind == "json_invalid":
+        return f"invalid JSON, {details['ctx']['error']}"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        return f"{key} is not a known key"
+    return f"{key or 'the file'} has a wrong value (got {describe_value(details['input'])})"
 
 
 # ------------------------------------------------------------------------------------------------------- planning

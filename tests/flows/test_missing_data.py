@@ -107,8 +107,8 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
     plan = plan_of(suites)
     show_plan(night.ui, plan)
     text = " ".join(lines.export_text(clear=False).split())
-    assert "revision suite benchmarks precision" in text
-    assert "1111111 s long bfloat16" in text
+    assert "model suite benchmarks estimate" in text
+    assert "lab/a s long" in text
     assert "lab/a 1111111 s (short) The data set is gated." in text
     nothing = RunReport(
         board="b", started_at=NOW, ended_at=NOW, new_commits=(), plan=plan, collected=(), in_flight=(),

@@ -237,7 +237,8 @@ def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:
             return matching[0]
         if matching:
             raise QueryError(f"{name} matches {len(matching)} models. Name one: {_list_nearest(name, matching)}.")
-    raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}")
+    names = f" Ranked models, the nearest first: {_list_nearest(name, known)}." if known else ""
+    raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}{names}")
 
 
 def name_compared(

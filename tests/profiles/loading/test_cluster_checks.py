@@ -126,15 +126,15 @@ def test_many_nodes_with_vllm_are_in_order(write: WriteProfile) -> None:
         ),
         (
             "time: 30",
-            "slurm.time: is not said here (got 30). Write time_min in the tier: a job's own limit is estimated.",
+            "slurm.time: is not allowed here (got 30). Write time_min in the tier: a job's own limit is estimated.",
         ),
-        ("mem: 4G", "slurm.mem: is not said here (got '4G'). Write mem_gb in the tier."),
-        ("nodes: 2", "slurm.nodes: is not said here (got 2). Write nodes in the tier."),
+        ("mem: 4G", "slurm.mem: is not allowed here (got '4G'). Write mem_gb in the tier."),
+        ("nodes: 2", "slurm.nodes: is not allowed here (got 2). Write nodes in the tier."),
         (
             "gpus_per_node: 2",
-            "slurm.gpus_per_node: is not said here (got 2). Write gpus in the tier: GPUs of one node.",
+            "slurm.gpus_per_node: is not allowed here (got 2). Write gpus in the tier: GPUs of one node.",
         ),
-        ("job-name: x", "slurm.job-name: is not said here (got 'x'). Remove it: nightboard names its arrays itself"),
+        ("job-name: x", "slurm.job-name: is not allowed here (got 'x'). Remove it: nightboard names its arrays itself"),
         ("setup: module load", "slurm.setup: must be a list (got 'module load')."),
         (
             "additional_parameters: {job-name: x}",

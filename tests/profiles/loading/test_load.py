@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nightboard.profiles.errors import ProfileError
-from nightboard.profiles.loading.load import load_board, load_organizations, load_suite, validate_paths
+from nightboard.profiles.loading.load import explain_choice, load_board, load_organizations, load_suite, validate_paths
+from nightboard.profiles.loading.reader import BOARD
 
 WriteProfile = Callable[[str, str], Path]
 
@@ -179,3 +180,50 @@ def test_a_smaller_suite_may_be_cut_elsewhere(write: WriteProfile) -> None:
     benchmarks = load_suite(write("mine.yaml", text)).benchmarks
     assert benchmarks["mmlu_pro"].cut_documents == 4
     assert benchmarks["bbh"].cut_documents == load_suite("leaderboard-v2").benchmarks["bbh"].cut_documents
+
+
+def test_a_name_without_ending_is_a_file_of_the_working_folder(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(board.parent)
+    assert load_board("mine") == load_board(Path("mine.yaml"))
+    assert load_suite("small").limit == 2
+    board.write_text(board.read_text().replace("here", "nowhere"))
+    for name in ("mine", "./mine", "mine.yaml"):
+        (mistake,) = validate_paths([name])
+        assert mistake.startswith("mine.yaml:5: cluster: unknown cluster 'nowhere'.")
+    assert validate_paths(["suites/small", "quickstart"]) == []
+
+
+def test_of_two_profiles_of_one_name_the_file_of_the_working_folder_is_taken_and_named(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(board.parent)
+    assert explain_choice("quickstart", BOARD) is None
+    Path("quickstart.yaml").write_text(board.read_text().replace("board: mine", "board: quickstart"))
+    assert load_board("quickstart").cluster.cluster == "here"
+    for kind, title in ((BOARD, "board"), (None, "profile")):
+        says = f"quickstart: using the file quickstart.yaml in this folder, not the shipped {title}."
+        assert explain_choice("quickstart", kind) == says
+    assert explain_choice("mine", BOARD) is None
+    assert explain_choice("./quickstart", BOARD) is None
+
+
+def test_a_file_of_another_kind_does_not_hide_a_shipped_board(
+    write: WriteProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("quickstart.yaml", "suite: quickstart\ntitle: Other\nextends: demo\n")
+    monkeypatch.chdir(path.parent)
+    assert load_board("quickstart").path is None
+    assert explain_choice("quickstart", BOARD) is None
+
+
+def test_a_name_that_is_no_file_and_not_shipped_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ProfileError, match=r"^mien: found neither a shipped board nor a file mien\.yaml\. Legal names: "
+    ):
+        load_board("mien")
+    assert validate_paths(["mien"])[0].startswith(
+        "mien: found neither a file mien or mien.yaml nor a shipped profile. "
+    )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from nightboard.profiles.errors import ProfileError
+from nightboard.profiles.errors import KeyPath, ProfileError
 from nightboard.profiles.loading.load import load_board, load_suite, validate_paths
+from nightboard.profiles.loading.reader import KINDS, Kind
+from nightboard.profiles.loading.type_errors import explain
+from nightboard.profiles.loading.yaml_file import Document
 
 WriteProfile = Callable[[str, str], Path]
 
@@ -128,7 +136,7 @@ def test_one_mistake_is_told_with_its_line_and_key(write: WriteProfile, text: st
         (b"cluster: a\ntiers: &t [*t]\n", ":2: tiers[0]: contains itself"),
         (b"? [a]\n: b\n", ":1: has a key that is not plain text"),
         (b"[" * 3000, ":1: is nested too deeply"),
-        (b"x: 1\n", ":1: x: must tell the kind of profile by its first key (got 'x'). "),
+        (b"x: 1\n", ":1: x: must start with a key that names the kind of profile (got 'x'). "),
     ],
 )
 def test_a_file_that_is_no_profile_is_told_in_one_line(tmp_path: Path, content: bytes, mistake: str) -> None:
@@ -141,14 +149,14 @@ def test_a_file_that_is_no_profile_is_told_in_one_line(tmp_path: Path, content: 
 def test_an_unknown_kind_is_answered_with_all_kinds_and_the_nearest(write: WriteProfile) -> None:
     path = write("profile.yaml", "suit: a\n")
     assert _only_mistake(path) == (
-        "1: suit: must tell the kind of profile by its first key (got 'suit'). Did you mean suite? "
+        "1: suit: must start with a key that names the kind of profile (got 'suit'). Did you mean suite? "
         "Legal first keys: board, suite, cluster, watchlist, organizations."
     )
 
 
 def test_a_missing_file_is_told_with_what_could_be_used(tmp_path: Path) -> None:
     (told,) = validate_paths([tmp_path / "none.yaml"])
-    assert told.startswith(f"{tmp_path}/none.yaml: there is no such file (got ")
+    assert told.startswith(f"{tmp_path}/none.yaml: file not found. Check the path, or use a shipped board: demo,")
 
 
 def test_an_unreadable_file_does_not_hide_the_mistakes_of_others(write: WriteProfile, tmp_path: Path) -> None:
@@ -181,15 +189,15 @@ def test_all_mistakes_over_all_files_of_a_board_are_told_at_once(board: Path, wr
     with pytest.raises(ProfileError) as error:
         load_board(board)
     folder = board.parent
-    assert [str(mistake).split(" (got")[0] for mistake in error.value.mistakes] == [
+    assert [str(mistake).split(" (got")[0].split(". ")[0] for mistake in error.value.mistakes] == [
         f"{board}:1: title: is missing",
         f"{board}:2: titel: is not a known key",
-        f"{board}:4: suites[1]: there is no suite of that name",
+        f"{board}:4: suites[1]: unknown suite 'smal'",
         f"{board}:6: store: must be text",
         f"{board}:7: hub: must be an address that starts with http:// or https://",
         f"{board}:8: schedule.cron: has an invalid hour '25'",
         f"{board}:8: schedule.timezone: is not a known time zone",
-        f"{board}:9: organizations: there is no organizations file of that name",
+        f"{board}:9: organizations: unknown organizations file 'nobody'",
         f"{folder}/suites/small.yaml:2: title: must be text",
         f"{folder}/suites/small.yaml:4: only[0]: is not one of the benchmarks of the extended suite",
         f"{folder}/here.yaml:1: cluster: must be the name of its file",
@@ -228,7 +236,7 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
     [
         (
             "extends: leaderboard-v3\n",
-            ":3: extends: there is no suite of that name (got 'leaderboard-v3'). Did you mean",
+            ":3: extends: unknown suite 'leaderboard-v3'. Did you mean",
         ),
         ("extends: ../x\n", ":3: extends: must be a name"),
         ("extends: mine\n", ":3: extends: leads back to this suite (got 'mine')."),
@@ -363,3 +371,47 @@ def test_a_task_belongs_to_one_benchmark(write: WriteProfile) -> None:
     assert _only_mistake(write("own.yaml", SUITE + body)).startswith(
         "24: benchmarks.two.tasks.t1: is also a task of one"
     )
+
+
+WRONG_VALUES = (None, True, -1, 1.5, math.nan, 10**400, "", "a b", "x" * 5000, (), (None,), {}, {"x": 1}, {"": None})
+PYDANTIC = re.compile(
+    r"Input should|Value error|Extra inputs|String should|Field required|should be a valid|instance of"
+)
+
+
+def list_keys(annotation: Any, at: KeyPath = ()) -> Iterator[KeyPath]:
+    """Every key that a profile of this type may have, with one key of each mapping and one entry of each list."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for option in get_args(annotation):
+            yield from list_keys(option, at)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield (*at, name)
+            yield from list_keys(field.annotation, (*at, name))
+    elif get_origin(annotation) in (dict, tuple):
+        step = "a" if get_origin(annotation) is dict else 0
+        yield (*at, step)
+        yield from list_keys(get_args(annotation)[-1 if step == "a" else 0], (*at, step))
+
+
+def put(key: KeyPath, value: Any) -> Any:
+    """Data that has the value under this key and nothing else."""
+    if not key:
+        return value
+    inner = put(key[1:], value)
+    return {key[0]: inner} if isinstance(key[0], str) else (inner,)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.key)
+def test_no_wrong_value_of_any_key_is_answered_in_the_words_of_pydantic(kind: Kind[Any]) -> None:
+    keys = set(list_keys(kind.model))
+    assert len(keys) >= 4
+    for key in keys:
+        for value in WRONG_VALUES:
+            data = put(key, value)
+            with pytest.raises(ValidationError) as error:
+                kind.model.model_validate(data | {"unknown": 1}, strict=True)
+            mistakes = explain(Document(Path("mine.yaml"), data, {}), kind.model, error.value)
+            assert mistakes
+            assert [mistake.text for mistake in mistakes if PYDANTIC.search(mistake.text)] == []
+            assert [mistake.text for mistake in mistakes if "that is not allowed here (" in mistake.text] == []
