@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, task
@@ -54,8 +53,8 @@ def collect_ended(run: RunState) -> None:
 
 def summarize_collect(run: RunState) -> str:
     """What was collected, and what still runs."""
-    collected: Sequence[object] = run.collected
-    return f"{count(len(collected), 'attempt')} collected, {len(run.open_runs.in_flight)} evaluations still running"
+    n_open = len(run.open_runs.in_flight)
+    return f"{count(len(run.collected), 'attempt')} collected, {count(n_open, 'evaluation')} still running"
 
 
 def has_failures(run: RunState) -> bool:

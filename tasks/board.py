@@ -1,6 +1,6 @@
-"""An opened board: its profiles, its store, its Hub and its cluster, and the steps of a night over them.
+"""An opened board (profiles, store, Hub, cluster), with one method for each step of the nightly flow.
 
-Each method is one step of the nightly flow and may be run again at any time. Owns no order: the flow does.
+Each step may be repeated at any time. The order of steps is the flow's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
 
 @dataclass(frozen=True)
 class OpenBoard:
-    """A board and everything it talks to."""
+    """A board with its profiles, store, Hub and cluster."""
 
     bundle: BoardBundle
     store: Store
@@ -52,9 +52,9 @@ class OpenBoard:
 
     @classmethod
     def open(cls, board: str, store: str | None = None, say: Say | None = None) -> Self:
-        """Read a board's profiles. Raises ProfileError with every mistake in them.
+        """Read a board's profiles. Raises ProfileError with all mistakes in them.
 
-        `say` is called with a sentence when a long wait for the Hub begins.
+        `say` is called with a sentence when a long wait for the Hub starts.
         """
         bundle = load_board(board)
         root = find_root(store, Path.cwd()) if store else bundle.store
@@ -62,52 +62,52 @@ class OpenBoard:
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
     def reconcile(self, now: datetime) -> OpenRuns:
-        """Collect what has ended, whoever launched it."""
+        """Collect all ended attempts, whichever flow launched them."""
         return reconcile(self.store, self.executor, now)
 
     def list_open(self, now: datetime, *, asks_cluster: bool = True) -> OpenRuns:
-        """What is under way, whoever launched it. Writes nothing."""
+        """All open attempts, whichever flow launched them. Writes nothing."""
         return list_open(self.store, self.executor if asks_cluster else None, now)
 
     def find_avoided(self, since: datetime) -> Avoided:
-        """Nodes and tiers that a run which began at `since` leaves alone."""
+        """Nodes and tiers that a run which started at `since` avoids."""
         columns = ["evaluation_id", "tier", "node", "state", "reason", "ended_at"]
         rows = read_table(self.store, ATTEMPTS, columns).to_pylist()
         return find_avoided(EndedAttempt(**row) for row in rows if row["ended_at"] and row["ended_at"] >= since)
 
     def cache(self) -> ModelCache:
-        """The models that lie in the store."""
+        """The cache of models in the store."""
         cluster = self.bundle.cluster
         return ModelCache(self.store, cluster.cache_gb, cluster.keep_models)
 
     def cancel(self, shards: Sequence[OpenAttempt], chosen: Sequence[OpenAttempt], by: str, now: datetime) -> Cancelled:
-        """Stop `chosen` of the open `shards`."""
+        """Stop the `chosen` ones of the open `shards`."""
         return cancel(self.store, self.executor, shards, chosen, by, now)
 
     def find_stopped(self) -> tuple[list[Stopped], list[Evaluation]]:
-        """What gave up or was cancelled in the board's suites, and all evaluations of these suites."""
-        known = [each for each in read_evaluations(self.store).values() if each.suite in self.bundle.suites]
+        """Stopped or cancelled evaluations of the board's suites, and all evaluations of these suites."""
+        known = [row for row in read_evaluations(self.store).values() if row.suite in self.bundle.suites]
         commits = self.read_commits().values()
         return find_stopped(read_history(self.store), known, commits, self.bundle.cluster), known
 
     def free(self, stopped: Iterable[Stopped], by: str, now: datetime) -> None:
-        """Let what gave up or was cancelled be tried again."""
+        """Allow stopped or cancelled evaluations to be tried again."""
         free(self.store, stopped, by, now)
 
     def discover(self, now: datetime) -> Discovery:
-        """Ask the Hub for heads and for what is new among them. Writes nothing."""
+        """Ask the Hub for heads and new commits. Writes nothing."""
         known = Known(commits=read_commits(self.store), models=_last_states(self.store))
         for table, column in ((COMMITS, "discovered_at"), (MODELS, "observed_at")):
             now = next_time(self.store, table, column, now)
         return discover(self.hub, self.bundle.watch, known, now)
 
     def record_discovery(self, discovery: Discovery) -> None:
-        """Keep what the Hub showed: new commits and changed states of models."""
+        """Store new commits and changed states of models."""
         append_rows(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
         append_rows(self.store, MODELS, [as_row(state) for state in discovery.model_states])
 
     def resolve_suites(self, *, dry_run: bool = False) -> tuple[list[ResolvedSuite], list[str]]:
-        """The board's suites with their data sets pinned, and what of them cannot run and why.
+        """The board's suites with their datasets pinned, and the benchmarks that cannot run, with reasons.
 
         A dry run writes nothing.
         """
@@ -120,7 +120,7 @@ class OpenBoard:
         return resolved, problems
 
     def _pin(self, suite: Suite, *, dry_run: bool) -> tuple[dict[str, str], dict[str, str]]:
-        """Commits of the data sets that a suite leaves open, and benchmarks whose data cannot be had, with reasons."""
+        """Commits of the datasets that a suite does not pin, and benchmarks whose data is unavailable, with reasons."""
         pins: dict[str, str] = {}
         unavailable: dict[str, str] = {}
         for name, benchmark in suite.benchmarks.items():
@@ -138,9 +138,9 @@ class OpenBoard:
         now: datetime,
         run_started_at: datetime | None = None,
     ) -> Plan:
-        """Decide what runs, from what is watched now and what the store knows. Writes nothing.
+        """Plan what runs, from the watched heads and the store. Writes nothing.
 
-        Within a night that began at `run_started_at` what has to wait for the next one is left out.
+        In a run that started at `run_started_at`, evaluations that have to wait for the next run are skipped.
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         return make_plan(
@@ -157,7 +157,7 @@ class OpenBoard:
         )
 
     def fetch_datasets(self, suite: ResolvedSuite, benchmarks: Iterable[str]) -> dict[str, str]:
-        """Put the data of some benchmarks, the harness's own too, into the store's cache; why some cannot be had."""
+        """Download the datasets and NLTK data of benchmarks into the store's cache; returns failures with reasons."""
         hub, problems = self.hub, dict[str, str]()
         for name in benchmarks:
             benchmark = suite.suite.benchmarks[name]
@@ -170,40 +170,40 @@ class OpenBoard:
         return problems
 
     def read_commits(self) -> dict[tuple[str, str], Commit]:
-        """Every recorded commit by model and revision."""
+        """All stored commits by model and revision."""
         return read_commits(self.store)
 
     def fetch_model(self, commit: Commit) -> None:
-        """Put the files of a commit into the store's cache. Raises FetchError."""
+        """Download the files of a commit into the store's cache. Raises FetchError."""
         fetch_model(self.hub, self.store, commit)
 
     def launcher(self, plan: Plan, suites: Iterable[ResolvedSuite]) -> Launcher:
-        """What submits the jobs of `plan`."""
+        """The launcher that submits the jobs of `plan`."""
         return Launcher(
             store=self.store,
             board=plan.board,
             cluster=self.bundle.cluster,
             executor=self.executor,
-            evaluations={each.evaluation_id: each for each in plan.evaluations},
-            suites={each.version: each for each in suites},
-            shards={each.evaluation_id: each for each in plan.shards},
+            evaluations={evaluation.evaluation_id: evaluation for evaluation in plan.evaluations},
+            suites={suite.version: suite for suite in suites},
+            shards={shards.evaluation_id: shards for shards in plan.shards},
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
-        """Record what the profiles declare."""
+        """Write the declarations of the profiles to the lake."""
         declare(self.store, suites, self.bundle.organizations, now)
 
 
 def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:
-    """One sentence a reason, for the benchmarks of a suite that cannot run."""
+    """One sentence per reason, for the benchmarks of a suite that cannot run."""
     names: dict[str, list[str]] = {}
     for name, reason in unavailable.items():
         names.setdefault(reason, []).append(name)
-    return [f"Suite {suite} runs without {', '.join(found)}: {reason}" for reason, found in names.items()]
+    return [f"Suite {suite} runs without {', '.join(benchmarks)}: {reason}" for reason, benchmarks in names.items()]
 
 
 def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:
-    """The commits behind the watched heads, each once, in the order of the watch list."""
+    """The commits of the watched heads, each once, in the order of the watch list."""
     keys = dict.fromkeys((head.model_id, head.revision) for head in discovery.heads)
     return [commits[key] for key in keys if key in commits]
 

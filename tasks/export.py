@@ -1,4 +1,4 @@
-"""Export tables of the warehouse to files: each whole or not at all, and none of the store's own is touched."""
+"""Exports tables of the warehouse to files; each file is written completely or not at all, and never in a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from nightboard.tasks.output_file import OutputFile, refuse_stores, require_folder
 from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.reader.export import FileFormat, copy_table, list_tables, open_for_copies
+from nightboard.warehouse.reader.export import copy_table, list_tables, open_for_copies
+from nightboard.warehouse.reader.file_format import FileFormat
 
 
 class Exported(NamedTuple):
@@ -25,9 +26,9 @@ class Exported(NamedTuple):
 def export_table(
     store: Store, table: str, path: Path, form: FileFormat, is_forced: bool, tell: Callable[[str, float], object]
 ) -> Exported:
-    """Write one table or view of main to `path`; `tell` hears the table and the share that is done, 0..100.
+    """Write one table or view of main to `path`; `tell` is called with the table and the finished share, 0..100.
 
-    Raises OutputFileError for a file that must not be written, QueryError for a table that is not there.
+    Raises OutputFileError for a file that must not be written, QueryError for an unknown table.
     """
     output = OutputFile(path, store, is_forced)
     target = output.find_target()
@@ -40,9 +41,9 @@ def export_table(
 def export_all(
     store: Store, folder: Path, form: FileFormat, is_forced: bool, tell: Callable[[str, float], object]
 ) -> Iterator[Exported]:
-    """Write every table and view of main, all of one build, as <table>.<format> into a folder, which may be new.
+    """Write all tables and views of main, from the same build, as <table>.<format> to a folder, which may be new.
 
-    Raises OutputFileError for a file that must not be written, before any is.
+    Raises OutputFileError for a file that must not be written, before it writes any.
     """
     refuse_stores(folder, store)
     if not folder.exists():
@@ -61,6 +62,6 @@ def export_all(
 
 @contextlib.contextmanager
 def _make_scratch(folder: Path | None) -> Iterator[Path]:
-    """A hidden folder on the disk of the target, for files that are not finished."""
+    """A hidden folder on the disk of the target, for unfinished files."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".nightboard-export-") as scratch:
         yield Path(scratch)

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 if TYPE_CHECKING:
-    import pytest
     from xdist.remote import Producer
 
+# Every test of these files takes long and has little in common with the next.
+APART = ("tests/flows/test_nightly.py", "tests/tasks/evaluation/test_job_real.py", "tests/tasks/fetch/test_fetch.py")
 
-class ClusterOnOneWorker(LoadScopeScheduling):
-    """Every test for itself, but those on a SLURM one after the other: there is one cluster."""
+
+class FilesOnOneWorker(LoadScopeScheduling):
+    """The tests of a file, which share what it makes, on one worker, and all on a SLURM, since there is one cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/slurm" if nodeid.startswith("tests/slurm/") else nodeid
+        if nodeid.startswith("tests/slurm/"):
+            return "tests/slurm"
+        return nodeid if nodeid.startswith(APART) else nodeid.partition("::")[0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ClusterOnOneWorker:
-    return ClusterOnOneWorker(config, log)
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first, so that no worker has one left when the others are done."""
+    long = {item.path for item in items if item.get_closest_marker("real")}
+    items.sort(key=lambda item: (item.path.parent.name != "slurm", item.path not in long))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesOnOneWorker:
+    return FilesOnOneWorker(config, log)

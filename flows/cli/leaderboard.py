@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,28 +17,18 @@ from nightboard.flows.cli.options import (
     OutputFormatOption,
     OutputOption,
     StoreOption,
+    complete_suite,
     example,
     find_format,
     find_output,
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.formats import Format, to_score_text
-from nightboard.flows.display.leaderboard import print_comparison, print_ranking
-from nightboard.flows.display.rows import print_result
-from nightboard.profiles.loading.load import load_board
-from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import (
-    NO_FILTERS,
-    Filters,
-    Order,
-    compare,
-    list_eras,
-    list_suites,
-    name_compared,
-    rank,
-)
+from nightboard.flows.display.format_choice import Format
+
+if TYPE_CHECKING:
+    from nightboard.tasks.store.layout import Store
+    from nightboard.warehouse.reader.questions import Filters, Order
 
 app = typer.Typer()
 
@@ -80,7 +70,10 @@ def rank_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
     suite: Annotated[
-        str | None, typer.Option(help="Suite to rank. Default: the board's first, or the one with most rows.")
+        str | None,
+        typer.Option(
+            autocompletion=complete_suite, help="Suite to rank. Default: the board's first, or the one with most rows."
+        ),
     ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite. Default: the current one.")] = None,
     top: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Only the first N rows.")] = None,
@@ -130,6 +123,11 @@ def rank_command(
 
     Filtered rows keep their rank among all. The SQL macro `top_models` has these filters and more.
     """
+    from nightboard.flows.display.formats import to_score_text
+    from nightboard.flows.display.rows import print_result
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import Filters, Order, rank
+
     if is_reversed and sort is None:
         sort = "rank"
     if min_params is not None and max_params is not None and min_params >= max_params:
@@ -144,6 +142,8 @@ def rank_command(
         with_flagged=not no_flagged, with_unavailable=not no_unavailable,
     )  # fmt: skip
     if suite is None and board is not None:
+        from nightboard.profiles.loading.load import load_board
+
         suite = next(iter(load_board(board).suites))
     order = Order(sort, is_reversed) if sort else None
     if form is Format.table and output is None:
@@ -172,6 +172,11 @@ def compare_command(
     force: ForceOption = False,
 ) -> None:
     """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
+    from nightboard.flows.display.leaderboard import print_comparison
+    from nightboard.flows.display.rows import print_result
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import compare, name_compared
+
     root, form = find_store(board, store), find_format(form, output)
     target = find_output(output, root, force)
     with connect(root.warehouse) as connection:
@@ -189,10 +194,15 @@ def show_ranking(
     suite: str | None,
     era: str | None = None,
     top: int | None = None,
-    filters: Filters = NO_FILTERS,
+    filters: Filters | None = None,
     order: Order | None = None,
 ) -> None:
     """A suite's leaderboard on the terminal, with the names of the other eras."""
+    from nightboard.flows.display.leaderboard import print_ranking
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.questions import NO_FILTERS, list_eras, list_suites, rank
+
+    filters = filters or NO_FILTERS
     with connect(store.warehouse) as connection:
         suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
         result = rank(connection, suite, era, top, filters, order)

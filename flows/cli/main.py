@@ -8,58 +8,24 @@ from __future__ import annotations
 
 import errno
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nightboard.flows.cli import imports, leaderboard, runs, warehouse
-from nightboard.flows.cli.crash import describe_crash
-from nightboard.flows.cli.options import example
-from nightboard.flows.display.console import clean, count
+from nightboard.flows.cli.options import Group, example
 from nightboard.profiles.errors import ProfileError
-from nightboard.profiles.loading.load import explain_choice, validate_paths
 from nightboard.profiles.loading.store_path import StorePathError
-from nightboard.tasks.cluster.executor import ExecutorError
-from nightboard.tasks.fetch.publish import FetchError
-from nightboard.tasks.hub.errors import HubError
-from nightboard.tasks.imports.errors import ImportFileError
-from nightboard.tasks.output_file import OutputFileError, refuse_stores
-from nightboard.tasks.runs.cancel import CancelError
-from nightboard.tasks.runs.retry_stopped import FreeError
-from nightboard.tasks.store.layout import Store, StoreError
-from nightboard.tasks.store.records import RecordError
-from nightboard.warehouse.builder.build import BuildError
-from nightboard.warehouse.builder.publish import NoBuildError
-from nightboard.warehouse.lake.files import LakeError
-from nightboard.warehouse.reader.connection import QueryError
-from nightboard.warehouse.reader.shell import ShellError
-
-KNOWN_ERRORS = (
-    ProfileError,
-    HubError,
-    FetchError,
-    StoreError,
-    ExecutorError,
-    CancelError,
-    FreeError,
-    RecordError,
-    BuildError,
-    NoBuildError,
-    QueryError,
-    ShellError,
-    OutputFileError,
-    ImportFileError,
-    LakeError,
-)
+from nightboard.tasks.errors import TaskError
+from nightboard.warehouse.errors import WarehouseError
 
 app = typer.Typer(
+    cls=Group,
     help="A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -72,6 +38,8 @@ app.add_typer(imports.app, name="import")
 def show_version(is_asked: bool) -> None:
     """Print the version and stop."""
     if is_asked:
+        from importlib import metadata
+
         typer.echo(metadata.version("nightboard"))
         raise typer.Exit
 
@@ -96,11 +64,17 @@ def main() -> None:
 
 def describe_error(error: Exception) -> str:
     """What went wrong, without codes that steer a terminal: messages have names and texts from files and the Hub."""
+    from nightboard.flows.display.console import clean
+
     if isinstance(error, StorePathError):  # a board's is a mistake in its file
         return clean(f"--store: {error}")
-    if isinstance(error, KNOWN_ERRORS):
+    if isinstance(error, ProfileError | TaskError | WarehouseError):
         return clean(str(error))
-    return clean(describe_os_error(error)) if isinstance(error, OSError) else describe_crash(error)
+    if isinstance(error, OSError):
+        return clean(describe_os_error(error))
+    from nightboard.flows.cli.crash import describe_crash
+
+    return describe_crash(error)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -117,6 +91,9 @@ def demo(
 ) -> None:
     """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
     from nightboard.flows.demo.story import DemoError, run_demo
+    from nightboard.flows.display.console import clean
+    from nightboard.tasks.output_file import refuse_stores
+    from nightboard.tasks.store.layout import Store
 
     refuse_stores(folder, Store(folder / "store"))
     try:
@@ -134,6 +111,9 @@ def validate(
     ],
 ) -> None:
     """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
+    from nightboard.flows.display.console import clean, count
+    from nightboard.profiles.loading.load import explain_choice, validate_paths
+
     for path in paths:
         if note := explain_choice(path):
             typer.echo(clean(note), err=True)

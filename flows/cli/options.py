@@ -5,22 +5,37 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from nightboard.flows.display.console import clean
-from nightboard.flows.display.formats import Format, FormatError, choose_format
-from nightboard.profiles.loading.load import load_board
-from nightboard.profiles.loading.store_path import find_root
-from nightboard.tasks.output_file import OutputFile
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.trust import limit_umask
+from nightboard.flows.display.format_choice import Format, FormatError, choose_format
+
+if TYPE_CHECKING:
+    from nightboard.tasks.output_file import OutputFile
+    from nightboard.tasks.store.layout import Store
+
+
+def list_profiles(kind: str) -> list[str]:
+    """Names of the shipped profiles of a kind, for the completion of shells."""
+    return sorted(path.stem for path in (Path(__file__).parents[2] / "profiles" / kind).glob("*.yaml"))
+
+
+def complete_board() -> list[str]:
+    """Boards that a user can name."""
+    return list_profiles("boards")
+
+
+def complete_suite() -> list[str]:
+    """Suites that a user can name."""
+    return list_profiles("suites")
 
 
 def note_choice(ctx: typer.Context, board: str | None) -> str | None:
     """Say which board is used where two have the name: on standard error, as the output may be for a machine."""
     if board is not None and not ctx.resilient_parsing:
+        from nightboard.flows.display.console import clean
         from nightboard.profiles.loading.load import explain_choice
         from nightboard.profiles.loading.reader import BOARD
 
@@ -34,6 +49,7 @@ BoardOption = Annotated[
     typer.Option(
         "--board",
         "-b",
+        autocompletion=complete_board,
         help="Board file (mine for mine.yaml in this folder), or the name of a shipped board.",
         callback=note_choice,
     ),
@@ -67,10 +83,25 @@ DataBoardOption = Annotated[
     typer.Option(
         "--board",
         "-b",
+        autocompletion=complete_board,
         help="Board whose store is read: a file or the name of a shipped board. Or use --store.",
         callback=note_choice,
     ),
 ]
+
+
+class Group(TyperGroup):
+    """Commands under one name. A flag of its own that is not given, such as --help, is False.
+
+    Typer has None for it, which it imports pydantic to convert: that is half the time of `nightboard rank --help`.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and param.default is None:
+                param.default = False
+        return params
 
 
 def example(text: str) -> str:
@@ -80,9 +111,15 @@ def example(text: str) -> str:
 
 def find_store(board: str | None, store: Path | None) -> Store:
     """The store that --store or --board names."""
+    from nightboard.profiles.loading.store_path import find_root
+    from nightboard.tasks.store.layout import Store
+    from nightboard.tasks.store.trust import limit_umask
+
     if store is not None:
         found = Store(find_root(store, Path.cwd()))
     elif board is not None:
+        from nightboard.profiles.loading.load import load_board
+
         found = Store(load_board(board).store)
     else:
         raise typer.BadParameter("add --store FOLDER or --board BOARD", param_hint="--store")
@@ -102,6 +139,8 @@ def find_output(output: Path | None, store: Store, force: bool) -> OutputFile | 
     """The file that --output names, once it is known that it may be written; None for the standard output."""
     if output is None:
         return None
+    from nightboard.tasks.output_file import OutputFile
+
     found = OutputFile(output, store, force)
     found.find_target()
     return found
@@ -113,4 +152,6 @@ def usage_of_format(output: OutputFile | None = None) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
+        from nightboard.flows.display.console import clean
+
         raise typer.BadParameter(clean(str(error)), param_hint="--format" if output is None else "--output") from error

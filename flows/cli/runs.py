@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightboard.flows.cli.leaderboard import show_ranking
 from nightboard.flows.cli.options import (
     BoardOption,
     ForceOption,
@@ -26,18 +23,10 @@ from nightboard.flows.cli.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.console import Terminal, count, duration
-from nightboard.flows.display.formats import Format
-from nightboard.flows.display.plan import show_plan
-from nightboard.flows.display.status import print_status
-from nightboard.flows.prefect_server.history import open_history
-from nightboard.profiles.loading.load import load_board
-from nightboard.profiles.models.endings import AT_FAULT
-from nightboard.tasks.runs.cancel import choose
-from nightboard.tasks.runs.retry_stopped import choose_stopped
-from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
-from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import utc_now
+from nightboard.flows.display.format_choice import Format
+
+if TYPE_CHECKING:
+    from nightboard.tasks.runs.status import Status
 
 app = typer.Typer()
 
@@ -56,6 +45,12 @@ def nightly(
     quiet: QuietOption = False,
 ) -> None:
     """Find new commits, evaluate them, rebuild the leaderboard."""
+    from nightboard.flows.cli.leaderboard import show_ranking
+    from nightboard.flows.display.console import Terminal, count, duration
+    from nightboard.flows.prefect_server.history import open_history
+    from nightboard.profiles.loading.load import load_board
+    from nightboard.tasks.store.layout import Store
+
     started = time.monotonic()
     if dry_run:
         print_plan(board, store)
@@ -102,6 +97,9 @@ def plan(board: BoardOption, store: StoreOption = None) -> None:
 @app.command(epilog=example("nightboard collect --board quickstart"))
 def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = False) -> None:
     """Collect evaluations that have ended since the last run, and rebuild the leaderboard."""
+    from nightboard.flows.prefect_server.history import open_history
+    from nightboard.tasks.store.layout import Store
+
     root = find_store(board if store is None else None, store).root
     with open_history(Store(root).prefect, starts_server=False) as history:
         from nightboard.flows.collect import has_failures, run_collect
@@ -122,12 +120,20 @@ def status(
     force: ForceOption = False,
 ) -> None:
     """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
-    from nightboard.tasks.board import OpenBoard
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.status import print_status
+    from nightboard.profiles.loading.load import load_board
+    from nightboard.tasks.cluster.backends import open_executor
+    from nightboard.tasks.runs.reconcile import list_open
+    from nightboard.tasks.runs.status import describe_open, sum_up_waits
+    from nightboard.tasks.store.records import utc_now
 
     form = find_format(form, output)
-    opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
-    target = find_output(output, opened.store, force)
-    under_way = opened.list_open(utc_now())
+    # Without the board's Hub, which is of no use here and slow to import.
+    bundle, ui = load_board(board), Terminal()
+    root = find_store(board, store or bundle.store)
+    target = find_output(output, root, force)
+    under_way = list_open(root, open_executor(bundle.cluster), utc_now())
     rows, problems = describe_open(under_way.open, utc_now())
     if rows or form is not Format.table:
         with usage_of_format(target):
@@ -140,7 +146,7 @@ def status(
         ui.warn(problem)
     if under_way.is_cluster_away:
         ui.warn("The cluster does not answer; this is what the store knows. Ask again later.")
-    ui.say(sum_up(rows, opened.bundle.cluster.max_gpus))
+    ui.say(sum_up(rows, bundle.cluster.max_gpus))
 
 
 @app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
@@ -154,7 +160,11 @@ def cancel(
     store: StoreOption = None,
 ) -> None:
     """Stop evaluations that are under way. They stay stopped; the reason stands in `failures`."""
+    from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.board import OpenBoard
+    from nightboard.tasks.runs.cancel import choose
+    from nightboard.tasks.runs.status import describe_open
+    from nightboard.tasks.store.records import utc_now
 
     if bool(targets) == everything:
         raise typer.BadParameter("name what to cancel, or say --all (not both)", param_hint="TARGETS")
@@ -162,7 +172,7 @@ def cancel(
     shards = opened.list_open(utc_now()).open
     chosen = list(shards) if everything else choose(shards, targets or [])
     rows, _ = describe_open(chosen, utc_now())
-    done = opened.cancel(shards, chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+    done = opened.cancel(shards, chosen, name_caller(), utc_now())
     for row in rows:
         ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
     ui.say(
@@ -187,7 +197,11 @@ def retry(
     store: StoreOption = None,
 ) -> None:
     """Let the next run try again what gave up or was cancelled. Earlier attempts are kept and count no more."""
+    from nightboard.flows.display.console import Terminal, count
+    from nightboard.profiles.models.endings import AT_FAULT
     from nightboard.tasks.board import OpenBoard
+    from nightboard.tasks.runs.retry_stopped import choose_stopped
+    from nightboard.tasks.store.records import utc_now
 
     if bool(targets) == everything:
         raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
@@ -200,7 +214,7 @@ def retry(
     chosen = stopped if everything else choose_stopped(stopped, targets or [], known)
     chosen = [each for each in chosen if state in (None, each.ending) and (reason or "") in each.reason]
     if not dry_run:
-        opened.free(chosen, f"{getpass.getuser()} on {socket.gethostname()}", utc_now())
+        opened.free(chosen, name_caller(), utc_now())
     for each in chosen:
         run = each.evaluation
         ui.say(f"{'would free' if dry_run else 'freed'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}")
@@ -213,8 +227,18 @@ def retry(
         ui.say(f"{number} freed. The next run tries again what is still watched.")
 
 
+def name_caller() -> str:
+    """Who calls a command, for the records: user and machine."""
+    import getpass
+    import socket
+
+    return f"{getpass.getuser()} on {socket.gethostname()}"
+
+
 def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
     """All that is under way in one line."""
+    from nightboard.flows.display.console import count
+
     if not rows:
         return "Nothing is under way."
     jobs: dict[str, Status] = {}
@@ -231,7 +255,10 @@ def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
 
 def print_plan(board: str, store: Path | None) -> None:
     """Plan without writing anything, and show it."""
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.plan import show_plan
     from nightboard.tasks.board import OpenBoard
+    from nightboard.tasks.store.records import utc_now
 
     ui = Terminal()
     opened = OpenBoard.open(board, str(store) if store else None, ui.warn)

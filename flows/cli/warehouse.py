@@ -21,15 +21,7 @@ from nightboard.flows.cli.options import (
     find_store,
     usage_of_format,
 )
-from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.rows import print_answers, tell_logs
-from nightboard.flows.prefect_server.history import open_history
-from nightboard.tasks.export import export_all, export_table
-from nightboard.tasks.store.layout import StoreError
-from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.export import FileFormat
-from nightboard.warehouse.reader.shell import open_shell
-from nightboard.warehouse.reader.user_sql import run_sql
+from nightboard.warehouse.reader.file_format import FileFormat
 
 MOST_SQL_BYTES = 2**24
 
@@ -49,6 +41,10 @@ def rebuild(
 
     What was computed of an evaluation is taken over from the previous build: the tables are the same either way.
     """
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.prefect_server.history import open_history
+    from nightboard.tasks.store.layout import StoreError
+
     found = find_store(board, store)
     if not found.lake.is_dir():
         raise StoreError(f"{found.root}: there is no store here (no folder lake). Check the path.")
@@ -73,6 +69,11 @@ def sql(
     ] = False,
 ) -> None:
     """Run SQL on the warehouse, read-only. Several statements print several tables."""
+    from nightboard.flows.display.rows import print_answers, tell_logs
+    from nightboard.warehouse.reader.connection import connect
+    from nightboard.warehouse.reader.shell import open_shell
+    from nightboard.warehouse.reader.user_sql import run_sql
+
     root = find_store(board, store)
     if shell:
         if query is not None or form is not None or output is not None:
@@ -113,6 +114,9 @@ def export(
     Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export chosen columns and
     rows, use `sql` with --output.
     """
+    from nightboard.flows.display.console import Terminal, count
+    from nightboard.tasks.export import export_all, export_table
+
     if (table is None) != everything:
         raise typer.BadParameter("name a table, or use --all (not both)", param_hint="TABLE")
     if output == Path("-"):
@@ -157,6 +161,8 @@ def read_query(query: str | None) -> str:
         )
     data = sys.stdin.buffer.read(MOST_SQL_BYTES + 1)
     if len(data) > MOST_SQL_BYTES:
+        from nightboard.warehouse.reader.connection import QueryError
+
         raise QueryError(f"the standard input has more than {MOST_SQL_BYTES:,} bytes. Pipe in SQL, not data.")
     # Bytes that are not UTF-8 are kept, so that the message can name the place.
     return data.decode("utf-8-sig", "surrogateescape")

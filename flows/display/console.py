@@ -12,24 +12,15 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape as escape_markup
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.text import Text
 
-from nightboard.warehouse.builder.publish import Report
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from nightboard.warehouse.builder.publish import Report
 
 # Codes that would move the cursor, change colors, turn the order of letters or worse, and halves of characters, which
 # cannot be written; a tab and the end of a line do no harm.
@@ -67,13 +58,6 @@ def make_console() -> Console:
     """A console that does not fold lines at 80 columns when its output goes to a file."""
     console = Console(highlight=False)
     return console if console.is_terminal or os.environ.get("COLUMNS") else Console(highlight=False, width=160)
-
-
-class _LeftColumn(ProgressColumn):
-    """How long a task still takes, where its field `left` says so."""
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("left", ""), style="dim")
 
 
 @dataclass
@@ -114,16 +98,9 @@ class Terminal:
 
     def progress(self) -> Progress:
         """Bars for long work; use as a context manager. A task's field `left` says how long it still takes."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            _LeftColumn(),
-        )
-        is_shown = self.console.is_terminal and not self.is_quiet
-        return Progress(*columns, console=self.console, transient=True, disable=not is_shown)
+        from nightboard.flows.display.bars import make_bars
+
+        return make_bars(self.console, is_shown=self.console.is_terminal and not self.is_quiet)
 
     @contextlib.contextmanager
     def show_work(self) -> Iterator[Report]:

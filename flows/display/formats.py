@@ -12,62 +12,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from itertools import chain
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
+from nightboard.flows.display.format_choice import Format, FormatError
 from nightboard.flows.display.tables import TextColumn, cells_table, print_table
 from nightboard.warehouse.reader.questions import Result
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Row = tuple[Any, ...]
-
-
-class FormatError(ValueError):
-    """Rows cannot be written in the format that was asked for; the message says why and what to do."""
-
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    tsv = "tsv"
-    json = "json"
-    jsonl = "jsonl"
-    markdown = "markdown"
-    parquet = "parquet"
-
-
-_ENDINGS = {
-    ".csv": Format.csv,
-    ".tsv": Format.tsv,
-    ".json": Format.json,
-    ".jsonl": Format.jsonl,
-    ".md": Format.markdown,
-    ".parquet": Format.parquet,
-    ".txt": Format.table,
-}
-
-
-def choose_format(form: Format | None, output: Path | None) -> Format:
-    """The format that was asked for, else the one that the file's name ends in, else a table.
-
-    Raises FormatError for a file with another ending.
-    """
-    if form is not None or output is None:
-        return form or Format.table
-    try:
-        return _ENDINGS[output.suffix.lower()]
-    except KeyError:
-        raise FormatError(
-            f"no format for the name {output.name}. End it in {', '.join(_ENDINGS)}, or add --format."
-        ) from None
-
 
 # Parameters: a model may have 0.00127 of them, or a bracket end at 80.
 _IN_BILLIONS = ("params_b", "above_b", "up_to_b")
@@ -128,6 +85,8 @@ def write_rows(
         case Format.table:
             texts = _text_table(columns, batches, tell)
         case Format.parquet:
+            import pyarrow as pa
+
             rows = list(chain.from_iterable(batches))
             table = {name: [row[at] for row in rows] for at, name in enumerate(_distinct(columns))}
             write_parquet(pa.table(table).to_reader(), out)  # without rows too, its columns are there
@@ -141,6 +100,9 @@ def write_parquet(reader: pa.RecordBatchReader, out: IO[bytes]) -> None:
 
     Raises FormatError for a type that Parquet does not have.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     schema = pa.schema(
         [field.with_name(name) for field, name in zip(reader.schema, _distinct(reader.schema.names), strict=True)]
     )
@@ -152,6 +114,9 @@ def write_parquet(reader: pa.RecordBatchReader, out: IO[bytes]) -> None:
 
 
 def _require_parquet(field: pa.Field) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         pq.ParquetWriter(io.BytesIO(), pa.schema([field])).close()
     except pa.ArrowNotImplementedError:

@@ -1,4 +1,4 @@
-"""Shows the result of importing outputs of lm-eval: models, suites, and what was skipped and why."""
+"""Prints the result of `import results`: models, suites, and skipped files with reasons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.formats import Format, to_records
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.errors import LeftOut
@@ -19,7 +20,7 @@ SHOWN_MODELS, SHOWN_SKIPPED = 40, 20
 
 
 def print_results_import(done: ResultsImport, suites: Result, form: Format) -> None:
-    """By model, by suite (`suites`: how many evaluations of it, and how many complete ones), and what was skipped."""
+    """Print imported models, suites (`suites`: number of evaluations and complete ones), and skipped files."""
     if form is Format.json:
         report = asdict(done) | {"suites": to_records(suites)}
         print_json(report)
@@ -34,20 +35,20 @@ def print_results_import(done: ResultsImport, suites: Result, form: Format) -> N
     for where, reason in shorten_skipped(done.left_out):
         ui.warn(f"skipped: {where}: {reason}")
     for where, reason in shorten_skipped(done.future):
-        ui.warn(f"dated today: {where}: {reason}")
+        ui.warn(f"imported with the present time: {where}: {reason}")
     for suite, n_evaluations, n_complete in suites.rows:
         missing = n_evaluations - n_complete
         ui.say(
-            f"Suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} of them with all benchmarks and ranked"
-            + (f"; table coverage lists what {missing} of them lack." if missing else ".")
+            f"Suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} with all benchmarks and ranked"
+            + (f"; {missing} incomplete, see table coverage." if missing else ".")
         )
     ui.say(_sum_up(done))
 
 
 def _sum_up(done: ResultsImport) -> str:
-    distinct = {each.evaluation_id for each in done.imported}
-    new = {each.evaluation_id for each in done.imported if each.is_new}
-    n_samples = sum(each.n_samples_files for each in done.imported)
+    distinct = {file.evaluation_id for file in done.imported}
+    new = {file.evaluation_id for file in done.imported if file.is_new}
+    n_samples = sum(file.n_samples_files for file in done.imported)
     return (
         f"{count(len(done.imported), 'results file')} with {len(distinct)} different contents, {len(new)} of them new; "
         f"{count(n_samples, 'samples file')}; {len(done.left_out)} skipped."
@@ -56,30 +57,30 @@ def _sum_up(done: ResultsImport) -> str:
 
 def _print_models(imported: Sequence[ResultsFile], ui: Terminal) -> None:
     by_model: dict[str, list[ResultsFile]] = {}
-    for each in imported:
-        by_model.setdefault(each.model_id, []).append(each)
+    for file in imported:
+        by_model.setdefault(file.model_id, []).append(file)
     most_first = sorted(by_model.items(), key=lambda item: (-len(item[1]), item[0]))
     titles = ["model", "results", "new", "scores", "samples"]
     rows = [
         (
-            model, f"{len(files):,}", f"{sum(each.is_new for each in files):,}",
-            f"{sum(each.n_scores for each in files):,}", f"{sum(each.n_samples_files for each in files):,}",
+            model, f"{len(files):,}", f"{sum(file.is_new for file in files):,}",
+            f"{sum(file.n_scores for file in files):,}", f"{sum(file.n_samples_files for file in files):,}",
         )
         for model, files in most_first[:SHOWN_MODELS]
     ]  # fmt: skip
     print_table(ui.console, cells_table(titles, rows, right=titles[1:]))
     if len(most_first) > SHOWN_MODELS:
-        ui.say(f"... and {count(len(most_first) - SHOWN_MODELS, 'more model')}; --format csv or json has all files.")
+        ui.say(f"... and {count(len(most_first) - SHOWN_MODELS, 'more model')}; --format csv or json lists all files.")
 
 
 def shorten_skipped(left_out: Sequence[LeftOut]) -> Iterator[tuple[str, str]]:
-    """Where and why; when there is much, files of one folder with one reason are one line."""
+    """Place and reason; if there are many, files of one folder with the same reason share a line."""
     if len(left_out) <= SHOWN_SKIPPED:
-        yield from ((each.where, each.reason) for each in left_out)
+        yield from ((skipped.where, skipped.reason) for skipped in left_out)
         return
-    keyed = sorted((str(Path(each.where).parent), each.reason, Path(each.where).name) for each in left_out)
-    for (folder, reason), found in groupby(keyed, key=lambda each: each[:2]):
-        names = [name for _, _, name in found]
+    keyed = sorted((str(Path(s.where).parent), s.reason, Path(s.where).name) for s in left_out)
+    for (folder, reason), group in groupby(keyed, key=lambda item: item[:2]):
+        names = [name for _, _, name in group]
         if len(names) == 1:
             yield str(Path(folder) / names[0]), reason
         else:

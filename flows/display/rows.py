@@ -12,12 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from nightboard.flows.display.console import Terminal, VisibleCodes, make_console
+from nightboard.flows.display.format_choice import Format, FormatError
 from nightboard.flows.display.formats import (
-    Format,
-    FormatError,
     Tell,
     to_plain,
     to_table,
@@ -26,10 +25,12 @@ from nightboard.flows.display.formats import (
     write_rows,
 )
 from nightboard.flows.display.tables import fits, is_screen, print_records, print_table
-from nightboard.tasks.output_file import OutputFile
-from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.questions import Result
-from nightboard.warehouse.reader.user_sql import StatementResult
+
+if TYPE_CHECKING:
+    from nightboard.tasks.output_file import OutputFile
+    from nightboard.tasks.store.layout import Store
+    from nightboard.warehouse.reader.user_sql import StatementResult
 
 # More rows are for a file, not for a terminal.
 SHOWN_ROWS = 1000

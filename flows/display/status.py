@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from nightboard.flows.display.console import duration, make_console
-from nightboard.flows.display.formats import Format
+from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.flows.display.tables import cells_table, print_table
-from nightboard.tasks.output_file import OutputFile
 from nightboard.tasks.runs.status import Status
 from nightboard.warehouse.reader.questions import Result
+
+if TYPE_CHECKING:
+    from nightboard.tasks.output_file import OutputFile
 
 # The first to be shown where a terminal is narrow.
 TELLING = ("model", "state", "left", "job", "benchmark", "age", "suite", "shard", "node")
 
 
 def print_status(rows: Sequence[Status], form: Format, output: OutputFile | None) -> None:
-    """Print running evaluations: a table for people, every field for machines."""
+    """Print running and waiting attempts: a table for people, every field for machines."""
     if form is not Format.table or output is not None:
         names = [field.name for field in fields(Status)]
         print_result(Result(names, [tuple(getattr(row, name) for name in names) for row in rows]), form, output)

@@ -37,7 +37,7 @@ _LATE_S = 30.0
 # Lines of a log that are sent together, and what is kept of a long one, so that a batch stays small.
 _BATCH_LINES, _LINE_LENGTH = 200, 10_000
 _LABEL = "nightboard.process"
-# A run that came to its end although something failed is told from one that stopped by this tag.
+# A run that came to its end although something failed has this tag; one that stopped has not.
 WITH_FAILURES = "with-failures"
 
 Json = Mapping[str, Any]

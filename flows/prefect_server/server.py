@@ -1,4 +1,4 @@
-"""The Prefect server that a night is reported to: the configured one, or a real server as a child of this process.
+"""The Prefect server that a run is reported to: the configured one, or a real server as a child of this process.
 
 Owns the child's life, where its history lies and how either is spoken to. Knows nothing of flows, and prints nothing.
 Call `keep_prefect_quiet` before anything imports prefect: importing it makes a folder in the user's home, sets up
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 
-# Nobody waits for the server while it starts; on a busy machine that takes minutes.
+# No run waits for the server while it starts; on a busy machine that takes minutes.
 STARTUP_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 # A server whose run was killed a moment ago needs about 0.2 s to let go of its history.
@@ -60,7 +60,7 @@ class ServerError(Exception):
 
 
 class Server(Protocol):
-    """What a night is reported to. `name` is what an operator knows it by."""
+    """What a run is reported to. `name` is what an operator knows it by."""
 
     name: str
 
@@ -265,7 +265,7 @@ def _find_free_port() -> int:
 def _wait_until_healthy(
     process: subprocess.Popen[bytes], port: int, deadline: float, stopping: threading.Event
 ) -> bool:
-    """Whether the server answers before it ends, the time is up or nobody waits for it any more."""
+    """Whether the server answers before it ends, the time is up, or it is not needed any more."""
     # A proxy in the environment is for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline and process.poll() is None and not stopping.is_set():

@@ -14,7 +14,7 @@ from nightboard.tasks.store.records import Commit, Evaluation, Job, PlannedAttem
 
 @dataclass
 class JobQueue:
-    """What a plan wants and nobody has launched. `launcher` launches the jobs of the last plan."""
+    """What a plan wants and is not launched yet. `launcher` launches the jobs of the last plan."""
 
     run: RunState
     suites: Sequence[ResolvedSuite]

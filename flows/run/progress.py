@@ -98,7 +98,7 @@ class ProgressDisplay:
         now = ", ".join(dict.fromkeys(each.benchmark or "finishing" for each in progress))
         text = f"  {escape(name)}: {escape(now)}"
         n_open = sum(len(attempt.planned.shard.benchmarks) for attempt in shards)
-        total = sum(len(part.benchmarks) for part in run.shards[key].shards) if key in run.shards else n_open
+        total = sum(len(shard.benchmarks) for shard in run.shards[key].shards) if key in run.shards else n_open
         if key not in self._running:
             self._running[key] = self._bars.add_task(text, total=total)
         finished = total - n_open - waiting + sum(len(each.finished) for each in progress)

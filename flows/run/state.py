@@ -1,4 +1,4 @@
-"""What a run of the nightly flow has seen so far, and how each evaluation that ended is shown.
+"""What a run has seen so far, and how each evaluation that ended is shown.
 
 Owns no order: the flow and dispatcher.py do.
 """

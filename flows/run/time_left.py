@@ -26,7 +26,7 @@ class TimeLeft:
     def estimate(
         self, now_s: float, running: Mapping[Hashable, float], completed: set[Hashable], waiting: Sequence[float]
     ) -> float | None:
-        """Seconds until all jobs are done; None while none runs, as nobody knows when a queue moves.
+        """Seconds until all jobs are done; None while none runs: when a queue moves is not known.
 
         `running` and `waiting` are estimates in seconds; of what has vanished from `running` only `completed` counts.
         """

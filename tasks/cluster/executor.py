@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from nightboard.profiles.models.cluster import SlurmOptions
 from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.records import ProcessId, Submission
 
 
-class ExecutorError(Exception):
+class ExecutorError(TaskError):
     """Jobs cannot be submitted or stopped; the message says why."""
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.cluster.executor import ClusterAway, ExecutorError, JobReport
 
-# What each of SLURM's words means: under way (None), or how the job ended; and that in words.
+# What each of SLURM's words means: not over (None), or how the job ended; and that in words.
 STATES: dict[str, tuple[Ending | None, str]] = {
     "PENDING": (None, "waits for its turn"),
     "CONFIGURING": (None, "its nodes are being prepared"),
@@ -28,8 +28,11 @@ STATES: dict[str, tuple[Ending | None, str]] = {
     "COMPLETING": (None, "is ending"),
     "REQUEUED": (None, "was put back into the queue"),
     "REQUEUE_FED": (None, "was put back into the queue of its federation"),
-    "REQUEUE_HOLD": (None, "was put back into the queue and is held: scontrol release lets it go on"),
-    "SPECIAL_EXIT": (None, "was put back into the queue and is held for its exit code: scontrol release lets it go on"),
+    "REQUEUE_HOLD": (None, "was put back into the queue and is held: use scontrol release"),
+    "SPECIAL_EXIT": (
+        None,
+        "was put back into the queue and is held for its exit code: use scontrol release",
+    ),
     "RESV_DEL_HOLD": (None, "is held because its reservation was deleted"),
     "COMPLETED": (None, "the job ended without an outcome"),
     "FAILED": ("failed", "the job failed with exit code {exit_code}"),
@@ -49,8 +52,8 @@ _SURELY_OVER = frozenset({"COMPLETED", "FAILED"})
 # more) reports it.
 _KILLED: dict[int, tuple[Ending, str]] = {
     9: ("interrupted", "its process was killed (signal 9), perhaps for lack of memory"),
-    12: ("timeout", "it was told to stop before it could answer (signal 12)"),
-    15: ("interrupted", "its process was told to end (signal 15)"),
+    12: ("timeout", "it was asked to stop before it could answer (signal 12)"),
+    15: ("interrupted", "its process was asked to end (signal 15)"),
 }
 COMMAND_TIMEOUT_S = 60.0
 _AWAY = re.compile(
@@ -71,7 +74,7 @@ _SACCT_FIELDS = (
 )  # fmt: skip
 _SQUEUE_FIELDS = ("%F", "%K", "%T", "%M", "%l", "%S", "%e", "%N", "%r", "%j")
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-_RELEASE = "Let it go on with `scontrol release`, or stop it with `nightboard cancel`."
+_RELEASE = "Release it with `scontrol release`, or stop it with `nightboard cancel`."
 _IMPOSSIBLE = "Change the tier in the cluster profile, then stop the job with `nightboard cancel`."
 _ASK = "It waits until somebody allows more: ask whoever runs the cluster, or use another account, qos or partition."
 _PARTITION = "Wait for whoever runs the cluster, or use another partition."
@@ -102,10 +105,10 @@ WAITS: tuple[tuple[str, str, str | None], ...] = (
     ("QOSNotAllowed", "its qos may not use the partition", _IMPOSSIBLE),
     ("InvalidAccount", "its account is not valid", _IMPOSSIBLE),
     ("InvalidQOS", "its qos is not valid", _IMPOSSIBLE),
-    ("DependencyNeverSatisfied", "the job that it depends on did not end as it must", "Stop it: `nightboard cancel`."),
+    ("DependencyNeverSatisfied", "the job that it depends on has failed", "Stop it with `nightboard cancel`."),
     ("Dependency", "waits for another job to end", None),
     ("Reservation", "waits for its reservation", None),
-    ("Licenses", "waits for a licence", None),
+    ("Licenses", "waits for a license", None),
     ("FedJobLock", "waits for its federation", None),
 )
 # What one job may ask for at most, or all may use up over time, does not end with other jobs.
@@ -330,7 +333,7 @@ def _report(
 ) -> JobReport:
     word, _, by = state.partition(" by ")
     word = word.rstrip("+").upper()
-    ending, reason = STATES.get(word, (None, f"SLURM says {word}, which is not known here; taken as under way"))
+    ending, reason = STATES.get(word, (None, f"SLURM says {word}, which is not known here; taken as running"))
     node = None if nodes in ("", "None assigned", "(null)", "N/A", "n/a") else nodes
     if word == "FAILED" and (killed := _read_signal(exit_code)) in _KILLED:
         ending, reason = _KILLED[killed]

@@ -1,7 +1,7 @@
-"""A program for a process of its own: downloads one data set, or one nltk resource, into the folder it is given.
+"""The program that downloads one dataset or one NLTK resource into a folder; runs as a separate process.
 
-Owns the imports of `datasets` and `nltk` where there is internet. They read their settings once, when imported, and
-leave caches behind; a process of its own keeps both away from everybody else. Decides nothing: `fetch.py` does.
+`datasets` and `nltk` read their settings once, when imported, and leave caches behind; a separate process keeps both
+away from the flow. What is downloaded is decided in datasets.py.
 
 Usage: python -m nightboard.tasks.fetch.download_process dataset ID SHA FOLDER CONFIGS-AS-JSON
        python -m nightboard.tasks.fetch.download_process nltk RESOURCE FOLDER
@@ -23,7 +23,7 @@ WAIT_MARK = "WAIT: "
 
 
 def download_dataset(dataset_id: str, sha: str, folder: str, configs: Sequence[str | None]) -> None:
-    """Let `datasets` build the cache of each configuration in `folder`, exactly as a later offline load expects it."""
+    """Let `datasets` build the cache of each configuration in `folder`, as a later offline load expects it."""
     import datasets
 
     for config in configs:
@@ -31,27 +31,27 @@ def download_dataset(dataset_id: str, sha: str, folder: str, configs: Sequence[s
 
 
 def download_nltk(resource: str, folder: str) -> None:
-    """Download an nltk resource such as punkt_tab."""
+    """Download an NLTK resource such as punkt_tab."""
     import nltk
 
     nltk.download(resource, download_dir=folder, quiet=True, raise_on_error=True)
 
 
 def tell_wait(text: str) -> None:
-    """Tell who started this process that we wait."""
+    """Announce a wait to the parent process."""
     print(WAIT_MARK + text, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do one download. On failure the last line of the output is REASON_MARK and the reason in words.
+    """Do one download. On failure, the last line of the output is REASON_MARK and the reason.
 
-    A long wait for the Hub is told when it begins, in a line with WAIT_MARK.
+    A long wait for the Hub is announced when it starts, in a line with WAIT_MARK.
     """
     kind, *rest = arguments
     try:
         if kind == "dataset":
             install_retrying_client()
-            # The token goes to the Hub of this environment alone, whatever addresses the data set names.
+            # The token is sent only to the Hub of this environment, whatever addresses the dataset names.
             retry_everywhere(os.environ.get("HF_ENDPOINT"), Announcer(tell_wait))
             dataset_id, sha, folder, configs = rest
             download_dataset(dataset_id, sha, folder, json.loads(configs))
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _explain(error: BaseException) -> str:
-    """The first line of an error; of its cause where `datasets` says only that an error occurred."""
+    """The first line of an error, or of its cause if `datasets` says only that an error occurred."""
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__:
         return _explain(error.__cause__)
     text = str(error).strip()

@@ -1,7 +1,7 @@
-"""The models in the store's cache: how much room they take, who wants them, and which can go.
+"""The space of models in the store's cache: reservations of flows, the budget, and the removal of unused models.
 
-A flow marks what it is about to launch. What a living flow has marked, or an attempt under way needs, is never removed.
-Owns `cache/wanted/` and the removal of folders in `cache/models/`; fetching is fetch.py's.
+A flow reserves the models that it is about to launch. A model that is reserved by a running flow or needed by an open
+attempt is never removed. Owns `cache/wanted/` and the removal of folders in `cache/models/`; models.py downloads.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from nightboard.tasks.store.records import AttemptSpec, ProcessId, Record, Recor
 from nightboard.warehouse.lake.locks import open_lock
 
 GB = 1e9
-# Sums of sizes are rounded; less than this is nothing.
+# Sums of sizes are rounded; a smaller difference is ignored.
 BYTE_GB = 1 / GB
-# A flow on another host, which cannot be looked at, is gone when it has not touched its marks for so long.
+# A flow on another host cannot be checked: it counts as ended if it has not touched its marks for this long.
 MARK_LIMIT_S = 3600.0
 _GONE = ".gone."
 
 
 class Wanted(Record):
-    """The models that a flow is about to launch, with their sizes: one file a flow, touched while it lives."""
+    """The models that a flow is about to launch, with their sizes: one file per flow, touched while it runs."""
 
     record_version: Literal[1] = 1
     process: ProcessId
@@ -40,8 +40,8 @@ class Wanted(Record):
 
 
 def list_open_models(store: Store) -> set[str]:
-    """The models of all attempts under way, whoever launched them. Raises RecordError for one that cannot be read."""
-    folders = {each.planned.evaluation_id: each.folder for each in list_open(store, None, utc_now()).open}
+    """The models of all open attempts, of all flows. Raises RecordError for an attempt that cannot be read."""
+    folders = {attempt.planned.evaluation_id: attempt.folder for attempt in list_open(store, None, utc_now()).open}
     return {AttemptSpec.read(folder / SPEC_FILE).evaluation.fingerprint for folder in folders.values()}
 
 
@@ -49,7 +49,7 @@ def list_open_models(store: Store) -> set[str]:
 class ModelCache:
     """The cache of one store, as one flow uses it.
 
-    `budget_gb` None: as much as there is room for on the disk.
+    `budget_gb` None: limited only by the disk.
     """
 
     store: Store
@@ -59,13 +59,13 @@ class ModelCache:
     _sizes_gb: dict[str, float] = field(default_factory=dict)
 
     def has(self, fingerprint: str) -> bool:
-        """Whether the model lies in the cache."""
+        """Whether the model is in the cache."""
         return self.store.model_dir(fingerprint).is_dir()
 
     def reserve(self, sizes_gb: Mapping[str, float], later: Collection[str] = ()) -> bool:
-        """Mark models as wanted, all or none of them; False when there is no room for them now.
+        """Reserve models, all or none of them; False if there is not enough space now.
 
-        Room is made by removing what nobody needs, the least recently used first and the models of `later` last.
+        Space is freed by removing unused models, least recently used first, and the models of `later` last.
         """
         with self._alone():
             if self.budget_gb is not None and not self._make_room(sizes_gb, self.budget_gb, later):
@@ -73,18 +73,18 @@ class ModelCache:
             self._mark({**self._marked, **sizes_gb})
             for fingerprint in sizes_gb:
                 with contextlib.suppress(FileNotFoundError, PermissionError):
-                    os.utime(self.store.model_dir(fingerprint))  # it is used now
+                    os.utime(self.store.model_dir(fingerprint))  # marks it as used now
         return True
 
     def keep_only(self, fingerprints: Collection[str]) -> None:
-        """Take this flow's marks off all other models."""
-        kept = {key: size for key, size in self._marked.items() if key in fingerprints}
-        if kept != self._marked:
+        """Remove this flow's marks from all other models."""
+        remaining = {key: size for key, size in self._marked.items() if key in fingerprints}
+        if remaining != self._marked:
             with self._alone():
-                self._mark(kept)
+                self._mark(remaining)
 
     def touch(self) -> None:
-        """Show those who cannot see this process that it lives."""
+        """Touch the marks, which shows other hosts that this flow is running."""
         if self._marked:
             try:
                 os.utime(self._mark_file)
@@ -92,9 +92,9 @@ class ModelCache:
                 self._mark(self._marked)
 
     def tidy(self, later: Collection[str] = ()) -> list[str]:
-        """Remove what nobody needs, now or `later`; returns the fingerprints.
+        """Remove models that are not needed now or `later`; returns their fingerprints.
 
-        What is half-fetched goes in any case, whole models only where they are not kept.
+        Partial downloads are always removed, complete models only if the cluster does not keep models.
         """
         spared = {*later, *self._marked}
         candidates = [path for path in self._list() if _fingerprint(path) not in spared]
@@ -107,12 +107,12 @@ class ModelCache:
         self._delete_removed()
         return removed
 
-    # ---------------------------------------------------------------------------------------------------------- room
+    # ---------------------------------------------------------------------------------------------------------- space
 
     def _make_room(self, wanted_gb: Mapping[str, float], budget_gb: float, later: Collection[str]) -> bool:
         marked = self._read_marks()
         lying = {path: self._measure(path) for path in self._list()}
-        # Of what is being fetched the mark tells how much it will be.
+        # For a model that is being downloaded, the mark has its final size.
         known = {**wanted_gb, **marked, **{path.name: size for path, size in lying.items() if not _is_part(path)}}
         left_over = sum(size for path, size in lying.items() if _is_part(path) and _fingerprint(path) not in known)
         missing_gb = sum(known.values()) + left_over - budget_gb
@@ -129,30 +129,30 @@ class ModelCache:
         return True
 
     def _measure(self, folder: Path) -> float:
-        """A model's size; the files under a fingerprint never change."""
+        """The size of a model; the files of a fingerprint never change."""
         size_gb = self._sizes_gb.get(folder.name)
         if size_gb is None:
-            # os.walk passes over folders that are renamed meanwhile.
+            # os.walk skips folders that are renamed meanwhile.
             size_gb = sum(_size(Path(where, name)) for where, _, names in os.walk(folder) for name in names) / GB
             if not _is_part(folder):
                 self._sizes_gb[folder.name] = size_gb
         return size_gb
 
     def _remove(self, folder: Path, needed: Collection[str]) -> bool:
-        """Take a folder out of sight at once; deleting it takes longer."""
+        """Rename a folder to hide it at once; deleting it takes longer."""
         fingerprint = _fingerprint(folder)
         if fingerprint in needed:
             return False
-        with contextlib.suppress(FileNotFoundError):  # another flow was quicker
+        with contextlib.suppress(FileNotFoundError):  # another flow removed it
             folder.rename(folder.with_name(f"{_GONE}{fingerprint}.{uuid4().hex}"))
-        # Whoever fetches marks the model first, so that nobody holds the lock now.
+        # A downloading flow marks the model first, so no process holds the lock now.
         folder.with_name(f".{fingerprint}.lock").unlink(missing_ok=True)
         list_file(folder.with_name(fingerprint)).unlink(missing_ok=True)
         self._sizes_gb.pop(fingerprint, None)
         return True
 
     def _delete_removed(self) -> None:
-        """Delete what is out of sight; also what another flow was killed over."""
+        """Delete hidden folders, also the leftovers of a killed flow."""
         for path in self._models.glob(f"{_GONE}*"):
             remove_folder(path, ignore_errors=True)
 
@@ -161,7 +161,7 @@ class ModelCache:
         return self.store.models
 
     def _list(self) -> list[Path]:
-        """Folders of models, whole and half-fetched (these begin with a dot)."""
+        """Folders of models, complete and partial ones (these start with a dot)."""
         paths = self._models.iterdir() if self._models.is_dir() else iter(())
         return [path for path in paths if path.is_dir() and not path.name.startswith(_GONE)]
 
@@ -180,31 +180,31 @@ class ModelCache:
         return self.store.wanted_models / f"{process.host}-{process.pid}-{process.started_ticks}.json"
 
     def _list_needed(self) -> set[str]:
-        # In this order: who launches claims an attempt before its mark goes, so that one of the two is seen.
+        # In this order: a launch creates the attempt before the mark is removed, so one of the two is always seen.
         marked = self._read_marks()
         return {*marked, *list_open_models(self.store)}
 
     def _read_marks(self) -> dict[str, float]:
-        """What living flows have marked; the marks of dead ones are removed. To be called with the lock held."""
-        found: dict[str, float] = {}
+        """The marks of running flows; removes those of ended ones. Call this with the lock held."""
+        marked: dict[str, float] = {}
         for path in self.store.wanted_models.glob("*.json"):
             try:
                 wanted = Wanted.read(path)
             except RecordError:
                 if path.exists():
-                    raise  # whatever it says may be needed
+                    raise  # its models may be needed
                 continue
             if self._is_gone(path, wanted.process):
                 path.unlink(missing_ok=True)
             else:
-                found |= wanted.sizes_gb
-        return found
+                marked |= wanted.sizes_gb
+        return marked
 
     def _is_gone(self, path: Path, process: ProcessId) -> bool:
         alive = is_alive(process)
         if alive is not None:
             return not alive
-        # Both times are the file system's: the clocks of two hosts may differ.
+        # Both times are the file system's, because the clocks of two hosts may differ.
         return self._lock_file.stat().st_mtime - path.stat().st_mtime > MARK_LIMIT_S
 
     @property
@@ -213,17 +213,17 @@ class ModelCache:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One flow at a time marks or removes."""
+        """Lock the cache: one flow at a time marks or removes."""
         self.store.cache.mkdir(parents=True, exist_ok=True)
         with open_lock(self._lock_file) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            with contextlib.suppress(PermissionError):  # another member's: that one sets its time
+            with contextlib.suppress(PermissionError):  # another member's file: its owner sets the time
                 os.utime(self._lock_file)
             yield
 
 
 def _fingerprint(folder: Path) -> str:
-    """The model that a folder is of: its own name, or what `.<fingerprint>.part` and the like are named after."""
+    """The fingerprint in a folder's name, also in `.<fingerprint>.part` and similar names."""
     return folder.name.removeprefix(".").partition(".part")[0]
 
 

@@ -1,7 +1,6 @@
-"""Puts what the nodes need into the store's cache, by commit: model files, data sets, nltk's data.
+"""Downloads the files of a model's commit into the store's cache and verifies them.
 
-Owns `cache/` and `pins/` of the store. Everything appears under its final name whole and checked, by a rename; two
-fetches of one thing at once do it once. Decides nothing about what is evaluated.
+A model appears under its final name complete and checked, by a rename; concurrent downloads of a model run once.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from nightboard.tasks.store.records import Commit
 
 
 def fetch_model(hub: Hub, store: Store, commit: Commit) -> Path:
-    """The folder with exactly the files of the commit's fingerprint, downloaded and verified if it is not there yet."""
+    """The folder with exactly the files of the commit's fingerprint, downloaded and verified if it is missing."""
     name = f"{commit.model_id}@{commit.revision[:7]}"
     if commit.fingerprint is None:
-        raise FetchError(f"{name}: there is nothing to fetch, the commit is rejected ({commit.reason}).")
+        raise FetchError(f"{name}: nothing to download, because the commit is rejected ({commit.reason}).")
     folder = store.model_dir(commit.fingerprint)
     with explaining(name):
         if not _is_as_fetched(folder, commit):
@@ -48,7 +47,7 @@ def fetch_model(hub: Hub, store: Store, commit: Commit) -> Path:
 
 
 def _is_as_fetched(folder: Path, commit: Commit) -> bool:
-    """Whether the folder has all of the commit's files, and nobody has changed them since; weights by their sizes."""
+    """Whether the folder has all of the commit's files unchanged; weights are compared by size."""
     if not has_files(folder, commit.files):
         return False
     has_code = any(path.endswith(".py") for path in commit.files)
@@ -57,24 +56,24 @@ def _is_as_fetched(folder: Path, commit: Commit) -> bool:
     except DamagedFolder:
         return False
     except NotTheModel:
-        pass  # as it was hashed, and the node says why it cannot be loaded
+        pass  # it is as hashed; the node reports why it cannot be loaded
     return True
 
 
 def _download_model(hub: Hub, commit: Commit, part: Path, name: str) -> dict[str, HashedFile]:
-    """Download and verify a commit's files; returns what they are."""
+    """Download and verify a commit's files; returns their list."""
     tree = {file.path: file for file in hub.tree(commit.model_id, commit.revision)}
     if any(path not in tree for path in commit.files):
-        raise FetchError(f"{name}: the Hub no longer shows all of its files.")
+        raise FetchError(f"{name}: the Hub no longer lists all of its files.")
     expected = {path: HashedFile(content_id=tree[path].content_id, size=tree[path].size) for path in commit.files}
     if HashedFiles(files=expected).fingerprint != commit.fingerprint:
-        raise FetchError(f"{name}: the Hub shows other files than when the commit was discovered.")
+        raise FetchError(f"{name}: the Hub lists other files than when the commit was discovered.")
     sizes = {path: file.size for path, file in expected.items()}
     hub.download_files(commit.model_id, commit.revision, sizes, part)
     for path, file in expected.items():
         if not is_intact(part / path, file):
             shutil.rmtree(part)
-            raise FetchError(f"{name}: {path} arrived damaged (its hash is not the one that the Hub names).")
-    # What the client notes for itself.
+            raise FetchError(f"{name}: {path} is damaged (its hash differs from the Hub's).")
+    # The client's own metadata.
     shutil.rmtree(part / ".cache", ignore_errors=True)
     return expected

@@ -1,4 +1,7 @@
-"""Makes a folder of the cache appear whole: built beside its place, by one process at a time, then renamed."""
+"""Atomic creation of a folder in the cache: built in a temporary folder by one process at a time, then renamed.
+
+Also turns errors of downloads into FetchError.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,38 @@ from pathlib import Path
 from uuid import uuid4
 
 from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.hub.errors import HubError, HubUnavailable
 from nightboard.tasks.hub.model_folder import remove_folder
 from nightboard.tasks.store.layout import StoreError
 from nightboard.tasks.store.records import RecordError
 from nightboard.warehouse.lake.locks import open_lock
 
-# What a repository cannot bring about: nothing can be fetched before somebody looks at the store.
+# Errors that no repository causes: no download works until the store is repaired.
 _STORE_ERRNOS = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOTCONN}
 )
 
 
-class FetchError(Exception):
-    """Something could not be fetched; the message says what and why, in words."""
+class FetchError(TaskError):
+    """A download failed; the message says what and why."""
 
     @property
     def ending(self) -> Ending:
-        """How an attempt ends that needs it: by the repository, or by a Hub that answers with errors."""
+        """The ending of an attempt that needs it: fault of the repository, or of a Hub that answers with errors."""
         return "hub_failed" if isinstance(self.__cause__, HubUnavailable) else "fetch_failed"
 
 
 @contextlib.contextmanager
 def build_alone(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to build it in, held by one process at a time; what a killed one left there is found."""
+    """A temporary folder next to `folder`, locked by one process at a time; keeps what a killed process left there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.part")
     with open_lock(folder.with_name(f".{folder.name}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:
-            # A file system without locks: each builds apart, and the rename still lets one win.
+            # A file system without locks: each process builds its own, and the rename lets one win.
             part = folder.with_name(f"{part.name}.{uuid4().hex}")
         part.mkdir(exist_ok=True)
         yield part
@@ -51,12 +55,12 @@ def build_alone(folder: Path) -> Iterator[Path]:
 
 
 def has_files(folder: Path, files: Iterable[str]) -> bool:
-    """Whether all of these files are in the folder."""
+    """Whether all files exist in the folder."""
     return all((folder / path).is_file() for path in files)
 
 
 def put_in_place(part: Path, folder: Path, files: Iterable[str]) -> None:
-    """Rename the finished folder. One that somebody else has finished meanwhile stays; one that lacks files goes."""
+    """Rename the finished folder. A complete folder that already exists is kept; an incomplete one is replaced."""
     if folder.exists() and not has_files(folder, files):
         remove_folder(folder)
     try:
@@ -69,7 +73,7 @@ def put_in_place(part: Path, folder: Path, files: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what goes wrong into a FetchError, but for the errors `passing`."""
+    """Turn errors into FetchError, except the types in `passing`."""
     try:
         yield
     except passing:
@@ -77,12 +81,12 @@ def explaining(name: str, passing: type[Exception] | tuple[()] = ()) -> Iterator
     except HubError as error:
         raise FetchError(str(error)) from error
     except RecordError as error:
-        raise FetchError(f"{error} Remove the file and fetch again.") from error
+        raise FetchError(f"{error} Remove the file and try again.") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # No fault of this model's: nothing can be fetched before somebody makes room.
+            # Not a fault of this model: no download works until there is free space.
             raise StoreError(
-                f"{name}: no space left on the disk of the store. Free some space; nothing is lost."
+                f"{name}: no space left on the store's disk. Free some space and run it again; nothing is lost."
             ) from error
         if error.errno in _STORE_ERRNOS:
             raise StoreError(

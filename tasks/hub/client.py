@@ -1,8 +1,8 @@
-"""The only door to the Hugging Face Hub: nightboard's calls, the answers as small records, the errors as sentences.
+"""The client of the Hugging Face Hub: every call that nightboard makes to it, with tokens and error messages.
 
-Owns the client library huggingface_hub: its settings, its errors, its tokens. What an answer means for a leaderboard is
-not decided here. Nothing is cached in the user's own folders; a token is sent to its Hub alone, and appears nowhere
-else. An answer has limits, and one that cannot be read is an error of what it is about.
+The only module that imports huggingface_hub. Returns small records (responses.py) and raises the errors of errors.py.
+Nothing is cached in the user's own folders; a token is sent only to its Hub, and appears nowhere else. Answers have
+limits; an unreadable answer is an error of the repository that it describes.
 """
 
 from __future__ import annotations
@@ -59,29 +59,29 @@ from nightboard.tasks.hub.transport import (
 )
 from nightboard.tasks.store.texts import clean_text
 
-# Files come over plain HTTP, where this project's retries, limits and errors hold. Read when the client is imported.
+# Files come over plain HTTP, where our retries, limits and errors apply. The client reads this when it is imported.
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 
-# What decides whether a commit is new and may be had; what the authors of a model have written comes on top.
+# The facts that decide whether a commit is new and accessible; those written by the model's authors are added.
 _PLAIN_FIELDS = ["sha", "lastModified", "gated", "private", "disabled"]
 _HEAD_FIELDS = [*_PLAIN_FIELDS, "safetensors", "cardData", "pipeline_tag", "tags"]
 Kind = Literal["model", "dataset"]
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-# A page of a thousand models with their cards takes a tenth of it.
+# A page of a thousand models with their cards takes a tenth of this.
 PAGE_BYTES = 64 * 1024 * 1024
 MOST_PAGES = 1_000
 MOST_MODELS = 200_000
 MOST_FILES = 100_000
-# The header of a safetensors file: mostly within the first bytes; a longer one is no header.
+# Most headers of safetensors files fit into the first read; anything longer than the limit is not a header.
 _HEADER_START_BYTES = 100_000
 _MOST_HEADER_BYTES = 25_000_000
 _MOST_HEADERS = 1_000
 
 
 class Hub:
-    """A Hub at `endpoint`. `token` None sends none, not even one that is saved on this machine (see `find_token`).
+    """A Hub at `endpoint`. Without `token`, none is sent, not even one saved on this machine (see `find_token`).
 
-    `token_withheld`: why a token that there is stays here, for messages. `say` is called when a long wait begins.
+    `token_withheld`: why an existing token is not sent, for messages. `say` is called when a long wait starts.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class Hub:
         return f"Hub({self.endpoint!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("a Hub holds a token and is never pickled")
+        raise TypeError("a Hub holds a token and must not be pickled")
 
     def list_heads(self, organization: str) -> Iterator[ModelHead]:
-        """Every model of an organisation or user, in pages: one request a page, none a model.
+        """All models of an organization or user: one request per page, not per model.
 
-        Where a page cannot be read, all are listed again by what no author writes, so that one model's card costs that
-        model alone; those seen before come twice.
+        If a page cannot be read, all models are listed again without the parts that authors write, so that one
+        model's card does not affect the others; models already listed come twice.
         """
         try:
             yield from self._list_heads(organization, is_plain=False)
@@ -122,7 +122,7 @@ class Hub:
 
     def _list_heads(self, organization: str, *, is_plain: bool) -> Iterator[ModelHead]:
         what = f"The list of models of {organization}"
-        # Not `HfApi.list_models`: its records fail on a model with odd metadata, and so do all models that follow.
+        # Not `HfApi.list_models`: it fails on a model with odd metadata, and with it on all models that follow.
         fields = _PLAIN_FIELDS if is_plain else _HEAD_FIELDS
         n_seen = 0
         for page in self._pages("/api/models", what, {"author": organization, "expand": fields}):
@@ -132,10 +132,10 @@ class Hub:
             n_seen += len(heads)
             yield from heads
             if n_seen > MOST_MODELS:
-                raise HubError(f"{what} goes on after {MOST_MODELS:,} models; the rest is not looked at.")
+                raise HubError(f"{what} has more than {MOST_MODELS:,} models; the rest is ignored.")
 
     def model_head(self, model_id: str, revision: str | None = None) -> ModelHead:
-        """One model at a revision (a commit, tag or branch; left out: its main branch)."""
+        """One model at a revision (a commit, tag or branch; default: its main branch)."""
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         what = _name("model", model_id, revision)
         answer = self._get_json(f"/api/models/{model_id}{at}", what, {"expand": _HEAD_FIELDS})
@@ -143,20 +143,20 @@ class Hub:
             return ModelHead.from_json(answer)
 
     def refs(self, model_id: str) -> Refs:
-        """Branches and tags of a model; those without a usable name and commit are left out."""
+        """Branches and tags of a model; those without a usable name and commit are skipped."""
         what = _name("model", model_id)
-        found = self._get_json(f"/api/models/{model_id}/refs", what, {})
+        answer = self._get_json(f"/api/models/{model_id}/refs", what, {})
         with self._asking(what):
-            return Refs(branches=read_refs(found.get("branches")), tags=read_refs(found.get("tags")))
+            return Refs(branches=read_refs(answer.get("branches")), tags=read_refs(answer.get("tags")))
 
     def commit_date(self, model_id: str, revision: str) -> datetime | None:
-        """When a commit was made: the first entry of the first page of the history that ends there."""
+        """The date of a commit: that of the first entry in the history that ends there."""
         what, route = _name("model", model_id, revision), f"/api/models/{model_id}/commits/{quote(revision, safe='')}"
         newest = next((entry for page in self._pages(route, what, {}) for entry in page), None)
         return read_time(as_mapping(newest).get("date"))
 
     def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
-        """All files of a commit, those in folders too, sorted by path."""
+        """All files of a commit, also those in folders, sorted by path."""
         what, route = _name(kind, repo_id, sha), f"/api/{kind}s/{repo_id}/tree/{quote(sha, safe='')}"
         files: list[TreeFile] = []
         for page in self._pages(route, what, {"recursive": True}):
@@ -167,14 +167,14 @@ class Hub:
         return tuple(sorted(files, key=lambda file: file.path))
 
     def read_small_file(self, model_id: str, sha: str, path: str) -> bytes:
-        """The bytes of a file such as config.json; Unreadable when it is larger than SMALL_FILE_BYTES."""
+        """The bytes of a small file such as config.json. Raises Unreadable if it is larger than SMALL_FILE_BYTES."""
         content = self._read_bytes(model_id, sha, path, 0, SMALL_FILE_BYTES)
         if len(content) > SMALL_FILE_BYTES:
             raise Unreadable(f"{_name('model', model_id, sha)}: {path} is larger than {SMALL_FILE_BYTES} bytes.")
         return content
 
     def _read_bytes(self, model_id: str, sha: str, path: str, first: int, size: int) -> bytes:
-        """`size` bytes of a file, one more where there is more. Unreadable when the Hub sends more than asked for."""
+        """`size` bytes of a file, and one more if there are more. Raises Unreadable if the Hub sends more than that."""
         url = client.hf_hub_url(model_id, path, revision=sha, endpoint=self.endpoint)
         limit = {"Range": f"bytes={first}-{first + size}", "Accept-Encoding": "identity"}
         with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}", size + 1):
@@ -185,9 +185,9 @@ class Hub:
             return response.content
 
     def parameter_counts(self, model_id: str, sha: str, weight_files: Sequence[str]) -> dict[str, int]:
-        """Parameters by number format, from the headers of safetensors files; {} when a header cannot be read.
+        """Parameters by number format, from the headers of safetensors files; {} if a header cannot be read.
 
-        Unreadable when a header can be, and claims a tensor that no file holds.
+        Raises Unreadable if a header declares an impossible tensor.
         """
         counts: Counter[str] = Counter()
         if len(weight_files) > _MOST_HEADERS:
@@ -213,7 +213,7 @@ class Hub:
         return header if isinstance(header, dict) else None
 
     def is_up(self) -> bool:
-        """Whether the Hub answers at all: tells one broken repository from an outage."""
+        """Whether the Hub answers at all: distinguishes a broken repository from an outage."""
         try:
             next(self._pages("/api/models", "The list of models", {"limit": 1}))
         except HubUnavailable:
@@ -223,30 +223,30 @@ class Hub:
         return True
 
     def raise_if_down(self, error: HubError) -> None:
-        """Raise `error` when the Hub as a whole is away; else it is the trouble of what was asked for alone."""
+        """Raise `error` if the whole Hub is unavailable; otherwise only the requested repository is affected."""
         if isinstance(error, HubUnavailable) and not self.is_up():
             raise error
 
     def dataset_sha(self, dataset_id: str, revision: str | None = None) -> str:
-        """The commit of a data set at a revision (a commit, tag or branch; left out: its main branch)."""
+        """The commit of a dataset at a revision (a commit, tag or branch; default: its main branch)."""
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         what = _name("dataset", dataset_id, revision)
         sha = self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["sha"]}).get("sha")
         if not isinstance(sha, str) or not SHA.fullmatch(sha):
-            raise Unreadable(f"{what}: {self.endpoint} names no commit of it.")
+            raise Unreadable(f"{what}: {self.endpoint} gives no commit for it.")
         return sha
 
     def check_dataset(self, dataset_id: str) -> None:
-        """Raise what its files would be refused with: a gated data set tells its commits to everybody."""
+        """Raise the error that a download would: commits of a gated dataset are public, its files are not."""
         with self._asking(_name("dataset", dataset_id)):
             self._api.auth_check(dataset_id, repo_type="dataset")
 
     def download_files(
         self, repo_id: str, sha: str, files: Collection[str] | Mapping[str, int], folder: Path, kind: Kind = "model"
     ) -> None:
-        """Download `files` of a commit into `folder`, keeping what an interrupted call has left there.
+        """Download `files` of a commit into `folder`, resuming after an interrupted call.
 
-        Where they are given with their sizes, no more than that is taken.
+        If sizes are given, a download stops with an error beyond them.
         """
         sizes = files if isinstance(files, Mapping) else {}
         for path in files:
@@ -256,7 +256,7 @@ class Hub:
                 )
 
     def _pages(self, route: str, what: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
-        """The pages of a listing; each names the next one. The token does not follow to another address."""
+        """The pages of a listing; each one links to the next. The token is not sent to another address."""
         url, rest, seen = f"{self.endpoint}{route}", dict(params), set()
         for _ in range(MOST_PAGES):
             with self._asking(what, PAGE_BYTES):
@@ -272,9 +272,9 @@ class Hub:
             if following is None:
                 return
             if url in seen:
-                raise HubError(f"{what}: its pages lead in a circle.")
+                raise HubError(f"{what}: its pages link in a loop.")
             seen.add(url)
-        raise HubError(f"{what} goes on after {MOST_PAGES:,} pages; the rest is not looked at.")
+        raise HubError(f"{what} has more than {MOST_PAGES:,} pages; the rest is ignored.")
 
     def _get_json(self, route: str, what: str, params: Mapping[str, Any]) -> dict[str, Any]:
         with self._asking(what):
@@ -287,9 +287,9 @@ class Hub:
 
     @contextmanager
     def _asking(self, what: str, most_bytes: int = SMALL_FILE_BYTES) -> Iterator[None]:
-        """Turn the client's errors into ours. `what` begins the sentence; nothing larger than `most_bytes` is taken."""
+        """Turn the client's errors into ours. `what` starts the sentence; at most `most_bytes` are read."""
         if client.is_offline_mode():
-            raise HubUnavailable("HF_HUB_OFFLINE is set, so the Hub cannot be asked. Unset it on this machine.")
+            raise HubUnavailable("HF_HUB_OFFLINE is set, so the Hub cannot be reached. Unset it on this machine.")
         speed = Speed(self._retry_policy.slowest_bytes_s, self._retry_policy.slow_s)
         try:
             with asking(Asking(self._retry_policy, self.endpoint, self._announcer, most_bytes, speed)):
@@ -307,18 +307,22 @@ class Hub:
         except httpx2.HTTPError as error:
             raise HubUnavailable(f"{what}: the connection failed ({type(error).__name__}).") from None
         except json.JSONDecodeError:
-            raise HubUnavailable(f"{what}: {self.endpoint} does not answer like a Hub (no JSON).") from None
+            raise HubUnavailable(
+                f"{what}: {self.endpoint} does not answer like a Hub (no JSON). Check the address."
+            ) from None
         except errors.HFValidationError:
-            raise RepoGone(f"{what}: this is not a legal name on the Hub.") from None
+            raise RepoGone(f"{what}: this is not a valid name on the Hub.") from None
         except (MemoryError, ImportError) as error:
-            raise HubUnavailable(f"{what}: it cannot be asked from here ({type(error).__name__}: {error}).") from error
+            raise HubUnavailable(
+                f"{what}: the request failed on this machine ({type(error).__name__}: {error})."
+            ) from error
         except Exception as error:
-            # Whatever else reading an answer raises comes from what is in it: depth, types, numbers without end.
-            told = clean_text(f"{type(error).__name__}: {error}", 200)
-            raise Unreadable(f"{what}: the answer of {self.endpoint} cannot be read ({told}).") from error
+            # All other errors come from the content of the answer: depth, types, huge numbers.
+            reason = clean_text(f"{type(error).__name__}: {error}", 200)
+            raise Unreadable(f"{what}: the answer of {self.endpoint} cannot be read ({reason}).") from error
 
     def _explain(self, what: str, error: BaseException) -> HubError:
-        # The client hides the answer to a HEAD request behind "not in the local cache".
+        # For a HEAD request, the client hides the real error behind "not in the local cache".
         if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
             return self._explain(what, error.__cause__)
         withheld = f" {self.token_withheld}" if self.token_withheld else ""
@@ -327,17 +331,21 @@ class Hub:
                 return ours(f"{what} {sentence}{withheld if ours in (GatedNoAccess, RepoGone) else ''}")
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         if status == 401:
-            refused = "does not accept the token (401). Check HF_TOKEN." if self.token else "asks for a token (401)."
+            refused = (
+                "does not accept the token (401). Check HF_TOKEN."
+                if self.token
+                else "requires a token (401). Set HF_TOKEN."
+            )
             return HubUnavailable(f"{what}: {self.endpoint} {refused}{withheld}")
         answer = f"answers {status}" if status else f"cannot be understood ({type(error).__name__})"
         return HubError(f"{what}: {self.endpoint} {answer}.")
 
 
-# Order matters: a gated repository is to the client a kind of missing one.
+# Order matters: the client's GatedRepoError is a RepositoryNotFoundError.
 _SENTENCES: tuple[tuple[type[Exception], type[HubError], str], ...] = (
     (errors.GatedRepoError, GatedNoAccess, "is gated, and this token has not been granted access."),
     (errors.DisabledRepoError, RepoDisabled, "is disabled on the Hub."),
-    (errors.RevisionNotFoundError, RevisionGone, "does not exist: there is no such revision."),
+    (errors.RevisionNotFoundError, RevisionGone, "does not exist: unknown revision."),
     (errors.EntryNotFoundError, FileGone, "does not exist."),
     (errors.RepositoryNotFoundError, RepoGone, "does not exist or is private."),
 )
@@ -347,36 +355,38 @@ _installed = False
 
 
 def install_retrying_client() -> None:
-    """Put our HTTP client under the library's calls, once a process, and keep the library quiet."""
+    """Make the library use our HTTP client, once per process, and turn off its output."""
     global _installed
     with _INSTALLING:
         if not _installed:
             client.set_client_factory(RetryingClient)
-            client.constants.HF_HUB_DISABLE_XET = True  # also where the client was imported before this module
+            client.constants.HF_HUB_DISABLE_XET = True  # in case the client was imported before this module
             client_logging.set_verbosity(logging.ERROR)
             disable_progress_bars()
-            # Else the client asks huggingface.co, whatever our endpoint is, what runs it, and notes that in HF_HOME.
+            # Otherwise the client asks huggingface.co, whatever our endpoint is, what runs it, and stores that.
             client.constants.HF_HUB_DISABLE_TELEMETRY = True
             _installed = True
 
 
 def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
-    """The Hub that the environment names (HF_ENDPOINT), else the one at `endpoint`, else the public one.
+    """The Hub of the environment (HF_ENDPOINT), otherwise the one at `endpoint`, otherwise the public one.
 
-    `say` is called with a sentence when a long wait for it begins.
+    `say` is called with a sentence when a long wait for it starts.
     """
     address = os.environ.get("HF_ENDPOINT") or endpoint or PUBLIC_HUB
     if not is_address(address):
-        raise HubUnavailable(f"{address}: this is no address of a Hub. Write https://..., in HF_ENDPOINT or the board.")
+        raise HubUnavailable(
+            f"{address}: is not a valid address of a Hub. Write https://... in HF_ENDPOINT or in the board's `hub`."
+        )
     token = find_token()
     withheld = withhold_token(address, os.environ) if token else None
     return Hub(address, token=None if withheld else token, token_withheld=withheld, say=say)
 
 
 def find_token() -> str | None:
-    """The token of the environment (HF_TOKEN), else the one that `hf auth login` saved, else None."""
+    """The token of the environment (HF_TOKEN), otherwise the one saved by `hf auth login`, otherwise None."""
     return client.get_token()
 
 
 def _name(kind: Kind, repo_id: str, revision: str | None = None) -> str:
-    return f"The {'data set' if kind == 'dataset' else kind} {repo_id}" + (f" at {revision}" if revision else "")
+    return f"The {kind} {repo_id}" + (f" at {revision}" if revision else "")

@@ -1,7 +1,7 @@
-"""Finds what is new on the Hub among the watched models.
+"""Discovers new commits and changed states of the watched models on the Hub.
 
-Owns which requests a night costs: pages of heads, one call for the refs of a model whose branches or tags are
-followed, and for a commit that the lake does not know its tree and small files. Writes nothing, plans nothing.
+Decides which requests a run makes: pages of heads, one call for the refs of a model whose branches or tags are
+followed, and the tree and small files of a commit that is not in the lake. Writes nothing, plans nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from nightboard.tasks.store.texts import clean_text
 
 CALLS_AT_ONCE = 8
 NO_SUCH_REVISION = "no such revision"
-# A pattern that matches more branches of one model is more likely a mistake, or somebody's trick, than a wish.
+# A pattern that matches more branches of one model is probably a mistake, or an attack.
 MOST_BRANCHES = 2_000
-# More problems of one kind than these are told as a number.
+# Beyond this many, problems of one kind are reported as a number.
 MOST_LINES = 5
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Known:
-    """What the lake knows already: the newest row of each commit, and the last state of each model."""
+    """What is in the lake: the newest row of each commit, and the last state of each model."""
 
     commits: Mapping[tuple[str, str], Commit] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Known:
 
 @dataclass(frozen=True)
 class WatchedHead:
-    """A commit that the watch list follows now, and the branch, tag or commit by which it does."""
+    """A commit that the watch list follows, and the branch, tag or commit by which it is followed."""
 
     model_id: str
     ref: str
@@ -63,7 +63,7 @@ class WatchedHead:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something watched that cannot be followed, and why."""
+    """A watched model, organization or revision that cannot be followed, and why."""
 
     subject: str
     reason: str
@@ -74,7 +74,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a night found. `heads`: in the watch list's order, each commit once; `commits`, `model_states`: new rows."""
+    """What a run found. `heads`: each commit once, in the watch list's order; `commits`, `model_states`: new rows."""
 
     heads: tuple[WatchedHead, ...] = ()
     commits: tuple[Commit, ...] = ()
@@ -84,7 +84,7 @@ class Discovery:
 
 @dataclass(frozen=True)
 class _Listing:
-    """Heads of watched models by id, those that the Hub has no more (with the state they are in now), and problems."""
+    """Heads of watched models by id, models that are no longer on the Hub (with their present state), and problems."""
 
     heads: Mapping[str, ModelHead]
     missing: Mapping[str, str]
@@ -92,9 +92,9 @@ class _Listing:
 
 
 def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discovery:
-    """Compare the Hub with what is known. Raises HubUnavailable when the Hub is down; nothing has been written then.
+    """Compare the Hub with the lake. Raises HubUnavailable if the Hub is down.
 
-    What fails for one organisation, model or commit alone is a problem of that one, and the others go on.
+    A failure of one organization, model or commit is reported as its problem; the others continue.
     """
     listing = _list_models(hub, watch, known)
     followed = _spread(lambda head: _follow(hub, watch, head), listing.heads.values())
@@ -117,35 +117,35 @@ def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discove
 
 
 def _list_models(hub: Hub, watch: WatchList, known: Known) -> _Listing:
-    """One listing an author; a single call only for a watched model that is not in it."""
+    """One listing per author, and one call for each watched model that is not in it."""
     explicit = [model.id for model in watch.models if is_watched(watch, model.id)]
     authors = list(dict.fromkeys([*watch.organizations, *filter(None, map(organization_of, explicit))]))
-    found: dict[str, ModelHead] = {}
+    heads: dict[str, ModelHead] = {}
     problems: list[Problem] = []
     failed: dict[str, HubError] = {}
     for author in authors:
         wanted = {model_id for model_id in explicit if organization_of(model_id) == author}
         try:
-            _list_author(hub, watch, author, None if author in watch.organizations else wanted, found, problems)
+            _list_author(hub, watch, author, None if author in watch.organizations else wanted, heads, problems)
         except HubError as error:
             hub.raise_if_down(error)
             failed[author] = error
             problems.append(Problem(author, str(error)))
-    # A model that a broken listing does not show is not gone; only those that the watch list names are asked for.
+    # A model that is missing in a failed listing may still exist; only explicitly watched ones are requested then.
     vanished = [m for m in sorted(known.models) if known.models[m] != "deleted" and is_watched(watch, m)]
     vanished = [model_id for model_id in vanished if organization_of(model_id) not in failed]
-    asked = [model_id for model_id in dict.fromkeys([*explicit, *vanished]) if model_id not in found]
+    asked = [model_id for model_id in dict.fromkeys([*explicit, *vanished]) if model_id not in heads]
     missing: dict[str, str] = {}
     for model_id, answer in zip(asked, _spread(lambda model_id: _ask(hub, model_id), asked), strict=True):
         if isinstance(answer, ModelHead):
-            found[model_id] = answer
+            heads[model_id] = answer
         else:
             missing[model_id], reason = answer
             problems.append(Problem(model_id, reason))
-    if not found and failed and all(isinstance(failed.get(author), HubUnavailable) for author in authors):
-        raise failed[authors[0]]  # it may answer something, but nothing that we need
-    order = [*explicit, *sorted(found.keys() - set(explicit))]
-    return _Listing({m: found[m] for m in order if m in found}, missing, tuple(problems))
+    if not heads and failed and all(isinstance(failed.get(author), HubUnavailable) for author in authors):
+        raise failed[authors[0]]  # the Hub may answer, but not for any watched author
+    order = [*explicit, *sorted(heads.keys() - set(explicit))]
+    return _Listing({m: heads[m] for m in order if m in heads}, missing, tuple(problems))
 
 
 def _list_author(
@@ -153,12 +153,12 @@ def _list_author(
     watch: WatchList,
     author: str,
     wanted: set[str] | None,
-    found: dict[str, ModelHead],
+    heads: dict[str, ModelHead],
     problems: list[Problem],
 ) -> None:
-    """Add the watched models of an author to `found`. With `wanted`, no page is asked for after the last of them.
+    """Add the watched models of an author to `heads`. With `wanted`, stop when all of these are listed.
 
-    Where the listing breaks off with an error, what it has shown before counts.
+    If the listing fails on a later page, the models of the earlier pages count.
     """
     odd: dict[str, None] = {}
     is_empty = True
@@ -168,26 +168,27 @@ def _list_author(
             if not re.fullmatch(MODEL_ID_PATTERN, head.model_id) or not SHA.fullmatch(head.sha):
                 odd[head.model_id] = None
             elif is_watched(watch, head.model_id) if wanted is None else head.model_id in wanted:
-                found.setdefault(head.model_id, head)
-            if wanted is not None and wanted <= found.keys():
+                heads.setdefault(head.model_id, head)
+            if wanted is not None and wanted <= heads.keys():
                 break
     finally:
-        problems += _tell_odd(list(odd))
+        problems += _report_odd(list(odd))
     if is_empty and wanted is None:
-        problems.append(Problem(author, "the Hub lists no models of this organisation; is the name right?"))
+        problems.append(Problem(author, "the Hub lists no models of this organization. Check the name"))
 
 
-def _tell_odd(names: Sequence[str]) -> list[Problem]:
-    """Models that cannot be followed: each by name, where they are few."""
+def _report_odd(names: Sequence[str]) -> list[Problem]:
+    """Models that cannot be followed: the first ones by name, then their number."""
     reason = "the Hub lists it without a usable name and commit"
-    told = [Problem(repr(name), reason) for name in names[:MOST_LINES]]
-    if len(names) > len(told):
-        told.append(Problem(f"{len(names) - len(told):,} more models", "the Hub lists them like that"))
-    return told
+    problems = [Problem(repr(name), reason) for name in names[:MOST_LINES]]
+    if len(names) > len(problems):
+        more = f"{len(names) - len(problems):,} more models"
+        problems.append(Problem(more, "the Hub lists them without a usable name and commit"))
+    return problems
 
 
 def _ask(hub: Hub, model_id: str) -> ModelHead | tuple[str, str]:
-    """A model that its author's listing does not show: its head after all, or its state and the reason in words."""
+    """A model that is not in its author's listing: its head if it has one, otherwise its state and the reason."""
     try:
         head = hub.model_head(model_id)
     except RepoGone:
@@ -199,12 +200,12 @@ def _ask(hub: Hub, model_id: str) -> ModelHead | tuple[str, str]:
         hub.raise_if_down(error)
         return "unknown", str(error)
     if head.model_id != model_id:
-        return "deleted", f"it is called {head.model_id} on the Hub; write that name in the watch list"
-    return head if SHA.fullmatch(head.sha) else ("unknown", "the Hub names no commit of it")
+        return "deleted", f"it is now called {head.model_id} on the Hub. Write that name in the watch list"
+    return head if SHA.fullmatch(head.sha) else ("unknown", "the Hub gives no commit for it")
 
 
 def _changed_states(listing: _Listing, known: Known, now: datetime) -> tuple[ModelState, ...]:
-    """Rows for models whose state is not the last known one. A model that was never seen is not said to be deleted."""
+    """Rows for models whose state has changed. A model that was never known gets no state `deleted`."""
     states = {model_id: _state_of(head) for model_id, head in listing.heads.items()}
     states |= {m: state for m, state in listing.missing.items() if m in known.models and state != "unknown"}
     return tuple(
@@ -228,7 +229,7 @@ def _state_of(head: ModelHead) -> str:
 
 
 def _follow(hub: Hub, watch: WatchList, head: ModelHead) -> tuple[list[Subject], list[Problem]]:
-    """The commits of a model that the watch list follows now: main, or the revisions and branches that it names."""
+    """The commits of a model that the watch list follows: main, or the listed revisions and branches."""
     model = find_explicit(watch, head.model_id) or WatchedModel(id=head.model_id)
     is_code_allowed = bool(settings_for(watch, head.model_id).trust_remote_code)
     if not model.revisions and not model.branches:
@@ -247,27 +248,27 @@ def _find_refs(hub: Hub, model: WatchedModel) -> tuple[list[tuple[str, str]], li
     refs = hub.refs(model.id) if named or model.branches else None
     branches = dict(refs.branches) if refs else {}
     names = {**(refs.tags if refs else {}), **branches}
-    found: list[tuple[str, str]] = []
+    commits: list[tuple[str, str]] = []
     problems: list[Problem] = []
     for revision in model.revisions:
         sha = revision if SHA.fullmatch(revision) else names.get(revision) or _resolve(hub, model.id, revision)
         if sha:
-            found.append((revision, sha))
+            commits.append((revision, sha))
         else:
             problems.append(Problem(f"{model.id}@{revision}", NO_SUCH_REVISION))
     for pattern in model.branches:
         matching = [(name, sha) for name, sha in sorted(branches.items()) if fnmatchcase(name, pattern)]
-        found += matching[:MOST_BRANCHES]
+        commits += matching[:MOST_BRANCHES]
         if len(matching) > MOST_BRANCHES:
-            reason = f"{len(matching):,} branches match {pattern}; the first {MOST_BRANCHES:,} are followed"
+            reason = f"{len(matching):,} branches match {pattern}; only the first {MOST_BRANCHES:,} are followed"
             problems.append(Problem(model.id, reason))
         if not matching:
             problems.append(Problem(model.id, f"no branch matches {pattern}"))
-    return found, problems
+    return commits, problems
 
 
 def _resolve(hub: Hub, model_id: str, revision: str) -> str | None:
-    """A name that is neither branch nor tag: a short commit id, or a ref such as refs/pr/1."""
+    """The commit of a name that is neither branch nor tag: a short commit id, or a ref such as refs/pr/1."""
     try:
         sha = hub.model_head(model_id, revision).sha
     except RevisionGone:
@@ -276,7 +277,7 @@ def _resolve(hub: Hub, model_id: str, revision: str) -> str | None:
 
 
 def _is_worth_a_look(subject: Subject, known: Known) -> bool:
-    """Whether the commit is new, or something outside its content has changed that decides about it."""
+    """Whether the commit is new, or something outside its content has changed that decides whether it is accepted."""
     commit = known.commits.get((subject.model_id, subject.revision))
     if commit is None:
         return True
@@ -289,15 +290,15 @@ def _is_worth_a_look(subject: Subject, known: Known) -> bool:
 
 
 def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
-    """Examine a commit; a problem when it went away meanwhile, which is asked again the next night.
+    """Inspect a commit; a problem if it disappeared meanwhile, which the next run checks again.
 
-    Whatever reading it raises rejects it: what a repository holds can spoil that commit alone.
+    Any error while reading it rejects it, so that a repository's content affects only that commit.
     """
     try:
         if subject.head.is_plain:
             subject = replace(subject, head=hub.model_head(subject.model_id, subject.head.sha))
         if subject.revision != subject.head.sha:
-            # The listing's date is the head's.
+            # The listing has only the head's date.
             subject = replace(subject, committed_at=hub.commit_date(subject.model_id, subject.revision))
         else:
             subject = replace(subject, committed_at=subject.head.last_modified)
@@ -308,23 +309,23 @@ def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
     except Unreadable as error:
         return reject(subject, now, str(error))
     except HubError as error:
-        # One repository may answer with errors for ever; that is its own trouble as long as the Hub answers others.
+        # One repository may always fail; that concerns only this one as long as the Hub answers for others.
         hub.raise_if_down(error)
         return Problem(f"{subject.model_id}@{subject.ref}", str(error))
-    except (OSError, MemoryError) as error:  # this machine's trouble, not the commit's
+    except (OSError, MemoryError) as error:  # a fault of this machine, not of the commit
         return Problem(f"{subject.model_id}@{subject.ref}", clean_text(f"{type(error).__name__}: {error}"))
     except Exception as error:
         return reject_unreadable(subject, now, error)
 
 
 def _is_news(commit: Commit, known: Known) -> bool:
-    """Whether a second look at a known commit found anything else than the first."""
+    """Whether the commit is new, or differs from its last known row."""
     before = known.commits.get((commit.model_id, commit.revision))
     return before is None or commit != before.model_copy(update={"discovered_at": commit.discovered_at})
 
 
 def _once(subjects: Iterable[Subject]) -> list[Subject]:
-    """Each commit once, under the first name by which it is followed."""
+    """Each commit once, with the first ref by which it is followed."""
     first: dict[tuple[str, str], Subject] = {}
     for subject in subjects:
         first.setdefault((subject.model_id, subject.revision), subject)
@@ -332,9 +333,9 @@ def _once(subjects: Iterable[Subject]) -> list[Subject]:
 
 
 def _spread(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Apply to all items, a few at once; results in the items' order. The first error ends it and is raised.
+    """Apply to all items, a few in parallel; results in the items' order. The first error stops it and is raised.
 
-    What still runs then is not waited for, and does not keep the process: it may be waiting for the Hub for an hour.
+    Calls that still run then are not waited for and do not keep the process alive: one may wait an hour for the Hub.
     """
     work = [(Future[R](), item) for item in items]
     left = iter(work)

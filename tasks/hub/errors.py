@@ -1,34 +1,36 @@
-"""What can go wrong with the Hub, as errors that say in a sentence what is wrong with what."""
+"""The errors of the Hub: unavailable, gone, gated, disabled, unreadable."""
 
 from __future__ import annotations
 
+from nightboard.tasks.errors import TaskError
 
-class HubError(Exception):
-    """Something the Hub did not give; the message is one plain sentence without any secret."""
+
+class HubError(TaskError):
+    """A request to the Hub failed; the message is one plain sentence without any secret."""
 
 
 class HubUnavailable(HubError):
-    """The Hub is down, overloaded or refuses us altogether; nothing about a single model can be concluded."""
+    """The Hub is down, overloaded or rejects all requests; this says nothing about a single model."""
 
 
 class Unreadable(HubError):
-    """The Hub's answer cannot be read: too large, too deep, of wrong types. That is a fault of what it is about."""
+    """The Hub's answer cannot be read: too large, too deep, wrong types. The repository is at fault."""
 
 
 class RepoGone(HubError):
-    """The repository does not exist, or not for us (the Hub does not tell a private one from a missing one)."""
+    """The repository does not exist or is private (the Hub does not distinguish these)."""
 
 
 class RevisionGone(HubError):
-    """The repository exists, the commit, tag or branch does not."""
+    """The repository exists, but not the commit, tag or branch."""
 
 
 class FileGone(HubError):
-    """The commit exists, the file does not."""
+    """The commit exists, but not the file."""
 
 
 class GatedNoAccess(HubError):
-    """The repository asks for accepted terms, and this token has not accepted them."""
+    """The repository is gated, and the token's account has not accepted its terms."""
 
 
 class RepoDisabled(HubError):

@@ -1,6 +1,6 @@
-"""Which files of a model can change a score, and the hashes over them.
+"""The fingerprint of a model: selects the files that can change a score, and hashes them.
 
-Pure: works on a commit's list of files. Knows neither the Hub nor the disk.
+Pure: works on a commit's list of files, without Hub or disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
-# Configuration, tokenizer and chat template at the top of the repository: everything else that transformers reads.
+# Configuration, tokenizer and chat template at the top of the repository: all other files that transformers reads.
 SCORED_PATTERNS = (
     "config.json",
     "generation_config.json",
@@ -44,7 +44,7 @@ SCORED_PATTERNS = (
     ADAPTER_CONFIG,
 )
 
-# What a repository may hold instead of safetensors, and how to call it. The first that matches names a file.
+# Other weight formats in a repository, and their names in messages. The first matching pattern counts.
 OTHER_WEIGHTS = (
     ("*.safetensors", "safetensors under another name or in a folder"),
     ("*.gguf", "GGUF"),
@@ -62,11 +62,11 @@ _NOT_WEIGHTS = ("training_args.bin", "*optimizer*", "*scheduler*", "*rng_state*"
 
 
 class Unusable(Exception):
-    """A commit cannot be evaluated; the message says why, in words."""
+    """A commit cannot be evaluated; the message says why."""
 
 
 class FileVersion(Protocol):
-    """A file of a commit: where it is, and what changes exactly when its content does."""
+    """A file of a commit: its path, and an id that changes exactly when its content does."""
 
     @property
     def path(self) -> str: ...
@@ -88,9 +88,9 @@ class ScoredFiles:
 def choose_files(
     tree: Iterable[FileVersion], read_index: Callable[[], bytes], *, has_allowed_code: bool = False
 ) -> ScoredFiles:
-    """Choose from a commit's files those that can change a score. `read_index` is called for sharded weights only.
+    """Select the files of a commit that can change a score. `read_index` is called only for sharded weights.
 
-    Raises Unusable when there are no weights that transformers would load from safetensors.
+    Raises Unusable if there are no weights that transformers would load from safetensors.
     """
     versions = {file.path: file.content_id for file in tree if _is_plain(file.path)}
     weights = choose_weights(versions, read_index)
@@ -110,7 +110,7 @@ def choose_files(
 
 
 def choose_weights(versions: Mapping[str, str], read_index: Callable[[], bytes]) -> tuple[str, ...]:
-    """The safetensors files that transformers would load, sorted: the single file, else the shards of the index."""
+    """The safetensors files that transformers would load, sorted: the single file, otherwise the index's shards."""
     if SINGLE_FILE in versions:
         return (SINGLE_FILE,)
     if INDEX_FILE in versions:
@@ -126,7 +126,7 @@ def hash_files(content_ids: Mapping[str, str]) -> str:
 
 
 def describe_other_weights(paths: Iterable[str]) -> str:
-    """Why there is nothing to load, with what there is instead."""
+    """Why there is nothing to load, and which other weights exist."""
     kinds: dict[str, str] = {}
     for path in sorted(paths):
         name = PurePosixPath(path).name
@@ -135,8 +135,8 @@ def describe_other_weights(paths: Iterable[str]) -> str:
             kinds.setdefault(kind, path)
     if not kinds:
         return "closed: no weights at all"
-    found = ", ".join(f"{kind} ({path})" for kind, path in kinds.items())
-    return f"no safetensors weights that transformers would load; there is only {found}"
+    others = ", ".join(f"{kind} ({path})" for kind, path in kinds.items())
+    return f"no safetensors weights that transformers would load; the repository has only {others}"
 
 
 def _read_shards(index: bytes, versions: Mapping[str, str]) -> tuple[str, ...]:
@@ -146,23 +146,23 @@ def _read_shards(index: bytes, versions: Mapping[str, str]) -> tuple[str, ...]:
         raise Unusable(f"{INDEX_FILE} cannot be read ({type(error).__name__})") from error
     for shard in shards:
         if not isinstance(shard, str) or not shard.endswith(".safetensors"):
-            raise Unusable(f"{INDEX_FILE} names {shard!r}, which is not a safetensors file")
+            raise Unusable(f"{INDEX_FILE} lists {shard!r}, which is not a safetensors file")
         if shard not in versions:
-            raise Unusable(f"{INDEX_FILE} names {shard}, which is not in the repository")
+            raise Unusable(f"{INDEX_FILE} lists {shard}, which is not in the repository")
     if not shards:
-        raise Unusable(f"{INDEX_FILE} names no weights")
+        raise Unusable(f"{INDEX_FILE} lists no weights")
     return tuple(shards)
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path stays inside the folder it is put in, on any system."""
-    # What stands for a character that cannot be kept is part of no file's name.
+    """Whether a path stays inside its folder, on any system."""
+    # The replacement character marks a name that was not valid UTF-8.
     is_clean = "\\" not in path and "\N{REPLACEMENT CHARACTER}" not in path
     return is_clean and not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:
-    # fnmatch's * crosses slashes, so the depth is compared apart.
+    # fnmatch's * also matches slashes, so the depth is compared separately.
     return any(path.count("/") == p.count("/") and fnmatchcase(path, p) for p in patterns)
 
 

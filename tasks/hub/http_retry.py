@@ -1,9 +1,8 @@
-"""How often and how long a request to the Hub is tried again, in one place for every call of the Hub's client.
+"""Retries of requests to the Hub: how often, with which back-off, and how long; announces long waits.
 
-Owns the HTTP client that tries again on 408, 429, 5xx, lost connections and timeouts: exponential back-off with jitter,
-`Retry-After` obeyed as long as a night can wait. The client library's own retries cover only some calls, sleep as long
-as the server says and never time out; they see no error any more, because this client gives up with HubUnavailable,
-which they let pass. A wait that is worth knowing of is announced. Knows no route of the Hub.
+The HTTP client here retries on 408, 429, 5xx, lost connections and timeouts: exponential back-off with jitter;
+`Retry-After` is obeyed up to a limit. The client library's own retries cover only some calls, sleep as long as the
+server says and never time out. They are bypassed: this client ends with HubUnavailable, which they do not catch.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from nightboard.tasks.hub.transport import MOST_ANSWER_BYTES, MOST_FILE_BYTES, B
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 RETRIED_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
-# A first wait up to this is no news: the Hub stumbles, and answers the second time.
+# A first wait up to this is not announced: the Hub usually answers the second time.
 _QUIET_S = 10.0
-# What goes on for long is told again so often.
+# A long wait is announced again at this interval.
 REPEAT_S = 600.0
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to go on. `sleep` is an argument so that tests need not wait.
+    """Limits of retries. `sleep` is an argument so that tests need not wait.
 
-    `longest_retry_after_s`: all the waiting that the Hub may ask of one request. `answer_timeout_s`: from the first
-    step to the last byte of a small answer; `trying_s`: over all tries, without the waits. `slowest_bytes_s`: what must
-    arrive of a file each second, on average over `slow_s`.
+    `longest_retry_after_s`: longest total wait that the Hub can request for one request. `answer_timeout_s`: from the
+    first step to the last byte of a small answer; `trying_s`: over all tries, without the waits. `slowest_bytes_s`:
+    slowest accepted download speed, on average over `slow_s`.
     """
 
     tries: int = 6
@@ -55,13 +54,13 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
     def wait_s(self, failed_tries: int, retry_after_s: float | None) -> float:
-        """Seconds to wait after that many failed tries; jitter keeps many clients from coming back together."""
+        """Seconds to wait after that many failed tries; jitter keeps many clients from retrying at the same moment."""
         if retry_after_s is not None:
             return min(retry_after_s, self.longest_retry_after_s)
         return self._longest_s(failed_tries) * random.uniform(0.5, 1.0)
 
     def left_s(self, failed_tries: int) -> float:
-        """The longest that the waits after these tries can take together, where the Hub asks for none."""
+        """Upper bound of all waits after these tries, if the Hub requests none."""
         return sum(self._longest_s(number) for number in range(failed_tries, self.tries))
 
     def _longest_s(self, failed_tries: int) -> float:
@@ -73,7 +72,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Announcer:
-    """Says that we wait for the Hub, and until when: once for all threads, again when it gets later, or takes long."""
+    """Announces a wait for the Hub and its end: once for all threads, again if it gets longer or takes long."""
 
     say: Say
     _said_at: float = field(default=float("-inf"), init=False)
@@ -81,16 +80,16 @@ class Announcer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def announce(self, what: str, until: datetime) -> None:
-        """Say it, unless that much is known."""
+        """Announce the wait, unless it is already announced."""
         with self._lock:
             is_later = until > self._until + timedelta(minutes=1)
             if is_later or time.monotonic() - self._said_at >= REPEAT_S:
                 self._said_at, self._until = time.monotonic(), until
-                self.say(f"{what} until {tell_time(until)}.")
+                self.say(f"{what} until {format_time(until)}.")
 
 
-def tell_time(at: datetime) -> str:
-    """A time of day as it is here, with the day when it is another, with seconds when it is soon."""
+def format_time(at: datetime) -> str:
+    """A local time of day, with the date if it is another day, with seconds if it is soon."""
     here, now = at.astimezone(), datetime.now().astimezone()
     form = "%H:%M:%S" if abs(here - now) < timedelta(minutes=2) else "%H:%M"
     return here.strftime(form if here.date() == now.date() else f"%Y-%m-%d {form}")
@@ -98,7 +97,7 @@ def tell_time(at: datetime) -> str:
 
 @dataclass(frozen=True)
 class Asking:
-    """What holds for requests of one kind: retries, who is told of waits, where the token may go, the size allowed."""
+    """Settings of requests of one kind: retries, announcer, address that gets the token, largest answer."""
 
     retry_policy: RetryPolicy
     origin: str | None = None
@@ -107,27 +106,27 @@ class Asking:
     speed: Speed | None = None
 
     def bounds(self, *, is_stream: bool) -> Bounds:
-        """Limits of one request; the speed of a file is watched over all requests for it."""
+        """Limits of one request; the speed of a file is measured over all requests for it."""
         if not is_stream:
             return Bounds(self.origin, min(self.most_bytes, MOST_ANSWER_BYTES))
         speed = self.speed or Speed(self.retry_policy.slowest_bytes_s, self.retry_policy.slow_s)
         return Bounds(self.origin, self.most_bytes, speed)
 
 
-# The client is one for the process, but each Hub has its own retry_policy.
+# The process has one client, but each Hub its own settings.
 _ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)
 _everywhere: Asking | None = None
 
 
 def retry_everywhere(origin: str | None, announcer: Announcer | None = None) -> None:
-    """From now on every request of this process is tried again: for a process that does nothing else than download."""
+    """From now on, retry all requests of this process: for a process that only downloads."""
     global _everywhere
     _everywhere = Asking(RetryPolicy(), origin, announcer)
 
 
 @contextmanager
 def asking(what: Asking) -> Iterator[None]:
-    """Requests inside the block, in this thread, are tried again and bounded as `what` says."""
+    """Requests in the block, in this thread, are retried and limited as `what` says."""
     token = _ASKING.set(what)
     try:
         yield
@@ -136,11 +135,11 @@ def asking(what: Asking) -> Iterator[None]:
 
 
 class RetryingClient(BoundedClient):
-    """An HTTP client whose every request inside `asking` is tried again, then ends in HubUnavailable."""
+    """An HTTP client that retries all requests inside `asking` and finally raises HubUnavailable."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         what = _ASKING.get() or _everywhere
-        if what is None:  # not a request of ours
+        if what is None:  # not one of our requests
             return super().send(request, **options)
         return self._send_patiently(request, what, options)
 
@@ -154,7 +153,7 @@ class RetryingClient(BoundedClient):
                 response = self.send_bounded(request, bounds, retry_policy.answer_timeout_s, **options)
                 if response.status_code not in RETRIED_STATUSES:
                     return response
-                trouble, asked_s = f"it answers {response.status_code}", read_retry_after(response.headers)
+                trouble, asked_s = f"it answered {response.status_code}", read_retry_after(response.headers)
                 response.close()
             except RETRIED_ERRORS as error:
                 trouble = _describe(error)
@@ -173,10 +172,10 @@ class RetryingClient(BoundedClient):
 def _wait(
     request: httpx2.Request, what: Asking, trouble: str, wait_s: float, failed_tries: int, *, is_asked: bool
 ) -> None:
-    """Wait before the next try; say so, unless it is the first and short."""
+    """Wait before the next try; announce it, unless it is the first and short."""
     retry_policy, hub = what.retry_policy, f"The Hub at {_origin(request)}"
     ends_at = datetime.now(UTC) + timedelta(seconds=wait_s if is_asked else retry_policy.left_s(failed_tries))
-    reason, action = ("asks us to wait", "waiting") if is_asked else ("is not available", "trying again")
+    reason, action = ("asks to wait", "waiting") if is_asked else ("is not available", "retrying")
     sentence = f"{hub} {reason} ({trouble}): {action}"
     while wait_s > 0:
         if what.announcer and (failed_tries > 1 or wait_s > _QUIET_S):
@@ -190,18 +189,18 @@ def _wait(
 
 def _refuse_to_wait(request: httpx2.Request, trouble: str, asked_s: float, retry_policy: RetryPolicy) -> str:
     try:
-        until = tell_time(datetime.now(UTC) + timedelta(seconds=asked_s))
+        until = format_time(datetime.now(UTC) + timedelta(seconds=asked_s))
     except OverflowError:
-        until = "the end of days"
+        until = "a date beyond the calendar"
     limit = f"{retry_policy.longest_retry_after_s / 60:.0f} min"
     return (
-        f"The Hub at {_origin(request)} is not available ({trouble}): it asks us to wait until {until}, and one request"
-        f" waits {limit} at most. Try again then."
+        f"The Hub at {_origin(request)} is not available ({trouble}): it asks to wait until {until}, longer than the"
+        f" limit of {limit} for one request. Try again after that time."
     )
 
 
 def read_retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds that the server asks to wait: `Retry-After` in seconds or as a date, or the Hub's `RateLimit` header."""
+    """Seconds that the server requests to wait: `Retry-After` (seconds or a date), or the Hub's `RateLimit` header."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,12}(\.\d+)?", value):
         return float(value)
@@ -215,7 +214,7 @@ def read_retry_after(headers: httpx2.Headers) -> float | None:
 
 
 def _limit_time(request: httpx2.Request, retry_policy: RetryPolicy) -> None:
-    """Give a request limits where its caller set none: a Hub that accepts and never answers would hang the night."""
+    """Give a request default limits, so that a Hub that accepts and never answers does not block the run."""
     given = request.extensions.get("timeout") or {}
     limits = {"connect": retry_policy.connect_timeout_s, "pool": None}
     timeout = {
@@ -227,10 +226,10 @@ def _limit_time(request: httpx2.Request, retry_policy: RetryPolicy) -> None:
 def _describe(error: Exception) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return "no answer in time"
-    return "the connection fails" if isinstance(error, httpx2.NetworkError) else "the connection breaks off"
+    return "the connection failed" if isinstance(error, httpx2.NetworkError) else "the connection was interrupted"
 
 
 def _origin(request: httpx2.Request) -> str:
-    """Scheme and host alone: the rest of an address may carry a signature or a password."""
+    """Only scheme and host: the rest of an address may contain a signature or a password."""
     port = f":{request.url.port}" if request.url.port else ""
     return f"{request.url.scheme}://{request.url.host}{port}"

@@ -1,7 +1,7 @@
-"""What one commit of a model is: its facts from the Hub, or the reason why it cannot be evaluated.
+"""Inspects one commit of a model: its architecture, license, size and files, or the reason why it is rejected.
 
-Owns reading a commit's configuration, tokenizer, card and parameter counts. Asks the Hub only about this one
-commit; odd metadata makes a rejected commit, never an error.
+Reads the commit's configuration, tokenizer, card and parameter counts. Odd metadata leads to a rejected commit, never
+to an error.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ GATED_REASON = "gated without access: accept the terms on the model's page with 
 
 PRECISION_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _BYTES_PER_PARAMETER = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
-# As lm-eval's `resolve_max_length` has them, in its order; a number beyond what a column holds limits nobody.
+# As in lm-eval's `resolve_max_length`, in its order; a number that does not fit the column means no limit.
 _CONTEXT_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 _ENDLESS = 2**62
 _CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel", "WithLMHead")
-# Models that also see or hear, but generate text: causal when the Hub files them under text generation.
+# Models that also read images or audio, but generate text: causal if the Hub's pipeline tag is text generation.
 _PERHAPS_CAUSAL_ENDINGS = ("ForConditionalGeneration",)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The commit to look at. `head` is its model's head, whose facts about content hold only for that head's sha."""
+    """The commit to inspect. `head` is its model's head; facts about content apply only to the head's own sha."""
 
     head: ModelHead
     ref: str
@@ -56,12 +56,12 @@ class Subject:
 
 
 def inspect_commit(hub: Hub, subject: Subject, now: datetime) -> Commit:
-    """Look at a commit. Raises HubError where nothing lasting can be said (gone meanwhile, Hub down).
+    """Inspect a commit. Raises HubError for temporary failures (gone meanwhile, Hub down).
 
-    Any other error that it raises comes from what the commit holds.
+    Any other error comes from the commit's content.
     """
     head = subject.head
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "model_id": head.model_id,
         "organization": organization_of(head.model_id),
         "revision": subject.revision,
@@ -73,24 +73,24 @@ def inspect_commit(hub: Hub, subject: Subject, now: datetime) -> Commit:
         "base_model": read_base_model(head.card),
     }
     try:
-        _examine_content(hub, subject, found)
-        return Commit(**found, state="ok")
+        _inspect_content(hub, subject, facts)
+        return Commit(**facts, state="ok")
     except GatedNoAccess:
         withheld = f". {hub.token_withheld}" if hub.token_withheld else ""
-        return Commit(**found, state="rejected", reason=GATED_REASON + withheld)
+        return Commit(**facts, state="rejected", reason=GATED_REASON + withheld)
     except RepoDisabled:
-        return Commit(**found, state="rejected", reason=DISABLED_REASON)
+        return Commit(**facts, state="rejected", reason=DISABLED_REASON)
     except (Unusable, Unreadable) as unusable:
-        return Commit(**found, state="rejected", reason=str(unusable))
+        return Commit(**facts, state="rejected", reason=str(unusable))
 
 
 def reject_unreadable(subject: Subject, now: datetime, error: Exception) -> Commit:
-    """A rejected commit, because reading it raised what nobody has foreseen."""
+    """A commit that is rejected because reading it raised an unexpected error."""
     return reject(subject, now, f"its metadata cannot be read ({type(error).__name__}: {error})")
 
 
 def reject(subject: Subject, now: datetime, reason: str) -> Commit:
-    """A rejected commit of which nothing is known but its name and why."""
+    """A rejected commit with only its name and the reason."""
     return Commit(
         model_id=subject.model_id,
         organization=organization_of(subject.model_id),
@@ -104,12 +104,12 @@ def reject(subject: Subject, now: datetime, reason: str) -> Commit:
 
 
 def _is_default_template(template: Any) -> bool:
-    """Whether prompts can go through a template without naming one: a text, or a list with one called default.
+    """Whether the tokenizer has a default chat template: a text, or a list with one named default.
 
-    A blank text is none: every prompt would come out of it empty.
+    A blank text is not a template: it would make every prompt empty.
     """
     if isinstance(template, list):
-        named = {str(each.get("name")): each.get("template") for each in template if isinstance(each, Mapping)}
+        named = {str(entry.get("name")): entry.get("template") for entry in template if isinstance(entry, Mapping)}
         template = named.get("default")
     return isinstance(template, str) and bool(template.strip())
 
@@ -119,29 +119,29 @@ def organization_of(model_id: str) -> str:
     return model_id.rpartition("/")[0]
 
 
-def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
-    """Fill `found` as far as the commit's files allow, then raise Unusable if something is missing."""
+def _inspect_content(hub: Hub, subject: Subject, facts: dict[str, Any]) -> None:
+    """Fill `facts` as far as the commit's files allow, then raise Unusable if something is missing."""
     model_id, revision = subject.model_id, subject.revision
     if subject.head.is_disabled:
         raise Unusable(DISABLED_REASON)
-    # First: it tells whether a gated repository opens for us, which its tree does not.
+    # First, because it shows whether a gated repository is accessible; its tree does not.
     config = _read_json(hub, model_id, revision, "config.json")
     tree = hub.tree(model_id, revision)
     paths = {file.path for file in tree}
     tokenizer = _read_json(hub, model_id, revision, "tokenizer_config.json") if "tokenizer_config.json" in paths else {}
-    # Code that transformers has itself is not loaded from the repository, unless a board trusts that.
+    # Code of an architecture that transformers has is loaded from the repository only if the board trusts it.
     config_code = () if is_native(config or {}) else _auto_map(config).values()
     code = {name for names in (*config_code, *_auto_map(tokenizer).values()) for name in names}
-    found["needs_remote_code"] = bool(code)
-    found["architecture"] = next(iter(_architectures(config)), None)
-    found["context_length"] = read_context_length(config or {})
+    facts["needs_remote_code"] = bool(code)
+    facts["architecture"] = next(iter(_architectures(config)), None)
+    facts["context_length"] = read_context_length(config or {})
     if TEMPLATE_FILE in paths:
-        # transformers takes this one alone, empty or not.
+        # transformers uses only this one, even if it is empty.
         template: Any = hub.read_small_file(model_id, revision, TEMPLATE_FILE).decode(errors="replace")
     else:
         template = (tokenizer or {}).get("chat_template")
-    found["has_chat_template"] = _is_default_template(template)
-    found["model_type"] = classify(subject.head, found["has_chat_template"])
+    facts["has_chat_template"] = _is_default_template(template)
+    facts["model_type"] = classify(subject.head, facts["has_chat_template"])
     files = choose_files(
         tree,
         lambda: hub.read_small_file(model_id, revision, INDEX_FILE),
@@ -149,16 +149,16 @@ def _examine_content(hub: Hub, subject: Subject, found: dict[str, Any]) -> None:
     )
     _check_usable(config, subject, files, code)
     _check_followed({"config.json": config or {}, "tokenizer_config.json": tokenizer or {}}, files)
-    found |= _measure(hub, subject, files, tree, config or {})
-    if excess := find_excess(config or {}, found["params_b"] * 1e9):
+    facts |= _measure(hub, subject, files, tree, config or {})
+    if excess := find_excess(config or {}, facts["params_b"] * 1e9):
         raise Unusable(excess)
-    found |= {"fingerprint": files.fingerprint, "weights_hash": files.weights_hash, "files": files.files}
+    facts |= {"fingerprint": files.fingerprint, "weights_hash": files.weights_hash, "files": files.files}
 
 
 def _check_usable(config: Mapping[str, Any] | None, subject: Subject, files: ScoredFiles, code: Iterable[str]) -> None:
     if ADAPTER_CONFIG in files.files:
-        # transformers would put it on top of the base model that it names, merged weights or not.
-        raise Unusable(f"adapter: {ADAPTER_CONFIG} is there, and adapters are not evaluated yet")
+        # transformers would apply it to the base model that it names, even if there are merged weights.
+        raise Unusable(f"adapter: the repository has {ADAPTER_CONFIG}, and adapters are not evaluated yet")
     if config is None:
         raise Unusable("no config.json")
     if not is_causal(config, subject.head.pipeline_tag):
@@ -177,7 +177,7 @@ def _check_followed(contents: Mapping[str, Mapping[str, Any]], files: ScoredFile
 
 
 def is_causal(config: Mapping[str, Any], pipeline_tag: str | None) -> bool:
-    """Whether transformers would load it as a causal language model, as far as its configuration tells."""
+    """Whether transformers would load it as a causal language model, according to its configuration."""
     architectures = _architectures(config)
     if config.get("is_encoder_decoder") is True:
         return False
@@ -188,19 +188,19 @@ def is_causal(config: Mapping[str, Any], pipeline_tag: str | None) -> bool:
 
 
 def read_context_length(config: Mapping[str, Any]) -> int | None:
-    """Tokens that prompt and answer may take together, where lm-eval looks for it; None where it would ask elsewhere.
+    """Longest prompt and answer together, in tokens, from the keys that lm-eval reads; None if they are missing.
 
-    It asks the model's class and the tokenizer next, which are not looked at here.
+    lm-eval then asks the model's class and the tokenizer, which are not read here.
     """
     text = config.get("text_config")
-    found = text if isinstance(text, Mapping) and text else config
-    value = next((found[name] for name in _CONTEXT_KEYS if found.get(name) is not None), None)
+    source = text if isinstance(text, Mapping) and text else config
+    value = next((source[name] for name in _CONTEXT_KEYS if source.get(name) is not None), None)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value < _ENDLESS
     return value if is_count else None
 
 
 def classify(head: ModelHead, has_chat_template: bool) -> str:
-    """merge, chat, fine-tuned or pretrained: what the card says of its origin, then whether it is made to chat."""
+    """merge, chat, fine-tuned or pretrained: from the origin on the card, then from the chat template."""
     relation = head.card.get("base_model_relation")
     if relation == "merge" or {"merge", "mergekit"} & set(head.tags):
         return "merge"
@@ -210,12 +210,12 @@ def classify(head: ModelHead, has_chat_template: bool) -> str:
 
 
 def read_base_model(card: Mapping[str, Any]) -> str | None:
-    """The model it was made from, or several with commas."""
+    """The model it is derived from, or several with commas."""
     return _join(card.get("base_model"))
 
 
 def read_license(head: ModelHead) -> str | None:
-    """The licence of the card, else of the tags; `other` gives way to the name that comes with it."""
+    """The license of the card, otherwise of the tags; `other` is replaced by the name that comes with it."""
     tagged = next((tag.partition(":")[2] for tag in head.tags if tag.startswith("license:")), None)
     name = _join(head.card.get("license")) or tagged
     return (_join(head.card.get("license_name")) or name) if name == "other" else name
@@ -224,7 +224,7 @@ def read_license(head: ModelHead) -> str | None:
 def _measure(
     hub: Hub, subject: Subject, files: ScoredFiles, tree: Iterable[TreeFile], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Parameters, number format and size: from the listing, else the weights' own headers, else from their size."""
+    """Parameters, number format and size: from the listing, else the weights' headers, else the size of the weights."""
     sizes = {file.path: file.size for file in tree}
     head = subject.head
     counts = dict(head.parameters) if head.sha == subject.revision else {}
@@ -241,7 +241,7 @@ def _measure(
 
 
 def _read_json(hub: Hub, model_id: str, revision: str, path: str) -> dict[str, Any] | None:
-    """A JSON object of a commit; None when the file is not there."""
+    """A JSON object of a commit; None if the file does not exist."""
     try:
         value = json.loads(hub.read_small_file(model_id, revision, path))
     except FileGone:
@@ -249,7 +249,7 @@ def _read_json(hub: Hub, model_id: str, revision: str, path: str) -> dict[str, A
     except (ValueError, RecursionError) as error:
         raise Unusable(f"{path} is not valid JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
-        raise Unusable(f"{path} holds no JSON object")
+        raise Unusable(f"{path} is not a JSON object")
     return value
 
 
@@ -260,7 +260,7 @@ def _architectures(config: Mapping[str, Any] | None) -> list[str]:
 
 
 def _auto_map(config: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
-    """Classes that are loaded from code in a repository, by auto class (of a tokenizer: the slow and the fast one)."""
+    """Classes that are loaded from code in a repository, per auto class (a tokenizer has a slow and a fast one)."""
     value = (config or {}).get("auto_map")
     items = value.items() if isinstance(value, dict) else ()
     return {key: tuple(str(c) for c in (item if isinstance(item, list) else [item]) if c) for key, item in items}

@@ -1,6 +1,6 @@
-"""What a repository's configuration may say: nothing that leads loading elsewhere, no size beyond the weights.
+"""Checks a repository's configuration: no references to files outside it, no sizes that the weights cannot fill.
 
-Pure: works on what JSON files hold. Asked when a commit is discovered, and again on the node before it is loaded.
+Pure: works on the content of JSON files. Used when a commit is discovered, and again on the node before it is loaded.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
-# The files that transformers and vLLM take names of other files from, next to the index of the weights.
+# The files in which transformers and vLLM look for names of other files, besides the index of the weights.
 FOLLOWED = ("config.json", "tokenizer_config.json")
 
-# Keys that change which files are loaded, or what names mean, whatever their value.
+# Keys that change which files are loaded, or the meaning of names, whatever their value.
 _REDIRECTING = frozenset({
     "transformers_weights",  # other weights
-    "attribute_map",  # lets any key stand for any other, such as the one above
+    "attribute_map",  # renames keys, so that any key can become the one above
     "extra_files",
     "gguf_file",
     "subfolder",
-    "kernel_config", "fusion_config",  # code from the Hub in place of layers
-    "speculators_config",  # vLLM then loads the model that it names
+    "kernel_config", "fusion_config",  # replaces layers by code from the Hub
+    "speculators_config",  # makes vLLM load the model that it names
     "use_pretrained_backbone", "use_timm_backbone", "custom_generate",
 })  # fmt: skip
-# Keys whose texts no loader follows to files: notes on origin (transformers overwrites the first two by the folder that
-# it loads), labels, prompts. Code in `auto_map` is loaded only where a board allows it, and then it is hashed.
+# Keys whose texts no loader uses as paths: notes on origin (transformers overwrites the first two with the folder that
+# it loads), labels, prompts. Code in `auto_map` is loaded only if a board allows it, and then it is hashed.
 _NOT_FOLLOWED = frozenset({
     "_name_or_path", "name_or_path", "auto_map", "architectures", "model_name", "base_model", "base_model_name_or_path",
     "tokenizer_name", "license", "id2label", "label2id", "task_specific_params", "special_tokens_map_file",
     "added_tokens_file",
 })  # fmt: skip
-# Of how weights were made smaller: notes on the data, the model and the program it was done with.
+# Notes on how weights were quantized: data, model and program.
 _NOTES_OF_QUANTIZATION = frozenset({"dataset", "tokenizer", "model_name_or_path", "meta"})
-# What tokens and templates hold is text, though some of it looks like a path.
+# Tokens and templates are text, though some of it looks like a path.
 _TEXTS = re.compile(r"_tokens?$|^chat_template$|^added_tokens_decoder$|^response_|^language_codes$")
 _PATH = re.compile(
     r"^(/|~|\./|[A-Za-z]:[/\\]|\w+://)|(^|[/\\])\.\.([/\\]|$)"  # from a root, on a drive, a URL, through a folder above
@@ -50,22 +50,22 @@ _COUNTED = (
 
 
 def find_redirects(name: str, content: Mapping[str, Any], files: Collection[str]) -> list[str]:
-    """The keys by which a file leads loading to something that is not one of the commit's hashed `files`, in words."""
-    found = []
+    """Messages about keys that refer to something outside the commit's hashed `files`."""
+    messages = []
     for keys, value in _walk(content):
         key = keys[-1]
         if key in _REDIRECTING:
             if value and not (key == "transformers_weights" and value == "model.safetensors" and value in files):
-                found.append(_describe(name, keys, value))
+                messages.append(_describe(name, keys, value))
         elif isinstance(value, str) and not _is_text(keys) and _PATH.search(value) and value not in files:
-            found.append(_describe(name, keys, value))
-    return found
+            messages.append(_describe(name, keys, value))
+    return messages
 
 
 def find_excess(config: Mapping[str, Any], numbers: float) -> str | None:
-    """The size in config.json that weights of so many numbers cannot fill, in words; None when all are possible.
+    """A message about a size in config.json that weights of so many numbers cannot fill; None if there is none.
 
-    Every layer has at least one number for each of its width (a norm, or far more), however they are packed.
+    Every layer has at least as many numbers as its width (a norm, usually far more), however they are packed.
     """
     parts = [("", config)]
     parts += [(f"{key}.", part) for key, part in config.items() if isinstance(part, Mapping)]
@@ -74,21 +74,21 @@ def find_excess(config: Mapping[str, Any], numbers: float) -> str | None:
         for key in (*_LAYERS, *_COUNTED):
             count = part.get(key)
             if _is_count(count) and count * (width if key in _LAYERS else 1) > numbers:
-                return f"config.json: {prefix}{key} is {count}, and the weights hold {numbers:.0f} numbers"
+                return f"config.json: {prefix}{key} is {count}, but the weights have only {numbers:.0f} numbers"
     return None
 
 
 def _walk(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All keys, with those above them, and their values; what a list holds counts as its key's."""
+    """All keys, with their parents, and their values; entries of a list count as values of its key."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
         keys, value = waiting.pop()
         if keys:
             yield keys, value
         if isinstance(value, Mapping):
-            waiting += [((*keys, str(key)), each) for key, each in value.items()]
+            waiting += [((*keys, str(key)), inner) for key, inner in value.items()]
         elif isinstance(value, list):
-            waiting += [(keys, each) for each in value]
+            waiting += [(keys, inner) for inner in value]
 
 
 def _is_text(keys: tuple[str, ...]) -> bool:
@@ -102,4 +102,4 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 
 def _describe(name: str, keys: tuple[str, ...], value: object) -> str:
-    return f"{name}: {'.'.join(keys)} leads to what is not part of the model ({str(value)[:100]!r})"
+    return f"{name}: {'.'.join(keys)} refers to something outside the model ({str(value)[:100]!r})"

@@ -1,7 +1,7 @@
-"""Which causal language models transformers loads with code of its own, although their repository brings code too.
+"""The list of causal language models that transformers has code for, so that a repository's own code is not needed.
 
-Owns one list, taken from transformers' own mapping (a test compares it with the installed one); an orchestrator has no
-transformers to ask. Reads nothing.
+Copied from transformers' mapping (a test compares it with the installed one), because the orchestrator does not install
+transformers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# model type in config.json : class that transformers has for it
+# model type in config.json : class in transformers
 _TEXT = """
 afmoe:AfmoeForCausalLM apertus:ApertusForCausalLM arcee:ArceeForCausalLM aria_text:AriaTextForCausalLM
 axk1:AXK1ForCausalLM axk2:AXK2ForCausalLM bailing_hybrid:BailingHybridForCausalLM bamba:BambaForCausalLM
@@ -73,9 +73,9 @@ _CLASSES = dict(pair.split(":") for pair in _TEXT.split())
 
 
 def is_native(config: Mapping[str, Any]) -> bool:
-    """Whether transformers itself knows the very class that the configuration names.
+    """Whether transformers has the class that the configuration names.
 
-    A repository may give its own class the model type of another; only the class's name tells.
+    A repository may use another model's type for its own class; only the class's name is reliable.
     """
     architectures, model_type = config.get("architectures"), config.get("model_type")
     if not isinstance(architectures, list) or not isinstance(model_type, str):

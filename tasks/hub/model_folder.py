@@ -1,6 +1,6 @@
-"""The folder of a model in the cache holds exactly the files of its fingerprint, and nobody changes them.
+"""Integrity of a model's folder in the cache: the list of its files, write protection, checks before it is loaded.
 
-Owns the list of files that lies beside each folder, and the folder's modes. Knows neither the Hub nor transformers.
+A folder holds exactly the files of its fingerprint; the list is next to the folder.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotTheModel(Exception):
-    """A folder does not hold a model that can be loaded as it was hashed; the message says what is wrong."""
+    """A folder does not hold the hashed model in a loadable form; the message says what is wrong."""
 
 
 class DamagedFolder(NotTheModel):
-    """Somebody changed the folder since it was fetched, no fault of the model; the message says what to do."""
+    """The folder was changed after its download, not a fault of the model; the message says what to do."""
 
 
 class HashedFile(Record):
-    """A file as the Hub names it: git's blob id, or SHA-256 for large files."""
+    """A file with the Hub's id: git's blob id, or SHA-256 for large files."""
 
     content_id: str
     size: int
 
 
 class HashedFiles(Record):
-    """What a model's folder holds: `.<fingerprint>.files.json` beside it. The fingerprint is the hash over it."""
+    """The list of files of a model's folder: `.<fingerprint>.files.json` next to it. The fingerprint is its hash."""
 
     record_version: Literal[1] = 1
     files: dict[str, HashedFile]
@@ -52,24 +52,24 @@ class HashedFiles(Record):
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that lies in the folder; what it is called is all that is asked."""
+    """A file in the folder, by its name only."""
 
     path: str
     content_id: str = ""
 
 
 def list_file(folder: Path) -> Path:
-    """Where the list of a model's files lies."""
+    """Path of the list of a model's files."""
     return folder.with_name(f".{folder.name}.files.json")
 
 
 def write_list(folder: Path, files: Mapping[str, HashedFile]) -> None:
-    """Write down what the folder holds; stores from before have folders without."""
+    """Write the list of the folder's files; folders of old stores have none."""
     write_bytes(list_file(folder), HashedFiles(files=dict(files)).to_bytes())
 
 
 def is_intact(path: Path, file: HashedFile) -> bool:
-    """Whether a file has the size and hash that the Hub names."""
+    """Whether a file has the size and hash given by the Hub."""
     if path.stat().st_size != file.size:
         return False
     is_large = len(file.content_id) == hashlib.sha256().digest_size * 2
@@ -85,8 +85,10 @@ def is_intact(path: Path, file: HashedFile) -> bool:
 
 
 def protect(folder: Path) -> None:
-    """Take away the right to write into the folder. In a group's store its members may still remove it."""
-    with contextlib.suppress(OSError):  # another member's, or a file system that is read-only: the check tells more
+    """Make the folder read-only. In a group's store, members can still remove it."""
+    with contextlib.suppress(
+        OSError
+    ):  # another member's folder, or a read-only file system: the check reports problems
         for where, _, names in os.walk(folder):
             for path in (Path(where, name) for name in names):
                 _take_modes(path, _WRITABLE)
@@ -112,19 +114,19 @@ def _take_modes(path: Path, modes: int) -> None:
 
 
 def check_folder(folder: Path, fingerprint: str, *, has_allowed_code: bool = False) -> ScoredFiles:
-    """Check that the folder holds exactly what is hashed, and that none of it leads elsewhere. Raises NotTheModel.
+    """Check that the folder holds exactly the hashed files, and no reference to others. Raises NotTheModel.
 
-    Sizes of all files and content of all but the weights are compared, where the list beside the folder is there.
+    Compares the sizes of all files, and the content of all except the weights, if the list of files exists.
     """
-    found = list(_list_files(folder))
+    present = list(_list_files(folder))
     try:
-        chosen = choose_files(found, (folder / INDEX_FILE).read_bytes, has_allowed_code=has_allowed_code)
+        chosen = choose_files(present, (folder / INDEX_FILE).read_bytes, has_allowed_code=has_allowed_code)
     except Unusable as unusable:
         raise NotTheModel(f"{folder}: {unusable}") from unusable
-    if extra := sorted({file.path for file in found} - set(chosen.files)):
-        raise _damaged(folder, f"it holds {extra[0]}, which is not one of the model's files")
+    if extra := sorted({file.path for file in present} - set(chosen.files)):
+        raise _damaged(folder, f"it contains {extra[0]}, which is not one of the model's files")
     _compare(folder, fingerprint, chosen)
-    for name in (each for each in FOLLOWED if each in chosen.files):
+    for name in (path for path in FOLLOWED if path in chosen.files):
         if redirects := find_redirects(name, _read_object(folder / name), chosen.files):
             raise NotTheModel(redirects[0])
     return chosen
@@ -139,14 +141,14 @@ def _compare(folder: Path, fingerprint: str, chosen: ScoredFiles) -> None:
     except RecordError as error:
         raise _damaged(folder, str(error)) from error
     if listed.fingerprint != fingerprint:
-        raise _damaged(folder, f"{path.name} beside it is of another model")
+        raise _damaged(folder, f"{path.name} next to it belongs to another model")
     if lacking := sorted(set(listed.files) - set(chosen.files)):
         raise _damaged(folder, f"it lacks {lacking[0]}")
     for name in chosen.files:
         file = listed.files.get(name)
         is_same = file is not None and (folder / name).stat().st_size == file.size
         if file is None or not is_same or (name not in chosen.weights and not is_intact(folder / name, file)):
-            raise _damaged(folder, f"{name} is not the file that was fetched")
+            raise _damaged(folder, f"{name} differs from the downloaded file")
 
 
 def _list_files(folder: Path) -> Iterator[_Found]:
@@ -157,7 +159,7 @@ def _list_files(folder: Path) -> Iterator[_Found]:
             if stat.S_ISREG(mode):
                 yield _Found(path.relative_to(folder).as_posix())
             elif not stat.S_ISDIR(mode):
-                raise _damaged(folder, f"{path.relative_to(folder)} is a link, or no file")
+                raise _damaged(folder, f"{path.relative_to(folder)} is a link or not a regular file")
 
 
 def _read_object(path: Path) -> dict[str, object]:
@@ -166,9 +168,9 @@ def _read_object(path: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise NotTheModel(f"{path.name} is not valid JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
-        raise NotTheModel(f"{path.name} holds no JSON object")
+        raise NotTheModel(f"{path.name} is not a JSON object")
     return value
 
 
 def _damaged(folder: Path, what: str) -> DamagedFolder:
-    return DamagedFolder(f"{folder}: {what}. Remove the folder; it is fetched again the next night.")
+    return DamagedFolder(f"{folder}: {what}. Remove the folder; the next run downloads it again.")

@@ -1,7 +1,7 @@
-"""What the Hub's answers say, as small records: heads, files, refs, parameter counts.
+"""Parses the Hub's answers into small records: heads, files, refs, parameter counts.
 
-Owns how an answer is read that anybody may have had a hand in: texts are cleaned, numbers and lists have limits, what
-has a wrong type is empty, or a ValueError where nothing could be said without it. Speaks no HTTP.
+Anybody can write parts of an answer, so texts are cleaned, numbers and lists have limits, and a value of a wrong type
+is empty, or raises ValueError if the record is useless without it. Makes no requests.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from nightboard.tasks.store.texts import clean_text, is_clean
 SHA = re.compile(r"[0-9a-f]{40}")
 _CONTENT_ID = re.compile(r"[0-9a-f]{40,64}")
 _CARD_FIELDS = ("license", "license_name", "base_model", "base_model_relation")
-# Of a card's lists and of a model's tags as many are kept.
+# Most entries kept of a card's lists and a model's tags.
 _MOST_WORDS = 1_000
 _LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class ModelHead:
-    """A model's newest commit as a listing shows it. What the Hub left out or wrote in a wrong type is empty.
+    """A model's newest commit as in a listing. A missing value, or one of a wrong type, is empty.
 
-    `is_plain`: only the facts that no author writes; card, tags and counts were not asked for.
+    `is_plain`: only the facts that no author writes; card, tags and counts were not requested.
     """
 
     model_id: str
@@ -44,7 +44,7 @@ class ModelHead:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, is_plain: bool = False) -> ModelHead:
-        """Read one item of the Hub's answer; KeyError without an id."""
+        """Parse one item of the Hub's answer. Raises KeyError without an id."""
         card = as_mapping(data.get("cardData"))
         return cls(
             model_id=_text(data["id"]) or "",
@@ -63,7 +63,7 @@ class ModelHead:
 
 @dataclass(frozen=True)
 class TreeFile:
-    """A file of a commit. `blob_id` is git's; `lfs_sha256` is set when the content lies in large-file storage."""
+    """A file of a commit. `blob_id` is git's; `lfs_sha256` is set if the content is in large-file storage."""
 
     path: str
     size: int
@@ -72,20 +72,20 @@ class TreeFile:
 
     @property
     def content_id(self) -> str:
-        """What changes exactly when the content does."""
+        """An id that changes exactly when the content does."""
         return self.lfs_sha256 or self.blob_id
 
 
 @dataclass(frozen=True)
 class Refs:
-    """Branches and tags of a repository, by name, with the commits they point at."""
+    """Branches and tags of a repository: name and commit."""
 
     branches: Mapping[str, str]
     tags: Mapping[str, str]
 
 
 def read_tree_file(entry: Mapping[str, Any]) -> TreeFile:
-    """A file of a tree; ValueError without path, size and hashes. An odd path is cleaned, and then names nothing."""
+    """A file of a tree. Raises ValueError without path, size and hash. An odd path is cleaned and matches no file."""
     lfs = as_mapping(entry.get("lfs"))
     path, size, sha256 = entry.get("path"), entry.get("size"), lfs.get("oid")
     if not isinstance(path, str) or not _is_count(size):
@@ -97,35 +97,35 @@ def read_tree_file(entry: Mapping[str, Any]) -> TreeFile:
 
 
 def read_refs(value: Any) -> dict[str, str]:
-    """Commits by branch or tag; a ref without a usable name and commit is left out."""
-    found = {}
+    """Commits by branch or tag; a ref without a usable name and commit is skipped."""
+    commits = {}
     for ref in map(as_mapping, _sequence(value)):
         name, sha = ref.get("name"), ref.get("targetCommit")
         if isinstance(name, str) and is_clean(name, 255) and isinstance(sha, str) and SHA.fullmatch(sha):
-            found[name] = sha
-    return found
+            commits[name] = sha
+    return commits
 
 
 def _counts(value: Any) -> dict[str, int]:
-    """Parameters by number format; {} where one of them cannot be."""
+    """Parameters by number format; {} if one of them is impossible."""
     counts = {clean_text(str(key), 50): count for key, count in as_mapping(value).items()}
     is_sound = len(counts) <= 100 and all(_is_count(count) and count > 0 for count in counts.values())
     return counts if is_sound and sum(counts.values()) <= _LARGEST_NUMBER else {}
 
 
 def count_parameters(header: Mapping[str, Any]) -> Counter[str]:
-    """Parameters by number format of a safetensors header. ValueError for a tensor that cannot be."""
+    """Parameters by number format of a safetensors header. Raises ValueError for an impossible tensor."""
     counts: Counter[str] = Counter()
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
         shape, number_format = as_mapping(tensor).get("shape"), as_mapping(tensor).get("dtype")
         if not isinstance(shape, list) or not isinstance(number_format, str):
-            raise ValueError(f"the header tells neither shape nor number format of {name[:100]!r}")
+            raise ValueError(f"the header has no shape or number format for {name[:100]!r}")
         size = 1
         for side in shape:
             if not _is_count(side) or size > _LARGEST_NUMBER:
-                raise ValueError(f"no tensor can have the shape that the header gives {name[:100]!r}")
+                raise ValueError(f"the header gives an impossible shape for {name[:100]!r}")
             size *= side
         counts[clean_text(number_format, 50)] += size
     if counts.total() > _LARGEST_NUMBER:
@@ -138,7 +138,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """A JSON object; empty for anything else."""
+    """A JSON object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -155,10 +155,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def read_time(value: Any) -> datetime | None:
-    """A time in UTC; None for anything else, and for years that no repository can be from."""
+    """A time in UTC; None for anything else, and for impossible years."""
     try:
-        found = datetime.fromisoformat(value)
-        at = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        parsed = datetime.fromisoformat(value)
+        at = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         return None
     return at if 1970 <= at.year < 2200 else None

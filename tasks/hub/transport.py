@@ -1,8 +1,8 @@
-"""What one request may cost and where the token may go: the HTTP client below every call to the Hub.
+"""The HTTP client for the Hub: limits of size, time and speed of an answer, and the addresses that get the token.
 
-Owns the limits that hold while an answer arrives: bytes as they stream and after decompression, seconds for a small
-answer, a least speed for a large file; and that no `Authorization` header leaves the Hub's own address. Tries nothing
-again (retry_policy.py does), knows no route.
+Enforces the limits while an answer arrives: bytes as sent and after decompression, seconds for a small answer, a
+minimum speed for a large file; and sends the `Authorization` header only to the Hub's own address. Retries are in
+http_retry.py.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import httpcore2
 import httpx2
 
 PUBLIC_HUB = "https://huggingface.co"
-# The operator allows more addresses here, with commas: hosts, or origins such as https://hub.example:8443.
-TOKEN_HOSTS = "NIGHTBOARD_TOKEN_HOSTS"  # noqa: S105 (a name, no password)
-# The client itself refuses larger files over plain HTTP.
+# More addresses that get the token, with commas: hosts, or origins such as https://hub.example:8443.
+TOKEN_HOSTS = "NIGHTBOARD_TOKEN_HOSTS"  # noqa: S105 (a name, not a password)
+# The client itself rejects larger files over plain HTTP.
 MOST_FILE_BYTES = 50 * 10**9
-# What is held in memory, where nobody has said how much may come.
+# Default limit of an answer that is held in memory.
 MOST_ANSWER_BYTES = 256 * 1024 * 1024
 _EXTENSION = "nightboard.bounds"
 _STEP_BYTES = 1024 * 1024
 
 
 class TooLarge(Exception):
-    """An answer is larger than it may be; the message says so in words."""
+    """An answer is larger than its limit; the message is a part of a sentence."""
 
 
 class TooSlow(Exception):
-    """A file arrives more slowly than anybody can wait for; the message says so in words."""
+    """A download is slower than the limit; the message is a part of a sentence."""
 
 
 class Speed:
-    """Watches that at least `least_bytes_s` arrive, on average over each window of `window_s`."""
+    """Checks that at least `least_bytes_s` arrive, on average over each window of `window_s`."""
 
     def __init__(self, least_bytes_s: float, window_s: float) -> None:
         self.least_bytes_s, self.window_s = least_bytes_s, window_s
@@ -50,11 +50,11 @@ class Speed:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a window now: what came before was waiting on purpose."""
+        """Start a window now: the time before was an intended wait."""
         self._since, self._bytes = time.monotonic(), 0
 
     def count(self, received: int) -> None:
-        """Count bytes that came. Raises TooSlow at the end of a window with too few."""
+        """Count received bytes. Raises TooSlow at the end of a window with too few."""
         with self._lock:
             self._bytes += received
             elapsed = time.monotonic() - self._since
@@ -67,7 +67,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of one request. `origin`: the only address that may see the token; `speed`: of a file that streams."""
+    """Limits of one request. `origin`: the only address that gets the token; `speed`: for a streamed file."""
 
     origin: str | None
     most_bytes: int
@@ -84,29 +84,29 @@ def is_address(text: str) -> bool:
 
 
 def is_private(url: httpx2.URL) -> bool:
-    """Whether what is sent there stays between the two: encrypted, or on this machine."""
+    """Whether the connection is private: encrypted, or on this machine."""
     return url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))
 
 
 def withhold_token(endpoint: str, environment: Mapping[str, str]) -> str | None:
-    """Why the operator's token is not for the Hub at `endpoint`; None when it is.
+    """Why the operator's token is not sent to the Hub at `endpoint`; None if it is.
 
-    It is for the public Hub, for the operator's own HF_ENDPOINT and for what NIGHTBOARD_TOKEN_HOSTS names: a board
-    file, which names a Hub as well, may be anybody's. Never in the open, but to this machine.
+    It is sent to the public Hub, to the operator's HF_ENDPOINT and to the hosts in NIGHTBOARD_TOKEN_HOSTS, but not to
+    a Hub that only a board file names, because anybody may have written that. Unencrypted only on this machine.
     """
     address = httpx2.URL(endpoint)
     if not is_private(address):
-        return f"The token stays here: {endpoint} is not encrypted. Use https."
+        return f"The token is not sent: {endpoint} is not encrypted. Use https."
     own = environment.get("HF_ENDPOINT") or PUBLIC_HUB
-    if any(address.origin == httpx2.URL(each).origin for each in (PUBLIC_HUB, own)):
+    if any(address.origin == httpx2.URL(trusted).origin for trusted in (PUBLIC_HUB, own)):
         return None
-    allowed = [each.strip().lower().rstrip("/") for each in environment.get(TOKEN_HOSTS, "").split(",")]
+    allowed = [host.strip().lower().rstrip("/") for host in environment.get(TOKEN_HOSTS, "").split(",")]
     host = address.netloc.decode("ascii")
     if {host, f"{address.scheme}://{host}"} & set(allowed):
         return None
     return (
-        f"The token stays here: only the board file names {endpoint}. To send it there, set {TOKEN_HOSTS}={host} in the"
-        " environment."
+        f"The token is not sent: only the board file names {endpoint}. To send it there, set {TOKEN_HOSTS}={host} in"
+        " the environment."
     )
 
 
@@ -118,32 +118,32 @@ def _is_loopback(host: str) -> bool:
 
 
 class BoundedClient(httpx2.Client):
-    """An HTTP client that holds every request which has `Bounds` to them, through all redirects."""
+    """An HTTP client that enforces the `Bounds` of a request, through all redirects."""
 
     def __init__(self) -> None:
         super().__init__(
             follow_redirects=True,
-            headers={"Accept-Encoding": "gzip"},  # the one encoding that is undone below
+            headers={"Accept-Encoding": "gzip"},  # the only encoding that is decoded below
             event_hooks={"request": [_guard_token], "response": [_bound_answer]},
         )
-        # The socket is the one place where a limit of time also holds for headers that trickle; the library takes a
-        # network of one's own, but passes none on from here.
+        # Only at the socket does a time limit also apply to slow headers. The library supports a custom network back
+        # end, but gives no way to pass one.
         for transport in (self._transport, *self._mounts.values()):
             if isinstance(transport, httpx2.HTTPTransport):
                 assert hasattr(transport._pool, "_network_backend")
                 transport._pool._network_backend = _TimedNetwork()
 
     def send_bounded(self, request: httpx2.Request, bounds: Bounds, seconds: float, **options: Any) -> httpx2.Response:
-        """Send within `bounds`; after `seconds` the answer must be there (of one that streams, its beginning)."""
+        """Send within `bounds`; the answer (for a stream, its beginning) must arrive within `seconds`."""
         if options.get("stream"):
-            request.headers["Accept-Encoding"] = "identity"  # so that its size is known, and it can be gone on with
+            request.headers["Accept-Encoding"] = "identity"  # so that its size is known and it can be resumed
         request.extensions = {**request.extensions, _EXTENSION: bounds}
         with _until(time.monotonic() + seconds):
             return super().send(request, **options)
 
 
 def _guard_token(request: httpx2.Request) -> None:
-    """Take the token off a request that goes anywhere but to the Hub itself, or there in the open."""
+    """Remove the token from a request to another address than the Hub's, or over an open connection."""
     bounds = request.extensions.get(_EXTENSION)
     if isinstance(bounds, Bounds) and "Authorization" in request.headers:
         is_the_hub = bounds.origin is not None and request.url.origin == httpx2.URL(bounds.origin).origin
@@ -156,13 +156,13 @@ def _bound_answer(response: httpx2.Response) -> None:
     if isinstance(bounds, Bounds) and isinstance(response.stream, httpx2.SyncByteStream):
         encoding = response.headers.pop("Content-Encoding", "identity").strip().lower()
         if encoding != "identity":
-            response.headers.pop("Content-Length", None)  # it says how much is sent, not how much that is
+            response.headers.pop("Content-Length", None)  # the compressed size, not that of the content
         response.stream = _BoundedStream(response.stream, encoding, bounds)
 
 
 @dataclass
 class _BoundedStream(httpx2.SyncByteStream):
-    """The bytes of an answer, decompressed, within its bounds."""
+    """The decompressed bytes of an answer, within its bounds."""
 
     stream: httpx2.SyncByteStream
     encoding: str
@@ -174,7 +174,7 @@ class _BoundedStream(httpx2.SyncByteStream):
             return sent
         if self.encoding in ("gzip", "x-gzip"):
             return self._limit(_gunzip(sent))
-        raise httpx2.DecodingError("the answer is compressed in a way that was not asked for")
+        raise httpx2.DecodingError("the answer has a compression that was not requested")
 
     def close(self) -> None:
         self.stream.close()
@@ -195,7 +195,7 @@ class _BoundedStream(httpx2.SyncByteStream):
 
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress in small steps: one block can stand for a thousand times its size."""
+    """Decompress in small steps: a block can expand to a thousand times its size."""
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         for block in blocks:
@@ -204,9 +204,9 @@ def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 block = decompressor.unconsumed_tail
         yield decompressor.flush()
     except zlib.error as error:
-        raise httpx2.DecodingError("the answer's compression is damaged") from error
+        raise httpx2.DecodingError("the compressed answer is damaged") from error
     if not decompressor.eof:
-        raise httpx2.DecodingError("the answer's compression is cut off")
+        raise httpx2.DecodingError("the compressed answer is truncated")
 
 
 # ------------------------------------------------------------------------------------------------------------- time
@@ -224,18 +224,18 @@ def _until(deadline: float) -> Iterator[None]:
 
 
 def _time_left(limit_s: float | None, late: type[Exception]) -> float | None:
-    """Seconds that a step on the network may take: its own limit, and what is left for all of the request."""
+    """Seconds that a network step may take: its own limit, or the remaining time of the request."""
     deadline = _DEADLINE.get()
     if deadline is None:
         return limit_s
     left = deadline - time.monotonic()
     if left <= 0:
-        raise late("no time is left for this request")
+        raise late("the time limit of this request is reached")
     return left if limit_s is None else min(limit_s, left)
 
 
 class _TimedNetwork(httpcore2.SyncBackend):
-    """Connections whose every step keeps to the time that is left for the request at hand."""
+    """Connections on which every step is limited to the remaining time of the request."""
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any

@@ -1,8 +1,8 @@
-"""Takes the published table of another leaderboard into the lake: scores of benchmarks, without tasks and samples.
+"""Imports the published table of the Open LLM Leaderboard into the lake: benchmark scores, without tasks and samples.
 
-Owns the layout of the Open LLM Leaderboard's `contents` data set, in one file or several. A row that cannot be read is
-left out and listed; importing twice changes nothing, and a newer table of the same name takes the place of an older one
-row by row. Scores are computed where all scores are: in the warehouse.
+Reads the layout of its dataset `contents`, in one file or several. A row that cannot be read is skipped and listed;
+importing twice changes nothing, and a newer table with the same name replaces an older one row by row. Scores are
+computed in the warehouse, like all scores.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _REQUIRED = ("eval_name", "fullname", "model sha", "precision", "chat template",
 
 @dataclass(frozen=True)
 class BoardImport:
-    """What became of a board's table. `is_new`: it was not in the store before; `revision`: its commit on the Hub.
+    """The result of an import of a board. `is_new`: it was not in the store before; `revision`: its commit on the Hub.
 
-    `unread_dates`: cells of rows that are imported without them; `other_eras`: how many of the rows are there under
-    another era too, by model, commit and precision.
+    `unread_dates`: invalid dates of rows that are imported without them; `other_eras`: number of rows that are also in
+    the store under another era, by model, commit and precision.
     """
 
     file: str
@@ -76,9 +76,9 @@ class BoardImport:
 def import_board(
     store: Store, board: Tables | Path, suite: Suite, era: str | None, name: str, now: datetime
 ) -> BoardImport:
-    """Write the rows of a board's table into the lake, as source `import:<name>` in an era of the suite.
+    """Write the rows of a board's table to the lake, as source `import:<name>` in an era of the suite.
 
-    Raises ImportFileError for a file that is no such table, an era that the suite does not declare, and a bad name.
+    Raises ImportFileError for a file of another layout, an era that the suite does not declare, and an invalid name.
     """
     tables = board if isinstance(board, Tables) else Tables.local(board)
     source, era = _name_source(name), _choose_era(suite, era)
@@ -92,12 +92,12 @@ def import_board(
             key = [source, suite.suite, era, evaluation["row_name"], evaluation["revision"] or ""]
             evaluation_id = hash_json(key)[:32]
             if found.setdefault(evaluation_id, (evaluation, scores)) != (evaluation, scores):
-                raise RowError(f"eval_name: {evaluation['row_name']} is there before, with other values.")
+                raise RowError(f"eval_name: {evaluation['row_name']} occurs in an earlier row with other values.")
             unread_dates += [LeftOut(place, reason) for reason in _find_unread_dates(row)]
         except RowError as error:
             left_out.append(LeftOut(place, str(error)))
     common = {"source": source, "suite": suite.suite, "era": era}
-    if tables.revision is not None:  # a file's rows are known by what stands in them alone
+    if tables.revision is not None:  # rows of a local file are identified only by their content
         common["source_revision"] = tables.revision
     is_new = bool(found) and _write(store, found, common, suite, now)
     return BoardImport(
@@ -119,30 +119,30 @@ def _name_source(name: str) -> str:
     source = f"import:{check_name(name)}"
     if source == RESULTS_SOURCE:
         raise ImportFileError(
-            f"--name: {name} is what `import results` calls its rows, and the two could not be told apart. Take another"
-            " name, such as the board's."
+            f"--name: is reserved for rows of `import results` (got {name!r}). Choose another name, such as the"
+            " board's."
         )
     return source
 
 
 def _choose_era(suite: Suite, era: str | None) -> str:
-    names = [each.name for each in suite.eras] or [AS_PUBLISHED]
+    names = [declared.name for declared in suite.eras] or [AS_PUBLISHED]
     if era is None and len(names) == 1:
         return names[0]
     if era is None:
         raise ImportFileError(
-            f"--era: suite {suite.suite} was scored in {len(names)} ways; say which one the file has: "
+            f"--era: is required, because suite {suite.suite} has {len(names)} eras. Name the era of the file: "
             f"{', '.join(names)}."
         )
     if era not in names:
         raise ImportFileError(
-            f"--era: suite {suite.suite} has no era of that name (got {era!r}). {suggest(era, names, 'eras')}"
+            f"--era: is not an era of suite {suite.suite} (got {era!r}). {suggest(era, names, 'eras')}"
         )
     return era
 
 
 def _count_other_eras(store: Store, found: Sequence[Row], source: str, suite: Suite, era: str) -> dict[str, int]:
-    """How many rows are there under another era: one file under two eras is a mistake more often than not."""
+    """Number of rows that the store also has under another era: one file under two eras is usually a mistake."""
     keys = ("model_id", "revision", "precision")
     mine = {tuple(row[key] for key in keys) for row in found}
     others = {
@@ -156,7 +156,7 @@ def _count_other_eras(store: Store, found: Sequence[Row], source: str, suite: Su
 def _write(
     store: Store, found: Mapping[str, tuple[Row, list[Row]]], common: Mapping[str, str], suite: Suite, now: datetime
 ) -> bool:
-    """Write both tables, the one that vouches for the other last; False when this content was imported before."""
+    """Write both tables, the one that marks the import as complete last; False if this content was imported before."""
     evaluations, scores = [], []
     for evaluation_id, (evaluation, benchmarks) in sorted(found.items()):
         evaluations.append({"evaluation_id": evaluation_id, **common, **evaluation})
@@ -177,7 +177,7 @@ def _plain(row: Row) -> Row:
 
 
 def _read_rows(file: TableFile, suite: Suite) -> list[tuple[str, Row | RowError]]:
-    """All rows of a file. Raises ImportFileError for one without rows, or without a column that is needed."""
+    """All rows of a file. Raises ImportFileError for a file without rows, or without a required column."""
     rows = list(file.read())
     columns = {column for _, row in rows if isinstance(row, dict) for column in row}
     titles = [simplify(benchmark.title) for benchmark in suite.benchmarks.values()]
@@ -185,7 +185,7 @@ def _read_rows(file: TableFile, suite: Suite) -> list[tuple[str, Row | RowError]
     if missing := [column for column in wanted if column not in columns]:
         what = f"lacks the columns {', '.join(missing)}" if columns else "has no rows"
         raise ImportFileError(
-            f"{file.name}: {what}. Wanted is the Open LLM Leaderboard's data set `contents`, with its raw scores."
+            f"{file.name}: {what}. Import the Open LLM Leaderboard's dataset `contents`, with its raw scores."
         )
     return rows
 
@@ -194,7 +194,7 @@ def _read_rows(file: TableFile, suite: Suite) -> list[tuple[str, Row | RowError]
 
 
 def _read_row(row: Row, suite: Suite) -> tuple[Row, list[Row]]:
-    """An evaluation and its scores, one for each benchmark. Raises RowError."""
+    """An evaluation and its scores, one per benchmark. Raises RowError."""
     titles = {name: simplify(benchmark.title) for name, benchmark in suite.benchmarks.items()}
     sha = read_text(row, "model sha") or ""
     kind = read_text(row, "t") or read_text(row, "type") or ""
@@ -233,16 +233,16 @@ def _find_unread_dates(row: Row) -> Iterator[str]:
     for column in ("submission date", "upload to hub date"):
         text = read_text(row, column) or ""
         if text.lower() not in ("", *NOTHING) and read_time(row[column]) is None:
-            yield f"{column}: is no date in ISO form (got {text[:40]!r})."
+            yield f"{column}: is not an ISO date (got {text[:40]!r})."
 
 
 def _bounded(row: Row, column: str, highest: float) -> float | None:
     number = read_number(row, column)
     if number is not None and not 0 <= number <= highest:
-        raise RowError(f"{column}: must lie between 0 and {highest:g} (got {number!r}).")
+        raise RowError(f"{column}: must be between 0 and {highest:g} (got {number!r}).")
     return number
 
 
 def _positive(number: float | None) -> float | None:
-    """Boards write 0 or -1 for a size that they do not know."""
+    """The number, or None: boards write 0 or -1 for an unknown size."""
     return number if number is not None and number > 0 else None

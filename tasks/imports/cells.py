@@ -1,4 +1,4 @@
-"""Cells of a table that somebody else made, by type: text, number, whole number, flag, time."""
+"""Parses the cells of an imported table by type: text, number, whole number, flag, time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 Row = dict[str, Any]
 _MOST_CHARACTERS = 10_000
 _LARGEST = 2**53
-# What stands for nothing in tables, in small letters.
+# Texts that mean an empty cell, in lower case.
 NOTHING = ("nan", "none", "null", "n/a", "-")
 
 
@@ -21,14 +21,14 @@ class RowError(Exception):
 
 
 def read_text(row: Row, column: str) -> str | None:
-    """A cell as text without the blanks around it; None where there is none. Raises RowError."""
+    """A cell as text without surrounding blanks; None if it is empty. Raises RowError."""
     if row.get(column) is None:
         return None
     text = str(row[column]).strip()
     if len(text) > _MOST_CHARACTERS:
-        raise RowError(f"{column}: has {len(text):,} characters.")
+        raise RowError(f"{column}: is too long (got {len(text):,} characters).")
     if not text.isascii() and text != text.encode(errors="ignore").decode():
-        raise RowError(f"{column}: is no valid Unicode.")  # half a character, which JSON lets through
+        raise RowError(f"{column}: is not valid Unicode.")  # a lone surrogate, which JSON allows
     return text or None
 
 
@@ -41,9 +41,9 @@ def require_text(row: Row, column: str) -> str:
 
 
 def read_number(row: Row, column: str, title: str | None = None) -> float | None:
-    """A finite number; nothing, and what stands for nothing in tables, is None. Raises RowError.
+    """A finite number; None for an empty cell. Raises RowError.
 
-    `title`: what messages call the column, where its simplified name does not tell which one it is.
+    `title`: the name of the column in messages, if its simplified name is ambiguous.
     """
     text = read_text(row, column)
     if text is None or text.lower() in NOTHING:
@@ -51,14 +51,14 @@ def read_number(row: Row, column: str, title: str | None = None) -> float | None
     try:
         number = float(text)
     except ValueError:
-        raise RowError(f"{title or column}: is no number (got {text[:40]!r}).") from None
+        raise RowError(f"{title or column}: is not a number (got {text[:40]!r}).") from None
     if not math.isfinite(number):
         raise RowError(f"{title or column}: is not finite (got {text[:40]!r}).")
     return number
 
 
 def read_whole(row: Row, column: str, title: str | None = None) -> int | None:
-    """A number without its fraction; `title` as above. Raises RowError."""
+    """A number without its fraction; `title` as in read_number. Raises RowError."""
     number = read_number(row, column, title)
     if number is not None and abs(number) > _LARGEST:
         raise RowError(f"{title or column}: is too large (got {number!r}).")
@@ -66,7 +66,7 @@ def read_whole(row: Row, column: str, title: str | None = None) -> int | None:
 
 
 def read_flag(row: Row, column: str) -> bool | None:
-    """Truth in the usual words; None where there is none. Raises RowError for other words."""
+    """A boolean in the usual words; None for an empty cell. Raises RowError for other words."""
     text = (read_text(row, column) or "").lower()
     if text in ("true", "1", "yes"):
         return True
@@ -78,15 +78,15 @@ def read_flag(row: Row, column: str) -> bool | None:
 
 
 def read_time(value: Any) -> datetime | None:
-    """A day or a moment in ISO form, in UTC where it names no zone; None for anything else."""
+    """An ISO date or time, in UTC if it has no zone; None for anything else."""
     try:
-        found = value if isinstance(value, date) else datetime.fromisoformat(str(value or "").strip())
+        parsed = value if isinstance(value, date) else datetime.fromisoformat(str(value or "").strip())
     except ValueError:
         return None
-    moment = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
+    moment = parsed if isinstance(parsed, datetime) else datetime(parsed.year, parsed.month, parsed.day)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
         moment.astimezone(UTC)
-    except OverflowError:  # there it is before the first year, or after the last one
+    except OverflowError:  # in UTC, it is before the first or after the last year
         return None
     return moment

@@ -1,21 +1,23 @@
-"""What can be wrong with a file that is imported, and what was left out of it."""
+"""Errors of imports, and the record of a row or file that was skipped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nightboard.tasks.errors import TaskError
 
-class ImportFileError(Exception):
-    """A file cannot be imported, and nothing of it was; the message names it and says why."""
+
+class ImportFileError(TaskError):
+    """A file cannot be imported, and nothing of it was; the message names the file and the reason."""
 
 
 class BoundError(Exception):
-    """A file holds more, or other values, than can be read; the message goes on from its name."""
+    """A file is too large or has unreadable values; the message continues after the file's name."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was not imported: file and line (of a file without lines the row, from 1), and why."""
+    """A skipped row or file: file and line (without lines, the row from 1), and the reason."""
 
     where: str
     reason: str

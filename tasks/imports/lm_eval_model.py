@@ -1,6 +1,6 @@
-"""Reads from a results file of lm-eval which model was evaluated, and in which settings.
+"""Reads the model and its settings from a results file of lm-eval, in the layouts of all its versions.
 
-Owns what the versions of lm-eval call these things. Texts are taken as they stand: a model need not be on the Hub.
+Texts are taken unchanged: a model need not be on the Hub.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DTYPES = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "f
 
 
 def describe(content: Json, file: Path) -> Json:
-    """What the file says of the evaluation as a whole: columns of IMPORTS."""
+    """The facts about the whole evaluation: columns of IMPORTS."""
     config = to_map(content, "config")
     arguments = _read_arguments(config.get("model_args"))
     turns = content.get("fewshot_as_multiturn")
@@ -48,17 +48,17 @@ def describe(content: Json, file: Path) -> Json:
 
 
 def name_arguments(content: Json) -> str | None:
-    """The model's arguments as lm-eval before 0.4.3 writes them into the names of samples files."""
+    """The model's arguments, as lm-eval before 0.4.3 writes them in the names of samples files."""
     arguments = to_map(content, "config").get("model_args")
     return re.sub("/|=", "__", arguments) if isinstance(arguments, str) else None
 
 
 def _name_model(content: Json, config: Json, arguments: Json) -> Json:
-    """Model and revision. An adapter or delta is the model that was evaluated, and what it was put on its base."""
+    """Model, revision and base model. With an adapter or delta, this is the model, and the pretrained one its base."""
     names = (to_text(arguments.get(key)) for key in ("pretrained", "model", "engine", "path"))
     model = next(filter(None, names), to_text(content.get("model_name")) or to_text(config.get("model")))
     if model is None:
-        raise BrokenFileError("does not say which model was evaluated.")
+        raise BrokenFileError("does not name the evaluated model.")
     for key, kind in (("peft", "Adapter"), ("delta", "Delta")):
         if name := to_text(arguments.get(key)):
             sha = _choose_sha(config.get(f"{key}_sha"))
@@ -71,41 +71,41 @@ def _choose_sha(*values: object) -> str | None:
 
 
 def _read_arguments(arguments: object) -> Json:
-    """`pretrained=a/b,dtype=float16`, an object, or an object as text, as the version of lm-eval writes it."""
+    """The model's arguments: `pretrained=a/b,dtype=float16`, an object, or an object as text, by lm-eval's version."""
     if isinstance(arguments, dict):
         return arguments
     if not isinstance(arguments, str):
         return {}
     if arguments.lstrip().startswith("{"):
         try:
-            found = json.loads(arguments)
+            parsed = json.loads(arguments)
         except (ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return parsed if isinstance(parsed, dict) else {}
     parts = (part.partition("=") for part in arguments.split(","))
     return {key.strip(): value.strip() for key, equals, value in parts if equals}
 
 
 def _read_precision(config: Json, arguments: Json) -> str | None:
-    """The number format of the weights: a quantization where the arguments name one, else the type, asked or found."""
+    """The number format of the weights: a quantization in the arguments, otherwise the requested or loaded dtype."""
     quantizations = {"load_in_4bit": "4bit", "load_in_8bit": "8bit", "autogptq": "GPTQ", "gptqmodel": "GPTQ"}
     for key, quantization in quantizations.items():
         if str(arguments.get(key, "False")).lower() not in ("false", "none", "0", ""):
             return quantization
     asked = to_text(arguments.get("dtype"))
-    found = asked if asked and asked != "auto" else to_text(config.get("model_dtype"))
-    name = found.removeprefix("torch.") if found else None
+    dtype = asked if asked and asked != "auto" else to_text(config.get("model_dtype"))
+    name = dtype.removeprefix("torch.") if dtype else None
     return _DTYPES.get(name, name) if name else None
 
 
 def _has_template(content: Json) -> bool | None:
-    """Whether prompts went through a chat template. An API's empty text tells nothing: it may have its own."""
+    """Whether prompts went through a chat template. For an API, an empty text means unknown: it may have its own."""
     template = content.get("chat_template", "")
     return None if template == "" else bool(template)
 
 
 def _read_time(seconds: object, file_name: str) -> datetime | None:
-    """When it was evaluated: as the file says, else as its name does (in an unknown time zone, taken as UTC)."""
+    """The time of the evaluation, from the file, otherwise from its name (unknown time zone, treated as UTC)."""
     number = to_finite(seconds)
     try:
         if number is not None and 0 < number < 1e11:

@@ -1,7 +1,6 @@
-"""Reads a results file of lm-eval that nightboard did not make: every number in it, and what it says of each task.
+"""Parses a results file of lm-eval: the scores and the facts about each task, in the layouts of all its versions.
 
-Owns the layouts of these files: lm-eval 0.4 in all its versions, and results of 0.3 and older. Decides nothing about
-suites and writes nothing. A file is read whole or not at all.
+Covers lm-eval 0.4 in all versions, and 0.3 and older. Writes nothing. A file is read completely or rejected.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ from typing import Any
 
 from nightboard.profiles.loading.regular_file import open_regular
 
-# What is read in one piece: as Python's values it takes ten times the memory.
+# Largest file that is read at once; as Python's values it takes ten times the memory.
 MOST_BYTES = 2**29
 
-LFS = "is a Git LFS pointer, not the file itself. Run `git lfs pull` where it lies."
+LFS = "is a Git LFS pointer, not the file itself. Run `git lfs pull` in its folder."
 
 SHA = re.compile(r"[0-9a-f]{40}")
-# Beside the metrics, lm-eval writes these into a task's results.
+# Other entries than metrics in a task's results.
 _NO_METRICS = ("alias", "name", "sample_len", "sample_count", "samples")
 _LARGEST = 2**62
-# Metrics that lm-eval takes the mean of, where the file does not say how they are aggregated.
+# Metrics that lm-eval averages, if the file does not say how they are aggregated.
 _MEANS = ("acc", "acc_norm", "exact_match")
 
 Json = dict[str, Any]
 
 
 class BrokenFileError(Exception):
-    """A file cannot be imported; `line` where it is known."""
+    """A file cannot be imported; `line` if it is known."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -41,7 +40,7 @@ class BrokenFileError(Exception):
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What a results file says of a task that its samples must agree with; None: it does not say.
+    """Facts about a task in a results file that its samples must agree with; None: not in the file.
 
     `means` has the values of metrics that are means over documents, by metric and filter; `finite` names all metrics
     that have a finite value.
@@ -64,7 +63,7 @@ def parse_results(data: bytes) -> Json:
     except json.JSONDecodeError as error:
         raise BrokenFileError(f"is not valid JSON ({error.msg}).", error.lineno) from error
     except UnicodeDecodeError as error:
-        raise BrokenFileError("is not text in UTF-8.", data.count(b"\n", 0, error.start) + 1) from error
+        raise BrokenFileError("is not UTF-8 text.", data.count(b"\n", 0, error.start) + 1) from error
     except (ValueError, RecursionError) as error:
         raise BrokenFileError(f"cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict) or "results" not in content:
@@ -78,9 +77,9 @@ def parse_results(data: bytes) -> Json:
 
 
 def read_metrics(content: Json) -> Iterator[tuple[str, str, str, float | None, float | None]]:
-    """Task, metric, filter, value and standard error. A metric that is no finite number has the value None.
+    """Task, metric, filter, value and standard error. A metric that is not a finite number has the value None.
 
-    lm-eval 0.4 writes `acc,none`, older versions `acc`. Texts are no values: some versions print groups as blanks.
+    lm-eval 0.4 writes `acc,none`, older versions `acc`. Texts are ignored: some versions write groups as blanks.
     """
     for task, values in {**to_map(content, "groups"), **content["results"]}.items():
         if not isinstance(values, dict):
@@ -130,7 +129,7 @@ def score_rows(content: Json, benchmarks: Mapping[str, str]) -> Iterator[Json]:
 
 
 def read_facts(content: Json) -> dict[str, TaskFacts]:
-    """What the file says of each task, by the name of the task."""
+    """The facts about each task, by its name."""
     filters: dict[str, dict[str, None]] = {}
     means: dict[str, dict[tuple[str, str], float]] = {}
     finite: dict[str, set[tuple[str, str]]] = {}
@@ -155,7 +154,7 @@ def read_facts(content: Json) -> dict[str, TaskFacts]:
 
 
 def read_embedded(content: Json) -> Json:
-    """Samples that stand in the results file itself, by task."""
+    """Samples inside the results file, by task."""
     return to_map(content, "samples")
 
 
@@ -176,40 +175,40 @@ def _count_shots(content: Json, task: str) -> int | None:
         settings.get("num_fewshot"),
         to_map(content, "config").get("num_fewshot"),
     )
-    return next((count for each in shots if (count := to_whole(each)) is not None), None)
+    return next((count for value in shots if (count := to_whole(value)) is not None), None)
 
 
 def _is_mean(content: Json, task: str, metric: str) -> bool:
     declared = to_map(to_map(content, "configs"), task).get("metric_list")
-    entries = [each for each in declared if isinstance(each, dict)] if isinstance(declared, list) else []
-    found = [each.get("aggregation") for each in entries if each.get("metric") == metric]
-    return found == ["mean"] if found else metric in _MEANS
+    entries = [entry for entry in declared if isinstance(entry, dict)] if isinstance(declared, list) else []
+    aggregations = [entry.get("aggregation") for entry in entries if entry.get("metric") == metric]
+    return aggregations == ["mean"] if aggregations else metric in _MEANS
 
 
 # ------------------------------------------------------------------------------------------------------------- values
 
 
 def to_map(content: Json, key: str) -> Json:
-    """The object under a key; empty where there is none."""
+    """The object under a key; empty if there is none."""
     value = content.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def to_text(value: object) -> str | None:
-    """A text that Parquet can hold; anything but texts and numbers is nothing."""
+    """A text that Parquet can store, from a text or number; None for anything else."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     return str(value).encode("utf-8", "replace").decode() or None
 
 
 def to_whole(value: object) -> int | None:
-    """A count; anything else is nothing."""
+    """A count; None for anything else."""
     is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
     return int(value) if is_whole and isinstance(value, int) else None
 
 
 def to_finite(value: object) -> float | None:
-    """A finite number; anything else is nothing."""
+    """A finite number; None for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -220,7 +219,7 @@ def to_finite(value: object) -> float | None:
 
 
 def read_bytes(file: Path) -> bytes:
-    """The bytes of a file. Raises BrokenFileError where there are none to be had."""
+    """The bytes of a file. Raises BrokenFileError if it cannot be read."""
     try:
         with open_regular(file, MOST_BYTES) as opened:
             return opened.read()

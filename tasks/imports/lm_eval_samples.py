@@ -1,7 +1,7 @@
-"""Reads the samples of one task as lm-eval wrote them, whole or not at all, and says what they have in common.
+"""Parses the samples of one task as written by lm-eval, and summarizes them: documents, hashes, means.
 
-Owns the layouts of these files: a sample a line, or (before lm-eval 0.4.3) one list of all; with or without the names
-of filter and metrics. Does not know which results file they belong to: what must agree is given.
+Reads all layouts: one sample per line, or (before lm-eval 0.4.3) one list; with or without the names of filter and
+metrics. A file is read completely or rejected. The facts that samples must agree with are arguments.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from nightboard.tasks.evaluation.check_answers import Answers
 from nightboard.tasks.evaluation.validate import hash_documents
 from nightboard.tasks.imports.lm_eval_results import LFS, BrokenFileError, TaskFacts, read_bytes, to_finite, to_whole
 
-# lm-eval sums in another order than we do; a wrong or missing document moves a mean by far more.
+# lm-eval sums in another order than we do; a wrong or missing document changes a mean by far more.
 _MEAN_TOLERANCE = 1e-9
 _NO_SCORES = (
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
     "target_hash", "question_hash",
 )  # fmt: skip
-# A sample has one line, with its few-shot examples.
+# A line is one sample with its few-shot examples.
 _MOST_LINE_BYTES, _MOST_LINES_BYTES = 2**26, 2**40
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 Json = dict[str, Any]
-# A sample with its line in the file, or without one what to call it.
+# A sample with its line in the file, or, without lines, its name in messages.
 Placed = tuple[int | None, str, object]
 Place = tuple[int | None, str]
 
 
 @dataclass
 class _Strange:
-    """The first value of a metric that is no finite number, and how many of all its values are none."""
+    """The first value of a metric that is not a finite number, and how many of its values are not."""
 
     place: Place
     shown: str
@@ -50,12 +50,12 @@ class _Strange:
 
 @dataclass(frozen=True)
 class Samples:
-    """All samples of a task. `lines`: a file of them as lm-eval writes them today; `digest`: of all that is imported.
+    """All samples of a task. `lines`: a file of them in lm-eval's present layout; `digest`: hash of the imported parts.
 
-    `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None
-    where a value is no number: `strange` has the first such value of each metric and filter, `last` the highest doc_id.
-    `answers`: what they tell of the model.
-    `partial`: how many documents have a score, where the file names no metrics and not all documents have it.
+    `doc_set_hash` is None unless all documents from the first on have hashes; `task_hash` likewise. A mean is None if a
+    value is not a number: `strange` has the first such value of each metric and filter, `last` the highest doc_id.
+    `answers`: statistics of the answers.
+    `partial`: how many documents have a score, if the file names no metrics and some documents lack it.
     """
 
     lines: Path
@@ -71,24 +71,22 @@ class Samples:
     answers: Answers
 
     def find_conflict(self, facts: TaskFacts) -> BrokenFileError | None:
-        """Why these cannot be all samples of a task with these facts."""
+        """Why these are not all samples of a task with these facts."""
         if facts.n_samples not in (None, self.n_documents):
-            return BrokenFileError(
-                f"holds {self.n_documents} documents, but the results file counts {facts.n_samples}."
-            )
+            return BrokenFileError(f"has {self.n_documents} documents, but the results file has {facts.n_samples}.")
         if facts.n_samples is not None and not self.has_all_documents:
             doc_id, (line, name) = self.last
             return BrokenFileError(
-                f"{name}has doc_id {doc_id}, but the {self.n_documents} documents that the results file counts are 0 to"
+                f"{name}has doc_id {doc_id}, but the {self.n_documents} documents of the results file are 0 to"
                 f" {self.n_documents - 1}.",
                 line,
             )
         return self._find_strange(facts) or self._find_other_mean(facts)
 
     def _find_strange(self, facts: TaskFacts) -> BrokenFileError | None:
-        """A value that cannot have gone into a finite score.
+        """A value that is inconsistent with a finite score.
 
-        Metrics that are not means may have lists and pairs, or nothing else than texts: for their own aggregation.
+        Metrics that are not means may have lists and pairs, or only texts, for their own aggregation.
         """
         for key, strange in self.strange.items():
             is_mixed = strange.n_values < strange.n_of_all
@@ -109,12 +107,12 @@ class Samples:
                 )
             mean = self.means.get((metric, chosen), math.nan)
             if mean is not None and not abs(mean - value) <= _MEAN_TOLERANCE * max(1, abs(value)):
-                found = "no value" if math.isnan(mean) else repr(mean)
-                return BrokenFileError(f"gives {found} as {metric},{chosen}, but the results file has {value!r}.")
+                shown = "no value" if math.isnan(mean) else repr(mean)
+                return BrokenFileError(f"gives {shown} as {metric},{chosen}, but the results file has {value!r}.")
         return None
 
     def is_proven(self, facts: TaskFacts) -> bool:
-        """Whether content alone shows that they are of this run: prompts by their hash, or count and scores."""
+        """Whether the content proves that they belong to this run: the hash of prompts, or count and scores."""
         if self.find_conflict(facts) is not None:
             return False
         if facts.task_hash is not None and self.task_hash is not None:
@@ -125,7 +123,7 @@ class Samples:
 
 @dataclass
 class _Found:
-    """What has been seen of a file so far."""
+    """The state while a file is read."""
 
     digest: Any = field(default_factory=hashlib.sha256)
     task_digest: Any = field(default_factory=hashlib.sha256)
@@ -141,10 +139,10 @@ class _Found:
 
 
 def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path) -> Samples:
-    """Write all samples to the new file `lines` and say what they are. Raises BrokenFileError for the first bad one.
+    """Write all samples to the new file `lines` and summarize them. Raises BrokenFileError for the first bad one.
 
-    `filters` are those of the task's results in their order: older versions of lm-eval do not name them, and write all
-    documents once for each.
+    `filters` are those of the task's results, in their order: older versions of lm-eval do not name them, and write all
+    documents once for each filter.
     """
     found = _Found()
     with lines.open("wb") as out:
@@ -162,7 +160,7 @@ def read_samples(samples: Iterable[Placed], filters: Sequence[str], lines: Path)
 
 
 def list_samples(file: Path) -> Iterator[Placed]:
-    """The samples of a file, one by one. Raises BrokenFileError where it cannot be read on."""
+    """The samples of a file, one by one. Raises BrokenFileError at the first unreadable line."""
     try:
         with open_regular(file, _MOST_LINES_BYTES) as opened:
             start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -174,7 +172,7 @@ def list_samples(file: Path) -> Iterator[Placed]:
                 return
             for number, line in enumerate(iter(partial(opened.readline, _MOST_LINE_BYTES + 1), b""), start=1):
                 if len(line) > _MOST_LINE_BYTES:
-                    raise BrokenFileError(f"is longer than the {_MOST_LINE_BYTES:,} bytes that are read.", number)
+                    raise BrokenFileError(f"is longer than the limit of {_MOST_LINE_BYTES:,} bytes.", number)
                 if line.strip():
                     yield number, "", _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, number)
     except OSError as error:
@@ -182,7 +180,7 @@ def list_samples(file: Path) -> Iterator[Placed]:
 
 
 def list_embedded(samples: Iterable[object]) -> Iterator[Placed]:
-    """Samples of a list, called by their numbers."""
+    """Samples of a list, named by their numbers."""
     yield from ((None, f"sample {number}: ", sample) for number, sample in enumerate(samples, start=1))
 
 
@@ -211,7 +209,7 @@ def _parse(line: bytes, number: int) -> object:
 
 
 def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
-    """The sample with the names of its filter and metrics. Raises ValueError for what is no sample."""
+    """The sample with the names of its filter and metrics. Raises ValueError if it is not a sample."""
     if not isinstance(value, dict):
         raise ValueError("is not a JSON object.")
     doc_id = to_whole(value.get("doc_id"))
@@ -222,13 +220,13 @@ def _complete(value: object, found: _Found, filters: Sequence[str]) -> Json:
     chosen, metrics = value.get("filter"), value.get("metrics")
     if chosen is None:
         if found.seen[doc_id] >= max(1, len(filters)):
-            raise ValueError(f"document {doc_id} stands there more often than its results have filters.")
+            raise ValueError(f"document {doc_id} occurs more often than its results have filters.")
         chosen = filters[found.seen[doc_id]] if filters else "none"
     if metrics is None:
         found.names_metrics = False
         metrics = [key for key, score in value.items() if _is_score(key, score)]
     if not isinstance(chosen, str) or not isinstance(metrics, list):
-        raise ValueError("is not a sample of lm-eval: filter is no text, or metrics is no list.")
+        raise ValueError("is not a sample of lm-eval: filter is not a text, or metrics is not a list.")
     for metric in metrics:
         if not isinstance(metric, str) or metric in _NO_SCORES or metric not in value:
             raise ValueError(f"has no score under the name of a metric that it lists (got {str(metric)[:40]!r}).")
@@ -248,10 +246,10 @@ def _is_score(key: str, value: object) -> bool:
 
 
 def _note(sample: Json, found: _Found) -> None:
-    """Remember what the file as a whole is judged by. Raises ValueError for a document that was there before."""
+    """Add a sample to the state. Raises ValueError for a duplicate document."""
     doc_id, chosen = sample["doc_id"], sample["filter"]
     if doc_id in found.documents[chosen]:
-        raise ValueError(f"document {doc_id} stands there twice with filter {chosen}.")
+        raise ValueError(f"document {doc_id} occurs twice with filter {chosen}.")
     found.documents[chosen].add(doc_id)
     hashes = [value if _is_hash(value := sample.get(key)) else None for key in _HASHES]
     document, _, target = hashes
@@ -268,8 +266,8 @@ def _note(sample: Json, found: _Found) -> None:
 
 
 def _note_places(sample: Json, read: object, place: Place, found: _Found) -> None:
-    """Remember where the highest doc_id stands, and the first value of each metric that is no number, as read."""
-    found.last = max(found.last, (sample["doc_id"], place), key=lambda each: each[0])
+    """Note the place of the highest doc_id, and the first value of each metric that is not a number, as read."""
+    found.last = max(found.last, (sample["doc_id"], place), key=lambda last: last[0])
     for metric in sample["metrics"]:
         key = metric, sample["filter"]
         if found.values[key][-1] is None and key not in found.strange and isinstance(read, dict):
@@ -282,7 +280,7 @@ def _is_hash(value: object) -> TypeGuard[str]:
 
 
 def _dump(value: Json) -> bytes:
-    """As JSON that every reader takes: without NaN, and without halves of characters."""
+    """As JSON that all readers accept: without NaN and lone surrogates."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -291,11 +289,11 @@ def _dump(value: Json) -> bytes:
 
 
 def _clean(value: object) -> object:
-    """Without numbers that JSON has no word for."""
+    """The value without NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _clean(each) for key, each in value.items()}
+        return {key: _clean(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_clean(each) for each in value]
+        return [_clean(inner) for inner in value]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return None if is_number and to_finite(value) is None else value
 
@@ -305,11 +303,11 @@ def _clean(value: object) -> object:
 
 def _conclude(found: _Found, lines: Path) -> Samples:
     if not found.documents:
-        raise BrokenFileError("holds no samples.")
+        raise BrokenFileError("has no samples.")
     documents = next(iter(found.documents.values()))
-    if any(each != documents for each in found.documents.values()):
-        counts = ", ".join(f"{chosen} has {len(each)}" for chosen, each in found.documents.items())
-        raise BrokenFileError(f"has other documents with one filter than with another ({counts}).")
+    if any(others != documents for others in found.documents.values()):
+        counts = ", ".join(f"{chosen} has {len(others)}" for chosen, others in found.documents.items())
+        raise BrokenFileError(f"has different documents for different filters ({counts}).")
     has_all = documents == set(range(len(documents)))
     has_hashes = has_all and found.hashes.keys() == documents
     partial = {key: len(values) for key, values in found.values.items() if len(values) < len(documents)}

@@ -1,7 +1,7 @@
-"""Decides which results file a samples file belongs to. Never guesses: what could belong to two belongs to none.
+"""Matches a samples file to its results file. Never guesses: a file that could belong to two is matched to none.
 
-The time in both names decides; before lm-eval 0.4.3 it is the model's arguments. Where an owner renamed either file,
-its content must show that the two are of one run. Reads no file itself.
+The time in both names decides; before lm-eval 0.4.3, the model's arguments. If either file was renamed, the content
+must prove that both are of the same run. Reads no file itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STAMPED = re.compile(rf"samples_(?P<task>.+)_(?P<stamp>{STAMP.pattern})")
 
 @dataclass(frozen=True)
 class ResultsRun:
-    """A results file that is imported, as far as its samples are found and judged by it."""
+    """An imported results file, with the facts that its samples are matched and checked by."""
 
     file: Path
     evaluation_id: str
@@ -31,14 +31,14 @@ class ResultsRun:
 
     @property
     def stamp(self) -> str | None:
-        """The time in its name; None for a file that was renamed, or is older than such names."""
-        found = STAMP.search(self.file.name)
-        return found[0] if found else None
+        """The time in its name; None for a renamed file, or one from before lm-eval 0.4.3."""
+        match = STAMP.search(self.file.name)
+        return match[0] if match else None
 
 
 @dataclass(frozen=True)
 class Match:
-    """The run and task that a samples file is of."""
+    """The run and task of a samples file."""
 
     run: ResultsRun
     task: str
@@ -59,20 +59,20 @@ class RunIndex:
                 self._by_stamp[run.stamp].append(run)
 
     def match(self, file: Path, is_proven: Proof) -> Match | str:
-        """The run of a samples file, or why there is none, in words. `is_proven` looks at the content of both."""
-        found = self._match_names(file)
-        if len(found) == 1:
-            return found[0]
-        proven = _distinct(match for match in found or self._list_renamed(file) if is_proven(match))
+        """The run of a samples file, or a text why there is none. `is_proven` compares the content of both."""
+        matches = self._match_names(file)
+        if len(matches) == 1:
+            return matches[0]
+        proven = _distinct(match for match in matches or self._list_renamed(file) if is_proven(match))
         if len(proven) == 1:
             return proven[0]
-        names = ", ".join(sorted({match.run.file.name for match in proven or found}))
+        names = ", ".join(sorted({match.run.file.name for match in proven or matches}))
         if names:
-            return f"could belong to several results files ({names}), so it is left with none."
-        return "there is no results file of the same run among the files given; give the paths of both together."
+            return f"could belong to several results files ({names}), so it is not imported."
+        return "has no results file of the same run among the given files. Give the paths of both in one command."
 
     def _match_names(self, file: Path) -> Sequence[Match]:
-        """Runs that the names of both files tell; the same folder comes before others."""
+        """Runs that match by the names of both files; the same folder comes before others."""
         stamped = _STAMPED.fullmatch(file.stem)
         if stamped is None:
             return _distinct(
@@ -87,7 +87,7 @@ class RunIndex:
         return _distinct(beside or matches)
 
     def _list_renamed(self, file: Path) -> Sequence[Match]:
-        """Runs in the same folder that may be of the same run, where one of the two files has no time in its name."""
+        """Candidates in the same folder, if one of the two files has no time in its name."""
         stamped = _STAMPED.fullmatch(file.stem)
         runs = [run for run in self._by_folder[file.parent] if stamped is None or run.stamp is None]
         if stamped is not None:
@@ -101,5 +101,5 @@ def _tasks_named(file: Path, run: ResultsRun) -> list[str]:
 
 
 def _distinct(matches: Iterable[Match]) -> list[Match]:
-    """One match an evaluation: copies of a results file are the same."""
+    """One match per evaluation: copies of a results file are the same evaluation."""
     return list({match.run.evaluation_id: match for match in matches}.values())

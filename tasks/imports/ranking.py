@@ -1,7 +1,7 @@
-"""Takes a ranking that others made into the lake: models by name, with ranks, scores and dates, as its file gives them.
+"""Imports an external ranking into the lake: model names with ranks, scores and dates, as in its file.
 
-Owns how the columns of such a file are recognised, and what makes a ranking: every model once, and one order. Which of
-our models a name means, and how far two rankings agree, is worked out in the warehouse.
+Recognizes the columns of the file, and checks that it is a ranking: every model once, in one order. Names are matched
+to our models, and rankings compared, in the warehouse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.tables import has_file, next_time, write_file
 from nightboard.warehouse.schema.lake_tables import RANKINGS
 
-# What rankings call these columns, the likeliest first; capitals, blanks, dashes and underscores do not matter.
+# Usual titles of these columns, the most likely first; case, blanks, dashes and underscores are ignored.
 _TITLES: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model id", "model name", "fullname", "name"),
     "rank": ("rank", "ranking", "position", "place", "#"),
@@ -35,7 +35,7 @@ _Placed = tuple[str, Row | RowError]
 
 @dataclass(frozen=True)
 class RankingImport:
-    """What became of a ranking's file. `is_new`: it was not in the store before; `dates`: none where it names none."""
+    """The result of an import of a ranking. `is_new`: it was not in the store before; `dates`: empty if it has none."""
 
     file: str
     ranking: str
@@ -48,7 +48,7 @@ class RankingImport:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One row of a ranking, and its place in the file."""
+    """One row of a ranking, with its place in the file."""
 
     place: str
     model: str
@@ -67,10 +67,10 @@ def import_ranking(
     is_ascending: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> RankingImport:
-    """Write the rows of an external ranking into the lake, under a name.
+    """Write the rows of an external ranking to the lake, under a name.
 
-    `date` is that of rows without one; `columns` names the columns of the file (model, rank, score, date) where they
-    are not recognised. Raises ImportFileError for a file that is no ranking, and a bad name.
+    `date` is for rows without a date; `columns` names the columns of the file (model, rank, score, date) that are not
+    recognized. Raises ImportFileError for a file that is not a ranking, and an invalid name.
     """
     check_name(name)
     rows = list(file.read())
@@ -78,11 +78,11 @@ def import_ranking(
     left_out: list[LeftOut] = []
     rows = _join_thousands(rows, [titles[what] for what in ("rank", "score") if what in titles])
     entries = list(_read_entries(rows, titles, date, left_out))
-    kept = [each for ranking in _split_by_date(entries, left_out) for each in _choose_entries(ranking, left_out)]
+    kept = [pair for ranking in _split_by_date(entries, left_out) for pair in _choose_entries(ranking, left_out)]
     content = sorted(
         [
-            {"published_at": date, "model_name": each.model, "rank": each.rank, "score": each.score}
-            for date, each in kept
+            {"published_at": date, "model_name": entry.model, "rank": entry.rank, "score": entry.score}
+            for date, entry in kept
         ],
         key=str,
     )
@@ -98,7 +98,7 @@ def import_ranking(
 
 
 def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now: datetime) -> bool:
-    """False when this content was imported before."""
+    """Write the rows; False if this content was imported before."""
     plain = [[str(row["published_at"] or ""), row["model_name"], row["rank"], row["score"]] for row in content]
     file = hash_json([name, is_ascending, plain])[:32]
     if has_file(store, RANKINGS, file):
@@ -113,29 +113,28 @@ def _write(store: Store, name: str, is_ascending: bool, content: list[Row], now:
 
 
 def _match_columns(file: TableFile, rows: list[_Placed], named: Mapping[str, str]) -> dict[str, str]:
-    """The file's column for each of model, rank, score and date. Raises ImportFileError without model, or an order."""
+    """The file's columns for model, rank, score and date. Raises ImportFileError without model, or rank and score."""
     columns = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
     if not columns:
-        raise ImportFileError(f"{file.name}: has no rows. Wanted are columns such as model, rank, score, date.")
-    there_are = f"There are: {', '.join(columns)}."
+        raise ImportFileError(f"{file.name}: has no rows. Give a file with columns such as model, rank, score, date.")
+    legal = f"Columns: {', '.join(columns)}."
     by_words = {re.sub(r"[ _-]+", " ", column).strip(): column for column in reversed(columns)}
     titles: dict[str, str] = {}
     for what, known in _TITLES.items():
         if what not in named:
-            found = [by_words[title] for title in known if title in by_words]
-            titles |= {what: found[0]} if found else {}
+            matches = [by_words[title] for title in known if title in by_words]
+            titles |= {what: matches[0]} if matches else {}
         elif simplify(named[what]) in columns:
             titles[what] = simplify(named[what])
         else:
-            raise ImportFileError(f"--column: {file.name} has no column {named[what]!r}. {there_are}")
+            raise ImportFileError(f"--column: {file.name} has no column {named[what]!r}. {legal}")
     if "model" not in titles:
         raise ImportFileError(
-            f"{file.name}: no column is that of the models. Name it: --column model=NAME. {there_are}"
+            f"{file.name}: has no recognized column of models. Name it with --column model=NAME. {legal}"
         )
     if "rank" not in titles and "score" not in titles:
         raise ImportFileError(
-            f"{file.name}: there is neither a column of ranks nor one of scores. Name one: --column score=NAME."
-            f" {there_are}"
+            f"{file.name}: has no recognized column of ranks or scores. Name one with --column score=NAME. {legal}"
         )
     return titles
 
@@ -156,7 +155,7 @@ def _read_entries(
 
 
 def _join_thousands(rows: list[_Placed], columns: Sequence[str]) -> list[_Placed]:
-    """1,400 as 1400 in columns where every comma stands so; beside a 1,4 or a 0,400 it may be a decimal one."""
+    """1,400 as 1400, if every comma in the column is at such a place; with a 1,4 or 0,400 it may be a decimal comma."""
     for column in columns:
         cells = [(row, str(row[column]).strip()) for _, row in rows if isinstance(row, dict) and column in row]
         parted = [(row, text) for row, text in cells if "," in text]
@@ -182,12 +181,12 @@ def _read_day(row: Row, column: str | None) -> datetime | None:
         return None
     try:
         moment = read_time(row[column])
-        found = moment.astimezone(UTC) if moment else None
+        day = moment.astimezone(UTC) if moment else None
     except OverflowError:
-        found = None
-    if found is None:
-        raise RowError(f"{column}: is no day such as 2025-03-01 (got {text[:40]!r}).")
-    return datetime(found.year, found.month, found.day, tzinfo=UTC)
+        day = None
+    if day is None:
+        raise RowError(f"{column}: is not a date such as 2025-03-01 (got {text[:40]!r}).")
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 # ----------------------------------------------------------------------------------------------------------- rankings
@@ -196,36 +195,36 @@ _Dated = tuple[datetime | None, list[_Entry]]
 
 
 def _split_by_date(entries: list[_Entry], left_out: list[LeftOut]) -> list[_Dated]:
-    """The rankings that a file holds: one a date where any model has several, else one, of the newest date."""
+    """The rankings in a file: one per date if any model has several dates, otherwise one, with the newest date."""
     dates_of: dict[str, set[datetime | None]] = {}
-    for each in entries:
-        dates_of.setdefault(each.model, set()).add(each.date)
-    dates = {each.date for each in entries if each.date is not None}
-    if all(len(found) == 1 for found in dates_of.values()):
+    for entry in entries:
+        dates_of.setdefault(entry.model, set()).add(entry.date)
+    dates = {entry.date for entry in entries if entry.date is not None}
+    if all(len(model_dates) == 1 for model_dates in dates_of.values()):
         return [(max(dates, default=None), entries)]
     left_out += [
-        LeftOut(each.place, "has no date in a file of several; give those without one a date by --date.")
-        for each in entries
-        if each.date is None
+        LeftOut(entry.place, "has no date, and the file has several dates. Set a date for such rows with --date.")
+        for entry in entries
+        if entry.date is None
     ]
-    return [(date, [each for each in entries if each.date == date]) for date in sorted(dates)]
+    return [(date, [entry for entry in entries if entry.date == date]) for date in sorted(dates)]
 
 
 def _choose_entries(ranking: _Dated, left_out: list[LeftOut]) -> Iterator[tuple[datetime | None, _Entry]]:
-    """Each model once, all of them in one order: by rank, unless more rows have a score."""
+    """Each model once, all in the same order: by rank, unless more rows have a score."""
     date, entries = ranking
     by_model: dict[str, list[_Entry]] = {}
-    for each in entries:
-        by_model.setdefault(each.model, []).append(each)
-    n_without = Counter(what for each in entries for what in ("rank", "score") if getattr(each, what) is None)
+    for entry in entries:
+        by_model.setdefault(entry.model, []).append(entry)
+    n_without = Counter(what for entry in entries for what in ("rank", "score") if getattr(entry, what) is None)
     order = "rank" if n_without["rank"] <= n_without["score"] else "score"
     for model, same in by_model.items():
         problem = None
-        if len({(each.rank, each.score) for each in same}) > 1:
-            problem = f"{model} is there {len(same)} times, with other values. Leave one of them in the file."
+        if len({(entry.rank, entry.score) for entry in same}) > 1:
+            problem = f"{model} occurs {len(same)} times with different values. Keep one of these rows in the file."
         elif getattr(same[0], order) is None:
-            problem = f"has no {order}, by which the other rows are ordered."
+            problem = f"has no {order}, which orders the other rows."
         if problem is None:
             yield date, same[0]
         else:
-            left_out += [LeftOut(each.place, problem) for each in same]
+            left_out += [LeftOut(entry.place, problem) for entry in same]

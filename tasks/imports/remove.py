@@ -1,7 +1,7 @@
-"""Takes an imported board out of the lake again: the rows of one source and era, never those of runs.
+"""Removes an imported board from the lake: the rows of one source and era, never those of runs (`import remove`).
 
-Works under the lock of builds, so that nothing is compacted meanwhile. The file that vouches for the rows goes first:
-killed at any line, rows are there whole or not at all. What compaction has joined with other rows stays.
+Works under the lock of builds, so that nothing is compacted meanwhile. The file that marks the rows as complete is
+removed first: if the process is killed, rows count completely or not at all. Compacted rows cannot be removed.
 """
 
 from __future__ import annotations
@@ -24,55 +24,59 @@ Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """What was taken out: nothing where there was no such import."""
+class RemovedBoard:
+    """The removed rows: source, era and number."""
 
     source: str
     era: str | None
     n_rows: int
 
 
-def forget_board(store: Store, name: str, era: str | None) -> Forgotten:
-    """Take out all that was imported as `import:<name>` in an era; the era may be left out where there is one only.
+def remove_board(store: Store, name: str, era: str | None) -> RemovedBoard:
+    """Remove all rows imported as `import:<name>` in an era; the era may be omitted if there is only one.
 
-    Raises ImportFileError, and takes nothing out, for a name or era that is not there, for several eras, for outputs of
-    lm-eval, and for what was compacted; LakeError for a damaged file.
+    Raises ImportFileError, and removes nothing, for an unknown name or era, several eras, outputs of lm-eval, and
+    compacted rows; LakeError for a damaged file.
     """
     source = f"import:{name}"
     if source == RESULTS_SOURCE:
-        raise ImportFileError("--name: outputs of lm-eval cannot be taken out of a store again, boards can.")
+        raise ImportFileError("--name: outputs of lm-eval cannot be removed from a store, only boards.")
     with lock_builds(store.warehouse):
-        found = _read_keys(store)
-        era = _choose_era(name, era, {key for keys in found.values() for key in keys})
-        chosen = {file: keys[source, era] for file, keys in found.items() if (source, era) in keys}
-        _check_not_compacted(store, {file: found[file] for file in chosen})
+        keys_of = _read_keys(store)
+        era = _choose_era(name, era, {key for keys in keys_of.values() for key in keys})
+        chosen = {file: keys[source, era] for file, keys in keys_of.items() if (source, era) in keys}
+        _check_not_compacted(store, {file: keys_of[file] for file in chosen})
         _remove(store, chosen)
-    return Forgotten(source, era, sum(chosen.values()))
+    return RemovedBoard(source, era, sum(chosen.values()))
 
 
 def _read_keys(store: Store) -> dict[str, dict[Key, int]]:
-    """How many rows each file of imports has of each source and era; paths are relative to the table's folder."""
-    found: dict[str, dict[Key, int]] = {}
+    """Number of rows of each source and era in each file of imports; paths are relative to the table's folder."""
+    keys_of: dict[str, dict[Key, int]] = {}
     folder = store.lake / IMPORTS.name
     for path in list_paths(store.lake, IMPORTS.name):
-        keys = found.setdefault(str(path.relative_to(folder)), {})
+        keys = keys_of.setdefault(str(path.relative_to(folder)), {})
         check_readable([path])
         for row in pq.ParquetFile(path).read(["source", "era"]).to_pylist():
             key = row["source"], row["era"]
             keys[key] = keys.get(key, 0) + 1
-    return found
+    return keys_of
 
 
 def _choose_era(name: str, era: str | None, keys: Iterable[Key]) -> str | None:
     keys = set(keys)
-    eras = sorted(each or "" for source, each in keys if source == f"import:{name}")
+    eras = sorted(imported or "" for source, imported in keys if source == f"import:{name}")
     if not eras:
         names = sorted({source.removeprefix("import:") for source, _ in keys if source != RESULTS_SOURCE})
-        raise ImportFileError(f"--name: no board was imported as {name!r}. There is: {', '.join(names) or 'none'}.")
+        raise ImportFileError(
+            f"--name: no board was imported as {name!r}. Imported boards: {', '.join(names) or 'none'}."
+        )
     if era is None and len(eras) > 1:
-        raise ImportFileError(f"--era: {name} was imported in {len(eras)} eras; name one: {', '.join(eras)}.")
+        raise ImportFileError(
+            f"--era: is required, because {name} was imported in {len(eras)} eras. Name one: {', '.join(eras)}."
+        )
     if era is not None and era not in eras:
-        raise ImportFileError(f"--era: {name} was not imported in era {era!r}. There is: {', '.join(eras)}.")
+        raise ImportFileError(f"--era: {name} was not imported in era {era!r}. Eras: {', '.join(eras)}.")
     return era or eras[0]
 
 
@@ -80,13 +84,13 @@ def _check_not_compacted(store: Store, chosen: Mapping[str, Mapping[Key, int]]) 
     scores = read_listing(store.lake, IMPORTED_SCORES.name).replaced
     if any(len(keys) > 1 or "/" in file or file in scores for file, keys in chosen.items()):
         raise ImportFileError(
-            f"{store.lake}: these rows were joined with others when the lake was compacted, and cannot be taken out any"
-            " more; nothing was. Take a copy of the store from before the import, or import into a new store."
+            f"{store.lake}: the rows were merged with others when the lake was compacted, so they cannot be removed;"
+            " nothing was removed. Restore the store from before the import, or import into a new store."
         )
 
 
 def _remove(store: Store, files: Iterable[str]) -> None:
-    """Remove files of imports, and then the scores that were written with each under the same name."""
+    """Remove files of imports, then the files of scores with the same names."""
     for file in files:
         (store.lake / IMPORTS.name / file).unlink()
         sync(store.lake / IMPORTS.name)

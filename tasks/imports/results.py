@@ -1,10 +1,9 @@
-"""Takes outputs of lm-eval that nightboard did not make into the lake: results files and the samples of their runs.
+"""Imports outputs of lm-eval that nightboard did not make: results files, and the samples of the same runs.
 
-A results file that has tasks of a suite becomes an evaluation of that suite, which the warehouse scores like a run; any
-other one has its numbers in `task_scores` only. What is broken is listed with line and reason, and nothing of it is
-imported; of a results file whose samples are broken the scores are, and the samples once they are imported mended.
-An evaluation is known by the bytes of its results file and the suite: importing it again, from anywhere, changes
-nothing.
+A results file with tasks of a suite becomes an evaluation of that suite, which the warehouse scores like a run; the
+numbers of any other file are only in `task_scores`. A damaged file is listed with line and reason and not imported; if
+only its samples are damaged, its scores are imported, and the samples can be imported again after a repair.
+An evaluation is identified by the bytes of its results file and the suite: importing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from nightboard.warehouse.schema.lake_tables import IMPORTS, TASK_SCORES
 
 @dataclass
 class ResultsFile:
-    """One results file that is in the lake now. `is_new`: it was not before; `suite` None: it has tasks of none."""
+    """One results file that is now in the lake. `is_new`: was not before; `suite` None: it has no tasks of a suite."""
 
     file: str
     evaluation_id: str
@@ -54,9 +53,9 @@ class ResultsFile:
 
 @dataclass
 class ResultsImport:
-    """What became of all files under the given paths; of `n_files` so far `n_read` were looked at.
+    """The state of an import of all files under the given paths: `n_read` of `n_files` are read.
 
-    `future`: files of which the date had not come yet, taken as evaluated when they were imported.
+    `future`: files with a date in the future, treated as evaluated at the time of the import.
     """
 
     n_files: int = 0
@@ -66,15 +65,15 @@ class ResultsImport:
     future: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, place: str, error: BrokenFileError) -> None:
-        """List what is not imported. Texts may hold what no terminal can show."""
+        """Add to the list of skipped files. Texts are cleaned for the terminal."""
         where = f"{place}:{error.line}" if error.line else place
         self.left_out.append(LeftOut(*(text.encode("utf-8", "replace").decode() for text in (where, str(error)))))
 
     def limit_time(self, file: Path, finished_at: datetime | None, now: datetime) -> datetime | None:
-        """When the file's evaluation ended, not later than now; a later time is listed."""
+        """The end of the file's evaluation, at most now; a later time is listed."""
         if finished_at is None or finished_at <= now:
             return finished_at
-        reason = f"says that it was evaluated at {finished_at:%Y-%m-%d %H:%M} UTC, which has not come yet."
+        reason = f"has an evaluation time in the future (got {finished_at:%Y-%m-%d %H:%M} UTC)."
         self.future.append(LeftOut(_show(file), reason))
         return now
 
@@ -84,61 +83,63 @@ def import_results(
 ) -> Iterator[ResultsImport]:
     """Import every results file under `paths`; yields the same growing summary after each file.
 
-    A file becomes an evaluation of the suite that has most of its tasks; of equals, the first in `suites`.
+    A file becomes an evaluation of the suite that has most of its tasks; if several have, the first in `suites`.
     Raises ImportFileError for a path that does not exist or holds no such file.
     """
-    done = ResultsImport()
-    results, samples = _find_files(paths, done)
-    done.n_files = len(results) + len(samples)
+    summary = ResultsImport()
+    results, samples = _find_files(paths, summary)
+    summary.n_files = len(results) + len(samples)
     known = set(read_table(store, IMPORTS, ["evaluation_id"])["evaluation_id"].to_pylist())
-    importer, runs = SamplesImporter.open(store, done.leave_out), []
+    importer, runs = SamplesImporter.open(store, summary.leave_out), []
     for file in results:
-        if found := _import_scores(store, file, suites, known, done, now):
-            run, content = found
+        if imported := _import_scores(store, file, suites, known, summary, now):
+            run, content = imported
             runs.append(run)
-            done.imported[-1].n_samples_files += importer.import_embedded(run, content)
-        done.n_read += 1
-        yield done
-    by_file = {each.file: each for each in done.imported}
+            summary.imported[-1].n_samples_files += importer.import_embedded(run, content)
+        summary.n_read += 1
+        yield summary
+    by_file = {result.file: result for result in summary.imported}
     for run, n_files, n_imported in importer.import_files(runs, samples):
         by_file[_show(run.file)].n_samples_files += n_imported
-        done.n_read += n_files
-        yield done
-    done.n_read = done.n_files
-    yield done
+        summary.n_read += n_files
+        yield summary
+    summary.n_read = summary.n_files
+    yield summary
 
 
-def _find_files(paths: Sequence[Path], done: ResultsImport) -> tuple[list[Path], list[Path]]:
-    """Files that may be results, and files that may be samples; what never ends, such as a named pipe, is listed."""
+def _find_files(paths: Sequence[Path], summary: ResultsImport) -> tuple[list[Path], list[Path]]:
+    """Files that may be results, and files that may be samples; named pipes and devices are listed as skipped."""
     files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
-            raise ImportFileError(f"{path}: there is no such file or folder.")
-        found = [path] if not path.is_dir() else sorted(each for each in path.rglob("*.json*") if not each.is_dir())
-        files.update(dict.fromkeys(each for each in found if each == path or each.suffix in (".json", ".jsonl")))
-    for file in [each for each in files if each.exists() and not each.is_file()]:
-        done.leave_out(str(file), BrokenFileError("is not a regular file, but a pipe, socket or device: give a file."))
+            raise ImportFileError(f"{path}: no such file or folder. Check the path.")
+        below = [path] if not path.is_dir() else sorted(file for file in path.rglob("*.json*") if not file.is_dir())
+        files.update(dict.fromkeys(file for file in below if file == path or file.suffix in (".json", ".jsonl")))
+    for file in [file for file in files if file.exists() and not file.is_file()]:
+        summary.leave_out(str(file), BrokenFileError("is a pipe, socket or device. Give a regular file."))
         del files[file]
-    if not files and not done.left_out:
-        raise ImportFileError(f"{', '.join(map(str, paths))}: there is no .json or .jsonl file below.")
+    if not files and not summary.left_out:
+        raise ImportFileError(
+            f"{', '.join(map(str, paths))}: there are no .json or .jsonl files in it. Check the path."
+        )
     samples = {file for file in files if file.suffix == ".jsonl" or file.name.startswith("samples_")}
     return [file for file in files if file not in samples], [file for file in files if file in samples]
 
 
 def _import_scores(
-    store: Store, file: Path, suites: Sequence[Suite], known: set[str], done: ResultsImport, now: datetime
+    store: Store, file: Path, suites: Sequence[Suite], known: set[str], summary: ResultsImport, now: datetime
 ) -> tuple[ResultsRun, Json] | None:
-    """Write the scores of a results file; None, and listed, when it cannot be read."""
+    """Write the scores of a results file; None, and listed as skipped, if it cannot be read."""
     try:
         data = read_bytes(file)
         content = parse_results(data)
         run = _describe_run(file, data, content, suites)
         row = describe(content, file) | {"suite": run.suite.suite if run.suite else None, "imported_at": now}
-        row["finished_at"] = done.limit_time(file, row["finished_at"], now)
+        row["finished_at"] = summary.limit_time(file, row["finished_at"], now)
         imports = to_table(IMPORTS, [row], run.evaluation_id)
         scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(run.suite))), run.evaluation_id)
     except BrokenFileError as error:
-        done.leave_out(str(file), error)
+        summary.leave_out(str(file), error)
         return None
     is_new = run.evaluation_id not in known
     if is_new:
@@ -147,7 +148,7 @@ def _import_scores(
         write_file(store, TASK_SCORES, run.evaluation_id, scores)
         write_file(store, IMPORTS, run.evaluation_id, imports)
         known.add(run.evaluation_id)
-    done.imported.append(
+    summary.imported.append(
         ResultsFile(
             file=_show(file),
             evaluation_id=run.evaluation_id,
@@ -170,16 +171,16 @@ def _describe_run(file: Path, data: bytes, content: Json, suites: Sequence[Suite
 
 
 def choose_suite(suites: Sequence[Suite], tasks: Mapping[str, TaskFacts]) -> Suite | None:
-    """The suite with most tasks of these names and (where known) shots, and of equals with most of these sample counts.
+    """The suite with most of these tasks and (if known) shots; if several, the one with most of these sample counts.
 
-    None where no task is of any suite.
+    None if no task belongs to any suite.
     """
     best = max(suites, key=lambda suite: _count_matches(suite, tasks), default=None)
     return best if best is not None and _count_matches(best, tasks)[0] else None
 
 
 def _count_matches(suite: Suite, tasks: Mapping[str, TaskFacts]) -> tuple[int, int]:
-    """How many tasks the suite has with these shots, and how many of them with these sample counts."""
+    """Number of tasks that the suite has with these shots, and of these with these sample counts."""
     has_count = [
         tasks[name].n_samples == suite.expected_samples(task)
         for benchmark in suite.benchmarks.values()
@@ -190,12 +191,12 @@ def _count_matches(suite: Suite, tasks: Mapping[str, TaskFacts]) -> tuple[int, i
 
 
 def to_table(table: Table, rows: list[Json], evaluation_id: str) -> pa.Table:
-    """Rows as they will be written; nothing that Parquet cannot hold gets further than this."""
+    """The rows as an Arrow table. Raises BrokenFileError for a value that Parquet cannot store."""
     try:
         nothing = dict.fromkeys(table.arrow.names) | {"evaluation_id": evaluation_id}
         return pa.Table.from_pylist([nothing | row for row in rows], schema=table.arrow)
     except (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError) as error:
-        raise BrokenFileError(f"holds a value that cannot be stored ({' '.join(str(error).split())[:200]}).") from error
+        raise BrokenFileError(f"has a value that cannot be stored ({' '.join(str(error).split())[:200]}).") from error
 
 
 def _show(file: Path) -> str:

@@ -1,7 +1,7 @@
-"""Takes the samples of imported runs into the lake, each task whole or not at all, and what they tell into its scores.
+"""Imports the samples of imported lm-eval runs, each task completely or not at all, and adds their facts to its scores.
 
-Samples that are broken, that disagree with their results file, or of which there are two different ones are listed.
-Once the samples of a task are there they stay: importing them again changes nothing.
+Samples that are damaged, that disagree with their results file, or that exist in two different versions are listed as
+skipped. Samples in the lake are never replaced: importing them again changes nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LeaveOut = Callable[[str, BrokenFileError], None]
 
 @dataclass(frozen=True)
 class _Source:
-    """Samples of one task of a run, and where they stand."""
+    """Samples of one task of a run, and their place."""
 
     run: ResultsRun
     task: str
@@ -50,13 +50,13 @@ class _Source:
         return cls(match.run, match.task, str(file), partial(list_samples, file))
 
     def read(self, folder: Path) -> Samples:
-        """All of them, in a new file of the folder. Raises BrokenFileError."""
+        """All samples, in a new file of the folder. Raises BrokenFileError."""
         handle, name = tempfile.mkstemp(dir=folder)
         with open(handle, "wb"):
             return read_samples(self.list_all(), self.run.tasks[self.task].filters, Path(name))
 
     def read_checked(self, folder: Path) -> Samples:
-        """The same; what disagrees with the results file is refused too."""
+        """Like `read`; also raises BrokenFileError if they disagree with the results file."""
         samples = self.read(folder)
         if conflict := samples.find_conflict(self.run.tasks[self.task]):
             raise conflict
@@ -71,7 +71,7 @@ def name_benchmarks(suite: Suite | None) -> dict[str, str]:
 
 @dataclass
 class SamplesImporter:
-    """Writes samples into one store. `known` has the hash of what the lake has, by evaluation and task."""
+    """Writes samples to a store. `known` has the hashes of the samples in the lake, by evaluation and task."""
 
     store: Store
     leave_out: LeaveOut
@@ -79,13 +79,13 @@ class SamplesImporter:
 
     @classmethod
     def open(cls, store: Store, leave_out: LeaveOut) -> SamplesImporter:
-        """`leave_out` lists what is not imported."""
+        """`leave_out` is called for skipped samples."""
         scores = read_table(store, TASK_SCORES, ["evaluation_id", "task", "samples_hash"])
         rows = scores.filter(pc.is_valid(scores["samples_hash"])).to_pylist()
         return cls(store, leave_out, {(row["evaluation_id"], row["task"]): row["samples_hash"] for row in rows})
 
     def import_embedded(self, run: ResultsRun, content: Json) -> int:
-        """Import the samples that stand in the results file itself; for how many tasks there were some."""
+        """Import the samples inside the results file; returns the number of tasks that have some."""
         sources = []
         for task, samples in read_embedded(content).items():
             place = f"{run.file}: samples.{task}"
@@ -96,7 +96,7 @@ class SamplesImporter:
         return self._import_run(run, sources)
 
     def import_files(self, runs: Sequence[ResultsRun], files: Sequence[Path]) -> Iterator[tuple[ResultsRun, int, int]]:
-        """Import files of samples, run by run: how many there are, and how many of them are in the lake now."""
+        """Import files of samples, run by run: yields the run, its number of files, and how many are in the lake."""
         index = RunIndex(runs)
         sources: dict[Path, list[_Source]] = defaultdict(list)
         for file in files:
@@ -105,32 +105,32 @@ class SamplesImporter:
                 sources[match.run.file].append(_Source.of_file(match, file))
             else:
                 self.leave_out(str(file), _find_break(file) or BrokenFileError(match))
-        for found in sources.values():
-            yield found[0].run, len(found), self._import_run(found[0].run, found)
+        for of_run in sources.values():
+            yield of_run[0].run, len(of_run), self._import_run(of_run[0].run, of_run)
 
     def _import_run(self, run: ResultsRun, sources: Sequence[_Source]) -> int:
         by_task: dict[str, list[_Source]] = defaultdict(list)
         for source in sources:
             by_task[source.task].append(source)
-        told: dict[str, Samples] = {}
+        new_samples: dict[str, Samples] = {}
         n_imported = 0
-        for task, found in by_task.items():
+        for task, candidates in by_task.items():
             with tempfile.TemporaryDirectory() as folder:
-                samples, good = self._read_whole(found, Path(folder))
+                samples, good = self._read_whole(candidates, Path(folder))
                 if samples is None or not self._write(good[0], samples):
                     continue
                 n_imported += len(good)
                 if problem := samples.answers.explain_not_finite():
                     self.leave_out(good[0].place, BrokenFileError(f"{problem} {task} counts as not scored."))
                 if (run.evaluation_id, task) not in self.known:
-                    told[task] = samples
-        if told:
-            self._write_told(run, told)
+                    new_samples[task] = samples
+        if new_samples:
+            self._write_scores(run, new_samples)
         return n_imported
 
     def _read_whole(self, sources: Sequence[_Source], folder: Path) -> tuple[Samples | None, list[_Source]]:
-        """The samples of a task and where they stand; None, and listed, when broken or when there are several."""
-        found: dict[str, Samples] = {}
+        """The samples of a task and their places; None, and listed as skipped, if they are damaged or differ."""
+        by_digest: dict[str, Samples] = {}
         good = []
         for source in sources:
             try:
@@ -138,18 +138,18 @@ class SamplesImporter:
             except BrokenFileError as error:
                 self.leave_out(source.place, error)
                 continue
-            found[samples.digest] = samples
+            by_digest[samples.digest] = samples
             good.append(source)
         key = sources[0].run.evaluation_id, sources[0].task
-        if len({*found, self.known.get(key)} - {None}) > 1:
+        if len({*by_digest, self.known.get(key)} - {None}) > 1:
             for source in good:
-                reason = f"there are other samples of {source.task} of the same run; nothing tells which are right."
+                reason = f"the same run has different samples of {source.task}. Give only the file with the right ones."
                 self.leave_out(source.place, BrokenFileError(reason))
             return None, []
-        return next(iter(found.values()), None), good
+        return next(iter(by_digest.values()), None), good
 
     def _write(self, source: _Source, samples: Samples) -> bool:
-        """Write the samples of a task if they are not there; False, and listed, when they cannot be converted."""
+        """Write the samples of a task if they are new; False, and listed as skipped, if they cannot be converted."""
         run, task = source.run, source.task
         if (run.evaluation_id, task) in self.known:
             return True
@@ -157,7 +157,7 @@ class SamplesImporter:
         question = run.suite.benchmarks[benchmark].question_field if run.suite and benchmark else None
         digest = hashlib.sha256(f"{task}\0{samples.digest}".encode("utf-8", "replace")).hexdigest()[:16]
         name = f"{run.evaluation_id}-{digest}"
-        if has_file(self.store, SAMPLES, name):  # a try before was cut off between these and the scores
+        if has_file(self.store, SAMPLES, name):  # an earlier import was interrupted between the samples and the scores
             return True
         try:
             with replace_atomically(self.store.lake_file(SAMPLES.name, name)) as out:
@@ -167,13 +167,13 @@ class SamplesImporter:
             return False
         return True
 
-    def _write_told(self, run: ResultsRun, told: Mapping[str, Samples]) -> None:
-        """Write the scores of these tasks again, with what their samples tell: the row that has samples counts."""
+    def _write_scores(self, run: ResultsRun, new_samples: Mapping[str, Samples]) -> None:
+        """Write the scores of these tasks again, with the facts from their samples: the row with samples counts."""
         content = parse_results(read_bytes(run.file))
-        rows = [row for row in score_rows(content, name_benchmarks(run.suite)) if row["task"] in told]
+        rows = [row for row in score_rows(content, name_benchmarks(run.suite)) if row["task"] in new_samples]
         nothing = dict.fromkeys(TASK_SCORES.arrow.names) | {"evaluation_id": run.evaluation_id}
         for row in rows:
-            samples = told[row["task"]]
+            samples = new_samples[row["task"]]
             row |= {"samples_hash": samples.digest, "doc_set_hash": samples.doc_set_hash}
             row |= {
                 "not_finite_answers": samples.answers.n_not_finite,
@@ -182,9 +182,10 @@ class SamplesImporter:
             }
             if row["n_samples"] is None and samples.has_all_documents:
                 row["n_samples"] = samples.n_documents
-        name = hashlib.sha256("".join(sorted(each.digest for each in told.values())).encode()).hexdigest()[:16]
+        digests = sorted(samples.digest for samples in new_samples.values())
+        name = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
         write_file(self.store, TASK_SCORES, f"{run.evaluation_id}-{name}", [nothing | row for row in rows])
-        self.known.update({(run.evaluation_id, task): samples.digest for task, samples in told.items()})
+        self.known.update({(run.evaluation_id, task): samples.digest for task, samples in new_samples.items()})
 
 
 def _is_proven(file: Path, match: Match) -> bool:
@@ -197,7 +198,7 @@ def _is_proven(file: Path, match: Match) -> bool:
 
 
 def _find_break(file: Path) -> BrokenFileError | None:
-    """What is wrong with the beginning of a file, whatever it belongs to."""
+    """The error at the beginning of a file, if it has one."""
     try:
         next(list_samples(file), None)
     except BrokenFileError as error:

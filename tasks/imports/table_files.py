@@ -1,7 +1,6 @@
-"""Reads a table that somebody else made, from CSV, JSON, JSON lines or Parquet: rows with their places, cells by type.
+"""Reads an imported table from CSV, JSON, JSON lines or Parquet: rows with their places in the file, within limits.
 
-Owns what all such files have in common: which format one is in, how its columns are compared, and the sentences for
-what cannot be read. What the columns mean is the importer's.
+Detects the format, simplifies the names of columns, and words the errors. The importers know the columns' meaning.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from nightboard.tasks.imports.cells import Row, RowError
 from nightboard.tasks.imports.errors import BoundError, ImportFileError
 
 _PARQUET = b"PAR1"
-# The largest boards have some thousands of rows of some dozens of columns.
+# The largest boards have some thousands of rows with some dozens of columns.
 MOST_ROWS = 1_000_000
 _MOST_CELLS = 20_000_000
 _MOST_COLUMNS = 1000
@@ -34,7 +33,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file on this machine, and the name by which messages call it."""
+    """A file on this machine, and its name in messages."""
 
     path: Path
     name: str
@@ -44,9 +43,9 @@ class TableFile:
         return cls(path, str(path))
 
     def read(self) -> Iterator[tuple[str, Row | RowError]]:
-        """Each row, or what is wrong with it, after its place, such as `board.csv:17`; names of columns are simplified.
+        """Pairs of place (such as `board.csv:17`) and row, or its error; names of columns are simplified.
 
-        Raises ImportFileError for a file that is no table.
+        Raises ImportFileError for a file that is not a table.
         """
         try:
             with open_regular(self.path, _MOST_PARQUET_BYTES) as opened:
@@ -57,7 +56,7 @@ class TableFile:
             raise ImportFileError(f"{self.name}: cannot be read ({error.strerror}). Check the path.") from error
         if start.startswith(b"version https://git-lfs"):
             raise ImportFileError(
-                f"{self.name}: is a Git LFS pointer, not the file itself. Run `git lfs pull` where it lies."
+                f"{self.name}: is a Git LFS pointer, not the file itself. Run `git lfs pull` in its folder."
             )
         try:
             for number, (place, row) in enumerate(_choose_reader(start)(self.path)):
@@ -69,19 +68,22 @@ class TableFile:
         except (pa.ArrowException, OSError, csv.Error, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ImportFileError(
-                f"{self.name}: neither Parquet nor CSV nor JSON, the last two in UTF-8 ({reason})."
+                f"{self.name}: is not a Parquet, CSV or JSON file ({reason}). CSV and JSON must be UTF-8."
             ) from error
 
 
 def check_name(name: str) -> str:
-    """The name that a user gives to what is imported. Raises ImportFileError for one that may be a path or SQL."""
+    """Check the name of an import. Raises ImportFileError for a name that may be a path or SQL."""
     if not _NAME.fullmatch(name):
-        raise ImportFileError(f"--name: use small letters, digits, dots and dashes, such as arena-2025 (got {name!r}).")
+        raise ImportFileError(
+            f"--name: is not a valid name (got {name!r}). Use lower-case letters, digits, dots and dashes, such as"
+            " arena-2025."
+        )
     return name
 
 
 def simplify(name: str) -> str:
-    """`Average ⬆️` as `average`, `CO₂ cost (kg)` as `co2 cost (kg)`: signs differ between versions of one table."""
+    """`Average ⬆️` as `average`, `CO₂ cost (kg)` as `co2 cost (kg)`: symbols differ between versions of a table."""
     plain = " ".join(name.replace("₂", "2").encode("ascii", "ignore").decode().lower().split())
     return plain or name.strip().lower()
 
@@ -105,26 +107,28 @@ def _choose_reader(start: bytes) -> Callable[[Path], Numbered]:
 
 
 def _read_parquet(file: Path) -> Numbered:
-    """Rows batch by batch. A small file can hold any number of rows, and any length of texts, so all is counted."""
+    """Rows batch by batch. A small file can unpack to any number of rows and length of texts, so both are limited."""
     with pq.ParquetFile(file) as opened:
         _check_width(len(opened.schema_arrow))
         columns = [field.name for field in opened.schema_arrow if _is_cell(field.type)]
         texts = [field.name for field in opened.schema_arrow if _is_text(field.type)]
         n_rows = opened.metadata.num_rows
         if n_rows > MOST_ROWS:
-            raise BoundError(f"has {n_rows:,} rows, and at most {MOST_ROWS:,} are read")
+            raise BoundError(f"has {n_rows:,} rows, more than the limit of {MOST_ROWS:,}")
         if n_rows * len(columns) > _MOST_CELLS:
-            raise BoundError(f"has {n_rows:,} rows of {len(columns):,} columns, more than {_MOST_CELLS:,} cells")
+            raise BoundError(
+                f"has {n_rows:,} rows of {len(columns):,} columns, more than the limit of {_MOST_CELLS:,} cells"
+            )
         groups = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
         if sum(group.total_byte_size for group in groups) > _MOST_UNPACKED_BYTES:
-            raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes when it is unpacked")
+            raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes when unpacked")
     n_bytes, number = 0, 0
-    # As a dictionary, a text that stands in every row is unpacked once.
+    # As a dictionary, a text that occurs in every row is unpacked once.
     with pq.ParquetFile(file, read_dictionary=texts) as opened:
         for batch in opened.iter_batches(_BATCH_ROWS, columns=columns):
             n_bytes += sum(_count_text_bytes(column) for column in batch.columns)
             if n_bytes > _MOST_UNPACKED_BYTES:
-                raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes of text when it is unpacked")
+                raise BoundError(f"has more than {_MOST_UNPACKED_BYTES:,} bytes of text when unpacked")
             try:
                 rows = batch.to_pylist()
             except (OverflowError, ValueError, KeyError, pa.ArrowException) as error:
@@ -137,11 +141,11 @@ def _read_parquet(file: Path) -> Numbered:
 
 def _check_width(n_columns: int) -> None:
     if n_columns > _MOST_COLUMNS:
-        raise BoundError(f"has {n_columns:,} columns, and at most {_MOST_COLUMNS:,} are read")
+        raise BoundError(f"has {n_columns:,} columns, more than the limit of {_MOST_COLUMNS:,}")
 
 
 def _is_cell(kind: pa.DataType) -> bool:
-    """Whether a column can be one of a table's: lists, structures and bytes are none."""
+    """Whether a column has single values: not lists, structures or bytes."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return _is_text(kind) or not (pa.types.is_nested(kind) or _is_bytes(kind) or isinstance(kind, pa.ExtensionType))
@@ -164,7 +168,7 @@ def _count_text_bytes(column: pa.Array) -> int:
 
 
 def _read_csv(file: Path) -> Numbered:
-    """A row counts whole or not at all: in one with too few cells the last number may be cut."""
+    """Rows of a CSV file. A row with too few cells is rejected, because its last number may be truncated."""
     with file.open(encoding="utf-8-sig", newline="") as opened:
         delimiter = max(",;\t", key=opened.readline().count)
         opened.seek(0)
@@ -172,11 +176,11 @@ def _read_csv(file: Path) -> Numbered:
         titles = next(reader, [])
         _check_width(len(titles))
         if len(set(titles)) < len(titles):
-            raise ValueError(f"two columns are called {max(titles, key=titles.count)!r}")
+            raise ValueError(f"two columns have the name {max(titles, key=titles.count)!r}")
         line = reader.line_num + 1
         for cells in reader:
             if cells and len(cells) != len(titles):
-                yield line, RowError(f"has {len(cells)} cells where the columns are {len(titles)}.")
+                yield line, RowError(f"has {len(cells)} cells instead of {len(titles)}.")
             elif cells:
                 yield line, dict(zip(titles, cells, strict=True))
             line = reader.line_num + 1
@@ -184,7 +188,7 @@ def _read_csv(file: Path) -> Numbered:
 
 def _read_json(file: Path) -> Numbered:
     for number, row in enumerate(json.loads(file.read_text(encoding="utf-8-sig")), start=1):
-        yield number, row if isinstance(row, dict) else RowError("is no JSON object.")
+        yield number, row if isinstance(row, dict) else RowError("is not a JSON object.")
 
 
 def _read_json_lines(file: Path) -> Numbered:
@@ -198,5 +202,5 @@ def _read_json_line(line: str) -> Row | RowError:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return RowError(f"is no valid JSON ({error}).")
-    return row if isinstance(row, dict) else RowError("is no JSON object.")
+        return RowError(f"is not valid JSON ({error}).")
+    return row if isinstance(row, dict) else RowError("is not a JSON object.")

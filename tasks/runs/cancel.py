@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.tasks.cluster.executor import Executor
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.evaluation.lease import current_owner, revoke
 from nightboard.tasks.runs.launch import release
 from nightboard.tasks.runs.open_runs import OpenAttempt
@@ -21,7 +22,7 @@ from nightboard.tasks.store.layout import OUTCOME_FILE, SPEC_FILE, SUBMISSION_FI
 from nightboard.tasks.store.records import AttemptSpec, Outcome, Submission
 
 
-class CancelError(Exception):
+class CancelError(TaskError):
     """Nothing can be cancelled; the message says why and what could be."""
 
 

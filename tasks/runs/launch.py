@@ -111,7 +111,7 @@ class Launcher:
 
     @contextlib.contextmanager
     def _begin(self, jobs: Sequence[Job], now: datetime) -> Iterator[Launch]:
-        """A launch on disk; until the end nobody takes it for one whose flow is gone."""
+        """A launch on disk; until the end it is not taken for one whose flow is gone."""
         launch = Launch(
             launch_id=name_launch(self.board, now),
             board=self.board,
@@ -234,7 +234,7 @@ def release(folder: Path, reason: str, now: datetime) -> None:
 
 
 def read_parallelism(store: Store, launch_id: str) -> int | None:
-    """How many jobs of a launch may run at once; None when nobody bounds them."""
+    """How many jobs of a launch may run at once; None where there is no bound."""
     path = store.launch_dir(launch_id) / PARALLELISM_FILE
     return Parallelism.read(path).parallelism if path.exists() else None
 

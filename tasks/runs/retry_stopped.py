@@ -13,6 +13,7 @@ from datetime import datetime
 
 from nightboard.profiles.models.cluster import Cluster
 from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.plan import choose_tier, weigh
 from nightboard.tasks.planning.retry_policy import choose_resources, explain_end, explain_size, find_end
@@ -22,7 +23,7 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, Freed
 
 
-class FreeError(Exception):
+class FreeError(TaskError):
     """A name stands for nothing that could be freed; the message says why and what could be meant."""
 
 

@@ -1,4 +1,4 @@
-"""What is under way, in the words of an operator: state, job, node, age, benchmark in progress, time left.
+"""What is running or waiting, in the words of an operator: state, job, node, age, benchmark, time left.
 
 Reads the store and what the cluster answered; changes nothing.
 """
@@ -17,7 +17,7 @@ from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.store.layout import PROGRESS_FILE, SPEC_FILE
 from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
 
-# More of them in a line tell nobody anything.
+# More of them make a line hard to read.
 MOST_JOBS = 5
 
 
@@ -58,7 +58,7 @@ def sum_up_waits(rows: Sequence[Status]) -> list[str]:
 
 
 def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
-    """`2 jobs wait: is held by a user (JobHeldUser); 7_0, 7_1. Let it go on with ...`."""
+    """`2 jobs wait: is held by a user (JobHeldUser); 7_0, 7_1. Release it with ...`."""
     shown = ", ".join(job_ids[:MOST_JOBS]) + (", ..." if len(job_ids) > MOST_JOBS else "")
     noun = "1 job waits" if len(job_ids) == 1 else f"{len(job_ids)} jobs wait"
     return f"{noun}: {reason}; {shown}." + (f" {advice}" if advice else "")

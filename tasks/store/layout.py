@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightboard.tasks.errors import TaskError
+
 # In an attempt's folder: what is to run, who holds it, that its job is alive, its progress, its log, how it
 # ended.
 SPEC_FILE = "spec.json"
@@ -30,7 +32,7 @@ def owner_file(number: int) -> str:
     return OWNER_FILES.replace("*", str(number))
 
 
-class StoreError(Exception):
+class StoreError(TaskError):
     """The store cannot be read or written; the message says what to do."""
 
 

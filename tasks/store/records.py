@@ -16,13 +16,14 @@ from pydantic_core import ErrorDetails
 from nightboard.profiles.errors import describe_value, join_key
 from nightboard.profiles.models.endings import Ending
 from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.texts import Words
 
 # What is wrong with one file, at most.
 SHOWN_ERRORS = 3
 
 
-class RecordError(Exception):
+class RecordError(TaskError):
     """A record in the store cannot be read; the message names the file."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,19 +15,26 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from once import make_once
-from warm import warm_command
+from warm import warm, warm_command
 from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.prefect_server.history import History
 from nightboard.flows.prefect_server.reporter import Reporter
 from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
 from nightboard.flows.run.report import RunReport
+from nightboard.tasks.cluster import local
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.store.layout import StoreError
 
 pytestmark = pytest.mark.real
 
+JOB = """
+import sys
+from pathlib import Path
+from nightboard.tasks.evaluation.job_process import main
+sys.exit(main(Path(sys.argv[1])))
+"""
 EVERY_STEP = (
     "collect",
     "discover",
@@ -64,7 +73,9 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path, models: Path) -> Iterator[World]:
+def world(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
+    monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
         yield opened
 
@@ -97,6 +108,12 @@ def read_steps(flow_run_id: str) -> list[tuple[str, str]]:
     return [(each["name"], each["state_type"]) for each in sorted(found, key=lambda each: int(each["dynamic_key"]))]
 
 
+def read_log(flow_run_id: str) -> list[tuple[int, str]]:
+    """What the flow run's log says: levels, and the first word of each line."""
+    found = ask_prefect("/logs/filter", logs={"flow_run_id": {"any_": [flow_run_id]}})
+    return [(line["level"], line["message"].split()[0]) for line in found if line["name"] == "nightboard"]
+
+
 def night_with_history(world: World) -> RunReport:
     history = History(Reporter(ConfiguredServer()))
     report = world.night(history=history)
@@ -115,10 +132,13 @@ def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str)
     assert "lab/strong" in artifacts["world-ranking-small"]
     assert "## Evaluated (2)" in artifacts["world-report"]
     assert float(artifacts["world-evaluations"]) == 100
-    told = read_flow_runs()[-1]
-    assert (told["name"], told["state_name"], told["tags"]) == ("nightly world", "Completed", ["board:world"])
-    done = [name.partition("@")[0] for name, state in read_steps(told["id"]) if "@" in name and state == "COMPLETED"]
-    assert sorted(done) == ["lab/strong", "lab/weak"]
+    run = read_flow_runs()[-1]
+    assert (run["name"], run["state_name"], run["tags"]) == ("nightly world", "Completed", ["board:world"])
+    steps = read_steps(run["id"])
+    scored = [name.partition("@")[0] for name, state in steps if "@" in name and state == "COMPLETED"]
+    assert sorted(scored) == ["lab/strong", "lab/weak"]
+    told = [word for level, word in read_log(run["id"]) if level == logging.INFO]
+    assert {"Collect:", "Discover:", "Plan:", "Launch:", "completed", "Rebuild:"} <= set(told)
 
     world.hub.commit("lab/weak", {"README.md": b"# Better words"}, "Edit the card")
     readme = world.night()
@@ -231,7 +251,7 @@ def test_one_repository_with_lasting_errors_stops_nobody_else_and_the_wait_is_to
     report = world.night()
     assert {each.model_id: each.state for each in report.new_commits} == {"lab/odd": "rejected", "lab/strong": "ok"}
     told = " ".join(capsys.readouterr().out.split())
-    assert told.count("is not available (it answers 500): trying again until ") == 1
+    assert told.count("is not available (it answered 500): retrying until ") == 1
     assert [each.model_id for each in report.evaluated] == ["lab/strong"]
     assert "lab/weak" in report.problems[0]
 
@@ -262,7 +282,7 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
     assert [(skip.kind, skip.benchmarks) for skip in gated.plan.skipped] == [("unavailable", ("mmlu_pro",))]
     assert len(gated.evaluated) == 1
     assert world.ranking() == [], "a model without a benchmark has no rank"
-    assert world.query("select benchmark, starts_with(problem, 'left out: ') from coverage where not is_complete") == [
+    assert world.query("select benchmark, starts_with(problem, 'not run: ') from coverage where not is_complete") == [
         ("mmlu_pro", True)
     ]
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=False)
@@ -276,10 +296,10 @@ def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_ope
 def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> None:
     for step in EVERY_STEP:
         process = world.start_night(stop_after=step)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == -signal.SIGKILL, f"{step}: {errors[-2000:]}"
     last = world.start_night()
-    output, errors = last.communicate(timeout=300)
+    output, errors = last.communicate(timeout=900)
     assert last.returncode == 0, errors[-2000:]
     report = json.loads(output.splitlines()[-1])
     assert not report["problems"]
@@ -291,7 +311,7 @@ def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> N
 def test_two_nights_at_once_evaluate_everything_once_and_leave_nothing_open_to_others(world: World) -> None:
     flows = [world.start_night(umask=0), world.start_night(umask=0)]
     for each in flows:
-        _, errors = each.communicate(timeout=400)
+        _, errors = each.communicate(timeout=900)
         assert each.returncode == 0, errors[-2000:]
     world.night()
     completed_once(world, 2)
@@ -323,7 +343,7 @@ def test_a_job_killed_half_way_is_resumed_without_redoing_a_finished_benchmark(w
 def _wait_for_first_benchmark(world: World) -> Path:
     import time
 
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         for benchmark in BENCHMARKS:
             if found := list(world.store.runs.glob(f"*/all/work/{benchmark}/manifest.json")):
@@ -341,6 +361,9 @@ def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world
     nightly(world.board, return_state=True)
     runs = read_flow_runs()
     assert len(runs) == before + 1
+    log = read_log(runs[-1]["id"])
+    assert [word for level, word in log if level == logging.INFO][:2] == ["Collect:", "Asking"]
+    assert (logging.WARNING, "lab/none:") in log
     state = (runs[-1]["state_type"], runs[-1]["state_name"])
     assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [

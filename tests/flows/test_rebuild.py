@@ -48,7 +48,7 @@ def test_a_file_that_is_damaged_inside_is_named(store: Path, table: str) -> None
     shutil.rmtree(store / "warehouse")
     done = run(store, "rebuild")
     assert done.returncode == 1
-    assert f"{file}: damaged, it cannot be read to its end. Take it from a backup." in done.stderr
+    assert f"{file}: is damaged and cannot be read completely. Restore it from a backup." in done.stderr
 
 
 @pytest.mark.parametrize(("table", "left"), [("samples", 0.5), ("commits", 0.0), ("task_scores", 0.99)])
@@ -58,8 +58,8 @@ def test_a_damaged_large_file_is_named_and_the_last_build_stays(store: Path, tab
     os.truncate(file, int(left * file.stat().st_size))
     done = run(store, "rebuild")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"the last good one stays: {file}: is damaged" in done.stderr
-    assert "take it from a backup" in done.stderr
+    assert f"the previous build stays current: {file}: is damaged" in done.stderr
+    assert "restore it from a backup" in done.stderr
     assert "Traceback" not in done.stderr
     assert current_build(store / "warehouse") == before
     assert not list((store / "warehouse").glob("*.tmp*"))

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -479,6 +479,11 @@ def _is_ours(conf: Path) -> bool:
         return conf.read_text().startswith(MARK)
     except OSError:
         return False
+
+
+def own_jobs(lines: Iterable[str], names: Collection[str]) -> list[str]:
+    """Lines of `squeue` about jobs whose names have one of these in them."""
+    return [line for line in lines if any(name in line.split(" ", 3)[3] for name in names)]
 
 
 def wait_until(what: str, is_there: Callable[[], bool], timeout_s: float, explain: Callable[[], str] = str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from once import make_once
-from slurm.cluster import Cluster, wait_until
+from slurm.cluster import Cluster, own_jobs, wait_until
 from slurm.counted import NODE_CODE
 from world import World, make_models, open_world
 
@@ -69,12 +69,17 @@ class Site:
     def wait_for_calls(self, count: int) -> None:
         wait_until(f"{count} calls", lambda: len(self.calls()) >= count, 240)
 
+    def jobs(self, state: str = "") -> list[str]:
+        """Ids of this board's jobs in the queue, in one state or in any; others may have jobs there, too."""
+        launches = [path.name for path in self.world.store.launches.glob("*")]
+        return [line.split()[0] for line in own_jobs(self.cluster.squeue(), launches) if state in line.split()[1]]
+
     def job(self) -> str:
-        (job,) = self.cluster.must("squeue", "-h", "-r", "-t", "R", "-o", "%i").split()
+        (job,) = self.jobs("RUNNING")
         return job
 
     def node(self) -> str:
-        return self.cluster.must("squeue", "-h", "-t", "R", "-o", "%N").strip()
+        return self.cluster.must("squeue", "-h", "-j", self.job(), "-o", "%N").strip()
 
     @contextlib.contextmanager
     def night(self, stop_after: str = "") -> Iterator[subprocess.Popen[str]]:
@@ -98,7 +103,7 @@ class Site:
         assert len(list((self.world.store.lake / "outcomes").iterdir())) == 1
         assert len(self.calls()) <= ALONE["calls"] + kills
         # A job whose end a controller that was away has missed stays COMPLETING for a while.
-        wait_until("an empty queue", lambda: not self.cluster.squeue(), 180)
+        wait_until("the end of its jobs", lambda: not self.jobs(), 240)
 
 
 @pytest.fixture
@@ -161,7 +166,7 @@ def test_scancel_stops_the_evaluation_until_somebody_asks_for_it_again(site: Sit
         site.wait_for_calls(2)
         site.cluster.must("scancel", site.job())
     assert site.endings() == ["cancelled"]
-    assert not site.cluster.squeue()
+    assert not site.jobs()
     report = site.world.night()
     assert [skip.kind for skip in report.plan.skipped] == ["gave_up"]
     site.speed_up()
@@ -213,9 +218,8 @@ def test_a_requeued_job_goes_on_where_it_stopped(site: Site) -> None:
 
 def release_requeued(site: Site) -> None:
     """SLURM holds a requeued job back for two minutes; an administrator can let it start now."""
-    waiting = lambda: site.cluster.must("squeue", "-h", "-r", "-t", "PD", "-o", "%i").split()  # noqa: E731
-    wait_until("the requeued job", lambda: bool(waiting()), 60)
-    site.cluster.must("scontrol", "update", f"JobId={waiting()[0]}", "StartTime=now+2")
+    wait_until("the requeued job", lambda: bool(site.jobs("PENDING")), 240)
+    site.cluster.must("scontrol", "update", f"JobId={site.jobs('PENDING')[0]}", "StartTime=now+2")
 
 
 def test_a_node_that_goes_down_loses_nothing(site: Site) -> None:
@@ -237,11 +241,11 @@ def test_a_preempted_job_comes_back(site: Site) -> None:
         for node in site.cluster.node_names:
             site.cluster.must(
                 "sbatch", "--partition=urgent", f"--nodelist={node}", f"--gres=gpu:{gpus}", "--mem=1", "--wckey=urgent",
-                "--output=/dev/null", "--wrap", "sleep 20",
+                "--job-name=test-urgent", "--output=/dev/null", "--wrap", "sleep 20",
             )  # fmt: skip
-        wait_until("preemption", lambda: "small" not in site.cluster.must("squeue", "-h", "-t", "R", "-o", "%j"), 60)
+        wait_until("preemption", lambda: not site.jobs("RUNNING"), 240)
         site.speed_up()
-        wait_until("the urgent jobs", lambda: not site.cluster.must("squeue", "-h", "-p", "urgent"), 90)
+        wait_until("the urgent jobs", lambda: not own_jobs(site.cluster.squeue(), ["test-urgent"]), 240)
         release_requeued(site)
     site.check_done_once(kills=1)
 
@@ -354,7 +358,7 @@ def test_an_operator_sees_and_cancels_what_runs(site: Site, capsys: pytest.Captu
         assert "1 shard cancelled, 1 job stopped" in cancelled.stdout
     assert site.endings() == ["cancelled"]
     assert "No evaluations are running." in run("status").stdout
-    wait_until("an empty queue", lambda: not site.cluster.squeue(), 20)
+    wait_until("the end of its jobs", lambda: not site.jobs(), 120)
 
 
 def command_of(site: Site) -> Callable[..., subprocess.CompletedProcess[str]]:

@@ -93,7 +93,7 @@ print("STATES", run_job(sys.argv[1], sys.argv[2:]), flush=True)
     ) -> subprocess.CompletedProcess[str]:
         """Run a job with these attempts to its end. `before` is code that runs first, to bring trouble."""
         command = self.command(*folders, before=before, python=python)
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 def small_suite(shas: dict[str, str], **changes: object) -> Suite:

@@ -29,8 +29,9 @@ from pathlib import Path
 PRELOADED = (
     "pyarrow.parquet", "pyarrow.dataset", "pandas", "duckdb", "scipy.stats", "sklearn.metrics", "torch", "torch.export",
     "torch.distributions", "typer", "rich.console", "rich.table", "rich.progress", "ruamel.yaml", "orjson", "submitit",
-    "httpx", "nightboard.profiles.loading.load", "nightboard.tasks.evaluation.job",
-    "nightboard.warehouse.builder.build", "nightboard.warehouse.reader.connection",
+    "httpx", "requests", "jinja2", "portalocker", "sklearn.preprocessing", "nightboard.profiles.loading.load",
+    "nightboard.tasks.evaluation.job_process", "nightboard.tasks.evaluation.job", "nightboard.warehouse.builder.build",
+    "nightboard.warehouse.reader.connection",
 )  # fmt: skip
 READS_ENVIRONMENT = {"prefect", "nltk", "huggingface_hub", "datasets", "transformers", "accelerate", "lm_eval"}
 

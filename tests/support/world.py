@@ -138,7 +138,7 @@ class World:
         with connect(self.store.warehouse) as connection:
             return connection.execute(sql).fetchall()
 
-    def wait_for_outcomes(self, count: int, timeout_s: float = 240) -> list[Path]:
+    def wait_for_outcomes(self, count: int, timeout_s: float = 600) -> list[Path]:
         deadline = time.monotonic() + timeout_s
         while True:
             found = sorted(self.store.runs.glob("*/*/*/outcome.json"))

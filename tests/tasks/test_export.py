@@ -15,7 +15,7 @@ from nightboard.tasks.output_file import OutputFileError
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.export import FileFormat
+from nightboard.warehouse.reader.file_format import FileFormat
 
 READERS = {
     FileFormat.parquet: "read_parquet('{}')",
@@ -100,9 +100,9 @@ def test_nothing_of_the_store_is_written(store: Store, tmp_path: Path, place: st
     (tmp_path / "link").symlink_to(store.root)
     files = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     for root in (store.root, tmp_path / "link"):
-        with pytest.raises(OutputFileError, match="lies in the store"):
+        with pytest.raises(OutputFileError, match="is inside the store"):
             export_table(store, "models", root / place, FileFormat.parquet, True, ignore)
-    with pytest.raises(OutputFileError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="is inside the store"):
         list(export_all(store, store.lake, FileFormat.parquet, True, ignore))
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == files
 

@@ -36,7 +36,7 @@ def test_nothing_is_written_into_a_store_whichever_it_is(tmp_path: Path, store: 
     own = store if way == "its own" else Store(tmp_path / "mine")
     (tmp_path / "link").symlink_to(store.root)
     root = {"by a link": tmp_path / "link", "by dots": tmp_path / "link" / ".." / "store"}.get(way, store.root)
-    with pytest.raises(OutputFileError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="is inside the store"):
         write(root / place, own, is_forced=True)
     assert not (store.root / "new.csv").exists()
     assert (store.lake / "samples" / "a.parquet").read_text() == "samples"
@@ -48,7 +48,7 @@ def test_a_store_is_known_by_what_it_has_so_far(tmp_path: Path, folders: list[st
         (tmp_path / "young" / folder).mkdir(parents=True)
     if folders == ["warehouse"]:
         (tmp_path / "young" / "warehouse" / "current.duckdb").symlink_to("gone.duckdb")
-    with pytest.raises(OutputFileError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="is inside the store"):
         write(tmp_path / "young" / "x.csv", Store(tmp_path / "mine"))
 
 
@@ -56,7 +56,7 @@ def test_a_link_to_a_file_of_a_store_is_refused_and_one_to_another_file_is_follo
     tmp_path: Path, store: Store
 ) -> None:
     (tmp_path / "x.csv").symlink_to(store.lake / "samples" / "a.parquet")
-    with pytest.raises(OutputFileError, match="lies in the store"):
+    with pytest.raises(OutputFileError, match="is inside the store"):
         write(tmp_path / "x.csv", Store(tmp_path / "mine"), is_forced=True)
     (tmp_path / "y.csv").symlink_to("real.csv")
     write(tmp_path / "y.csv", store)
@@ -68,7 +68,7 @@ def test_a_file_that_is_there_is_replaced_by_force_only_and_stays_when_something
     tmp_path: Path, store: Store
 ) -> None:
     (tmp_path / "x.csv").write_text("old")
-    with pytest.raises(OutputFileError, match=r"is there already\. .*--force"):
+    with pytest.raises(OutputFileError, match=r"exists\. .*--force"):
         write(tmp_path / "x.csv", store)
     with pytest.raises(TypeError):
         write(tmp_path / "x.csv", store, is_forced=True, data="no bytes")  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_a_file_that_is_there_is_replaced_by_force_only_and_stays_when_something
 
 
 def test_no_folder_is_made(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(OutputFileError, match=r"there is no folder .*no\. Make it first"):
+    with pytest.raises(OutputFileError, match=r"the folder .*no does not exist\. Create it"):
         write(tmp_path / "no" / "x.csv", store)
     assert not (tmp_path / "no").exists()
 

@@ -35,7 +35,7 @@ def test_every_table_column_and_macro_of_a_build_is_in_it(tmp_path: Path) -> Non
     missing = [row for row in columns if f"| `{row[1]}` | {row[2]} | {row[3]} |" not in texts[row[0]]]
     assert missing == []
     assert {name for (name,) in macros} <= set(texts)
-    assert "leaderboard_v2, ... (one a suite)" in texts
+    assert "leaderboard_v2, ... (one per suite)" in texts
 
 
 def test_a_stale_dictionary_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
-"""Make a warehouse from the lake: a new DuckDB file, filled by the SQL models, checked, and only then the current one.
+"""Builds the warehouse from the lake: a new DuckDB file, filled by the SQL models, checked, then made the current one.
 
-Owns the sequence of a build. What is computed stands in the SQL files, what columns mean in the schemas, and what
-becomes of the file in `builds.py`.
+Owns the sequence of steps. The computations are in the SQL files, the meaning of columns in the schemas, the files of
+builds in publish.py.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from nightboard.warehouse.builder.publish import (
 )
 from nightboard.warehouse.builder.scheduler import run_in_order
 from nightboard.warehouse.builder.suite_tables import create_wide_tables
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.lake.files import LakeError, check_readable, read_listing
 from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Table
@@ -43,13 +44,13 @@ from nightboard.warehouse.schema.macros import MACROS
 Files = Mapping[str, tuple[str, ...]]
 
 
-class BuildError(Exception):
-    """A build failed, the last good one is still current; the message names the model, or checks and rows."""
+class BuildError(WarehouseError):
+    """A build failed; the previous build stays current. The message names the model, or the checks and rows."""
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build: its file, files read by lake table, rows by stored table of `main`, and how long it took."""
+    """A finished build: its file, files read per lake table, rows per stored table of `main`, and its time."""
 
     path: Path
     build_id: str
@@ -63,8 +64,9 @@ def build(
 ) -> BuildResult:
     """Build a warehouse from all files of the lake and make it the current one.
 
-    `report` is told of long work. `is_full`: nothing is carried over from the build before; the tables are the same.
-    Raises BuildError when a model, a check or the disk fails; the current build then stays what it was.
+    `report` is called during long work. `is_full`: recompute everything and reuse nothing of the previous build; the
+    resulting tables are the same. Raises BuildError if a model, a check or the disk fails; the current build is then
+    unchanged.
     """
     started, build_id = time.monotonic(), name_build(now)
     with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
@@ -81,7 +83,7 @@ def build(
                     raise
                 if damage := _find_damage(lake, error):
                     raise LakeError(damage) from error
-                # The build that it began with may be damaged.
+                # The previous build, which this one started as a copy of, may be damaged.
                 con.close()
                 temporary.unlink()
                 con, _ = open_build(temporary, warehouse, is_full=True)
@@ -91,8 +93,8 @@ def build(
             path = publish_build(temporary, warehouse, build_id)
         except (duckdb.Error, sql_models.ModelError, LakeError, OSError) as error:
             reason = _find_damage(lake, error) or str(error)
-            raise BuildError(f"the warehouse was not rebuilt, the last good one stays: {reason}") from error
-        with contextlib.suppress(OSError, LakeError):  # the build is there; what is left now the next one removes
+            raise BuildError(f"the warehouse was not rebuilt; the previous build stays current: {reason}") from error
+        with contextlib.suppress(OSError, LakeError):  # the build is done; the next one removes the leftovers
             remove_replaced(lake, warehouse)
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
@@ -100,7 +102,7 @@ def build(
 
 
 def _find_damage(lake: Path, error: Exception) -> str | None:
-    """What is wrong where a file is damaged inside: DuckDB fails with an error of no kind, and names no file."""
+    """The error text; for a damaged file, names it, because DuckDB's generic error does not."""
     cause = error.__cause__ if isinstance(error, sql_models.ModelError) else error
     if type(cause) is not duckdb.Error and not isinstance(cause, duckdb.InvalidInputException):
         return None
@@ -117,22 +119,22 @@ def rebuild_if_stale(lake: Path, warehouse: Path, now: datetime, report: Report 
 
 
 def is_current(lake: Path, warehouse: Path) -> bool:
-    """Whether the current build has read exactly the files that the lake has now, by the models of this version."""
+    """Whether the current build was made from exactly the present files of the lake, by the models of this version."""
     try:
         with open_current(warehouse) as con:
             info = con.execute("select lake, recipe from main.build_info").fetchall()
-            found = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
-    except (NoBuildError, duckdb.Error):  # none that can be read, or none of ours
+            paths_read = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
+    except (NoBuildError, duckdb.Error):  # no readable build, or a database that nightboard did not make
         return False
     files = list_files(lake)
     recipe = sql_models.hash_recipe(sql_models.SQL_FOLDER)
-    return info == [(str(lake.resolve()), recipe)] and found == {*chain(*files.values())}
+    return info == [(str(lake.resolve()), recipe)] and paths_read == {*chain(*files.values())}
 
 
 def list_files(lake: Path) -> Files:
     """Paths of the Parquet files that hold the rows, by lake table, relative to the lake.
 
-    Outcomes and imports are listed first: they are written last, so every other file of what is seen is seen too.
+    Outcomes and imports are listed first. They are written last, so all other files of a listed evaluation exist.
     """
     order = sorted(LAKE_TABLES, key=lambda name: name not in (OUTCOMES.name, IMPORTS.name))
     return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
@@ -147,7 +149,7 @@ def _fill(
     now: datetime,
     report: Report | None,
 ) -> dict[str, int]:
-    """Make everything that a build holds in its new file, which may begin as a copy; rows by table of main."""
+    """Make all contents of a build in its new file, which may start as a copy; returns rows per table of main."""
     _attach_lake(con, lake, files)
     tables = _run_models(con, lake, is_copy, report)
     tables += _record_build(con, lake, files, is_copy, build_id, now)
@@ -159,7 +161,7 @@ def _fill(
         made_anew = tables
         for macro in sql_models.load_macros(sql_models.SQL_FOLDER):
             _create_macro(con, macro)
-    con.execute("begin")  # hundreds of comments, one write to the disk
+    con.execute("begin")  # one write to disk for hundreds of comments
     ddl.match_schemas(con, made_anew)
     for table in made_anew:
         ddl.comment_on(con, table)
@@ -172,7 +174,7 @@ def _fill(
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
-    """Make lake.<table> a view of its files. Lake and staging live in memory: nothing of them stays in the new file."""
+    """Make lake.<table> a view of its files. The schemas lake and staging are in memory, not in the new file."""
     con.execute("attach ':memory:' as lake")
     con.execute("attach ':memory:' as staging")
     for name, table in LAKE_TABLES.items():
@@ -182,7 +184,7 @@ def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> No
 
 
 def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
-    """Run all SQL models; the tables of main that came out."""
+    """Run all SQL models; returns the tables of main."""
     ordered = sql_models.load_models(sql_models.SQL_FOLDER)
     keeper = Keeper(lake, ordered, is_copy, report)
     tables = {model.key: _find_table(model) for model in ordered if not model.is_macro}
@@ -206,18 +208,22 @@ def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, repor
 
 
 def _find_table(model: sql_models.Model) -> Table | None:
-    """The description of a table that readers see."""
+    """The description of a public table."""
     if model.schema != "main":
         return None
     if model.name not in marts_schema.MODEL_TABLES:
-        raise sql_models.ModelError(f"model {model.key} has no description in marts_schema.py.")
+        raise sql_models.ModelError(
+            f"model {model.key} has no description. Add one to warehouse/schema/marts.py or analyses.py."
+        )
     return marts_schema.MODEL_TABLES[model.name]
 
 
 def _create_macro(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
     described = (FUNCTIONS if model.folder == "functions" else MACROS).get(model.name)
     if described is None:
-        raise sql_models.ModelError(f"{model.folder}/{model.name}.sql has no description in {model.folder}_schema.py.")
+        raise sql_models.ModelError(
+            f"{model.folder}/{model.name}.sql has no description. Add one to warehouse/schema/{model.folder}.py."
+        )
     try:
         create_macro(con, model, described)
     except duckdb.Error as error:
@@ -240,9 +246,9 @@ def _record_build(
 
 
 def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
-    """Raise BuildError with all checks that failed, and their first rows."""
+    """Raise BuildError with all failed checks and the first rows of each."""
     if violations := find_violations(con, tables):
         raise BuildError(
-            "\n".join(["the new warehouse is not good, the last good one stays.", *violations])
-            + "\nFind what these rows name in the lake, mend or remove its files, and run `nightboard rebuild --full`."
+            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
+            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild --full`."
         )

@@ -1,7 +1,7 @@
-"""Compaction: many small files of the lake become few large ones, and go when nobody needs them any more.
+"""Compacts the lake: merges many small Parquet files into few large ones, and removes files that are not needed.
 
 Everything here runs under the lock of builds, so one process at a time does it. A large file appears by a rename and
-replaces its sources from then on (see lake.py); killed at any line, the next run goes on.
+replaces its sources from then on (see lake/files.py). If the process is killed at any point, the next run continues.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -20,9 +20,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightboard.warehouse.builder.ddl import OFFLINE, literal, quote, select_files
+from nightboard.warehouse.builder.ddl import select_files
 from nightboard.warehouse.builder.open_build import open_build
 from nightboard.warehouse.builder.publish import Report, UnreadableBuildError, kept_builds
+from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.lake.files import COMPACTED, SOURCES_KEY, Listing, list_written, read_listing
 from nightboard.warehouse.lake.locks import sync
 from nightboard.warehouse.schema.columns import Table
@@ -35,12 +36,12 @@ from nightboard.warehouse.schema.lake_tables import (
     TASK_SCORES,
 )
 
-# Fewer small files than these are no burden.
+# Fewer small files than this are not worth a compaction.
 COMPACT_FROM = 100
-# About 180 evaluations of the largest suite, so that a comparison opens few files. As rows lie in the order of
-# evaluations, DuckDB reads the row groups of those that are asked for, and no others.
+# About 180 evaluations of the largest suite, so that a comparison opens few files. Rows are sorted by evaluation, so
+# DuckDB reads only the row groups of the evaluations that a query needs.
 ROWS_PER_FILE = 4_000_000
-# What is written before the row that vouches for it may still be written anew; of these, at least one must be there.
+# Tables whose files are written before the row that marks them as complete, and may be rewritten until that row exists.
 _VOUCHED_BY = {
     TASK_SCORES.name: (OUTCOMES.name, IMPORTS.name),
     SAMPLES.name: (OUTCOMES.name, IMPORTS.name),
@@ -49,13 +50,13 @@ _VOUCHED_BY = {
 
 
 def compact(lake: Path, report: Report | None = None) -> int:
-    """Join the small files of every table that has many; the number of large files written.
+    """Merge the small files of every table that has many; returns the number of large files written.
 
-    `report` is told how many files of a table are done of how many. Call it under the lock of builds.
+    `report` gets the number of merged files of a table, and of all. Call this under the lock of builds.
     """
     n_written = 0
     for table in LAKE_TABLES.values():
-        with contextlib.suppress(PermissionError):  # another member's folder of a group's store: that one joins them
+        with contextlib.suppress(PermissionError):  # another group member's folder: that member merges them
             _clear(lake / table.name / COMPACTED)
             sources = find_sources(lake, table)
             done = 0
@@ -68,7 +69,7 @@ def compact(lake: Path, report: Report | None = None) -> int:
 
 
 def find_sources(lake: Path, table: Table) -> list[str]:
-    """Files of a table that are to become larger ones; none while there are few small ones."""
+    """Files of a table to merge; none while there are few small ones."""
     listing, vouchers = read_listing(lake, table.name), _list_vouchers(lake, table)
     live = set(listing.live)
     small = [name for name in live & listing.small if _is_settled(name, vouchers)]
@@ -80,11 +81,14 @@ def find_sources(lake: Path, table: Table) -> list[str]:
 
 
 def remove_replaced(lake: Path, warehouse: Path) -> int:
-    """Remove files that a large one replaces and no kept build reads; how many. Call it under the lock of builds."""
+    """Remove replaced files that no kept build reads; returns their number. Call this under the lock of builds."""
     replaced = [f"{table}/{name}" for table in LAKE_TABLES for name in _find_replaced(lake, table)]
     try:
         needed = _read_by_builds(warehouse) if replaced else set()
-    except (duckdb.Error, UnreadableBuildError):  # such as of another DuckDB version: nobody knows what it needs
+    except (
+        duckdb.Error,
+        UnreadableBuildError,
+    ):  # for example from another DuckDB version: which files it reads is unknown
         return 0
     removed = [path for path in replaced if path not in needed]
     for path in removed:
@@ -98,13 +102,13 @@ def _list_vouchers(lake: Path, table: Table) -> set[str] | None:
 
 
 def _is_settled(file: str, vouchers: set[str] | None) -> bool:
-    """Whether nobody will write the file anew: a collect that was killed is done again from the start."""
+    """Whether the file is final: a killed collect is repeated from the start and may rewrite its files."""
     name = file.removesuffix(".parquet")
     return vouchers is None or name in vouchers or name.rpartition("-")[0] in vouchers
 
 
 def _has_room(path: Path) -> bool:
-    """Whether it can be joined with others; one that is damaged is left for the build to name."""
+    """Whether the file can be merged; a damaged one is left, and the build reports it."""
     try:
         return int(pq.read_metadata(path).num_rows) < ROWS_PER_FILE // 2
     except pa.ArrowInvalid:
@@ -112,7 +116,7 @@ def _has_room(path: Path) -> bool:
 
 
 def _cut(folder: Path, sources: Sequence[str]) -> Iterator[list[str]]:
-    """Sources by the large file that they go into."""
+    """Source files by the large file that will replace them."""
     batch: list[str] = []
     n_rows = 0
     for name in sources:
@@ -126,7 +130,7 @@ def _cut(folder: Path, sources: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _write(folder: Path, table: Table, batch: Sequence[str]) -> None:
-    """Write one large file, with the names of all that it replaces, whole or not at all."""
+    """Write one large file with the names of all files that it replaces, atomically."""
     replaced = _all_sources(read_listing(folder.parent, table.name), batch)
     target = folder / COMPACTED
     name = hashlib.sha256(json.dumps(replaced).encode()).hexdigest()[:32]
@@ -149,12 +153,12 @@ def _write(folder: Path, table: Table, batch: Sequence[str]) -> None:
 
 
 def _all_sources(listing: Listing, batch: Iterable[str]) -> list[str]:
-    """The files of a batch and those that they have replaced themselves."""
-    return sorted({*batch, *(name for each in batch for name in listing.large.get(each, ()))})
+    """The files of a batch, and the files that these have replaced."""
+    return sorted({*batch, *(name for file in batch for name in listing.large.get(file, ()))})
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a killed run has left."""
+    """Remove the leftovers of a killed run."""
     for path in folder.glob(".*.tmp"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -168,7 +172,7 @@ def _find_replaced(lake: Path, table: str) -> list[str]:
 
 
 def _read_by_builds(warehouse: Path) -> set[str]:
-    """Every file of the lake that a kept build has read."""
+    """All files of the lake that a kept build reads."""
     needed: set[str] = set()
     for path in kept_builds(warehouse):
         with open_build(path) as con:

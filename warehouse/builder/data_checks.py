@@ -1,6 +1,6 @@
-"""Judge a build before it is published: every SQL check, and the unique key of every table.
+"""Runs the data checks of a build before it is published: every file of sql/checks, and the unique key of every table.
 
-A check returns the rows that offend; none is a pass. Its first comment says in words what it returns.
+A check returns the violating rows; it passes if there are none. Its first comment describes these rows.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -21,7 +21,7 @@ SHOWN_ROWS = 5
 
 
 def find_violations(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
-    """One text per check that failed: its name, what it means, how many rows offend, and the first of them."""
+    """One text per failed check: its name, its meaning, the number of violating rows, and the first ones."""
     tables, checks = list(tables), sql_models.load_checks(sql_models.SQL_FOLDER)
     with open_another(con) as other, ThreadPoolExecutor(1) as pool:
         repeated = pool.submit(find_repeated_keys, other, tables)
@@ -43,6 +43,6 @@ def _run_check(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | Non
 
 
 def _meaning(sql: str) -> str:
-    """The comment that a check begins with."""
+    """The first comment of a check."""
     lines = re.match(r"(?:--.*\n)*", sql)
     return " ".join(line.removeprefix("--").strip() for line in (lines[0] if lines else "").splitlines())

@@ -1,6 +1,6 @@
-"""SQL that is made from a schema: views over the lake, tables for models, comments, keys.
+"""SQL statements made from the schema: views over the lake, tables for models, comments, keys.
 
-The only place where SQL is put together from parts (DuckDB binds no names), but for `wide.py`. Every name goes through
+SQL is composed from parts only here and in suite_tables.py, because DuckDB binds no names. Every name goes through
 `quote`, every value through `literal`.
 """
 
@@ -15,20 +15,11 @@ import duckdb
 import pyarrow as pa
 
 from nightboard.warehouse.builder.sql_models import ModelError
+from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal, quote
 from nightboard.warehouse.schema.columns import UTC_TIMESTAMP, Column, Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
-# Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
-OFFLINE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-}
-
-# The variable that tells readers where the lake lies; unset, it is where it was when the build was made.
-LAKE = "nightboard_lake"
-
-# What DuckDB 1.4 can read; so the tools of analysts can be older than the builder.
+# The file format of DuckDB 1.4, so that analysts' tools can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
 
 _TYPES = {
@@ -43,7 +34,7 @@ _TYPES = {
 
 
 def open_another(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Another connection to the build that a connection makes, for use by another thread."""
+    """Another connection to the build that `con` makes, for use by another thread."""
     other = con.cursor()
     other.execute("set TimeZone = 'UTC'")
     other.execute("use build")
@@ -55,37 +46,22 @@ def type_name(column: Column) -> str:
     return _TYPES[column.type]
 
 
-def quote(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def empty_select(table: Table) -> str:
-    """A SELECT without rows that has the table's columns and types."""
+    """A SELECT with the table's columns and types, and no rows."""
     columns = ", ".join(f"cast(null as {_TYPES[column.type]}) as {quote(column.name)}" for column in table.columns)
     return f"select {columns} where false"
 
 
 def read_files(lake: Path, paths: Iterable[str], *, can_move: bool = False) -> str:
-    """A relation over exactly these Parquet files of the lake; one that `can_move` is where LAKE says."""
+    """A relation over exactly these Parquet files of the lake; with `can_move`, their folder is read from LAKE."""
     root = literal(escape_glob(lake))
     root = f"coalesce(getvariable('{LAKE}'), {root})" if can_move else root
     files = ", ".join(f"{root} || {literal(escape_glob(Path('/') / path))}" for path in paths)
     return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
 
 
-def escape_glob(path: Path) -> str:
-    """A path that DuckDB takes as it stands."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
-
-
 def select_files(table: Table, folder: Path, paths: Iterable[str], *, can_move: bool = False) -> str:
-    """A SELECT of all rows of these files, with every column of the schema even where no file has it."""
+    """A SELECT of all rows of these files, with all columns of the schema, even those that no file has."""
     parts = [empty_select(table)]
     if paths := list(paths):
         parts.append(f"select * from {read_files(folder, paths, can_move=can_move)}")
@@ -100,9 +76,9 @@ def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, p
 def create_table(
     con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None, *, is_there: bool = False
 ) -> None:
-    """Make a table of what one SELECT gives; with a description: its columns, and rows in its order.
+    """Make a table from one SELECT; with a description, with its columns and order of rows.
 
-    `is_there`: the table has these columns and its comments already, and gets other rows.
+    `is_there`: the table exists with these columns and comments; only its rows are replaced.
     """
     order = f"order by {', '.join(map(quote, table.order or table.key))}" if table else ""
     target, select = f"{quote(schema)}.{quote(name)}", f"{select_columns(table, sql)} {order}"
@@ -114,12 +90,12 @@ def create_table(
 
 
 def select_columns(table: Table | None, sql: str) -> str:
-    """A SELECT of the described columns, or of all, from what a SELECT gives, which is called `answer`."""
+    """A SELECT of the described columns, or of all, from another SELECT, with the alias `answer`."""
     return f"select {_columns(table, 'answer') if table else 'answer.*'} from ({sql}\n) as answer"
 
 
 def find_repeated_keys(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> set[str]:
-    """Names of the tables of main that may have a key more than once: two rows have the same hash of it."""
+    """Names of the tables of main that may have duplicate keys: the keys of two rows have the same hash."""
     counts = [
         f"select {literal(table.name)} as name, count(*) as n_rows, count(distinct hash({_key(table)})) as n_keys"
         f" from main.{quote(table.name)}"
@@ -132,9 +108,9 @@ def find_repeated_keys(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) 
 
 
 def key_check(table: Table) -> str:
-    """A check that returns the keys that are not unique."""
+    """A check that returns duplicate keys."""
     return (
-        f"-- Keys that {table.name} has more than once.\n"
+        f"-- Duplicate keys of {table.name}.\n"
         f"select {_key(table)}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
     )
 
@@ -154,9 +130,9 @@ def _columns(table: Table, relation: str) -> str:
 
 
 def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> Table:
-    """Make main.samples: samples stay in the lake's Parquet files, and only those of done evaluations show.
+    """Make main.samples, a view of the samples of done evaluations in the lake's Parquet files.
 
-    Every column is named with its relation: a macro puts its parameters even into the views that it reads.
+    Every column is qualified with its relation, because a macro replaces bare names by its parameters, even in views.
     """
     done = "select done.evaluation_id from main.evaluations as done where done.state = 'done'"
     source = f"({select_files(SAMPLES, lake, paths, can_move=True)}) as rows"
@@ -167,37 +143,40 @@ def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple
 
 
 def drop_others(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
-    """Drop the tables of main that are none of these: a build that begins as a copy may have more."""
+    """Drop all other tables of main: a build that starts as a copy may have more."""
     names = {table.name for table in tables}
-    found = con.execute(
+    existing = con.execute(
         "select table_name from duckdb_tables() where database_name = current_database() and schema_name = 'main'"
     ).fetchall()
-    for name in sorted({name for (name,) in found} - names):
+    for name in sorted({name for (name,) in existing} - names):
         con.execute(f"drop table main.{quote(name)}")
 
 
 def match_schemas(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
-    """Raise ModelError when a table of main has other columns or types than its description."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    """Raise ModelError if a table of main has other columns or types than its description."""
+    actual: dict[str, list[tuple[str, str]]] = {}
     columns = con.execute(
         "select table_name, column_name, data_type from duckdb_columns()"
         " where database_name = current_database() and schema_name = 'main' order by table_name, column_index"
     ).fetchall()
     for name, column, kind in columns:
-        found.setdefault(name, []).append((column, kind))
+        actual.setdefault(name, []).append((column, kind))
     for table in tables:
-        _match_schema(table, found.get(table.name, []))
+        _match_schema(table, actual.get(table.name, []))
 
 
-def _match_schema(table: Table, found: list[tuple[str, str]]) -> None:
+def _match_schema(table: Table, actual: list[tuple[str, str]]) -> None:
     described = [(column.name, _TYPES[column.type]) for column in table.columns]
-    if found != described:
-        difference = sorted({f"{name} {kind}" for name, kind in set(found) ^ set(described)})
-        raise ModelError(f"main.{table.name} is not as described: {', '.join(difference) or 'order of columns'}.")
+    if actual != described:
+        difference = sorted({f"{name} {kind}" for name, kind in set(actual) ^ set(described)})
+        raise ModelError(
+            f"main.{table.name} differs from its description: {', '.join(difference) or 'order of columns'}."
+            " Correct the SQL or the schema."
+        )
 
 
 def comment_on(con: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Write the table's grain and its columns' descriptions into the database."""
+    """Write the table's grain and its columns' descriptions to the database as comments."""
     kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
     columns = [
         f"comment on column {name}.{quote(column.name)} is {literal(column.description)}" for column in table.columns

@@ -1,11 +1,11 @@
-"""What follows from the inputs of one evaluation alone is kept in the build, and carried over to the next one.
+"""Incremental builds: rows that depend only on one evaluation's inputs are kept, and reused by the next build.
 
-A kept model says so in its head. Its rows have the column evaluation_id, and those of an evaluation follow from kept
-models and from what staging.evaluation_inputs hashes: its samples, scores, plan, outcome and declaration. It is run
-over the evaluations that the build before has not done from the same inputs by the same recipe: it then reads the
-database `fresh`, which has every table with the rows of these alone. A new build begins as a copy of the one before.
-Owns the schema `kept`, which no analyst needs, and the order of rows in kept tables: as evaluations finished, so that
-those of a new night come last.
+A kept model has `-- Kept:` in its first comment. Its rows have the column evaluation_id and depend only on other kept
+models and on the inputs that staging.evaluation_inputs hashes: samples, scores, plan, outcome and declaration. It runs
+over the evaluations that the previous build did not compute from the same inputs by the same recipe; it then reads the
+database `fresh`, which has every table with only the rows of these evaluations. A new build starts as a copy of the
+previous one. Owns the schema `kept`, which is internal, and the order of rows in kept tables: by the time when
+evaluations finished, so that new ones come last.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -24,6 +24,7 @@ import duckdb
 
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.publish import NoBuildError, Report, current_build
+from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.lake.files import read_holders
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
@@ -76,8 +77,8 @@ def _copy_file(build: Path, path: Path) -> None:
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a file that is nothing before it is whole: it needs no journal, and is written to the disk once."""
     one_write = {"checkpoint_threshold": "1TB", "temp_directory": f"{path}.tmp"}
-    con = duckdb.connect(config=ddl.OFFLINE | ddl.STORAGE | one_write)
-    con.execute(f"attach {ddl.literal(str(path))} as build (recovery_mode no_wal_writes)")
+    con = duckdb.connect(config=OFFLINE | ddl.STORAGE | one_write)
+    con.execute(f"attach {literal(str(path))} as build (recovery_mode no_wal_writes)")
     con.execute("use build")
     con.execute("set TimeZone = 'UTC'")
     return con
@@ -208,7 +209,7 @@ class Keeper:
 
     def _store(self, con: duckdb.DuckDBPyConnection, model: sql_models.Model, table: Table | None) -> None:
         """Bring the rows of all evaluations together in the new file, new ones last."""
-        target = f"{'main' if table else 'kept'}.{ddl.quote(model.name)}"
+        target = f"{'main' if table else 'kept'}.{quote(model.name)}"
         if self._can_append:
             con.execute(f"insert into {target} by name {_order(f'select * from {_fresh(model.key)}', table)}")
         elif self.is_copy:
@@ -225,13 +226,13 @@ class Keeper:
 
 def _choose_files(column: str, table: Table) -> str:
     """Files of a table with rows of an evaluation; all there are where nobody knows whose rows a file has."""
-    every = f"(select list(distinct file) from lake.files where lake_table = {ddl.literal(table.name)})"
+    every = f"(select list(distinct file) from lake.files where lake_table = {literal(table.name)})"
     return f"list_sort(list_distinct(if(inputs is null, {every}, {column}))) as {column}"
 
 
 def _order(rows: str, table: Table | None) -> str:
     """A SELECT of the rows of evaluations as these finished."""
-    key = [f"answer.{ddl.quote(name)}" for name in table.key] if table else []
+    key = [f"answer.{quote(name)}" for name in table.key] if table else []
     return (
         f"{ddl.select_columns(table, rows)}"
         f" inner join {sql_models.INPUTS} as inputs on answer.evaluation_id = inputs.evaluation_id"
@@ -240,4 +241,4 @@ def _order(rows: str, table: Table | None) -> str:
 
 
 def _fresh(key: str) -> str:
-    return f"fresh.{ddl.quote(key)}"
+    return f"fresh.{quote(key)}"

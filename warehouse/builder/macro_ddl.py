@@ -1,7 +1,7 @@
-"""Makes SQL functions and macros of the files in functions/ and macros/, with the comments that explain them.
+"""Creates the SQL functions and macros from the files in sql/functions and sql/macros, with their comments.
 
-DuckDB takes every bare word of a macro that is called like a parameter for the parameter, even where a column was
-meant. So a file writes $name for the parameter, and a bare `name` is refused.
+In a macro, DuckDB replaces every bare name that is also a parameter's, even if a column is meant. So a file writes
+$name for the parameter, and a bare `name` is rejected.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -12,15 +12,15 @@ import re
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import literal, quote
 from nightboard.warehouse.builder.sql_models import Model, ModelError
+from nightboard.warehouse.builder.sql_text import literal, quote
 from nightboard.warehouse.schema.macros import Macro
 
 _PARAMETER = re.compile(r"\$([a-z_]\w*)")
 
 
 def create_macro(con: duckdb.DuckDBPyConnection, model: Model, described: Macro) -> None:
-    """Make main.<name> of a file and comment on it. Raises ModelError when file and description do not agree."""
+    """Create main.<name> from a file, with its comment. Raises ModelError if file and description do not agree."""
     _check_parameters(model, described)
     code = _PARAMETER.sub(r"\1", model.code)
     is_table = model.folder == "macros"
@@ -36,11 +36,13 @@ def _check_parameters(model: Model, described: Macro) -> None:
     names = [parameter.name for parameter in described.parameters]
     if difference := set(names) ^ set(_PARAMETER.findall(model.code)):
         written = ", ".join(f"${name}" for name in sorted(difference))
-        raise ModelError(f"{model.folder}/{model.name}.sql: {written} is used or described, but not both.")
+        raise ModelError(
+            f"{model.folder}/{model.name}.sql: {written} must be both used and described. Add or remove it."
+        )
     for name in names:
-        # Behind a point it is a column, behind `as` a column's new name, before := another macro's parameter.
+        # After a dot it is a column, after `as` a column's new name, before := another macro's parameter.
         if re.search(rf"(?<![.$\w])(?<!as ){name}\b(?! *:=)", model.code):
             raise ModelError(
-                f"{model.folder}/{model.name}.sql: {name} without a $ or a table before it would be taken for the"
-                f" parameter. Write ${name}, or the column with its table."
+                f"{model.folder}/{model.name}.sql: {name} without $ or a table's name is read as the parameter."
+                f" Write ${name}, or the column with its table."
             )

@@ -1,4 +1,4 @@
-"""Opens builds: the only place that connects to one, and says what is wrong where that fails."""
+"""Opens a build read-only, and explains why one cannot be opened (locked, no permission, damaged)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import OFFLINE
 from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
+from nightboard.warehouse.builder.sql_text import OFFLINE
 
 _HOLDER = re.compile(r"Conflicting lock is held(?: in (?P<program>.+?))?(?: \(PID (?P<pid>\d+)\))?\.?(?: by user .*)?$")
 
 
 def open_build(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open one build read-only. Raises UnreadableBuildError, which names the file and who holds it."""
+    """Open one build read-only. Raises UnreadableBuildError, which names the file and the process that holds it."""
     try:
         return duckdb.connect(str(path), read_only=True, config=OFFLINE)
     except duckdb.Error as error:
@@ -22,35 +22,35 @@ def open_build(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def open_current(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """Open the current build read-only. Raises NoBuildError where there is none, or none that can be opened."""
+    """Open the current build read-only. Raises NoBuildError if there is none, or it cannot be opened."""
     while True:
         path = current_build(warehouse)
         try:
             return open_build(path)
         except UnreadableBuildError:
             if path == current_build(warehouse):
-                raise  # else it was replaced and removed before it could be opened
+                raise  # otherwise it was replaced and removed before it was opened
 
 
 def explain_build(path: Path, error: duckdb.Error) -> str:
     """Why a build cannot be opened, and what to do."""
     reason = str(error).strip().splitlines()[0].partition(" See also ")[0]
-    if found := _HOLDER.search(reason):
+    if holder := _HOLDER.search(reason):
         return (
-            f"{path}: {_name_holder(found)} has it open for writing. Close it there, and open builds with"
-            " read_only=True; or run `nightboard rebuild`, which makes a new one beside it."
+            f"{path}: is open for writing in {_name_holder(holder)}. Close it there, and open builds with"
+            " read_only=True; or run `nightboard rebuild` to make a new build."
         )
     if "Permission denied" in reason:
-        return f"{path}: cannot be read (permission denied). Ask its owner to let you read it."
-    return f"{path}: cannot be opened ({reason.rstrip('.')}). Run `nightboard rebuild`, which makes a new one."
+        return f"{path}: cannot be read (permission denied). Ask its owner for read permission."
+    return f"{path}: cannot be opened ({reason.rstrip('.')}). Run `nightboard rebuild` to make a new build."
 
 
-def _name_holder(found: re.Match[str]) -> str:
-    pid, program = found["pid"], found["program"]
+def _name_holder(holder: re.Match[str]) -> str:
+    pid, program = holder["pid"], holder["program"]
     if pid is None:
         return "another process"
     try:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:  # on another machine, or gone
+    except OSError:  # on another machine, or already ended
         name = Path(program).name if program else "a process"
     return f"{name} (process {pid})"

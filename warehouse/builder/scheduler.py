@@ -1,6 +1,6 @@
-"""Runs models in the order that their references ask for, independent ones at the same time.
+"""Runs SQL models in the order of their references, independent ones in parallel.
 
-Most models work on few rows: it takes DuckDB longer to plan them than to run them, and it plans with one core.
+Most models have few rows, so DuckDB takes longer to plan than to run them, and it plans on one core.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Run = Callable[[duckdb.DuckDBPyConnection, Model], None]
 
 
 def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: Run) -> None:
-    """Call `run` with every model after those that it reads, and with a connection of its own to the database of `con`.
+    """Call `run` for every model after those that it reads, each with its own connection to the database of `con`.
 
-    The first error is raised when all that runs has been interrupted and has ended.
+    The first error is raised after all running models have been interrupted and have ended.
     """
-    found = {model.key: model for model in models}
-    order = TopologicalSorter({key: model.references & found.keys() for key, model in found.items()})
+    by_key = {model.key: model for model in models}
+    order = TopologicalSorter({key: model.references & by_key.keys() for key, model in by_key.items()})
     order.prepare()
     running: dict[Future[None], tuple[str, duckdb.DuckDBPyConnection]] = {}
     with ThreadPoolExecutor(N_AT_ONCE, "model") as pool:
@@ -33,7 +33,7 @@ def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: R
             while order.is_active():
                 for key in order.get_ready():
                     own = open_another(con)
-                    running[pool.submit(run, own, found[key])] = key, own
+                    running[pool.submit(run, own, by_key[key])] = key, own
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     key, own = running[future]
                     future.result()
@@ -46,7 +46,7 @@ def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: R
 
 
 def _end(running: Mapping[Future[None], tuple[str, duckdb.DuckDBPyConnection]]) -> None:
-    """Interrupt all, again and again: between two statements nobody hears it."""
+    """Interrupt all running models, repeatedly, because an interrupt between two statements has no effect."""
     for future in running:
         future.cancel()
     while wait(running, 0.05).not_done:

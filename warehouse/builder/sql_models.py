@@ -1,8 +1,8 @@
-"""The SQL models: which files there are and in which order they run.
+"""Finds the SQL models, functions, macros and checks under sql/, and their order from what they read.
 
-Reads the .sql files beside it. Every file holds one `select`; what it reads is written as staging.<name> or
-main.<name>, and the order follows from that. A file of functions/ is a scalar function of SQL, one of macros/ a table
-that takes parameters; both write these as $name, and both can be used in any model.
+Every file holds one `select`; it reads other models as staging.<name> or main.<name>, and the order follows from that.
+A file of functions/ is a scalar function, one of macros/ a table with parameters; both write parameters as $name, and
+both can be used in any model.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SQL_FOLDER = WAREHOUSE / "sql"
 _REFERENCE = re.compile(r"\b(staging|main)\.([a-z_]\w*)")
 _SCHEMAS = {"staging": "staging", "marts": "main", "functions": "main", "macros": "main"}
 _MACRO_FOLDERS = ("functions", "macros")
-# The model that says what the rows of an evaluation are made of, and so whether they can be carried over.
+# The model that hashes the inputs of an evaluation's rows, and so decides whether the rows can be reused.
 INPUTS = "staging.evaluation_inputs"
-# Made by the builder when all models are there.
+# Made by the builder after all models.
 _MADE_LAST = {"main.samples", "main.build_files", "main.build_info"}
 
 
@@ -33,7 +33,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """One SELECT. Of staging/ and marts/: a table; of functions/ and macros/: something to call, in schema main."""
+    """One SELECT: a table (staging/, marts/), or a function or macro in schema main (functions/, macros/)."""
 
     folder: str
     name: str
@@ -58,27 +58,27 @@ class Model:
 
     @cached_property
     def is_kept(self) -> bool:
-        """Whether its rows are carried over from build to build (see kept.py)."""
+        """Whether its rows are reused from build to build (see incremental.py)."""
         return re.search(r"^-- Kept:", self.sql, re.MULTILINE) is not None
 
     @cached_property
     def reads_samples(self) -> bool:
-        """Whether it works on samples, which are too many for all evaluations at once."""
+        """Whether it reads samples, of which there are too many for all evaluations at once."""
         return "lake.samples" in self.code
 
     @cached_property
     def references(self) -> set[str]:
-        """Names of the models it reads or calls."""
-        found = {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
-        return found | {INPUTS} if self.is_kept else found
+        """Names of the models that it reads or calls."""
+        keys = {f"{schema}.{name}" for schema, name in _REFERENCE.findall(self.code)}
+        return keys | {INPUTS} if self.is_kept else keys
 
     def replace_references(self, name_of: Callable[[str], str]) -> str:
-        """The SQL with other names for the models that it reads or calls, given by their names here."""
-        return _REFERENCE.sub(lambda found: name_of(found[0]), self.code)
+        """The SQL with other names for the models that it reads or calls; `name_of` maps each name."""
+        return _REFERENCE.sub(lambda reference: name_of(reference[0]), self.code)
 
 
 def load_models(folder: Path = SQL_FOLDER) -> list[Model]:
-    """All tables of `folder` and the functions and macros they call, each after those that it reads.
+    """All tables of `folder` and the functions and macros that they call, each after those that it reads.
 
     Raises ModelError for a cycle or an unknown name.
     """
@@ -86,7 +86,7 @@ def load_models(folder: Path = SQL_FOLDER) -> list[Model]:
 
 
 def load_macros(folder: Path = SQL_FOLDER) -> list[Model]:
-    """The functions and macros that no table calls: they may also read what the builder makes last.
+    """The functions and macros that no table calls; they may also read the tables that the builder makes last.
 
     Raises ModelError for a cycle or an unknown name.
     """
@@ -94,14 +94,14 @@ def load_macros(folder: Path = SQL_FOLDER) -> list[Model]:
 
 
 def _load(folder: Path) -> tuple[list[Model], list[Model]]:
-    found = [
+    all_models = [
         Model(subfolder, path.stem, path.read_text())
         for subfolder in _SCHEMAS
         for path in sorted((folder / subfolder).glob("*.sql"))
     ]
-    models = {model.key: model for model in found}
-    if len(models) < len(found):
-        twice = sorted(key for key, n in Counter(model.key for model in found).items() if n > 1)
+    models = {model.key: model for model in all_models}
+    if len(models) < len(all_models):
+        twice = sorted(key for key, n in Counter(model.key for model in all_models).items() if n > 1)
         raise ModelError(f"{', '.join(twice)} is made by two files. Rename one.")
     needed = _find_needed(models)
     _check_references(models, needed)
@@ -109,7 +109,9 @@ def _load(folder: Path) -> tuple[list[Model], list[Model]]:
     try:
         order = [models[key] for key in TopologicalSorter(graph).static_order() if key in models]
     except CycleError as error:
-        raise ModelError(f"models read each other in a circle: {' -> '.join(error.args[1])}.") from None
+        raise ModelError(
+            f"models read each other in a cycle: {' -> '.join(error.args[1])}. Remove one reference."
+        ) from None
     return [model for model in order if model.key in needed], [model for model in order if model.key not in needed]
 
 
@@ -118,15 +120,15 @@ def _check_references(models: Mapping[str, Model], needed: set[str]) -> None:
     for model in models.values():
         known = models.keys() if model.key in needed else models.keys() | _MADE_LAST
         if unknown := sorted(model.references - known):
-            raise ModelError(f"model {model.key} reads {', '.join(unknown)}, which no model makes.")
+            raise ModelError(f"model {model.key} reads {', '.join(unknown)}, which no model makes. Check the name.")
         if model.is_macro and (passing := sorted(name for name in model.references if name.startswith("staging."))):
             raise ModelError(
-                f"model {model.key} reads {', '.join(passing)}, which no reader has. Read a table of main."
+                f"model {model.key} reads {', '.join(passing)}, which is not stored. Read a table of main."
             )
         if model.is_kept and (foreign := sorted(_tables(model, models) - inputs - {INPUTS})):
             raise ModelError(
                 f"model {model.key} is kept, but reads {', '.join(foreign)}, which may change while its rows are"
-                f" carried over. Read kept models and what {INPUTS} hashes."
+                f" reused. Read only kept models and the inputs that {INPUTS} hashes."
             )
 
 
@@ -136,7 +138,7 @@ def _tables(model: Model, models: Mapping[str, Model]) -> set[str]:
 
 
 def _find_needed(models: Mapping[str, Model]) -> set[str]:
-    """Keys of all tables, and of the macros that these call, on whatever way."""
+    """Keys of all tables, and of the macros that they call, directly or not."""
     needed: set[str] = set()
     new = {key for key, model in models.items() if not model.is_macro}
     while new:
@@ -146,12 +148,12 @@ def _find_needed(models: Mapping[str, Model]) -> set[str]:
 
 
 def load_checks(folder: Path = SQL_FOLDER) -> dict[str, str]:
-    """SQL of every check by name; a row that it returns is an violation."""
+    """SQL of every check by name; every returned row is a violation."""
     return {path.stem: path.read_text() for path in sorted((folder / "checks").glob("*.sql"))}
 
 
 def hash_recipe(folder: Path = SQL_FOLDER) -> str:
-    """Hash over everything that decides what a build makes of the same lake: the SQL and the code of the builder."""
+    """Hash over the SQL and the code of the builder: with the same hash, the same lake gives the same warehouse."""
     digest = hashlib.sha256()
     code = [path for room in ("schema", "lake", "builder") for path in (WAREHOUSE / room).glob("*.py")]
     for path in sorted([*folder.glob("*/*.sql"), *code]):

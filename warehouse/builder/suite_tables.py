@@ -1,6 +1,6 @@
-"""One wide table a suite: the leaderboard's columns and one column per benchmark.
+"""Makes one wide table per suite: the leaderboard's columns and one column per benchmark.
 
-Owns the names of these tables and columns. They are made here because which suites and benchmarks there are is data.
+Owns the names of these tables and columns. They are made in Python because suites and benchmarks are data.
 """
 
 # ruff: noqa: S608 - DuckDB binds no names
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from nightboard.warehouse.builder.ddl import create_table, literal, quote
+from nightboard.warehouse.builder.ddl import create_table
+from nightboard.warehouse.builder.sql_text import literal, quote
 from nightboard.warehouse.schema.columns import Column, Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
@@ -26,7 +27,7 @@ order by suite, min(benchmark_position), benchmark
 
 
 def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
-    """Make one table per declared suite in main, rows as in the leaderboard; their descriptions."""
+    """Make one table per declared suite in main, with the leaderboard's rows; returns their descriptions."""
     suites: dict[str, list[tuple[str, str]]] = {}
     for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
         suites.setdefault(suite, []).append((benchmark, title))
@@ -36,7 +37,7 @@ def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
 
 
 def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
-    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a name that is taken gets a number."""
+    """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a duplicate name gets a number."""
     given: dict[str, str] = {}
     for name in sorted(names):
         base = candidate = name.replace("-", "_").replace(".", "_")

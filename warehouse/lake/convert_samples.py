@@ -1,7 +1,7 @@
-"""Turn lm-eval's samples files (JSON lines) into rows of the lake's `samples` table.
+"""Converts lm-eval's samples files (JSON lines) to rows of the lake's `samples` table.
 
-Owns the reading of one such file. Lines are mostly prompts: simdjson parses them faster than a disk reads, and only
-what rows are made of becomes objects. Does not judge scores: counts and documents are validated elsewhere.
+Lines are mostly prompts: simdjson parses them faster than a disk reads, and only the parts that rows need become
+objects. Counts and documents are validated elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 _BATCH_ROWS = 50_000
 _READ_BYTES = 1 << 20
-# What the kernel fetches at once while lines are parsed; smaller files are not worth a thread.
+# The kernel reads this much ahead while lines are parsed; smaller files are not worth a thread.
 _FETCH_BYTES, _FETCH_FROM_BYTES = 1 << 28, 1 << 23
 _OBJECTS = (simdjson.Object, dict)
 _REQUIRED = ("doc_id", "filter", "metrics", "filtered_resps")
@@ -35,7 +35,7 @@ class ConvertError(Exception):
 
 
 _Row = tuple[int, str | None, str | None, str, str, float | None, float, str | None, str | None]
-"""doc_id, doc_hash, question_hash, filter, metric, value, weight, target and response of a row."""
+"""doc_id, doc_hash, question_hash, filter, metric, value, weight, target and response of one row."""
 
 
 def convert_samples(
@@ -47,9 +47,10 @@ def convert_samples(
 ) -> int:
     """Write one row per task, document, filter and metric as Parquet; returns the number of rows.
 
-    `question_field` names the field of a document that tells its question, where tasks of the benchmark share some.
-    A value that is no number, truth or list of truths (such as a pair that only the whole task can score) is null.
-    Raises ConvertError for a broken line. Give `out` as a file that appears by renaming: rows are written as they come.
+    `question_field` is the field of a document with its question, if tasks of the benchmark share questions. A value
+    that is not a number, a boolean or a list of booleans (such as a pair that only the whole task can score) is null.
+    Raises ConvertError for an invalid line. Rows are written as they are read, so pass a temporary file as `out` and
+    rename it.
     """
     n_rows = 0
     with pq.ParquetWriter(out, SAMPLES.arrow, compression="zstd") as writer:
@@ -76,17 +77,17 @@ def _make_batches(rows: Iterable[list[_Row]], same: Mapping[str, str | None]) ->
 
 
 def _to_table(rows: list[_Row], same: Mapping[str, str | None]) -> pa.Table:
-    """The rows with the columns that are the same in all."""
+    """The rows as a batch, with the columns that are the same in all rows."""
     columns = {name: pa.repeat(pa.scalar(text, pa.string()), len(rows)) for name, text in same.items()}
-    others = [each for each in SAMPLES.arrow if each.name not in same]
+    others = [field for field in SAMPLES.arrow if field.name not in same]
     columns |= {
-        each.name: pa.array(values, each.type) for each, values in zip(others, zip(*rows, strict=True), strict=True)
+        field.name: pa.array(values, field.type) for field, values in zip(others, zip(*rows, strict=True), strict=True)
     }
     return pa.table([columns[name] for name in SAMPLES.arrow.names], schema=SAMPLES.arrow)
 
 
 def _to_value(score: object) -> tuple[float | None, float]:
-    """A score (numbers may be written as texts) as a number, and how many truths it is the mean of."""
+    """A score as a number (the file may have it as text), and the number of booleans it is the mean of."""
     if isinstance(score, float):
         return score, 1.0
     if isinstance(score, list) and all(isinstance(part, bool) for part in score):
@@ -97,7 +98,7 @@ def _to_value(score: object) -> tuple[float | None, float]:
 
 
 def _to_response(filtered: list[Any]) -> str | None:
-    """The first answer; of a choice between answers the log-likelihoods of all, as JSON."""
+    """The first answer; for multiple choice, the log-likelihoods of all answers, as JSON."""
     first = filtered[0] if filtered else None
     if isinstance(first, list):
         if len(first) == 2 and first[1] in ("True", "False"):
@@ -124,7 +125,7 @@ def _to_number(request: Any) -> float | None:
 
 
 def _to_text(value: object) -> str | None:
-    """A text as it is, anything else as JSON."""
+    """A text unchanged, anything else as JSON."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(_unbox(value), ensure_ascii=False, separators=(",", ":"))
@@ -140,7 +141,7 @@ def _read_rows(path: Path, question_field: str | None) -> Iterator[list[_Row]]:
         try:
             yield _make_rows(parser.parse(line), question_field)
         except (ValueError, RuntimeError):
-            # What only Python's own parser reads, such as NaN, or what is wrong, in its words.
+            # Python's own parser also reads NaN; for invalid JSON, it gives the error message.
             if text := bytes(line).strip():
                 try:
                     yield _make_rows(_parse_slowly(text), question_field)
@@ -152,14 +153,14 @@ def _read_rows(path: Path, question_field: str | None) -> Iterator[list[_Row]]:
 def _parse_slowly(line: bytes) -> Any:
     try:
         value = json.loads(line.decode())
-        json.dumps(value, ensure_ascii=False).encode()  # half a character, which only Python lets through
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate, which only Python accepts
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error})") from error
     return value
 
 
 def _make_rows(line: Any, question_field: str | None) -> list[_Row]:
-    """One row a metric of a parsed line. Raises ValueError for what is no sample."""
+    """One row per metric of a parsed line. Raises ValueError for a line that is not a sample."""
     if not isinstance(line, _OBJECTS):
         raise ValueError("not a JSON object")
     get = line.get
@@ -168,7 +169,7 @@ def _make_rows(line: Any, question_field: str | None) -> list[_Row]:
     if not (type(doc_id) is int and isinstance(chosen, str) and isinstance(filtered, list) and _are_texts(metrics)):
         raise ValueError(_explain({name: _unbox(get(name)) for name in _REQUIRED}))
     if not -(2**63) <= doc_id < 2**63:
-        raise ValueError(f"doc_id is no number of 64 bits (got {doc_id})")
+        raise ValueError(f"doc_id does not fit into 64 bits (got {doc_id})")
     doc_hash, question_hash = _to_text(get("doc_hash")), _hash_question(get("doc"), question_field)
     target, response = _to_text(get("target")), _to_response(filtered)
     return [
@@ -185,18 +186,18 @@ def _hash_question(document: Any, field: str | None) -> str | None:
 
 
 def _unbox(value: Any) -> Any:
-    """What simdjson has parsed, as Python's own objects."""
+    """A value parsed by simdjson as a Python object."""
     if isinstance(value, simdjson.Array):
         return value.as_list()
     return value.as_dict() if isinstance(value, simdjson.Object) else value
 
 
-def _explain(found: Mapping[str, object]) -> str:
-    if missing := [name for name, value in found.items() if value is None]:
+def _explain(fields: Mapping[str, object]) -> str:
+    if missing := [name for name, value in fields.items() if value is None]:
         return f"lacks {', '.join(missing)}"
-    if not isinstance(found["doc_id"], int):
-        return f"doc_id is not a number (got {found['doc_id']!r})"
-    return "not a sample of lm-eval (filter is a text, metrics a list of texts, filtered_resps a list)"
+    if not isinstance(fields["doc_id"], int):
+        return f"doc_id is not a number (got {fields['doc_id']!r})"
+    return "not a sample of lm-eval (expected filter: text, metrics: list of texts, filtered_resps: list)"
 
 
 def _are_texts(value: object) -> bool:
@@ -204,7 +205,7 @@ def _are_texts(value: object) -> bool:
 
 
 def _read_lines(path: Path) -> Iterator[memoryview]:
-    """The lines of a file without their ends. What is yielded holds only until the next line is asked for."""
+    """The lines of a file without line ends. A yielded line is valid only until the next one is requested."""
     buffer, n_held = bytearray(_READ_BYTES), 0
     try:
         with path.open("rb", buffering=0) as file, _fetching(file):
@@ -216,9 +217,9 @@ def _read_lines(path: Path) -> Iterator[memoryview]:
                 n_held = end - start
                 buffer[:n_held] = buffer[start:end]
                 if n_held == len(buffer):
-                    buffer = buffer + bytes(len(buffer))  # another one: whoever still has a line holds this
+                    buffer = buffer + bytes(len(buffer))  # a new buffer: a caller may still hold a line of the old one
     except FileNotFoundError as error:
-        raise ConvertError(f"{path}: no such file.") from error
+        raise ConvertError(f"{path}: the file does not exist.") from error
     except OSError as error:
         raise ConvertError(f"{path}: cannot be read ({error.strerror}).") from error
     if n_held:
@@ -227,7 +228,7 @@ def _read_lines(path: Path) -> Iterator[memoryview]:
 
 @contextlib.contextmanager
 def _fetching(file: IO[bytes]) -> Iterator[None]:
-    """Have the kernel fetch a file from the disk, which would rest while its lines are parsed."""
+    """Make the kernel read the file ahead, so that the disk is busy while lines are parsed."""
     is_done = Event()
     thread = Thread(target=_fetch, args=(file.fileno(), is_done), daemon=True)
     if os.fstat(file.fileno()).st_size >= _FETCH_FROM_BYTES:
@@ -241,7 +242,7 @@ def _fetching(file: IO[bytes]) -> Iterator[None]:
 
 
 def _fetch(source: int, is_done: Event) -> None:
-    """To nowhere: what counts is that the kernel has it then."""
+    """Discard the data; it is then in the kernel's cache."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
         offset = 0
         while not is_done.is_set() and (n_sent := os.sendfile(nowhere.fileno(), source, offset, _FETCH_BYTES)):

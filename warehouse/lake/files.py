@@ -1,8 +1,8 @@
-"""Which Parquet files hold the lake's rows: small ones as they were written, or the large ones that replace them.
+"""Lists the Parquet files that hold the lake's rows: the original small ones, or the large ones that replace them.
 
-A large file names the files that it replaces in its own footer, so it appears and takes their place in one rename. The
-names stay known when the files are gone: what was written once is never written again, nor listed if it is.
-Owns the reading of a table's folder; writes nothing.
+A large file names the files that it replaces in its own footer, so it appears and replaces them in one rename. These
+names stay known after the files are removed: a file that was written once is never written or listed again.
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -17,60 +17,62 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightboard.warehouse.errors import WarehouseError
+
 COMPACTED = "compacted"
 SOURCES_KEY = "nightboard_sources"
 
 
-class LakeError(Exception):
+class LakeError(WarehouseError):
     """A file of the lake cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A table's folder: `small` files, and `large` ones with what each replaces; paths are relative to the folder."""
+    """A table's folder: `small` files, and `large` ones with the files they replace; paths relative to the folder."""
 
     small: frozenset[str]
     large: Mapping[str, frozenset[str]]
 
     @property
     def replaced(self) -> frozenset[str]:
-        """Every file that a large one has taken the place of, whether it is still there or not."""
+        """All files that a large one replaces, whether they still exist or not."""
         return frozenset().union(*self.large.values())
 
     @property
     def live(self) -> list[str]:
-        """The files that hold every row, each once."""
+        """The files that together hold every row once."""
         return sorted((self.small | self.large.keys()) - self.replaced)
 
 
 def read_listing(lake: Path, table: str) -> Listing:
-    """Look at a table's folder. Whoever compacts or removes files meanwhile, no row is missed or seen twice."""
+    """List a table's folder. A concurrent compaction makes no row missing or duplicate."""
     folder = lake / table
     while True:
         large, small = _read_large(folder), _find_parquet(folder, but=COMPACTED)
-        # A file that went while we looked was replaced by a large one; if that is new, look again.
+        # A file that disappeared meanwhile was replaced by a large one; if that is new, list again.
         if large == _read_large(folder):
             return Listing(frozenset(small), large)
 
 
 def list_paths(lake: Path, table: str) -> list[Path]:
-    """The files that hold a table's rows, each row once."""
+    """The files that together hold a table's rows, each row once."""
     return [lake / table / name for name in read_listing(lake, table).live]
 
 
 def is_large(path: Path) -> bool:
-    """Whether a file was made by compaction, so that its name tells nothing of its rows."""
+    """Whether a file was made by compaction; its name then says nothing about its rows."""
     return path.parent.name == COMPACTED
 
 
 def list_written(lake: Path, table: str) -> set[str]:
-    """Names, without their suffix, of all files of a table that were ever written."""
+    """Names, without suffix, of all files of a table that were ever written."""
     listing = read_listing(lake, table)
     return {name.removesuffix(".parquet") for name in listing.small | listing.replaced}
 
 
 def read_holders(lake: Path, table: str) -> dict[str, str]:
-    """Every file of a table that was ever written, without its suffix, and the file that holds its rows now."""
+    """All files of a table that were ever written, without suffix, and the file that now holds the rows of each."""
     listing = read_listing(lake, table)
     held = {file: file for file in listing.small}
     live = set(listing.live)
@@ -79,15 +81,15 @@ def read_holders(lake: Path, table: str) -> dict[str, str]:
 
 
 def is_written(lake: Path, table: str, name: str) -> bool:
-    """Whether the file `name`.parquet of a table was ever written, compacted since or not."""
+    """Whether the file `name`.parquet of a table was ever written, even if compacted since."""
     file = f"{name}.parquet"
-    return (lake / table / file).exists() or any(file in found for found in _read_large(lake / table).values())
+    return (lake / table / file).exists() or any(file in replaced for replaced in _read_large(lake / table).values())
 
 
 def check_readable(paths: Iterable[Path]) -> None:
-    """Raise LakeError with those of the files that cannot be read to their end; reads all of them."""
+    """Read all files to their end; raise LakeError with the damaged ones."""
     if damaged := ", ".join(str(path) for path in paths if _is_damaged(path)):
-        raise LakeError(f"{damaged}: damaged, it cannot be read to its end. Take it from a backup.")
+        raise LakeError(f"{damaged}: is damaged and cannot be read completely. Restore it from a backup.")
 
 
 def _is_damaged(path: Path) -> bool:
@@ -102,26 +104,24 @@ def _is_damaged(path: Path) -> bool:
 
 @lru_cache(maxsize=4096)
 def read_sources(path: Path) -> frozenset[str]:
-    """The files that a large file replaces. A file of that name never changes. Raises LakeError for a damaged one."""
+    """The files that a large file replaces. A large file never changes. Raises LakeError for a damaged one."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except pa.ArrowInvalid as error:
-        raise LakeError(
-            f"{path}: is damaged ({error}). It has the rows of many files: take it from a backup."
-        ) from error
+        raise LakeError(f"{path}: is damaged ({error}). It replaces many files: restore it from a backup.") from error
     return frozenset(json.loads(metadata.get(SOURCES_KEY.encode(), b"[]")))
 
 
 def _read_large(folder: Path) -> dict[str, frozenset[str]]:
     while True:
         names = _find_parquet(folder / COMPACTED)
-        with contextlib.suppress(FileNotFoundError):  # replaced by a larger one and removed
+        with contextlib.suppress(FileNotFoundError):  # replaced by a larger file and removed
             sources = {f"{COMPACTED}/{name}": read_sources(folder / COMPACTED / name) for name in sorted(names)}
             if names == _find_parquet(folder / COMPACTED):
                 return sources
 
 
 def _find_parquet(folder: Path, but: str | None = None) -> set[str]:
-    """Parquet files below a folder, hidden ones (which are not finished) left out."""
-    found = (path.relative_to(folder) for path in folder.rglob("*.parquet") if not path.name.startswith("."))
-    return {str(path) for path in found if path.parts[0] != but}
+    """Parquet files below a folder, without hidden ones, which are unfinished."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    return {str(path) for path in paths if path.parts[0] != but}

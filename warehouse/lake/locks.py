@@ -1,4 +1,4 @@
-"""Locks and syncs of files on a shared file system, for whoever writes beside others."""
+"""File locks and syncs on a shared file system, for concurrent writers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO
 
 
 def open_lock(path: Path) -> IO[bytes]:
-    """A file to lock. In a group's store another member may have made it: whoever may read it can lock it, too."""
+    """Open a file to lock it. In a group's store another member may own it; read permission is enough to lock it."""
     try:
         return open(path, "ab")
     except PermissionError:
@@ -16,7 +16,7 @@ def open_lock(path: Path) -> IO[bytes]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
-"""Opens builds for reading: the only place that connects to one, and says what is wrong where that fails.
+"""Connections for queries on the current build: read-only, without access to files except the store's samples.
 
-A build names the Parquet files of its samples relative to its store's lake. Where that lies now, the variable LAKE
-tells every connection; a reader who does not set it gets the place where the lake was when the build was made.
+A build names the Parquet files of its samples relative to its store's lake. The variable LAKE of a connection holds
+the lake's present path; without it, the path at the time of the build is used.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from typing import Any
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import LAKE, escape_glob, literal
 from nightboard.warehouse.builder.open_build import open_current
+from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.reader.sql_errors import explain_files
 
 
 def find_lake(warehouse: Path) -> Path:
-    """The lake that a warehouse is made from: it lies beside it."""
+    """The lake of a warehouse: the folder next to it."""
     return (warehouse.absolute().parent / "lake").resolve()
 
 
 def set_lake(con: duckdb.DuckDBPyConnection, lake: Path) -> None:
-    """Tell a connection where the files of samples lie now."""
+    """Set the present path of the lake in a connection."""
     con.execute(tell_lake(lake))
 
 
 def tell_lake(lake: Path) -> str:
-    """The statement that does so."""
+    """The statement that sets the path of the lake."""
     return f"set variable {LAKE} = {literal(escape_glob(lake))}"
 
 
 def open_cursor(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Another connection to the same build, which knows where its lake is, too."""
+    """Another connection to the same build, with the same path of the lake."""
     cursor = con.cursor()
     if row := con.execute(f"select getvariable('{LAKE}')").fetchone():
         cursor.execute(f"set variable {LAKE} = ?", [row[0]])
     return cursor
 
 
-class QueryError(Exception):
-    """A question cannot be answered; the message says why, and which names there are."""
+class QueryError(WarehouseError):
+    """A query cannot be answered; the message says why, and which names exist."""
 
 
 def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """Open the current build read-only. It may read its store's Parquet files of samples and no other file.
+    """Open the current build read-only. It can read its store's Parquet files of samples and no other file.
 
-    Raises NoBuildError when there is none that can be opened, QueryError for a database that is none of ours.
+    Raises NoBuildError if there is no build that can be opened, QueryError for a database that nightboard did not make.
     """
     con, lake = open_current(warehouse), find_lake(warehouse)
     try:
         with explained():
             set_lake(con, lake)
-            # Connections of one process to one file share the settings, and these can be set once.
+            # Connections of one process to the same file share these settings, which can be set only once.
             if con.execute("select not current_setting('lock_configuration')").fetchone() == (True,):
                 con.execute("set global TimeZone = 'UTC'")
                 con.execute("set allowed_paths = ?", [list_readable_files(con, lake)])
@@ -68,24 +69,24 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What DuckDB cannot do with a build is a QueryError: damaged pages, no memory, tables of another version."""
+    """Turn DuckDB's errors on a build into QueryError: damaged pages, no memory, tables of another version."""
     try:
         yield
     except duckdb.Error as error:
         message = str(error).strip().splitlines()[0]
-        advice = explain_files(message) or "If that goes on, run `nightboard rebuild --full`, which makes a new one."
+        advice = explain_files(message) or "If this happens again, run `nightboard rebuild --full` to make a new build."
         raise QueryError(f"the warehouse cannot be read: {message}\n{advice}") from error
 
 
 def list_readable_files(con: duckdb.DuckDBPyConnection, lake: Path) -> list[str]:
     """Paths of the Parquet files that the view `samples` reads."""
-    found = list_values(con, "select path from main.build_files where lake_table = 'samples'")
-    files = [lake / path for path in found]
-    # The view names them as DuckDB wants them, where a folder has a * or [ in its name.
+    paths = list_values(con, "select path from main.build_files where lake_table = 'samples'")
+    files = [lake / path for path in paths]
+    # The view has them escaped for DuckDB, if a folder has a * or [ in its name.
     return sorted({*map(str, files), *map(escape_glob, files)})
 
 
 def list_values(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[str]:
-    """The first column of what a query gives, sorted."""
+    """The first column of a query's result, sorted."""
     with explained():
         return sorted(row[0] for row in con.execute(sql, parameters).fetchall())

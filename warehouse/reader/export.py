@@ -10,27 +10,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from enum import StrEnum
 from pathlib import Path
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import OFFLINE, literal, quote
 from nightboard.warehouse.builder.open_build import explain_build
 from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
+from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.reader.connection import QueryError, find_lake, set_lake
+from nightboard.warehouse.reader.file_format import FileFormat
 from nightboard.warehouse.reader.sql_errors import explain, explain_table, list_columns
-
-
-class FileFormat(StrEnum):
-    """What a table is exported as. `json` is one array, `jsonl` one object a line."""
-
-    parquet = "parquet"
-    csv = "csv"
-    tsv = "tsv"
-    json = "json"
-    jsonl = "jsonl"
-
 
 _OPTIONS = {
     FileFormat.parquet: "format parquet, compression zstd",

@@ -1,8 +1,8 @@
-"""DuckDB's own shell on the current build, read-only.
+"""Starts DuckDB's own shell on the current build, read-only (`nightboard sql --shell`).
 
-Owns what the shell may do: read the build and the Parquet files of its samples. Its safe mode refuses every other file,
-commands of the system, extensions, and changes of these settings. What it cannot refuse is `copy ... to` one of those
-files by its full path; only the permissions of the files do.
+The shell can read the build and the Parquet files of its samples. Its safe mode rejects every other file, system
+commands, extensions, and changes of these settings. It cannot reject `copy ... to` one of the samples files by its full
+path; only the files' permissions can.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nightboard.warehouse.builder.ddl import literal
 from nightboard.warehouse.builder.publish import current_build
+from nightboard.warehouse.builder.sql_text import literal
+from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.reader.connection import connect, find_lake, list_readable_files, tell_lake
 
 _IS_LOCKED = "select current_setting('lock_configuration') and not current_setting('enable_external_access')"
 
 
-class ShellError(Exception):
-    """There is no shell, or it cannot open the build safely; the message says what to do."""
+class ShellError(WarehouseError):
+    """The shell is not installed, or cannot open the build safely; the message says what to do."""
 
 
 def open_shell(warehouse: Path) -> int:
-    """Run the shell until its reader leaves it; its exit code. Raises ShellError, or NoBuildError without a build."""
+    """Run the shell until the user leaves it; returns its exit code. Raises ShellError, or NoBuildError."""
     build = current_build(warehouse)
     with _guard(warehouse) as guard:
         command = [*_find_shell(), "-readonly", "-cmd", f".read '{guard}'", str(build)]
         _try(command)
         process = subprocess.Popen(command)
         while True:
-            # Ctrl-C is for the shell, which stops the query that runs.
+            # Ctrl-C is for the shell, which stops the running query.
             with contextlib.suppress(KeyboardInterrupt):
                 return process.wait()
 
@@ -52,7 +53,7 @@ def _find_shell() -> list[str]:
 
 @contextlib.contextmanager
 def _guard(warehouse: Path) -> Iterator[Path]:
-    """A file of commands that lock the shell."""
+    """A file with the commands that lock the shell."""
     lake = find_lake(warehouse)
     with connect(warehouse) as con:
         paths = ", ".join(map(literal, list_readable_files(con, lake)))
@@ -70,12 +71,12 @@ def _guard(warehouse: Path) -> Iterator[Path]:
 
 
 def _try(command: list[str]) -> None:
-    """Open and leave it once: an interactive shell would go on unlocked after an error."""
+    """Open and close the shell once as a test, because an interactive shell continues unlocked after an error."""
     check = [*command[:-1], "-no-init", "-bail", "-csv", "-noheader", command[-1], _IS_LOCKED]
-    done = subprocess.run(check, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or done.stdout.strip() != "true":
-        said = " ".join((done.stderr or done.stdout).split()) or "no reason given"
+    process = subprocess.run(check, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if process.returncode != 0 or process.stdout.strip() != "true":
+        reason = " ".join((process.stderr or process.stdout).split()) or "no reason given"
         raise ShellError(
-            f"{command[-1]}: DuckDB's shell cannot open it read-only and locked ({said})."
+            f"{command[-1]}: DuckDB's shell cannot open it read-only and locked ({reason})."
             " Install a newer one: pip install --upgrade duckdb-cli"
         )

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
-from nightboard.warehouse.builder import ddl
+from nightboard.warehouse.builder.sql_text import quote
 from nightboard.warehouse.reader.connection import QueryError, open_cursor
 from nightboard.warehouse.reader.sql_errors import explain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # It begins with a letter: where it began with any number of blanks, a text of blanks alone would be read n * n times.
 _EXPLAIN = re.compile(r"explain(\s+analyze\b)?\s", re.IGNORECASE)
@@ -36,7 +39,7 @@ class StatementResult:
             # A connection of its own: one whose rows were not all fetched runs nothing else.
             cursor = open_cursor(self._con).execute(self.sql)
             columns = cursor.description or []
-            if intervals := [ddl.quote(name) for name, kind, *_ in columns if str(kind) == "INTERVAL"]:
+            if intervals := [quote(name) for name, kind, *_ in columns if str(kind) == "INTERVAL"]:
                 # Python has no months: a year would be 360 days.
                 texts = ", ".join(f"{name}::varchar as {name}" for name in intervals)
                 cursor.execute(f"select * replace ({texts}) from ({self.sql.rstrip().rstrip(';')}\n)")  # noqa: S608

@@ -1,4 +1,4 @@
-"""What a table is made of: columns with a Parquet type and a description, and a unique key."""
+"""The types `Column` and `Table` that all schemas are declared with: Parquet type, description, unique key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type and what it means (unit included)."""
+    """One column: its Arrow type and its description (with the unit)."""
 
     name: str
     type: pa.DataType
@@ -20,10 +20,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the lake. `grain` says what a row is; `key` names the columns that are unique together.
+    """One table. `grain` says what a row is; `key` names the columns that are unique together.
 
-    A table of the warehouse has its rows in the order of `order`, or of its key; one that is carried over from build to
-    build (see kept.py) first in the order in which evaluations finished.
+    A table of the warehouse is sorted by `order`, or by its key. One that is reused from build to build (see
+    incremental.py) is sorted by the time when evaluations finished, first.
     """
 
     name: str
@@ -39,6 +39,6 @@ class Table:
 
 
 def take(table: Table, *names: str) -> tuple[Column, ...]:
-    """Some columns of a table, for another one that has them too."""
+    """Some columns of a table, for another table with the same columns."""
     columns = {column.name: column for column in table.columns}
     return tuple(columns[name] for name in names)

@@ -1,13 +1,13 @@
-"""The warehouse's functions that give one value, in schema `main`: what they return, and their parameters.
+"""The warehouse's scalar SQL functions in `main`: names, parameters, descriptions. Their SQL is in sql/functions/.
 
-Owns their names and meaning; the SQL stands in functions/. What gives a table is a macro (`macros_schema.py`).
+Functions that return a table are macros (`macros.py`).
 """
 
 from __future__ import annotations
 
 from nightboard.warehouse.schema.macros import Macro, Parameter
 
-_VALUE = Parameter("value", "number, one a row")
+_VALUE = Parameter("value", "one number per row")
 _MEAN = Parameter("value", "mean of values between 0 and 1")
 _VARIANCE = Parameter("variance", "sampling variance of the mean: the square of its standard error")
 _N = Parameter("n", "documents")
@@ -19,15 +19,15 @@ FUNCTIONS = {
     for function in (
         Macro(
             "exact_sum",
-            "sum that is the same in whatever order the rows come: whole numbers of 2^-80 are added, up to 1e14 in all;"
-            " what is not finite is left out",
+            "sum that does not depend on the order of rows: adds integer multiples of 2^-80, up to a total of 1e14;"
+            " values that are not finite are skipped",
             (_VALUE,),
         ),
-        Macro("exact_mean", "mean that is the same in whatever order the rows come, see exact_sum", (_VALUE,)),
+        Macro("exact_mean", "mean that does not depend on the order of rows, see exact_sum", (_VALUE,)),
         Macro(
             "effective_size",
             "number of independent documents that would give a mean its sampling variance (Korn & Graubard 1998);"
-            " n where all answers are alike",
+            " n if all answers are the same",
             (_MEAN, _VARIANCE, _N),
         ),
         Macro(
@@ -41,8 +41,8 @@ FUNCTIONS = {
             "bound of Wilson's score interval (1927) of a mean of values between 0 and 1",
             (
                 Parameter("mean", "mean of values between 0 and 1"),
-                Parameter("size", "documents, or their effective number"),
-                Parameter("z", "quantile of the normal distribution: negative for the lower bound"),
+                Parameter("size", "number of documents, or their effective number"),
+                Parameter("z", "quantile of the normal distribution, negative for the lower bound"),
             ),
         ),
         Macro("wilson_low", "lower bound of the 95% interval of a mean (Wilson)", (_MEAN, _VARIANCE, _N)),
@@ -55,8 +55,8 @@ FUNCTIONS = {
         Macro("normal_quantile_tail", "part of normal_quantile: the upper tail", (_T,)),
         Macro(
             "normal_quantile_middle",
-            "part of normal_quantile: not in the tails",
-            (Parameter("q", "probability less 0.5"),),
+            "part of normal_quantile: between the tails",
+            (Parameter("q", "probability - 0.5"),),
         ),
         Macro("erfc_exponent", "part of normal_p_value", (_T,)),
         Macro(
@@ -66,23 +66,29 @@ FUNCTIONS = {
         ),
         Macro(
             "sign_test",
-            "two-sided p-value of the exact sign test: wins as likely as losses; of right and wrong answers: McNemar's",
-            (Parameter("wins", "documents where a is better"), Parameter("losses", "documents where b is better")),
+            "two-sided p-value of the exact sign test (wins as likely as losses); for right and wrong answers,"
+            " McNemar's test",
+            (
+                Parameter("wins", "documents on which a is better"),
+                Parameter("losses", "documents on which b is better"),
+            ),
         ),
         Macro(
             "at_fault",
-            "what an attempt's state is charged to: model, environment, cluster, hub, harness or operator; what model"
-            " and operator caused counts for good",
+            "party at fault for an attempt's state: model, environment, cluster, hub, harness or operator; only faults"
+            " of"
+            " model and operator are counted over all runs",
             (Parameter("state", "state of an attempt"),),
         ),
         Macro(
             "co2_of_kwh",
-            "CO2 in kg at 269.8 g/kWh, the grid intensity that the Open LLM Leaderboard took",
+            "CO2 in kg at 269.8 g/kWh, the grid intensity used by the Open LLM Leaderboard",
             (Parameter("energy_kwh", "energy, in kWh"),),
         ),
         Macro(
             "estimate_kwh",
-            "energy in kWh at 0.7 kW a GPU, as the Open LLM Leaderboard took (8 H100 at 5.6 kW); null for no GPU-hours",
+            "energy in kWh at 0.7 kW per GPU, as used by the Open LLM Leaderboard (8 H100 at 5.6 kW); null for no"
+            " GPU-hours",
             (Parameter("gpu_hours", "GPU-hours"),),
         ),
     )

@@ -1,7 +1,4 @@
-"""The lake's tables: one declaration is the source of the Parquet type and of the column's description.
-
-Owns names, types and meaning of every stored column. Reads and writes nothing.
-"""
+"""Columns of the lake's Parquet tables (models, commits, attempts, scores, samples ...): names, types, descriptions."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ MODELS = Table(
         Column("model_id", _STRING, "repository id on the Hub"),
         Column("organization", _STRING, "part of the id before the slash"),
         Column("state", _STRING, "available, gated, private, disabled or deleted"),
-        Column("observed_at", UTC_TIMESTAMP, "when discover saw it"),
+        Column("observed_at", UTC_TIMESTAMP, "when discover observed the change"),
     ),
 )
 
@@ -31,49 +28,47 @@ COMMITS = Table(
         Column("model_id", _STRING, "repository id on the Hub"),
         Column("organization", _STRING, "part of the id before the slash"),
         Column("revision", _STRING, "full commit sha"),
-        Column("ref", _STRING, "branch or tag it was found at"),
-        Column("committed_at", UTC_TIMESTAMP, "when the repository was last changed, as the Hub says"),
-        Column("discovered_at", UTC_TIMESTAMP, "when discover first saw it"),
-        Column("state", _STRING, "ok, or rejected when it cannot be evaluated"),
-        Column("reason", _STRING, "why it is rejected, in words; null when ok"),
-        Column(
-            "fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null when rejected"
-        ),
-        Column("weights_hash", _STRING, "hash over the blob ids of the weight files alone; null when rejected"),
-        Column("params_b", _DOUBLE, "parameters in billions, from safetensors metadata; else as an import says"),
-        Column("size_gb", _DOUBLE, "size of the files to fetch, in 10^9 bytes"),
-        Column("stored_precision", _STRING, "number format of most parameters: float32, float16, bfloat16 ..."),
-        Column("architecture", _STRING, "first architecture that the configuration names"),
+        Column("ref", _STRING, "branch or tag that pointed to it"),
+        Column("committed_at", UTC_TIMESTAMP, "when the repository was last changed, according to the Hub"),
+        Column("discovered_at", UTC_TIMESTAMP, "when discover first found it"),
+        Column("state", _STRING, "ok, or rejected if it cannot be evaluated"),
+        Column("reason", _STRING, "why it is rejected; null: ok"),
+        Column("fingerprint", _STRING, "hash over the blob ids of all files that can change a score; null: rejected"),
+        Column("weights_hash", _STRING, "hash over the blob ids of the weight files; null: rejected"),
+        Column("params_b", _DOUBLE, "parameters in billions, from the safetensors metadata or an import"),
+        Column("size_gb", _DOUBLE, "size of the files to download, in 10^9 bytes"),
+        Column("stored_precision", _STRING, "number format of most parameters, such as float32 or bfloat16"),
+        Column("architecture", _STRING, "first architecture listed in the configuration"),
         Column("has_chat_template", _BOOL, "whether the tokenizer has a chat template"),
         Column(
-            "context_length", _INT, "longest prompt and answer together, in tokens, as config.json says; null: unknown"
+            "context_length", _INT, "longest prompt and answer together, in tokens, from config.json; null: unknown"
         ),
         Column("needs_remote_code", _BOOL, "whether the configuration loads code from the repository"),
         Column("is_gated", _BOOL, "whether the Hub asks for accepted terms"),
-        Column("license", _STRING, "licence as the model card says"),
+        Column("license", _STRING, "license, from the model card"),
         Column("model_type", _STRING, "pretrained, continuously pretrained, fine-tuned, chat, merge or multimodal"),
-        Column("base_model", _STRING, "model it was made from, as the card says"),
-        Column("files", pa.list_(_STRING), "files that the fingerprint covers, sorted; what is fetched"),
+        Column("base_model", _STRING, "model it is derived from, from the model card"),
+        Column("files", pa.list_(_STRING), "files that the fingerprint covers and that are downloaded, sorted"),
     ),
 )
 
 SUITES = Table(
     "suites",
-    "one row per suite version and task: what the suite's profile declared",
+    "one row per suite version and task, as declared in the suite's profile",
     ("suite", "suite_version", "benchmark", "task"),
     (
         Column("suite", _STRING, "name of the suite"),
-        Column("suite_version", _STRING, "hash over everything that decides a score"),
+        Column("suite_version", _STRING, "hash over all settings that decide a score"),
         Column("suite_title", _STRING, "title for readers"),
-        Column("declared_at", UTC_TIMESTAMP, "when this version was last declared anew"),
+        Column("declared_at", UTC_TIMESTAMP, "when this version was last declared again after another one"),
         Column("benchmark", _STRING, "key of the benchmark"),
         Column("benchmark_title", _STRING, "title for readers"),
-        Column("benchmark_position", _INT, "order of the column, from 1"),
+        Column("benchmark_position", _INT, "position of its column, from 1"),
         Column("task", _STRING, "lm-eval leaf task"),
         Column("metrics", pa.list_(_STRING), "metrics whose mean is the task's score"),
-        Column("filter", _STRING, "lm-eval filter the metrics are taken from"),
+        Column("filter", _STRING, "lm-eval filter of the metrics"),
         Column("n_shot", _INT, "few-shot examples"),
-        Column("n_samples", _INT, "documents a complete evaluation scores"),
+        Column("n_samples", _INT, "documents that a complete evaluation scores"),
         Column("aggregate", _STRING, "mean: unweighted over tasks; pooled: weighted by samples"),
         Column("normalize", _STRING, "where the baseline is subtracted: task or benchmark"),
         Column("task_lower_bound", _DOUBLE, "score of random guessing at the task, 0..1"),
@@ -81,14 +76,14 @@ SUITES = Table(
         Column(
             "independent_share",
             _DOUBLE,
-            "how much of the benchmark's samples are worth as independent ones, 0..1: less than 1 where tasks share"
-            " questions",
+            "effective number of independent samples, as a share of all, 0..1; less than 1 if tasks share questions",
         ),
         Column(
             "measurement",
             _STRING,
-            "JSON object: what else decides the answers, such as the lm-eval group, the data set, the seed and the"
-            " longest generated answer; null in old rows",
+            "JSON object of other settings that decide the answers, such as the lm-eval group, the dataset, the seed"
+            " and"
+            " the longest generated answer; null: an old row",
         ),
     ),
 )
@@ -99,23 +94,27 @@ ERAS = Table(
     ("suite", "suite_version", "era", "task", "declared_at"),
     (
         Column("suite", _STRING, "name of the suite"),
-        Column("suite_version", _STRING, "hash over everything that decides a score"),
+        Column("suite_version", _STRING, "hash over all settings that decide a score"),
         Column("era", _STRING, "name of the era"),
-        Column("position", _INT, "order in the profile, from 1"),
-        Column("is_current", _BOOL, "whether rank shows it unless asked"),
-        Column("task", _STRING, "lm-eval leaf task; null for an era that restricts nothing"),
-        Column("task_version", _STRING, "version it must have; null: any"),
-        Column("n_shot", _INT, "few-shot examples it must have; null: any"),
-        Column("doc_set_hash", _STRING, "documents it must have; null: those of the era's first evaluation"),
+        Column("position", _INT, "position in the profile, from 1"),
+        Column("is_current", _BOOL, "whether rank shows it by default"),
+        Column("task", _STRING, "lm-eval leaf task; null: an era without restrictions"),
+        Column("task_version", _STRING, "required version; null: any"),
+        Column("n_shot", _INT, "required number of few-shot examples; null: any"),
         Column(
-            "declared_at", UTC_TIMESTAMP, "when this declaration was first used; the newest of a suite version counts"
+            "doc_set_hash", _STRING, "required hash over the documents; null: the hash of the era's first evaluation"
+        ),
+        Column(
+            "declared_at",
+            UTC_TIMESTAMP,
+            "when this declaration was first used; the newest one of a suite version counts",
         ),
     ),
 )
 
 ORGANIZATIONS = Table(
     "organizations",
-    "one row per organisation and declaration; the newest declaration counts",
+    "one row per organization and declaration; the newest declaration counts",
     ("organization", "declared_at"),
     (
         Column("organization", _STRING, "id on the Hub"),
@@ -130,22 +129,22 @@ EVALUATIONS = Table(
     "one row per evaluation that was ever planned to run",
     ("evaluation_id",),
     (
-        Column("evaluation_id", _STRING, "hash of exactly what can change the score"),
+        Column("evaluation_id", _STRING, "hash over everything that can change the score, and nothing else"),
         Column("suite", _STRING, "name of the suite"),
-        Column("suite_version", _STRING, "hash over everything that decides a score"),
-        Column("model_id", _STRING, "model that is run"),
-        Column("revision", _STRING, "commit that is run"),
+        Column("suite_version", _STRING, "hash over all settings that decide a score"),
+        Column("model_id", _STRING, "model that is evaluated"),
+        Column("revision", _STRING, "commit that is evaluated"),
         Column("fingerprint", _STRING, "fingerprint of that commit"),
         Column("precision", _STRING, "number format the weights are loaded in"),
         Column("chat_template", _BOOL, "whether prompts go through the chat template"),
-        Column("fewshot_as_multiturn", _BOOL, "whether few-shot examples become turns of a conversation"),
+        Column("fewshot_as_multiturn", _BOOL, "whether few-shot examples are turns of a conversation"),
         Column("backend", _STRING, "lm-eval model back end"),
-        Column("replicate", _INT, "0; a forced re-run takes the next"),
-        Column("harness_version", _STRING, "lm-eval version the suite asks for"),
+        Column("replicate", _INT, "0; a forced re-run gets the next number"),
+        Column("harness_version", _STRING, "lm-eval version that the suite declares"),
         Column(
             "left_out",
             _STRING,
-            "JSON object: benchmarks of the suite that it does not run, each with the reason; null: none",
+            "JSON object: benchmarks of the suite that are not run, each with the reason; null: none",
         ),
         Column("planned_at", UTC_TIMESTAMP, "when it was first launched"),
     ),
@@ -153,132 +152,135 @@ EVALUATIONS = Table(
 
 ATTEMPTS = Table(
     "attempts",
-    "one row per attempt that has ended",
+    "one row per ended attempt",
     ("evaluation_id", "shard", "attempt"),
     (
         Column("evaluation_id", _STRING, "evaluation"),
-        Column("shard", _STRING, "part of the evaluation"),
-        Column("attempt", _INT, "number of the try, from 1"),
-        Column("launch_id", _STRING, "launch it belonged to"),
-        Column("job_id", _STRING, "job that ran it; null when no job was started"),
+        Column("shard", _STRING, "shard (part of the evaluation); all: the whole evaluation"),
+        Column("attempt", _INT, "number of the attempt, from 1"),
+        Column("launch_id", _STRING, "launch that submitted it"),
+        Column("job_id", _STRING, "job that ran it; null: no job was started"),
         Column("array_task", _INT, "index within the launch's array"),
         Column("node", _STRING, "host name"),
-        Column("tier", _STRING, "tier of the cluster profile that the job got; null in old rows"),
-        Column("batch_size", _STRING, "batch size that it was to use; null in old rows"),
+        Column("tier", _STRING, "tier of the cluster profile; null: an old row"),
+        Column("batch_size", _STRING, "requested batch size; null: an old row"),
         Column(
             "state",
             _STRING,
-            "completed, or how it ended: timeout, deadline, preempted, node_fail, boot_fail, revoked, interrupted,"
+            "completed, or why it ended: timeout, deadline, preempted, node_fail, boot_fail, revoked, interrupted,"
             " not_started, out_of_memory, failed, invalid, fetch_failed, hub_failed, cache_failed,"
             " environment, harness, cancelled",
         ),
-        Column("cluster_state", _STRING, "the cluster's own word for how its job ended; null where there is none"),
-        Column("exit_code", _STRING, "exit code and signal of its job as sacct tells them, such as 0:9; null: unknown"),
-        Column("reason", _STRING, "why it did not complete, in words; null when completed"),
-        Column("log", _STRING, "path of the log, relative to the store; of its job where it never began"),
-        Column("log_tail", pa.list_(_STRING), "last 20 lines of the log; empty when completed"),
-        Column("started_at", UTC_TIMESTAMP, "when the node began"),
-        Column("ended_at", UTC_TIMESTAMP, "when it ended or was found dead"),
+        Column("cluster_state", _STRING, "final state of its job according to the cluster; null: none"),
+        Column("exit_code", _STRING, "exit code and signal of its job, from sacct, such as 0:9; null: unknown"),
+        Column("reason", _STRING, "why it did not complete; null: completed"),
+        Column("log", _STRING, "path of its log, relative to the store; the job's log if it never started"),
+        Column("log_tail", pa.list_(_STRING), "last 20 lines of the log; empty if completed"),
+        Column("started_at", UTC_TIMESTAMP, "when it started on the node"),
+        Column("ended_at", UTC_TIMESTAMP, "when it ended, or was found to have ended"),
         Column("elapsed_s", _DOUBLE, "seconds from start to end"),
         Column("gpus", _INT, "GPUs of the job"),
-        Column(
-            "energy_kwh", _DOUBLE, "its share of its job's energy, in kWh; null where the cluster does not account it"
-        ),
+        Column("energy_kwh", _DOUBLE, "its share of its job's energy, in kWh; null: the cluster does not measure it"),
     ),
 )
 
 OUTCOMES = Table(
     "outcomes",
-    "one row per evaluation that is done; written last, so its presence means that all its rows are there",
+    "one row per done evaluation; written last, so all other rows of the evaluation exist if this one does",
     ("evaluation_id",),
     (
         Column("evaluation_id", _STRING, "evaluation"),
         Column("finished_at", UTC_TIMESTAMP, "when the last shard ended"),
-        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
-        Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where not known when it was scored"),
+        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
+        Column("energy_kwh", _DOUBLE, "energy over all attempts, in kWh; null: not known when it was scored"),
         Column("source", _STRING, "run, or import:<name>"),
     ),
 )
 
 IMPORTS = Table(
     "imports",
-    "one row per evaluation that came from a file, and import of it; the newest import counts",
+    "one row per evaluation imported from a file, and import; the newest import counts",
     ("evaluation_id", "imported_at"),
     (
         Column(
             "evaluation_id",
             _STRING,
-            "hash over the source, suite, era and what names the row in its file; of lm-eval's over suite and file",
+            "hash over the source, suite, era and the row's name in its file; for lm-eval's outputs, over suite and"
+            " file",
         ),
         Column("source", _STRING, "import:<name>"),
         Column(
-            "source_revision", _STRING, "commit of the data set on the Hub that it was read from; null: a local file"
+            "source_revision", _STRING, "commit of the dataset on the Hub that it was read from; null: a local file"
         ),
         Column(
             "row_name",
             _STRING,
-            "what the board's table calls it; of lm-eval's outputs the path of the results file, as it was given",
+            "its name in the board's table; for lm-eval's outputs, the path of the results file, as given",
         ),
-        Column("suite", _STRING, "suite whose benchmarks it has; null: only tasks of lm-eval"),
+        Column("suite", _STRING, "suite of its benchmarks; null: only lm-eval tasks"),
         Column(
             "era",
             _STRING,
-            "era of the suite that it was said to belong to; null without a suite, and where task versions tell it",
+            "era given at the import; null: no suite, or the task versions determine the era",
         ),
         Column("model_id", _STRING, "repository id on the Hub"),
-        Column("revision", _STRING, "full commit sha; null where the file names none"),
-        Column("precision", _STRING, "number format the weights were loaded in, as the file says"),
-        Column("chat_template", _BOOL, "whether prompts went through the chat template; null: the file does not say"),
-        Column("fewshot_as_multiturn", _BOOL, "whether few-shot examples became turns; null: the file does not say"),
-        Column("backend", _STRING, "lm-eval model back end; null: the file does not say"),
-        Column("harness_version", _STRING, "lm-eval version or commit that ran; null: the file does not say"),
-        Column("finished_at", UTC_TIMESTAMP, "when it was evaluated; of a board: when it was submitted"),
-        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
-        Column("published_average", _DOUBLE, "average that the file gives, 0..100; not used for ranking"),
-        Column("params_b", _DOUBLE, "parameters in billions, as the file says"),
+        Column("revision", _STRING, "full commit sha; null: not in the file"),
+        Column("precision", _STRING, "number format the weights were loaded in, from the file"),
+        Column("chat_template", _BOOL, "whether prompts went through the chat template; null: not in the file"),
+        Column(
+            "fewshot_as_multiturn",
+            _BOOL,
+            "whether few-shot examples were turns of a conversation; null: not in the file",
+        ),
+        Column("backend", _STRING, "lm-eval model back end; null: not in the file"),
+        Column("harness_version", _STRING, "lm-eval version or commit that ran; null: not in the file"),
+        Column("finished_at", UTC_TIMESTAMP, "when it was evaluated; for a board, when it was submitted"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was imported"),
+        Column("published_average", _DOUBLE, "average in the file, 0..100; not used for ranking"),
+        Column("params_b", _DOUBLE, "parameters in billions, from the file"),
         Column("model_type", _STRING, "pretrained, continuously pretrained, fine-tuned, chat, merge or multimodal"),
         Column("weight_type", _STRING, "Original, Adapter or Delta"),
-        Column("architecture", _STRING, "architecture, as the file says"),
-        Column("license", _STRING, "licence, as the file says"),
-        Column("base_model", _STRING, "model it was made from, as the file says"),
+        Column("architecture", _STRING, "architecture, from the file"),
+        Column("license", _STRING, "license, from the file"),
+        Column("base_model", _STRING, "model it is derived from, from the file"),
         Column("generation", _INT, "steps of derivation from a base model; 0: a base model"),
         Column("is_merged", _BOOL, "whether it is a merge of models"),
         Column("is_moe", _BOOL, "whether it is a mixture of experts"),
-        Column("is_flagged", _BOOL, "whether the board's readers flagged it"),
-        Column("is_official", _BOOL, "whether its organisation is an official provider"),
+        Column("is_flagged", _BOOL, "whether users of the board flagged it"),
+        Column("is_official", _BOOL, "whether its organization is an official provider"),
         Column("is_available", _BOOL, "whether it was on the Hub when the file was made"),
         Column("likes", _INT, "likes on the Hub when the file was made"),
         Column("uploaded_at", UTC_TIMESTAMP, "when the model was uploaded to the Hub"),
-        Column("co2_kg", _DOUBLE, "CO2 emitted, in kg, as the file says"),
+        Column("co2_kg", _DOUBLE, "CO2 emitted, in kg, from the file"),
     ),
 )
 
 IMPORTED_SCORES = Table(
     "imported_scores",
-    "one row per evaluation that came from a board, benchmark and import of it",
+    "one row per evaluation imported from a board, benchmark and import",
     ("evaluation_id", "benchmark", "imported_at"),
     (
         Column("evaluation_id", _STRING, "evaluation"),
         Column("benchmark", _STRING, "key of the benchmark"),
-        Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1; null where there is none"),
-        Column("published", _DOUBLE, "normalized score that the file gives, 0..100"),
-        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
+        Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1; null: none"),
+        Column("published", _DOUBLE, "normalized score in the file, 0..100"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was imported"),
     ),
 )
 
 RANKINGS = Table(
     "rankings",
-    "one row per external ranking, its date, name and import",
+    "one row per external ranking, date, model name and import",
     ("ranking", "published_at", "model_name", "imported_at"),
     (
-        Column("ranking", _STRING, "name it was imported under"),
-        Column("published_at", UTC_TIMESTAMP, "day the ranking is from; null where its file does not say"),
-        Column("model_name", _STRING, "what the ranking calls the model"),
-        Column("rank", _INT, "place in it, 1 is best; null where its file gives scores alone"),
-        Column("score", _DOUBLE, "score in it, on its own scale; null where its file gives ranks alone"),
-        Column("is_ascending", _BOOL, "whether a lower score is the better one"),
-        Column("imported_at", UTC_TIMESTAMP, "when it was brought in"),
+        Column("ranking", _STRING, "name given at the import"),
+        Column("published_at", UTC_TIMESTAMP, "date of the ranking; null: not in the file"),
+        Column("model_name", _STRING, "name of the model in the ranking"),
+        Column("rank", _INT, "rank, 1 is best; null: the file has only scores"),
+        Column("score", _DOUBLE, "score, on the ranking's own scale; null: the file has only ranks"),
+        Column("is_ascending", _BOOL, "whether a lower score is better"),
+        Column("imported_at", UTC_TIMESTAMP, "when it was imported"),
     ),
 )
 
@@ -292,68 +294,70 @@ TASK_SCORES = Table(
         Column("task", _STRING, "lm-eval leaf task"),
         Column("metric", _STRING, "lm-eval metric"),
         Column("filter", _STRING, "lm-eval filter"),
-        Column(
-            "value", _DOUBLE, "score as lm-eval reports it (a fraction 0..1 for accuracies); null: no finite number"
-        ),
-        Column("stderr", _DOUBLE, "standard error as lm-eval reports it; null where it gives none"),
-        Column("n_samples", _INT, "documents scored; null: an import does not say"),
+        Column("value", _DOUBLE, "score reported by lm-eval (a fraction 0..1 for accuracies); null: no finite number"),
+        Column("stderr", _DOUBLE, "standard error reported by lm-eval; null: none"),
+        Column("n_samples", _INT, "documents scored; null: not in the imported file"),
         Column("n_shot", _INT, "few-shot examples"),
         Column("task_version", _STRING, "version in the task's metadata"),
         Column("doc_set_hash", _STRING, "hash over the ordered documents and targets; null: an import without samples"),
         Column(
-            "samples_hash", _STRING, "hash over the samples that an import brought for the task; null: none, or a run"
+            "samples_hash", _STRING, "hash over the imported samples of the task; null: no samples, or not an import"
         ),
         Column(
             "task_hash",
             _STRING,
-            "lm-eval's own hash over documents, prompts and targets: provenance, not a key; null when run in parts",
+            "lm-eval's own hash over documents, prompts and targets, for provenance only; null: run in several shards",
         ),
-        Column("dataset_id", _STRING, "data set on the Hub"),
-        Column("dataset_sha", _STRING, "commit of the data set"),
-        Column("chat_template_hash", _STRING, "hash of the chat template text that was applied; null for none"),
-        Column("batch_size", _STRING, "batch size as asked for; where parts of a benchmark differed, all of them"),
+        Column("dataset_id", _STRING, "dataset on the Hub"),
+        Column("dataset_sha", _STRING, "commit of the dataset"),
+        Column("chat_template_hash", _STRING, "hash of the applied chat template; null: none"),
+        Column("batch_size", _STRING, "requested batch size; all of them if the shards of a benchmark differed"),
         Column(
             "benchmark_s",
             _DOUBLE,
-            "seconds that the whole benchmark took, over its parts; null in old rows, and where it was not run anew",
+            "time of the whole benchmark, over its shards, in seconds; null: an old row, or reused from an earlier"
+            " evaluation",
         ),
         Column("harness_version", _STRING, "lm-eval version that ran"),
-        Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ...; of all parts"),
-        Column("node", _STRING, "host name; of a benchmark in parts, all of them"),
-        Column("device", _STRING, "GPU name, or cpu; of a benchmark in parts, all of them"),
+        Column("library_versions", _STRING, "JSON object: torch, transformers, datasets, python ...; of all shards"),
+        Column("node", _STRING, "host name; all of them if a benchmark ran in several shards"),
+        Column("device", _STRING, "GPU name, or cpu; all of them if a benchmark ran in several shards"),
         Column(
             "not_finite_answers",
             _INT,
-            "documents with a log-likelihood that is NaN or infinite: such a task has no score; null: not known",
+            "documents with a log-likelihood that is NaN or infinite; such a task has no score; null: unknown",
         ),
-        Column("empty_answers", _INT, "documents for which the model wrote nothing; null: not known"),
+        Column("empty_answers", _INT, "documents with an empty answer; null: unknown"),
         Column(
             "only_answer",
             _STRING,
-            "answer that all documents got: the beginning of the text, or the choice (1: the first); null: they differ,"
-            " or not known",
+            "answer given to all documents: the beginning of its text, or the choice (1: the first); null: answers"
+            " differ,"
+            " or unknown",
         ),
         Column(
             "cut_prompts",
             _INT,
-            "documents whose prompt did not fit into the model's context and lost its beginning; null: not known",
+            "documents whose prompt was truncated at the beginning to fit the model's context; null: unknown",
         ),
         Column(
             "cut_answers",
             _INT,
-            "documents whose answer was as long as it may be and did not end by itself; null: not known, as where a job"
-            " went on with answers of an earlier one",
+            "documents whose answer reached the length limit before it ended; null: unknown, for example after a job"
+            " resumed with answers of an earlier job",
         ),
         Column(
             "prompt_date",
             _STRING,
-            "date that the chat template was given as today's, the same for all models; null: it asks for none, or not"
-            " known",
+            "date passed to the chat template as today's date, the same for all models; null: the template uses none,"
+            " or"
+            " unknown",
         ),
         Column(
             "measured_by",
             _STRING,
-            "earlier evaluation of the same files and settings that ran the benchmark; null: this one did",
+            "earlier evaluation of the same files and settings whose result is reused; null: this evaluation ran the"
+            " benchmark",
         ),
     ),
 )
@@ -371,14 +375,15 @@ SAMPLES = Table(
         Column(
             "question_hash",
             _STRING,
-            "hash of the question, where tasks of the benchmark share questions; null: every document asks its own",
+            "hash of the question, if tasks of the benchmark share questions; null: every document has its own"
+            " question",
         ),
         Column("filter", _STRING, "lm-eval filter"),
         Column("metric", _STRING, "lm-eval metric"),
-        Column("value", _DOUBLE, "the document's score: the mean over its parts"),
-        Column("weight", _DOUBLE, "number of parts, 1 but for lists such as IFEval's instructions"),
-        Column("target", _STRING, "right answer"),
-        Column("response", _STRING, "what the model answered: text, or JSON of log-likelihoods"),
+        Column("value", _DOUBLE, "score of the document: the mean over its parts"),
+        Column("weight", _DOUBLE, "number of parts; 1 except for lists such as IFEval's instructions"),
+        Column("target", _STRING, "correct answer"),
+        Column("response", _STRING, "the model's answer: text, or JSON of log-likelihoods"),
     ),
 )
 

@@ -1,7 +1,6 @@
-"""The warehouse's macros in schema `main`: what they answer, their parameters, the columns they give.
+"""The warehouse's table macros in `main` (compare, top_models ...): parameters, columns, descriptions.
 
-Owns their names, defaults and meaning, as `marts_schema.py` does for tables and `functions_schema.py` for functions.
-The SQL stands in macros/.
+Their SQL is in sql/macros/. Functions that return one value are in `functions.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from nightboard.warehouse.schema.marts import CANDIDATES, HISTORY, LEADERBOARD
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter: `default` is SQL; without one it must be given."""
+    """A parameter; `default` is SQL. Without a default, it is required."""
 
     name: str
     description: str
@@ -27,9 +26,9 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Macro:
-    """Something to call: `select name(...)` (a function, no columns) or `select * from name(...)` (a table).
+    """A function, called as `select name(...)`, or a table macro, called as `select * from name(...)`.
 
-    `meaning` is a table's grain, or what a function returns.
+    `meaning` is a table's grain, or what a function returns. A function has no columns.
     """
 
     name: str
@@ -39,7 +38,7 @@ class Macro:
 
     @property
     def comment(self) -> str:
-        """All of it as one text. A macro's columns cannot have comments of their own in DuckDB."""
+        """The whole description as one text, because DuckDB has no comments on a macro's columns."""
         parts = [self.meaning]
         parts += ["Parameters: " + "; ".join(map(_describe, self.parameters))] if self.parameters else []
         parts += ["Columns: " + "; ".join(f"{c.name}: {c.description}" for c in self.columns)] if self.columns else []
@@ -53,9 +52,7 @@ def _describe(parameter: Parameter) -> str:
 
 _SUITE = Parameter("suite", "name of the suite")
 
-_AS_OF = Parameter(
-    "as_of", "a time: only evaluations that were finished and commits that were known by then; null: all there is"
-)
+_AS_OF = Parameter("as_of", "time: only evaluations finished and commits known by then; null: all")
 
 
 def _without(table: Table, *names: str) -> tuple[Column, ...]:
@@ -63,22 +60,22 @@ def _without(table: Table, *names: str) -> tuple[Column, ...]:
 
 
 _IDENTICAL_TO = take(LEADERBOARD, "identical_to")
-# Rank intervals compare every pair: they are made once a build.
+# Rank intervals compare every pair of models; they are computed once per build.
 _INTERVALS = ("rank_low", "rank_high", "average_stderr", "average_low", "average_high", "is_approximate")
 _RANKED = _without(LEADERBOARD, *_INTERVALS)
 
 _ERA = Parameter("era", "era of the suite; null: the current one", "null")
 _UNTIL = replace(_AS_OF, default="null")
 
-_SELECTED_RANK = Column("selected_rank", pa.int64(), "place among those that the filters let through")
+_SELECTED_RANK = Column("selected_rank", pa.int64(), "rank among the rows that pass the filters")
 
 _PAIR = tuple(
-    Parameter(name, "a model's id, model@revision (the first letters do) or an evaluation's id")
+    Parameter(name, "model id, model@revision (a prefix of the revision is enough) or evaluation id")
     for name in ("model_a", "model_b")
 )
 _SUITE_ERA = take(LEADERBOARD, "suite", "era")
 _EVALUATION_PAIR = tuple(
-    Column(f"evaluation_{side}", pa.string(), f"evaluation of model_{side} that is compared") for side in "ab"
+    Column(f"evaluation_{side}", pa.string(), f"compared evaluation of model_{side}") for side in "ab"
 )
 _SAMPLE = {column.name: column for column in SAMPLES.columns}
 
@@ -87,8 +84,9 @@ MACROS = {
     for macro in (
         Macro(
             "comparable_evaluations",
-            "one row per suite that two models share: evaluations of one era, the current one if possible; of a model"
-            " with several settings the best-ranked",
+            "one row per suite that two models share: their evaluations of the same era, the current one if possible;"
+            " the"
+            " best-ranked settings of a model that has several",
             _PAIR,
             (*_SUITE_ERA, *_EVALUATION_PAIR),
         ),
@@ -100,179 +98,208 @@ MACROS = {
                 *_SUITE_ERA,
                 *take(SUITES, "suite_version"),
                 *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id", "doc_hash")),
-                Column("question", pa.string(), "what the document asks: the same for documents that share a question"),
-                Column("value_a", pa.float64(), "the document's score for model_a"),
-                Column("value_b", pa.float64(), "the document's score for model_b"),
+                Column(
+                    "question", pa.string(), "question of the document; the same for documents that share a question"
+                ),
+                Column("value_a", pa.float64(), "score of model_a on the document"),
+                Column("value_b", pa.float64(), "score of model_b on the document"),
                 *(_SAMPLE[name] for name in ("weight", "target")),
-                Column("response_a", pa.string(), "what model_a answered"),
-                Column("response_b", pa.string(), "what model_b answered"),
+                Column("response_a", pa.string(), "answer of model_a"),
+                Column("response_b", pa.string(), "answer of model_b"),
                 *_EVALUATION_PAIR,
             ),
         ),
         Macro(
             "paired_effects",
-            "one row per suite, task, metric and document that two models both answered: what it counts in compare",
+            "one row per suite, task, metric and document that two models both answered: its weight in compare",
             _PAIR,
             (
                 *_SUITE_ERA,
                 *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id")),
-                Column("position", pa.int64(), "order of the benchmark"),
-                Column("question", pa.string(), "what the document asks: the same for documents that share a question"),
+                Column("position", pa.int64(), "position of the benchmark"),
+                Column(
+                    "question", pa.string(), "question of the document; the same for documents that share a question"
+                ),
                 *(_SAMPLE[name] for name in ("weight",)),
-                Column("value_a", pa.float64(), "the document's score for model_a"),
-                Column("value_b", pa.float64(), "the document's score for model_b"),
-                Column("points", pa.float64(), "the most that it can move the difference of normalized scores by"),
-                Column("points_a", pa.float64(), "its part of model_a's normalized score, 0..100"),
-                Column("points_b", pa.float64(), "its part of model_b's normalized score, 0..100"),
+                Column("value_a", pa.float64(), "score of model_a on the document"),
+                Column("value_b", pa.float64(), "score of model_b on the document"),
+                Column(
+                    "points",
+                    pa.float64(),
+                    "largest change of the difference of normalized scores that the document can cause",
+                ),
+                Column("points_a", pa.float64(), "its contribution to the normalized score of model_a, 0..100"),
+                Column("points_b", pa.float64(), "its contribution to the normalized score of model_b, 0..100"),
                 Column(
                     "influence",
                     pa.float64(),
-                    "what it moves the difference by, beside a document like the mean; null: the task has no other",
+                    "its influence on the difference, relative to an average document; null: the only document of the"
+                    " task",
                 ),
                 *_EVALUATION_PAIR,
             ),
         ),
         Macro(
             "compare",
-            "one row per suite and benchmark that two models share, and one for their average: paired over documents"
-            " that both answered. Imported boards have no documents",
+            "one row per suite and benchmark that two models share, and one for the average: a paired comparison over"
+            " the"
+            " documents that both answered. Imported boards have no documents",
             _PAIR,
             (
                 *_SUITE_ERA,
                 Column("benchmark", pa.string(), "key of the benchmark, or average"),
-                Column("n_questions", pa.int64(), "different questions that both answered"),
-                Column(
-                    "score_a", pa.float64(), "normalized score of model_a over these, 0..100, without the clip at 0"
-                ),
-                Column(
-                    "score_b", pa.float64(), "normalized score of model_b over these, 0..100, without the clip at 0"
-                ),
+                Column("n_questions", pa.int64(), "distinct questions that both answered"),
+                Column("score_a", pa.float64(), "normalized score of model_a over these, 0..100, not clipped at 0"),
+                Column("score_b", pa.float64(), "normalized score of model_b over these, 0..100, not clipped at 0"),
                 Column("difference", pa.float64(), "score_a - score_b"),
                 Column(
                     "stderr",
                     pa.float64(),
-                    "standard error of difference: paired, linearised, by question; null: a task has one document",
+                    "standard error of difference: paired, linearized, clustered by question; null: a task has one"
+                    " document",
                 ),
                 Column(
                     "low",
                     pa.float64(),
-                    "lower end of difference's 95% interval, not below the least one that there can be",
+                    "lower end of the 95% interval of difference, clipped to the possible range",
                 ),
                 Column(
                     "high",
                     pa.float64(),
-                    "upper end of difference's 95% interval, not above the largest one that there can be",
+                    "upper end of the 95% interval of difference, clipped to the possible range",
                 ),
                 Column(
                     "p_value",
                     pa.float64(),
-                    "two-sided: exact McNemar (sign) test of wins against losses; of the average by the normal"
+                    "two-sided p-value: exact McNemar (sign) test of wins against losses; for the average, from the"
+                    " normal"
                     " distribution (null: no standard error)",
                 ),
                 Column("wins", pa.int64(), "questions that model_a answered better"),
                 Column("losses", pa.int64(), "questions that model_b answered better"),
-                Column("ties", pa.int64(), "questions that both answered alike"),
+                Column("ties", pa.int64(), "questions with equal scores"),
                 *_EVALUATION_PAIR,
             ),
         ),
         Macro(
             "revision_scores_as_of",
-            "one row per suite, era, model, revision, precision and chat template: its newest evaluation of a time",
+            "one row per suite, era, model, revision, precision and chat template: its newest evaluation at a given"
+            " time",
             (_AS_OF,),
             (*_without(CANDIDATES, "evaluated_model_id"), *_IDENTICAL_TO),
         ),
-        Macro("ranks_as_of", f"{LEADERBOARD.grain} known at a time", (_AS_OF,), _RANKED),
+        Macro("ranks_as_of", f"{LEADERBOARD.grain} known at a given time", (_AS_OF,), _RANKED),
         Macro(
             "leaderboard_as_of",
-            f"{LEADERBOARD.grain} known at a time, of one suite, best first; eras, organisations and states of models"
-            " are those of today, scores and commits those of then",
+            f"{LEADERBOARD.grain} known at a given time, of one suite, best first. Scores and commits are as of that"
+            " time;"
+            " eras, organizations and states of models are current",
             (_SUITE, _AS_OF),
             _RANKED,
         ),
         Macro(
             "top_models",
-            f"{LEADERBOARD.grain}, of one era of a suite, that the filters let through, best first",
+            f"{LEADERBOARD.grain}, of one era of a suite, filtered, best first",
             (
                 _SUITE,
-                Parameter("n", "rows at most; null: all", "10"),
+                Parameter("n", "maximum number of rows; null: all", "10"),
                 _ERA,
                 _UNTIL,
-                Parameter("min_params_b", "only more parameters than this, in billions; unknown sizes go", "null"),
-                Parameter("max_params_b", "only up to this many parameters, in billions; unknown sizes go", "null"),
+                Parameter(
+                    "min_params_b", "only models with more parameters, in billions; excludes unknown sizes", "null"
+                ),
+                Parameter(
+                    "max_params_b",
+                    "only models with at most this many parameters, in billions; excludes unknown sizes",
+                    "null",
+                ),
                 Parameter("model_type", "only this type: pretrained, fine-tuned, chat ...", "null"),
                 Parameter("precision", "only this number format", "null"),
-                Parameter("license", "only this licence", "null"),
-                Parameter("organization", "only this organisation", "null"),
-                Parameter("country", "only organisations of this country (ISO 3166-1 alpha-2)", "null"),
-                Parameter("with_merges", "false: no merges of models; unknown ones stay", "true"),
-                Parameter("with_flagged", "false: no models that an imported board flagged", "true"),
-                Parameter("with_unavailable", "false: no deleted, private or disabled models, as known today", "true"),
-                Parameter("with_gated", "false: no models that ask for accepted terms, as known today", "true"),
-                Parameter("with_copies", "false: no models whose files are those of a model that was run", "true"),
+                Parameter("license", "only this license", "null"),
+                Parameter("organization", "only this organization", "null"),
+                Parameter("country", "only organizations of this country (ISO 3166-1 alpha-2)", "null"),
+                Parameter("with_merges", "false: without merges of models; keeps unknown ones", "true"),
+                Parameter("with_flagged", "false: without models that an imported board flagged", "true"),
+                Parameter(
+                    "with_unavailable", "false: without models that are now deleted, private or disabled", "true"
+                ),
+                Parameter("with_gated", "false: without models that are now gated", "true"),
+                Parameter(
+                    "with_copies", "false: without models whose files are identical to an evaluated model's", "true"
+                ),
             ),
             (_SELECTED_RANK, *_RANKED),
         ),
         Macro(
             "best_by_size",
-            "one row per size bracket that has a model: its best one by rank; unknown sizes are in no bracket",
+            "one row per non-empty size bracket: its best-ranked model; models of unknown size are in no bracket",
             (
                 _SUITE,
                 _ERA,
                 _UNTIL,
-                Parameter("bounds", "ends of the brackets, in billions", "[1, 2, 4, 9, 15, 40, 80]"),
+                Parameter(
+                    "bounds", "upper bounds of the brackets, in billions of parameters", "[1, 2, 4, 9, 15, 40, 80]"
+                ),
             ),
             (
-                Column("above_b", pa.float64(), "parameters in billions that the bracket begins above"),
-                Column("up_to_b", pa.float64(), "parameters in billions that it ends at; null: no end"),
-                Column("n_models", pa.int64(), "rows of the leaderboard in the bracket"),
+                Column("above_b", pa.float64(), "exclusive lower bound of the bracket, in billions of parameters"),
+                Column(
+                    "up_to_b",
+                    pa.float64(),
+                    "inclusive upper bound of the bracket, in billions of parameters; null: none",
+                ),
+                Column("n_models", pa.int64(), "number of rows of the leaderboard in the bracket"),
                 *_RANKED,
             ),
         ),
         Macro(
             "size_front",
-            "one row per model on the Pareto front of size against average, smallest first: no other one is as small or"
-            " smaller and as good or better; unknown sizes are left out",
+            "one row per model on the Pareto front of size and average, smallest first: no other model is at most as"
+            " large"
+            " and at least as good; models of unknown size are skipped",
             (_SUITE, _ERA, _UNTIL),
             _RANKED,
         ),
         Macro(
             "top_shares",
-            "one row per month and organisation or country with models among the top n of the ranking as it stood at"
-            " the month's end; the best row of a model counts, copies do not",
+            "one row per month and organization or country with models in the top n of the ranking at the end of the"
+            " month; counts the best row of a model, and no copies",
             (
                 _SUITE,
-                Parameter("n", "how many are the top", "10"),
-                Parameter("holder", "organization, or country", "'organization'"),
+                Parameter("n", "size of the top", "10"),
+                Parameter("holder", "organization or country", "'organization'"),
                 _ERA,
             ),
             (
                 Column("month", pa.date32(), "first day of the month (UTC)"),
-                Column("name", pa.string(), "organisation, or country; null: not declared"),
-                Column("n_models", pa.int64(), "its models among the top"),
-                Column("share", pa.float64(), "its part of the top, 0..1"),
+                Column("name", pa.string(), "organization or country; null: not declared"),
+                Column("n_models", pa.int64(), "number of its models in the top"),
+                Column("share", pa.float64(), "its share of the top, 0..1"),
             ),
         ),
         Macro(
             "shifts_between",
-            "one row per model that the current eras of two suites both rank, of identical weights one; most places"
-            " lost first",
+            "one row per model that is ranked in the current eras of both suites, most places lost first; models with"
+            " identical weights count once",
             (Parameter("suite_a", "suite A"), Parameter("suite_b", "suite B")),
             RANK_SHIFTS.columns,
         ),
         Macro(
             "document_difficulty",
-            "one row per task and document of a suite's era, hardest first, over the models with samples; of a model"
-            " its newest evaluation, of identical weights one",
-            (_SUITE, Parameter("benchmark", "only this benchmark: much faster than all", "null"), _ERA),
+            "one row per task and document of a suite's era, hardest first, over the models with samples; counts the"
+            " newest"
+            " evaluation of a model, and models with identical weights once",
+            (_SUITE, Parameter("benchmark", "only this benchmark; much faster than all", "null"), _ERA),
             (
                 *take(SAMPLES, "benchmark", "task", "doc_id"),
-                Column("n_models", pa.int64(), "models that answered it"),
-                Column("share_right", pa.float64(), "mean score of the document, 0..1: low is hard"),
+                Column("n_models", pa.int64(), "number of models that answered it"),
+                Column("share_right", pa.float64(), "mean score of the document, 0..1; low: hard"),
                 Column(
                     "discrimination",
                     pa.float64(),
-                    "point-biserial correlation of the document's score with the models' averages: high where good"
-                    " models get it right and bad ones wrong, negative hints at a wrong target; null: no difference",
+                    "point-biserial correlation of the document's score with the models' averages: high if good models"
+                    " get it"
+                    " right and bad ones wrong; negative suggests a wrong target; null: all scores are equal",
                 ),
             ),
         ),

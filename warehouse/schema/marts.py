@@ -1,7 +1,7 @@
-"""The warehouse's tables and views in schema `main`: the public contract, with the description that becomes a comment.
+"""Columns of the warehouse's public tables in `main` (leaderboard, evaluations, costs ...): order, types, descriptions.
 
-Owns the order, type and meaning of every column that analysts see. Columns that are stored in the lake are taken from
-its schema; holds no SQL.
+The descriptions become comments in the database and docs/tables.md. Columns that are stored in the lake are taken from
+its schema.
 """
 
 from __future__ import annotations
@@ -16,53 +16,53 @@ from nightboard.warehouse.schema.columns import take as _take
 _STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 
-_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all its attempts, in kWh; null where it is not accounted")
-_ATTEMPTS = Column("attempts", _INT, "attempts that have ended")
+_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all attempts, in kWh; null: not measured")
+_ATTEMPTS = Column("attempts", _INT, "number of ended attempts")
 _AT_FAULT = Column(
     "at_fault",
     _STRING,
-    "what the attempt's end is charged to: model, environment (node, disk, GPU, packages), cluster, hub, harness or"
-    " operator; what only model and operator caused stops the evaluation for good; null when completed",
+    "party at fault for the ending: model, environment (node, disk, GPU, packages), cluster, hub, harness or operator;"
+    " only faults of model and operator stop the evaluation permanently; null: completed",
 )
-_STATE = Column("state", _STRING, "done; failed: the last attempt broke; open: running, interrupted or not begun")
+_STATE = Column("state", _STRING, "done; failed: the last attempt failed; open: running, interrupted or not started")
 _BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
 _ERA = Column(
     "era",
     _STRING,
-    "rows of one suite and era are comparable: the same task versions, shots and documents; a name that the suite does"
-    " not declare is generated. An import without samples does not tell its documents: its task versions and shots"
-    " alone decide; a board's era is the one that was named when it was imported",
+    "rows of the same suite and era are comparable: they have the same task versions, shots and documents. A name that"
+    " the suite does not declare is generated. For an import without samples, only task versions and shots count;"
+    " for a board, the era given at the import",
 )
 _IS_CURRENT_ERA = Column(
-    "is_current_era", _BOOL, "whether rank shows this era unless asked; without declared eras, the last one run"
+    "is_current_era", _BOOL, "whether rank shows this era by default; without declared eras, the last one run"
 )
 _IS_MERGED = Column(
-    "is_merged", _BOOL, "whether it is a merge of models, by its type or an imported board; null: unknown"
+    "is_merged", _BOOL, "whether it is a merge of models, according to its type or an imported board; null: unknown"
 )
-_IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board has it as flagged")
+_IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board flags it")
 _AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
-_NORMALIZED = Column("normalized", _DOUBLE, "score above the random baseline, 0..100, full precision")
+_NORMALIZED = Column("normalized", _DOUBLE, "score relative to the random baseline, 0..100, full precision")
 
 _WILSON = (
-    "95% interval: Wilson's score interval (1927) at the effective number of documents (Korn & Graubard 1998), which"
-    " holds near 0 and 1"
+    "95% interval: Wilson's score interval (1927) with the effective number of documents (Korn & Graubard 1998), valid"
+    " near 0 and 1"
 )
 _MOVER = (
-    "Wilson intervals of tasks and benchmarks, joined by their half-widths (MOVER, Zou & Donner 2008) and clipped at"
-    " the baseline at last, 0..100"
+    "Wilson intervals of tasks and benchmarks, combined by their half-widths (MOVER, Zou & Donner 2008), then clipped"
+    " at the baseline, 0..100"
 )
 _IS_APPROXIMATE = Column(
     "is_approximate",
     _BOOL,
-    "whether errors and intervals were made without the samples: from reported standard errors, or from score and"
-    " number of documents alone, as an imported board has them",
+    "whether errors and intervals are computed without samples: from reported standard errors, or only from score and"
+    " number of documents, as for an imported board",
 )
 
 _CUT_PROMPTS = Column(
     "cut_prompts",
     _INT,
-    "documents, over all tasks that tell, whose prompt did not fit into the model's context and lost its beginning;"
-    " null: none tells",
+    "documents, over all tasks with a known number, whose prompt was truncated at the beginning to fit the model's"
+    " context; null: unknown for all tasks",
 )
 
 MODELS = Table(
@@ -74,11 +74,12 @@ MODELS = Table(
         Column(
             "state",
             _STRING,
-            "available, gated, private, disabled or deleted, when it was last observed; of a model that was only"
-            " imported what its file says: available or unavailable",
+            "available, gated, private, disabled or deleted, as last observed; for a model that was only imported,"
+            " available"
+            " or unavailable, from its file",
         ),
-        Column("observed_at", UTC_TIMESTAMP, "when discover last saw the state change"),
-        Column("revision", _STRING, "newest commit that was discovered, full sha"),
+        Column("observed_at", UTC_TIMESTAMP, "when discover last observed a change of the state"),
+        Column("revision", _STRING, "newest discovered commit, full sha"),
         *_take(
             lake_tables.COMMITS,
             "fingerprint", "weights_hash", "params_b", "license", "model_type", "base_model", "committed_at",
@@ -92,7 +93,7 @@ ORGANIZATIONS = Table(
     ("organization",),
     (
         *_take(lake_tables.ORGANIZATIONS, "organization"),
-        Column("display_name", _STRING, "name for readers; the id where none is declared"),
+        Column("display_name", _STRING, "name for readers; the id if none is declared"),
         *_take(lake_tables.ORGANIZATIONS, "country"),
     ),
 )
@@ -106,7 +107,7 @@ SUITES = Table(
         Column(
             "is_newest",
             _BOOL,
-            "whether it is the version that was declared last: all evaluations of the suite are scored by it",
+            "whether this version was declared last; all evaluations of the suite are scored by it",
         ),
     ),
 )
@@ -118,11 +119,11 @@ EVALUATIONS = Table(
     (
         *lake_tables.EVALUATIONS.columns,
         _STATE,
-        Column("reason", _STRING, "why the last attempt did not complete; null when done or not tried"),
+        Column("reason", _STRING, "why the last attempt did not complete; null: done or not tried"),
         *_take(lake_tables.OUTCOMES, "source"),
         _ATTEMPTS,
-        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
         _ENERGY_KWH,
         CO2_KG,
         *_take(lake_tables.OUTCOMES, "finished_at"),
@@ -131,8 +132,8 @@ EVALUATIONS = Table(
 
 BENCHMARK_SCORES = Table(
     "benchmark_scores",
-    "one row per done evaluation and benchmark that is complete: every task that the suite declares now, every sample"
-    " count and number of shots",
+    "one row per done evaluation and complete benchmark: all tasks that the suite now declares, with the declared"
+    " numbers of samples and shots",
     ("evaluation_id", "benchmark"),
     (
         *_take(lake_tables.EVALUATIONS, "suite", "suite_version", "evaluation_id"),
@@ -143,23 +144,27 @@ BENCHMARK_SCORES = Table(
         Column(
             "published",
             _DOUBLE,
-            "normalized score that an imported board gives, 0..100; normalized is this one where the board's raw score"
-            " does not tell it (a mean over tasks with baselines of their own); null: not from a board",
+            "normalized score in an imported board, 0..100; copied to normalized if it cannot be computed from the"
+            " board's"
+            " raw score (a mean over tasks with different baselines); null: not from a board",
         ),
         Column(
             "stderr",
             _DOUBLE,
-            "standard error of raw over other documents of the same kind: Taylor-linearised by document (mean over"
-            " tasks, several metrics, parts), and by question where tasks share them (GPQA: 546, not 1,192); null: a"
-            " task has one document",
+            "standard error of raw over other documents of the same kind: Taylor-linearized by document (mean over"
+            " tasks,"
+            " several metrics, parts), or by question if tasks share questions (GPQA: 546, not 1,192); null: a task has"
+            " one document",
         ),
-        Column("raw_low", _DOUBLE, f"lower end of raw's {_WILSON}"),
-        Column("raw_high", _DOUBLE, f"upper end of raw's {_WILSON}"),
-        Column("normalized_stderr", _DOUBLE, "standard error of normalized without the clip at the baseline, 0..100"),
-        Column("normalized_low", _DOUBLE, f"lower end of normalized's 95% interval: {_MOVER}"),
-        Column("normalized_high", _DOUBLE, f"upper end of normalized's 95% interval: {_MOVER}"),
+        Column("raw_low", _DOUBLE, f"lower end of the {_WILSON}"),
+        Column("raw_high", _DOUBLE, f"upper end of the {_WILSON}"),
+        Column(
+            "normalized_stderr", _DOUBLE, "standard error of normalized before it is clipped at the baseline, 0..100"
+        ),
+        Column("normalized_low", _DOUBLE, f"lower end of the 95% interval of normalized: {_MOVER}"),
+        Column("normalized_high", _DOUBLE, f"upper end of the 95% interval of normalized: {_MOVER}"),
         _IS_APPROXIMATE,
-        Column("n_samples", _INT, "documents scored, over all tasks; null: an imported board does not say"),
+        Column("n_samples", _INT, "documents scored, over all tasks; null: not in the imported board"),
         _CUT_PROMPTS,
         *_take(lake_tables.OUTCOMES, "source"),
     ),
@@ -167,8 +172,8 @@ BENCHMARK_SCORES = Table(
 
 CANDIDATES = Table(
     "candidates",
-    "one row per model, revision and complete evaluation of the revision's fingerprint: what leaderboard and history"
-    " choose from",
+    "one row per model, revision and complete evaluation of the revision's fingerprint; leaderboard and history select"
+    " from these rows",
     ("evaluation_id", "model_id", "revision"),
     (
         *_take(lake_tables.EVALUATIONS, "suite"),
@@ -183,13 +188,14 @@ CANDIDATES = Table(
         _CUT_PROMPTS,
         *_take(lake_tables.OUTCOMES, "source"),
         *_take(lake_tables.EVALUATIONS, "evaluation_id"),
-        Column("evaluated_model_id", _STRING, "model that was run; it has the same files as this revision"),
+        Column("evaluated_model_id", _STRING, "model that was evaluated; its files are identical to this revision's"),
         *_take(lake_tables.COMMITS, "committed_at", "discovered_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
         Column(
             "known_at",
             UTC_TIMESTAMP,
-            "since when both score and commit are known: a commit is once it is discovered or evaluated itself; null:"
+            "time from which both score and commit are known; a commit is known when it is discovered or evaluated;"
+            " null:"
             " an imported score without a time",
         ),
     ),
@@ -203,24 +209,28 @@ LEADERBOARD = Table(
         *_take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
         _IS_CURRENT_ERA,
-        Column("rank", _INT, "place within suite and era; ties: fewer parameters, then no copy, then model id"),
+        Column(
+            "rank",
+            _INT,
+            "rank within suite and era; ties: fewer parameters, then originals before copies, then model id",
+        ),
         Column(
             "rank_low",
             _INT,
-            "best place that noise does not exclude: 1 + the number of models that are better by a 95% interval of the"
-            " difference of averages, for all differences of a model at once (Bonferroni)",
+            "best rank consistent with the noise: 1 + the number of models that are better by the 95% interval of the"
+            " difference of averages, corrected for all differences of a model (Bonferroni)",
         ),
         Column(
             "rank_high",
             _INT,
-            "worst place that noise does not exclude: as rank_low, by the number of models that are worse",
+            "worst rank consistent with the noise: as rank_low, from the number of models that are worse",
         ),
         *_take(lake_tables.COMMITS, "model_id", "organization"),
         *_take(lake_tables.ORGANIZATIONS, "country"),
         Column(
             "revision",
             _STRING,
-            "newest complete commit of the model, full sha; it may share the scores of its fingerprint",
+            "newest complete commit of the model, full sha; commits with the same fingerprint share scores",
         ),
         *_take(lake_tables.EVALUATIONS, "precision", "chat_template"),
         *_take(lake_tables.COMMITS, "params_b", "model_type", "license"),
@@ -230,17 +240,15 @@ LEADERBOARD = Table(
         Column(
             "average_stderr",
             _DOUBLE,
-            "standard error of average, from those of the benchmarks, 0..100; null where one has none",
+            "standard error of average, from those of the benchmarks, 0..100; null: a benchmark has none",
         ),
-        Column("average_low", _DOUBLE, f"lower end of average's 95% interval: {_MOVER}"),
-        Column("average_high", _DOUBLE, f"upper end of average's 95% interval: {_MOVER}"),
+        Column("average_low", _DOUBLE, f"lower end of the 95% interval of average: {_MOVER}"),
+        Column("average_high", _DOUBLE, f"upper end of the 95% interval of average: {_MOVER}"),
         _IS_APPROXIMATE,
         _CUT_PROMPTS,
-        Column(
-            "identical_to", _STRING, "model that was run, where this one has the same files; null: this model was run"
-        ),
+        Column("identical_to", _STRING, "evaluated model with identical files; null: this model itself was evaluated"),
         *_take(lake_tables.OUTCOMES, "source"),
-        Column("evaluation_id", _STRING, "evaluation the scores come from"),
+        Column("evaluation_id", _STRING, "evaluation of the scores"),
         *_take(lake_tables.COMMITS, "committed_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
         Column("model_state", _STRING, "state of the model on the Hub; a deleted model keeps its row"),
@@ -255,8 +263,8 @@ TASK_SCORES = Table(
     lake_tables.TASK_SCORES.key,
     (
         *lake_tables.TASK_SCORES.columns,
-        Column("value_low", _DOUBLE, f"lower end of value's {_WILSON}; null: no fraction, or errors are unknown"),
-        Column("value_high", _DOUBLE, f"upper end of value's {_WILSON}; null: no fraction, or errors are unknown"),
+        Column("value_low", _DOUBLE, f"lower end of the {_WILSON}; null: no fraction, or errors are unknown"),
+        Column("value_high", _DOUBLE, f"upper end of the {_WILSON}; null: no fraction, or errors are unknown"),
     ),
 )
 
@@ -272,38 +280,42 @@ HISTORY = Table(
         _BENCHMARK,
         _NORMALIZED,
         _AVERAGE,
-        Column("evaluation_id", _STRING, "evaluation the scores come from"),
+        Column("evaluation_id", _STRING, "evaluation of the scores"),
     ),
 )
 
 RANKINGS = Table(
     "rankings",
-    "one row per external ranking, its date and model: the newest import of that date",
+    "one row per external ranking, date and model: the newest import of that date",
     ("ranking", "published_at", "model_name"),
     (
         *_take(lake_tables.RANKINGS, "ranking"),
-        Column("published_at", UTC_TIMESTAMP, "day the ranking is from; where its file does not say, when it came in"),
-        Column("is_newest", _BOOL, "whether it is the newest date of its ranking, which is compared with ours"),
+        Column("published_at", UTC_TIMESTAMP, "date of the ranking; if its file has none, the date of the import"),
+        Column("is_newest", _BOOL, "whether it is the newest date of the ranking; only this one is compared"),
         *_take(lake_tables.RANKINGS, "model_name"),
-        Column("rank", _INT, "place in it, 1 is best; by score where its file gives no ranks, equal scores share one"),
+        Column(
+            "rank",
+            _INT,
+            "rank, 1 is best; computed from the scores if its file has no ranks, equal scores share a rank",
+        ),
         *_take(lake_tables.RANKINGS, "score", "is_ascending"),
-        Column("model_id", _STRING, "our model of that name; null: none, or several"),
+        Column("model_id", _STRING, "our model with that name; null: none, or several"),
         Column(
             "match",
             _STRING,
-            "how the name was matched: id; case: id but for capitals; last_part: the only model whose id ends so;"
-            " ambiguous: several models; taken: another name of the ranking is nearer to the same model; none",
+            "how the name was matched: id; case: id, ignoring case; last_part: the only model whose id ends with it;"
+            " ambiguous: several models; taken: another name of the ranking matches the same model better; none",
         ),
-        Column("candidates", pa.list_(_STRING), "our models among which an ambiguous name does not choose; else null"),
+        Column("candidates", pa.list_(_STRING), "our models that an ambiguous name matches; null: not ambiguous"),
         *_take(lake_tables.RANKINGS, "imported_at"),
     ),
 )
 
-_IN_COMMON = "the models that the newest external ranking and ours both have"
+_IN_COMMON = "the models that are both in the newest external ranking and in ours"
 
 RANKING_COMPARISONS = Table(
     "ranking_comparisons",
-    "one row per external ranking, suite, era and model that both have: their place and ours",
+    "one row per external ranking, suite, era and common model: their rank and ours",
     ("ranking", "suite", "era", "model_id"),
     (
         *_take(lake_tables.RANKINGS, "ranking"),
@@ -313,43 +325,49 @@ RANKING_COMPARISONS = Table(
         *_take(lake_tables.RANKINGS, "model_name"),
         Column("their_rank", _INT, "rank in the external ranking, among all its models"),
         Column("their_score", _DOUBLE, "score in the external ranking, on its own scale"),
-        Column("our_rank", _INT, "rank in leaderboard, among all its rows; of several rows of a model the best one"),
-        Column("our_average", _DOUBLE, "average of that row, 0..100"),
-        Column("their_place", _INT, f"place in the external ranking among {_IN_COMMON}; ties share the better one"),
-        Column("our_place", _INT, f"place in our ranking among {_IN_COMMON}; equal averages share the better one"),
-        Column("shift", _INT, "their_place - our_place; above 0: it stands higher in our ranking"),
-        Column("evaluation_id", _STRING, "evaluation that our scores come from"),
+        Column("our_rank", _INT, "rank in leaderboard, among all its rows; the best one if a model has several rows"),
+        Column("our_average", _DOUBLE, "average in that row, 0..100"),
+        Column("their_place", _INT, f"rank in the external ranking among {_IN_COMMON}; ties share the better rank"),
+        Column("our_place", _INT, f"rank in our ranking among {_IN_COMMON}; equal averages share the better rank"),
+        Column("shift", _INT, "their_place - our_place; positive: better in our ranking"),
+        Column("evaluation_id", _STRING, "evaluation of our scores"),
     ),
 )
 
 RANKING_CORRELATIONS = Table(
     "ranking_correlations",
-    "one row per external ranking, suite and era with ranked models: how far the two orders agree",
+    "one row per external ranking, suite and era with ranked models: how well the two rankings agree",
     ("ranking", "suite", "era"),
     (
         *_take(lake_tables.RANKINGS, "ranking"),
-        Column("published_at", UTC_TIMESTAMP, "day of the external ranking that is compared"),
+        Column("published_at", UTC_TIMESTAMP, "date of the compared external ranking"),
         *_take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
-        Column("is_current_era", _BOOL, "whether rank shows this era unless asked"),
+        Column("is_current_era", _BOOL, "whether rank shows this era by default"),
         Column("n_theirs", _INT, "models in the external ranking"),
-        Column("n_matched", _INT, "of these, models that we know by name"),
+        Column("n_matched", _INT, "of these, models matched to ours by name"),
         Column("n_ours", _INT, "models in our ranking"),
-        Column("n_common", _INT, "models in both, over which the correlations are computed"),
-        Column("spearman_rho", _DOUBLE, "rank correlation, ties at their mean rank; null below 2 different ranks"),
+        Column("n_common", _INT, "models in both; the correlations are computed over these"),
+        Column(
+            "spearman_rho",
+            _DOUBLE,
+            "Spearman's rank correlation, ties get their mean rank; null: fewer than 2 different ranks",
+        ),
         Column(
             "spearman_low",
             _DOUBLE,
-            "lower end of its 95% interval: Fisher's z with variance (1 + rho^2 / 2) / (n - 3), after Bonett and Wright"
-            " (2000); null below 4 models and for a perfect agreement",
+            "lower end of its 95% interval: Fisher's z with variance (1 + rho^2 / 2) / (n - 3), Bonett & Wright"
+            " (2000); null:"
+            " fewer than 4 models, or perfect agreement",
         ),
         Column("spearman_high", _DOUBLE, "upper end of its 95% interval"),
-        Column("kendall_tau_b", _DOUBLE, "rank correlation by pairs of models, corrected for ties"),
+        Column("kendall_tau_b", _DOUBLE, "Kendall's rank correlation over pairs of models, corrected for ties"),
         Column(
             "kendall_low",
             _DOUBLE,
-            "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), after Fieller and others"
-            " (1957); null below 5 models and for a perfect agreement",
+            "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), Fieller et al. (1957); null:"
+            " fewer than"
+            " 5 models, or perfect agreement",
         ),
         Column("kendall_high", _DOUBLE, "upper end of its 95% interval"),
     ),
@@ -357,34 +375,36 @@ RANKING_CORRELATIONS = Table(
 
 COVERAGE = Table(
     "coverage",
-    "one row per evaluation and benchmark that its suite has now: what a complete run has and what was found",
+    "one row per evaluation and benchmark that its suite now declares: what a complete run has, and what exists",
     ("evaluation_id", "benchmark"),
     (
         *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _BENCHMARK,
         Column("expected_tasks", _INT, "tasks that the suite declares"),
-        Column("found_tasks", _INT, "tasks that are complete; null: an imported board does not say"),
+        Column("found_tasks", _INT, "complete tasks; null: not in the imported board"),
         Column("expected_samples", _INT, "documents that the suite declares, over all tasks"),
-        Column("found_samples", _INT, "documents that were scored, over all tasks; null: an import does not say"),
+        Column("found_samples", _INT, "scored documents, over all tasks; null: not in the imported file"),
         Column("is_complete", _BOOL, "whether the benchmark has a score"),
-        Column("problem", _STRING, "first thing that is missing, in words; null when complete"),
+        Column("problem", _STRING, "first missing item; null: complete"),
         Column(
             "empty_answers",
             _INT,
-            "documents, over all tasks that tell, for which the model wrote nothing; null: none tells",
+            "documents, over all tasks with a known number, with an empty answer; null: unknown for all tasks",
         ),
         _CUT_PROMPTS,
         Column(
             "cut_answers",
             _INT,
-            "documents, over all tasks that tell, whose answer was as long as it may be and did not end by itself;"
-            " null: none tells",
+            "documents, over all tasks with a known number, whose answer reached the length limit before it ended;"
+            " null:"
+            " unknown for all tasks",
         ),
         Column(
             "warning",
             _STRING,
-            "what makes the score doubtful, in words: all of ten or more documents of a task got the same answer, or"
-            " some an empty one; null: nothing, or not known",
+            "why the score is doubtful: all documents of a task (ten or more) got the same answer, or some an empty"
+            " one;"
+            " null: no reason, or unknown",
         ),
     ),
 )
@@ -403,33 +423,33 @@ ATTEMPTS = Table(
 
 FAILURES = Table(
     "failures",
-    "one row per evaluation that is not done and has a shard whose last attempt did not complete; without those whose"
-    " files were scored since, as at another version of the suite",
+    "one row per evaluation that is not done and has a shard whose last attempt did not complete; without evaluations"
+    " whose files have been scored since, for example with another version of the suite",
     ("evaluation_id",),
     (
         *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _STATE,
         _ATTEMPTS,
-        Column("shard", _STRING, "part of the evaluation; of several, one that broke before one that goes on"),
-        Column("attempt_state", _STRING, "how the shard's last attempt ended"),
+        Column("shard", _STRING, "shard (part of the evaluation); of several, a failed one before one that is retried"),
+        Column("attempt_state", _STRING, "state of the shard's last attempt"),
         _AT_FAULT,
-        Column("reason", _STRING, "why it did not complete, in words"),
-        Column("log", _STRING, "its log, relative to the store"),
+        Column("reason", _STRING, "why it did not complete"),
+        Column("log", _STRING, "path of its log, relative to the store"),
         *_take(lake_tables.ATTEMPTS, "log_tail", "job_id", "node", "ended_at"),
     ),
 )
 
 COSTS = Table(
     "costs",
-    "one row per evaluation: what it has cost so far",
+    "one row per evaluation: its cost so far",
     ("evaluation_id",),
     (
         *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         *_take(lake_tables.COMMITS, "params_b"),
         *_take(lake_tables.EVALUATIONS, "precision", "backend"),
         _ATTEMPTS,
-        Column("elapsed_s", _DOUBLE, "seconds of computing over all its attempts"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all its attempts"),
+        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
         _ENERGY_KWH,
         ESTIMATED_KWH,
         CO2_KG,
@@ -453,18 +473,18 @@ BUILD_FILES = Table(
 
 BUILD_INFO = Table(
     "build_info",
-    "one row: which build this is",
+    "one row: the build of this warehouse",
     ("build_id",),
     (
-        Column("build_id", _STRING, "name of the build; its first part is the time it began"),
-        Column("built_at", UTC_TIMESTAMP, "time it began"),
-        Column("lake", _STRING, "folder of the lake, absolute; where it lay when this was built"),
-        Column("recipe", _STRING, "hash over the SQL models and the code that made it"),
-        Column("duckdb_version", _STRING, "DuckDB that made it"),
+        Column("build_id", _STRING, "name of the build; its first part is the start time"),
+        Column("built_at", UTC_TIMESTAMP, "start time of the build"),
+        Column("lake", _STRING, "absolute path of the lake's folder at the time of the build"),
+        Column("recipe", _STRING, "hash over the SQL models and the code of the build"),
+        Column("duckdb_version", _STRING, "version of DuckDB used"),
     ),
 )
 
-# Tables that a file of marts/ makes, each with the name of its file.
+# Tables made by the SQL file of the same name in marts/.
 MODEL_TABLES = {
     table.name: table
     for table in (

@@ -36,17 +36,17 @@ def test_a_board_comes_straight_from_the_hub_by_its_id(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["revision"] == sha
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
-    assert "lab/content: there is no such file here, and no such data set" in missing.stderr
+    assert "lab/content: is neither an existing file nor a public dataset" in missing.stderr
     assert pinned.returncode == 0
     assert f"lab/contents@{sha}: 1 row as import:open-llm-leaderboard" in pinned.stdout
-    assert "all of them imported before" in pinned.stdout
+    assert "all already imported" in pinned.stdout
 
 
 def test_a_board_with_a_bad_row_ends_with_3_and_says_which(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "contents.csv", [board_row("lab/a"), board_row("lab/b", **{"GPQA Raw": "much"})])
     done = run("import", "board", str(file), "--store", str(tmp_path / "store"), "--era", "math-parser-fix")
     assert done.returncode == 3
-    assert f"skipped: {file}:3: gpqa raw: is no number (got 'much')." in done.stderr + done.stdout
+    assert f"skipped: {file}:3: gpqa raw: is not a number (got 'much')." in done.stderr + done.stdout
 
 
 def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_rows_of_a_board_that_do_not_rank_and_dates_that_cannot_be_read_are_told
     done = run(*options)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
-    assert f"imported without its date: {file}:4: submission date: is no date in ISO form (got 'tomorrow')." in said
-    assert "1 row without all benchmarks: not ranked; table coverage lists what is missing." in said
+    assert f"imported without its date: {file}:4: submission date: is not an ISO date (got 'tomorrow')." in said
+    assert "1 row without all benchmarks: not ranked. See table coverage for what is missing." in said
     report = json.loads(run(*options, "--format", "json").stdout)
     assert (report["n_imported"], report["n_incomplete"]) == (3, 1)
     assert [each["where"] for each in report["unread_dates"]] == [f"{file}:4"]
@@ -71,16 +71,16 @@ def test_a_board_in_a_wrong_era_is_told_and_taken_out_again(tmp_path: Path) -> N
     file = write_csv(tmp_path / "contents.csv", [board_row("lab/a")])
     store = ("--store", str(tmp_path / "store"))
     missing = run("import", "remove", "--name", "board", *store)
-    assert (missing.returncode, "there is no store here" in missing.stderr) == (1, True)
+    assert (missing.returncode, "is not a store" in missing.stderr) == (1, True)
     run("import", "board", str(file), "--name", "board", "--era", "math-parser-fix", *store)
     done = run("import", "board", str(file), "--name", "board", "--era", "math-verify", *store)
     assert (
-        "also imported in era math-parser-fix: 1 row of the same model, commit and precision. If one of the eras is"
+        "also imported in era math-parser-fix: 1 row of the same model, commit and precision. If one of the two eras is"
         " wrong: nightboard import remove --name board --era WRONG" in done.stdout + done.stderr
     )
     gone = run("import", "remove", "--name", "board", "--era", "math-verify", *store)
     assert gone.returncode == 0, gone.stderr
-    assert "1 row of import:board in era math-verify removed" in gone.stdout
+    assert "Removed 1 row of import:board in era math-verify" in gone.stdout
     assert run("sql", *store, "--format", "csv", "select era from leaderboard").stdout == "era\nmath-parser-fix\n"
 
 
@@ -104,15 +104,13 @@ def test_an_external_ranking_is_shown_beside_ours_with_the_correlation_in_words(
     done = run("import", "ranking", *options)
     assert done.returncode == 3
     lines = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
-    assert f"! skipped: {file}:8: elo: is no number (got 'much')." in lines
-    assert (
-        "arena of 2025-03-01 and leaderboard-v2 (era math-parser-fix): places among the 5 models in common" in lines[1]
-    )
+    assert f"! skipped: {file}:8: elo: is not a number (got 'much')." in lines
+    assert "arena of 2025-03-01 and leaderboard-v2 (era math-parser-fix): ranks among 5 common models" in lines[1]
     at = next(i for i, line in enumerate(lines) if line.startswith("model "))
     assert lines[at + 1 : at + 3] == ["lab/c 2 3 -1 3 3 1250.00 40.00", "lab/b 3 2 +1 4 2 1100.00 41.66"]
-    assert "Names that match none of our models, or several: gpt-4o." in lines
+    assert "Not matched to our models: gpt-4o." in lines
     assert lines[-2].endswith(
-        "5 models in common, almost the same order: Spearman's rho 0.90 (95%: -0.17 to 1.00),"
+        "5 common models, almost the same order: Spearman's rho 0.90 (95%: -0.17 to 1.00),"
         " Kendall's tau-b 0.80 (95%: -0.19 to 0.98)."
     )
     again = run("import", "ranking", *options, "--format", "json")
@@ -127,8 +125,8 @@ def test_an_external_ranking_is_shown_beside_ours_with_the_correlation_in_words(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (("--name", "Arena!"), 1, "--name: use small letters"),
-        (("--name", "arena", "--column", "elo=x"), 2, "write one of model, rank, score, date"),
+        (("--name", "Arena!"), 1, "--name: is not a valid name"),
+        (("--name", "arena", "--column", "elo=x"), 2, "must be one of model, rank, score, date"),
         (("--name", "arena", "--date", "soon"), 2, "soon"),
         (("--name", "arena", "--suite", "leaderbord-v2"), 1, "Did you mean leaderboard-v2?"),
         (("--name", "arena", "--era", "launched"), 1, "no era is called launched"),
@@ -149,10 +147,9 @@ def test_a_mistake_in_the_options_is_said(
     ("rho", "words"),
     [
         (0.8999, "almost the same order"),
-        (0.75, "similar"),
-        (0.1, "not similar"),
-        (-0.7, "similar to the reverse order"),
-        (-0.95, "almost the reverse order"),
+        (0.75, "a similar order"),
+        (0.1, "no similar order"),
+        (-0.7, "a similar order, but reversed"),
         (0.999, "the same order"),
         (-0.999, "the reverse order"),
     ],
@@ -163,11 +160,11 @@ def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
         "spearman_low": None, "spearman_high": None, "kendall_tau_b": 0.5, "kendall_low": 0.25, "kendall_high": 0.75,
     }  # fmt: skip
     said = describe_agreement(row)
-    assert f"9 models in common, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
+    assert f"9 common models, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
     said = describe_agreement(row | {"spearman_rho": None, "n_common": 1})
-    assert said == "arena and s (era e): 1 model in common, too few to compare the orders."
+    assert said == "arena and s (era e): 1 common model, too few to compare the rankings."
     said = describe_agreement(row | {"spearman_rho": None})
-    assert said == "arena and s (era e): 9 models in common, but one of the two orders ties them all."
+    assert said == "arena and s (era e): 9 common models, but one of the two rankings ties them all."
 
 
 def test_a_ranking_of_which_nothing_is_left_says_so(ranked: Path, tmp_path: Path) -> None:
@@ -176,14 +173,14 @@ def test_a_ranking_of_which_nothing_is_left_says_so(ranked: Path, tmp_path: Path
     done = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked))
     assert done.returncode == 3
     assert done.stdout.splitlines() == [
-        f"! skipped: {file}:2 and 24 other rows: elo: is no number (got 'x0').",
+        f"! skipped: {file}:2 and 24 other rows: elo: is not a number (got 'x0').",
         f"! skipped: {file}:27: model: is empty.",
         f"{file}: nothing to import, 26 rows skipped.",
     ]
     file.write_text("model,rank\n" + "".join(f"m{number},1\nm{number},2\n" for number in range(21)))
     lines = run("import", "ranking", str(file), "--name", "empty", "--store", str(ranked)).stdout.splitlines()
     assert len(lines) == 22
-    assert lines[-2] == "! ... and 2 more; --format json has them all."
+    assert lines[-2] == "! ... and 2 more; --format json lists all."
 
 
 def test_dates_that_make_another_ranking_the_newest_are_told(ranked: Path, tmp_path: Path) -> None:
@@ -193,7 +190,7 @@ def test_dates_that_make_another_ranking_the_newest_are_told(ranked: Path, tmp_p
     assert "! The date 2999-01-01 is in the future" in run("import", "ranking", *options, "2999-01-01").stdout
     file.write_text("model,elo\na,1\nb,2\nc,3\n")
     said = run("import", "ranking", *options, "2025-01-01").stdout
-    assert "! The comparison uses dated of 2999-01-01, imported before and newer than this file, of" in said
+    assert "! Compared is dated of 2999-01-01, imported before and newer than this file, of" in said
     assert "future" not in said
 
 
@@ -227,8 +224,8 @@ def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed
     assert done.returncode == 3
     assert "lab/model        2    2       3        0" in done.stdout
     assert f"skipped: {outputs}/broken.json:2: is not valid JSON" in done.stdout + done.stderr
-    assert (done.stdout + done.stderr).count("there is no results file of the same run") == 2
-    assert "Suite leaderboard-v2: 1 evaluation, 0 of them with all benchmarks" in done.stdout
+    assert (done.stdout + done.stderr).count("has no results file of the same run") == 2
+    assert "Suite leaderboard-v2: 1 evaluation, 0 with all benchmarks" in done.stdout
     assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 skipped." in done.stdout
 
 
@@ -238,7 +235,10 @@ def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     done = run("import", "results", str(file), "--store", str(tmp_path / "store"))
     assert done.returncode == 0, done.stderr
-    assert f"dated today: {file}: says that it was evaluated at 2096-10-02" in done.stdout + done.stderr
+    assert (
+        f"imported with the present time: {file}: has an evaluation time in the future (got 2096-10-02"
+        in done.stdout + done.stderr
+    )
 
 
 def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -
     options = ("import", "results", str(outputs), "--store", str(tmp_path / "store"))
     done = run(*options, COLUMNS="80")
     text = " ".join((done.stdout + done.stderr).split())
-    assert text.count("there is no results file of the same run") == 1
+    assert text.count("has no results file of the same run") == 1
     assert "30 files, samples_task00_" in text
     assert max(map(len, done.stdout.splitlines())) <= max(80, len(f"{outputs}/broken.json:2:")), "paths are whole"
     whole = json.loads(run(*options, "--format", "json").stdout)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from make_lake import START
 
-from nightboard.flows.display.formats import Format, to_bytes
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_bytes
 from nightboard.profiles.loading.load import load_suite
 from nightboard.tasks.imports.board import import_board
 from nightboard.tasks.store.layout import Store

@@ -126,7 +126,7 @@ class Terminal:
         self.master, self.seen = master, ""
         self.answered = dict.fromkeys(TERMINAL_ANSWERS, 0)
 
-    def await_text(self, wanted: str, patience_s: float = 60) -> None:
+    def await_text(self, wanted: str, patience_s: float = 240) -> None:
         """Until it shows the text anew."""
         start, until = len(self.seen), time.monotonic() + patience_s
         while wanted not in self.seen[start:]:

@@ -267,7 +267,7 @@ def test_writing_into_the_store_is_refused_in_one_message_with_exit_code_1(store
 @pytest.mark.parametrize("command", [["rank"], ["compare", "org/good", "org/fair"], ["sql", "select 1"]])
 def test_no_command_writes_into_a_store_or_over_a_file(store: Path, tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "mine.csv").write_text("mine")
-    for path, says in ((store / "lake" / "x.csv", "lies in the store"), (tmp_path / "mine.csv", "--force")):
+    for path, says in ((store / "lake" / "x.csv", "is inside the store"), (tmp_path / "mine.csv", "--force")):
         done = call(store, *command, "--output", str(path))
         assert done.exit_code == 1
         assert says in str(done.exception)

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from nightboard.flows.display.console import Terminal
-from nightboard.flows.display.formats import Format, to_bytes, to_score_text, to_text
+from nightboard.flows.display.format_choice import Format
+from nightboard.flows.display.formats import to_bytes, to_score_text, to_text
 from nightboard.flows.display.rows import tell_logs
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.questions import Result

@@ -39,7 +39,7 @@ if __name__ == "__main__":
         home = str(server.home)
         print(json.dumps({"url": server.url, "home": home, "children": [server.pid]}), flush=True)
         if "sleep" in sys.argv:
-            time.sleep(120)
+            time.sleep(600)
         ending.summary = "all well"
     history.close()
     print(json.dumps({"news": history.take_news(), "home_left": Path(home).exists()}), flush=True)

@@ -61,7 +61,7 @@ def read_line(run: subprocess.Popen[str]) -> Any:
 
 def finish(run: subprocess.Popen[str]) -> tuple[list[Any], str]:
     """What a run still printed, as JSON lines, and all that it said on its standard error."""
-    output, errors = run.communicate(timeout=120)
+    output, errors = run.communicate(timeout=400)
     assert run.returncode == 0, errors
     return [json.loads(line) for line in output.splitlines()], errors
 

@@ -70,6 +70,7 @@ class Site:
     fetch: Callable[[Commit], None] = lambda commit: None
     hub_is_up: bool = True
     pauses: int = 0
+    until: float = field(default_factory=lambda: time.monotonic() + 120)
     at_pause: Callable[[int], None] = lambda number: None
     lines: Console = field(default_factory=lambda: Console(file=io.StringIO(), record=True, width=300))
     plans: list[Plan] = field(default_factory=list)
@@ -125,7 +126,7 @@ class Site:
     def pause(self, seconds: float) -> None:
         """A round of the flow is a step of the cluster."""
         self.pauses += 1
-        assert self.pauses < 3000, "the night does not end"
+        assert self.pauses < 3000 or time.monotonic() < self.until, "the night does not end"
         time.sleep(min(seconds, 2e-3))
         self.at_pause(self.pauses)
         self.slurm.step()
@@ -556,20 +557,24 @@ def test_the_cache_keeps_to_its_budget_and_everything_is_done(site: Site, share_
 def test_the_next_models_are_fetched_while_jobs_run(site: Site) -> None:
     site.add("a", "b")
     site.cluster = {"max_jobs": 1}
-    states: dict[str, list[str]] = {}
-    site.fetch = lambda commit: (
-        states.setdefault(commit.model_id, [state for array in site.slurm.arrays for state in array.states]) and None
-    )
-    site.at_pause = lambda number: time.sleep(0.02)
+    states: list[list[str]] = []
+    both = threading.Event()
+
+    def fetch(_commit: Commit) -> None:
+        states.append([state for array in site.slurm.arrays for state in array.states])
+        if len(states) == 2:
+            both.set()
+
+    site.fetch = fetch
+    site.at_pause = lambda number: both.wait(2) and None
     site.night()
-    second = list(states.values())[1]
-    assert "COMPLETED" not in second
+    assert "COMPLETED" not in states[1]
 
 
 def test_a_download_of_hours_does_not_stop_the_rest(site: Site) -> None:
     arrived = threading.Event()
     site.add("slow", "b", "c")
-    site.fetch = lambda commit: (commit.model_id == "lab/slow" and arrived.wait(20)) and None
+    site.fetch = lambda commit: (commit.model_id == "lab/slow" and arrived.wait(300)) and None
     finished: list[int] = []
 
     def look(_number: int) -> None:

@@ -726,7 +726,7 @@ def test_a_dry_executor_writes_calls_and_starts_nothing(tmp_path: Path) -> None:
 
 def spawn_and_sleep(folder: str) -> None:
     """A job that starts a process of its own, as an engine of a model does."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"], start_new_session=True)
     (Path(folder) / "pids.tmp").write_text(f"{os.getpid()} {child.pid}")
     (Path(folder) / "pids.tmp").rename(Path(folder) / "pids")
     child.wait()
@@ -768,7 +768,7 @@ def test_cancelling_a_local_job_kills_all_that_it_started_and_nothing_else(
 
 
 def wait_for_processes(path: Path) -> list[ProcessId | None]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not path.exists():
         assert time.monotonic() < deadline, "the job did not begin"
         time.sleep(0.05)
@@ -796,7 +796,7 @@ def test_a_machine_without_sacct_cannot_poll(cluster: FakeSlurm) -> None:
         ("ReqNodeNotAvail, UnavailableNodes:gpu1", "are down, drained or reserved (ReqNodeNotAvail, Unavail", True),
         ("PartitionDown", "its partition is down (PartitionDown)", True),
         ("BadConstraints", "no node has what it asks for (BadConstraints)", True),
-        ("DependencyNeverSatisfied", "did not end as it must (DependencyNeverSatisfied)", True),
+        ("DependencyNeverSatisfied", "has failed (DependencyNeverSatisfied)", True),
         ("Dependency", "waits for another job to end (Dependency)", False),
         ("QOSMaxJobsPerUserLimit", "a limit of its account, user or qos is reached (QOSMaxJobs", False),
         ("QOSMaxWallDurationPerJobLimit", "a limit of its account, user or qos is reached", True),

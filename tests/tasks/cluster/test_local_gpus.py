@@ -88,7 +88,7 @@ from pathlib import Path
 from nightboard.tasks.cluster import local_gpus as gpus
 gpus.LOCKS = Path(sys.argv[1])
 print(gpus.claim_gpus(os.environ), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -129,7 +129,7 @@ def read_any(*processes: subprocess.Popen[str]) -> subprocess.Popen[str]:
         for each in processes:
             assert each.stdout
             selector.register(each.stdout, selectors.EVENT_READ, each)
-        (key, _), *_ = selector.select(60)
+        (key, _), *_ = selector.select(240)
         found: subprocess.Popen[str] = key.data
         assert read(found)
         return found

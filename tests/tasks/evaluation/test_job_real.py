@@ -187,7 +187,7 @@ def test_of_two_processes_with_the_same_attempt_one_runs_and_one_leaves(node):
         subprocess.Popen(node.command(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
     ]
-    states = sorted(job.communicate(timeout=300)[0].split("STATES ")[1].strip() for job in jobs)
+    states = sorted(job.communicate(timeout=900)[0].split("STATES ")[1].strip() for job in jobs)
     assert states == ["['completed']", "['left']"]
 
 

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import NOW
+from warm import warm
 
 from nightboard.tasks.cluster.processes import current_process, process_of
 from nightboard.tasks.evaluation import lease as ownership
@@ -94,13 +96,14 @@ def test_a_run_that_its_cluster_is_about_to_kill_is_waited_for(tmp_path: Path) -
     assert dying.wait() == -9
 
 
-def test_a_first_run_that_ends_while_it_is_waited_for_has_won(tmp_path: Path, living: ProcessId) -> None:
+def test_a_first_run_that_ends_while_it_is_waited_for_has_won(
+    tmp_path: Path, living: ProcessId, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own(tmp_path, 1, living)
     outcome = Outcome(state="completed", ended_at=NOW).to_bytes()
     threading.Timer(0.5, claim_file, [tmp_path / "outcome.json", outcome]).start()
-    begun = time.monotonic()
+    monkeypatch.setattr(ownership, "HEARTBEAT_LIMIT_S", 3600.0)
     assert not acquire(tmp_path, "7_0")
-    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("job_id", ["7_1", None])
@@ -210,23 +213,17 @@ def test_a_run_on_another_host_that_never_had_a_heartbeat_is_dead(tmp_path: Path
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_run_on_another_host_lives_while_its_heart_beats(tmp_path: Path) -> None:
+def test_a_run_on_another_host_lives_while_its_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = own(tmp_path, 1, elsewhere())
-    done = threading.Event()
 
-    def beat() -> None:
-        while not done.wait(0.1):
-            (tmp_path / "alive").touch()
+    def beat_meanwhile(seconds: float) -> None:
+        time.sleep(seconds)
+        (tmp_path / "alive").touch()
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        assert not acquire(tmp_path, "7_0")
-        assert is_owner_alive(tmp_path, owner) is True
-    finally:
-        done.set()
-        thread.join()
-    deadline = time.monotonic() + 10
+    monkeypatch.setattr(ownership, "time", SimpleNamespace(monotonic=time.monotonic, sleep=beat_meanwhile))
+    assert not acquire(tmp_path, "7_0")
+    assert is_owner_alive(tmp_path, owner) is True
+    deadline = time.monotonic() + 120
     while is_owner_alive(tmp_path, owner):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -250,10 +247,11 @@ def test_a_run_on_this_host_is_looked_at_itself(tmp_path: Path, living: ProcessI
 def test_the_heart_beats_while_an_attempt_runs_and_not_after(tmp_path: Path) -> None:
     assert acquire(tmp_path, "7_0")
     with heartbeat(tmp_path):
-        time.sleep(0.05)
-        first = (tmp_path / "alive").stat().st_mtime_ns
-        time.sleep(0.5)
-        assert (tmp_path / "alive").stat().st_mtime_ns > first
+        beats: set[int] = set()
+        deadline = time.monotonic() + 120
+        while len(beats) < 3:
+            assert time.monotonic() < deadline
+            beats |= {path.stat().st_mtime_ns for path in tmp_path.glob("alive")}
     last = (tmp_path / "alive").stat().st_mtime_ns
     time.sleep(0.3)
     assert (tmp_path / "alive").stat().st_mtime_ns == last
@@ -268,14 +266,14 @@ folder = Path(sys.argv[1])
 assert ownership.acquire(folder, "7_0")
 with ownership.heartbeat(folder):
     (folder / "begun").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
 @pytest.mark.parametrize("loss", ["abandoned", "another run", "outcome"])
 def test_a_run_that_has_lost_its_attempt_stops(tmp_path: Path, loss: str) -> None:
-    run = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    run = subprocess.Popen(warm(RUN, str(tmp_path)), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -285,6 +283,6 @@ def test_a_run_that_has_lost_its_attempt_stops(tmp_path: Path, loss: str) -> Non
         claim_file(tmp_path / "outcome.json", Outcome(state="cancelled", ended_at=NOW).to_bytes())
     else:
         own(tmp_path, 2, elsewhere(), kind="abandoned" if loss == "abandoned" else "job")
-    _, said = run.communicate(timeout=10)
+    _, said = run.communicate(timeout=240)
     assert run.returncode == 1
     assert "this run stops" in said

@@ -82,7 +82,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "prefixed": (add_prefix, {}, "they lack lm_head.weight, model.embed_tokens.weight, model.layers.0."),
     "cut": (cut_head, {}, "lm_head.weight: the file has (100, 32), the model needs (258, 32)"),
     "grown": (add_layer, {}, "the model has no place for model.layers.2.mlp.up_proj.weight"),
-    "thief": (steal, {}, "config.json: transformers_weights leads to what is not part of the model"),
+    "thief": (steal, {}, "config.json: transformers_weights refers to something outside the model"),
     "huge": (lambda folder: edit_config(folder, num_hidden_layers=10**9), {}, "num_hidden_layers is 1000000000, and"),
     "blank": (
         lambda folder: write_template(folder, " \n"), {"chat_template": True}, "the chat template is empty.",
@@ -92,7 +92,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
         "the chat template takes more than 0.5 s of computing for one prompt.",
     ),
     # Somebody did it on this machine: no fault of the model.
-    "linked": (link, {}, "model.safetensors is a link, or no file"),
+    "linked": (link, {}, "model.safetensors is a link or not a regular file"),
 }  # fmt: skip
 
 

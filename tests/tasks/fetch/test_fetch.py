@@ -148,7 +148,7 @@ def test_a_damaged_download_is_refused(
         yield data[:-1] + b"?" if blob.size == size else data
 
     monkeypatch.setattr(Blob, "stream", damage)
-    with pytest.raises(FetchError, match=f"org/m@.*{name} arrived damaged"):
+    with pytest.raises(FetchError, match=f"org/m@.*{name} is damaged"):
         fetch_model(hub.client(), store, commit)
     assert not store.model_dir(str(commit.fingerprint)).exists()
 
@@ -189,14 +189,14 @@ def test_a_model_that_went_away_since_it_was_discovered_is_a_plain_reason(
 def test_a_rejected_commit_is_not_fetched(hub: ServedHub, store: Store) -> None:
     hub.add("org/m", {"m.gguf": b"x"})
 
-    with pytest.raises(FetchError, match=r"nothing to fetch.*only GGUF"):
+    with pytest.raises(FetchError, match=r"nothing to download.*only GGUF"):
         fetch_model(hub.client(), store, _discover_one(hub))
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(28, "No space left on device", "x"), r"org/m@.*no space left on the disk of the store"),
+        (OSError(28, "No space left on device", "x"), r"org/m@.*no space left on the store's disk"),
         (OSError(30, "Read-only file system", "/cache"), r"^/cache: the store's cache cannot be written \(Read-only"),
         (PermissionError(13, "Permission denied", "/cache"), r"^/cache: the store's cache cannot be written \(Perm"),
         (OSError(5, "Input/output error"), r"^org/m@.*: the store's cache cannot be written"),
@@ -415,7 +415,7 @@ def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_t
     check_access(hub.client(), store, benchmark, pins)
     hub.loopback.set_access(DATASET, kind="dataset", gated=True)
     for token in (None, "hf_wrong"):
-        with pytest.raises(FetchError, match=r"Questions\.v2 is gated, .* Accept its terms on its page") as caught:
+        with pytest.raises(FetchError, match=r"Questions\.v2 is gated, .* Accept the terms on its page") as caught:
             check_access(hub.client(token), store, benchmark, pins)
         assert "hf_wrong" not in str(caught.value)
     check_access(hub.client("good"), store, benchmark, pins)
@@ -457,7 +457,7 @@ def test_a_data_set_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
     assert elsewhere.tokens
     assert {token for _, token in elsewhere.tokens} == {None}
     assert len(lines) == 1
-    assert lines[0].startswith(f"The Hub at {hub.url} is not available (it answers 503): trying again until ")
+    assert lines[0].startswith(f"The Hub at {hub.url} is not available (it answered 503): retrying until ")
 
 
 @pytest.mark.real
@@ -515,5 +515,5 @@ def test_nltk_data_that_cannot_be_downloaded_can_be_put_there_by_hand(
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
 
-    with pytest.raises(FetchError, match=r"nltk's punkt_tab: .+ To put it there by hand, unpack punkt_tab.zip"):
+    with pytest.raises(FetchError, match=r"NLTK's punkt_tab: .+ To install it by hand, unpack punkt_tab.zip"):
         fetch_nltk(store, ["punkt_tab"])

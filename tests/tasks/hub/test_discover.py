@@ -289,24 +289,24 @@ GOOD = make_model()
     ("files", "reason"),
     [
         ({"README.md": b"soon"}, "closed: no weights at all"),
-        (_without(GOOD, "model.safetensors") | {"pytorch_model.bin": b"x"}, "there is only PyTorch .bin"),
-        ({"README.md": b"", "model-q4.gguf": b"x"}, "there is only GGUF (model-q4.gguf)"),
+        (_without(GOOD, "model.safetensors") | {"pytorch_model.bin": b"x"}, "the repository has only PyTorch .bin"),
+        ({"README.md": b"", "model-q4.gguf": b"x"}, "the repository has only GGUF (model-q4.gguf)"),
         (
             _without(GOOD, "model.safetensors", "config.json")
             | {"adapter_config.json": b"{}", "adapter_model.safetensors": make_safetensors()},
             "adapter: there are no merged weights",
         ),
-        (GOOD | {"adapter_config.json": b"{}"}, "adapter: adapter_config.json is there"),
+        (GOOD | {"adapter_config.json": b"{}"}, "adapter: the repository has adapter_config.json"),
         (_without(GOOD, "config.json"), "no config.json"),
         (GOOD | {"config.json": b"{not json"}, "config.json is not valid JSON"),
-        (GOOD | {"config.json": b"[]"}, "config.json holds no JSON object"),
+        (GOOD | {"config.json": b"[]"}, "config.json is not a JSON object"),
         (GOOD | {"config.json": b""}, "config.json is not valid JSON"),
         (GOOD | {"tokenizer_config.json": b"\xff\xfe"}, "tokenizer_config.json is not valid JSON"),
-        (make_model(num_hidden_layers=10**9), "config.json: num_hidden_layers is 1000000000, and the weights hold 500"),
-        (make_model(attribute_map={"note": "transformers_weights"}), "config.json: attribute_map leads to what is not"),
+        (make_model(num_hidden_layers=10**9), "num_hidden_layers is 1000000000, but the weights have only 500"),
+        (make_model(attribute_map={"note": "transformers_weights"}), "config.json: attribute_map refers to something"),
         (
             GOOD | {"tokenizer_config.json": b'{"vocab_file": "../x/tokenizer.model"}'},
-            "tokenizer_config.json: vocab_file leads to what is not part of the model ('../x/tokenizer.model')",
+            "tokenizer_config.json: vocab_file refers to something outside the model ('../x/tokenizer.model')",
         ),
         (make_model(architectures=["BertForMaskedLM"]), "not a causal language model (architecture: BertForMaskedLM"),
         (make_model(architectures=["T5ForConditionalGeneration"]), "not a causal language model"),
@@ -533,7 +533,7 @@ def test_the_token_appears_in_no_message(hub: ServedHub) -> None:
     client = hub.client(token="hf_verysecret")
 
     assert "verysecret" not in repr(client) + str(vars(hub.discover(models=["org/m"], token="hf_verysecret")))
-    with pytest.raises(TypeError, match="never pickled"):
+    with pytest.raises(TypeError, match="must not be pickled"):
         __import__("pickle").dumps(client)
 
 
@@ -564,5 +564,5 @@ def test_weights_of_another_model_in_the_cache_cannot_be_named(hub: ServedHub) -
     reasons = {commit.model_id.removeprefix("attack/"): str(commit.reason) for commit in commits}
     assert len(reasons) == 4
     for name, target in names.items():
-        assert reasons[f"{name}-redirected"].startswith("config.json: transformers_weights leads to what is not part")
-        assert reasons[name].endswith(f"names {target}, which is not in the repository")
+        assert reasons[f"{name}-redirected"].startswith("config.json: transformers_weights refers to something outside")
+        assert reasons[name].endswith(f"lists {target}, which is not in the repository")

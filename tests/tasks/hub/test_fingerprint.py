@@ -124,7 +124,7 @@ def test_the_order_of_the_tree_does_not_matter(files: dict[str, str], random: ob
         (b"[" * 100_000, "cannot be read"),
         (b'{"weight_map": []}', "cannot be read"),
         (b'{"weight_map": {"a": ["x"]}}', "cannot be read"),
-        (b'{"weight_map": {}}', "names no weights"),
+        (b'{"weight_map": {}}', "lists no weights"),
     ],
 )
 def test_an_index_that_cannot_be_followed_is_refused(index: bytes, reason: str) -> None:
@@ -139,8 +139,8 @@ def test_an_index_that_cannot_be_followed_is_refused(index: bytes, reason: str) 
     [
         (["README.md", "config.json"], "closed: no weights at all"),
         (["training_args.bin", "optimizer.pt"], "closed: no weights at all"),
-        (["pytorch_model.bin", "README.md"], "there is only PyTorch .bin (pytorch_model.bin)"),
-        (["m.Q4.gguf", "m.Q8.gguf"], "there is only GGUF (m.Q4.gguf)"),
+        (["pytorch_model.bin", "README.md"], "the repository has only PyTorch .bin (pytorch_model.bin)"),
+        (["m.Q4.gguf", "m.Q8.gguf"], "the repository has only GGUF (m.Q4.gguf)"),
         (["unet/model.safetensors"], "only safetensors under another name or in a folder (unet/model.safetensors)"),
         (["a.gguf", "pytorch_model.bin"], "only GGUF (a.gguf), PyTorch .bin (pytorch_model.bin)"),
     ],

@@ -16,7 +16,7 @@ from nightboard.flows.demo.loopback_hub.server import HubHandler
 from nightboard.tasks.hub import http_retry as patience_module
 from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.hub.http_retry import Announcer, RetryPolicy, read_retry_after, tell_time
+from nightboard.tasks.hub.http_retry import Announcer, RetryPolicy, format_time, read_retry_after
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_every_call_is_tried_again(served_hub: ServedHub, status: int, tmp_path:
 def test_a_hub_that_stays_busy_is_unavailable_after_the_last_try(served_hub: ServedHub) -> None:
     served_hub.loopback.fail_next(100, 503)
 
-    with pytest.raises(HubUnavailable, match=r"it answers 503, after 4 tries.*Try again later"):
+    with pytest.raises(HubUnavailable, match=r"it answered 503, after 4 tries.*Try again later"):
         list(served_hub.client(tries=4).list_heads("a"))
     assert len(served_hub.loopback.requests) == 4
     assert len(served_hub.waits) == 3
@@ -92,7 +92,9 @@ def test_a_hub_that_is_down_is_unavailable_with_one_sentence() -> None:
     waits: list[float] = []
     hub = Hub("http://127.0.0.1:9", token="hf_secret", retry_policy=RetryPolicy(tries=3, sleep=waits.append))
 
-    with pytest.raises(HubUnavailable, match=r"^The Hub at http://127.0.0.1:9 is not available \(the connection fails"):
+    with pytest.raises(
+        HubUnavailable, match=r"^The Hub at http://127.0.0.1:9 is not available \(the connection failed"
+    ):
         hub.model_head("a/m")
     assert len(waits) == 2
 
@@ -127,8 +129,8 @@ def test_a_wait_that_the_hub_asks_for_is_told_with_its_end_when_it_begins(served
     assert [head.model_id for head in _talkative(served_hub, lines).list_heads("a")] == ["a/m"]
 
     ends.add(datetime.now().astimezone() + timedelta(seconds=3600))
-    start = f"The Hub at {served_hub.url} asks us to wait (it answers 429): waiting until "
-    assert lines in [[f"{start}{tell_time(end)}."] for end in ends]
+    start = f"The Hub at {served_hub.url} asks to wait (it answered 429): waiting until "
+    assert lines in [[f"{start}{format_time(end)}."] for end in ends]
     assert sum(served_hub.waits) == 3600
 
 
@@ -144,14 +146,14 @@ def test_a_hub_that_is_away_is_told_after_the_first_wait_and_a_stumble_is_not(se
     with pytest.raises(HubUnavailable):
         hub.model_head("a/m")
     (line,) = lines
-    assert line.startswith(f"The Hub at {served_hub.url} is not available (it answers 503): trying again until ")
+    assert line.startswith(f"The Hub at {served_hub.url} is not available (it answered 503): retrying until ")
 
 
 def test_a_wait_longer_than_a_night_can_take_ends_at_once_and_says_until_when(served_hub: ServedHub) -> None:
     served_hub.loopback.fail_next(1, 429, retry_after=7200)
 
     with pytest.raises(
-        HubUnavailable, match=r"it asks us to wait until [-0-9 ]*\d\d:\d\d, .* 60 min at most\. Try again"
+        HubUnavailable, match=r"it asks to wait until [-0-9 ]*\d\d:\d\d, .* limit of 60 min .*\. Try again"
     ):
         served_hub.client().model_head("a/m")
     assert served_hub.waits == []
@@ -160,7 +162,7 @@ def test_a_wait_longer_than_a_night_can_take_ends_at_once_and_says_until_when(se
 def test_all_the_waits_that_the_hub_asks_of_one_request_have_a_limit_together(served_hub: ServedHub) -> None:
     served_hub.loopback.fail_next(100, 429, retry_after=1500)
 
-    with pytest.raises(HubUnavailable, match="asks us to wait"):
+    with pytest.raises(HubUnavailable, match="asks to wait"):
         served_hub.client().model_head("a/m")
     assert sum(served_hub.waits) == 3000
 
@@ -203,5 +205,5 @@ def test_a_time_is_told_as_short_as_it_can_be() -> None:
     now = datetime.now().astimezone()
     tomorrow = now + timedelta(days=1, hours=1)
 
-    assert tell_time(tomorrow) == tomorrow.strftime("%Y-%m-%d %H:%M")
-    assert tell_time(now).endswith(now.strftime("%H:%M:%S"))
+    assert format_time(tomorrow) == tomorrow.strftime("%Y-%m-%d %H:%M")
+    assert format_time(now).endswith(now.strftime("%H:%M:%S"))

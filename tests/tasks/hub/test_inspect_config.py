@@ -33,7 +33,9 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer.safete
     ],
 )
 def test_a_key_that_leads_to_what_is_not_hashed_is_named(content: dict[str, Any], key: str) -> None:
-    assert find_redirects("config.json", content, FILES)[0].startswith(f"config.json: {key} leads to what is not")
+    assert find_redirects("config.json", content, FILES)[0].startswith(
+        f"config.json: {key} refers to something outside"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,9 @@ def test_a_key_that_leads_to_what_is_not_hashed_is_named(content: dict[str, Any]
     ],
 )
 def test_a_tokenizer_may_not_lead_elsewhere_either(content: dict[str, Any], key: str) -> None:
-    assert find_redirects("tokenizer_config.json", content, FILES)[0].startswith(f"tokenizer_config.json: {key} leads")
+    assert find_redirects("tokenizer_config.json", content, FILES)[0].startswith(
+        f"tokenizer_config.json: {key} refers to"
+    )
 
 
 def test_what_real_configurations_say_is_no_redirect() -> None:
@@ -91,7 +95,7 @@ def test_a_deeply_nested_configuration_is_read_to_its_end() -> None:
     ],
 )
 def test_a_size_that_the_weights_cannot_fill_is_named(config: dict[str, Any], key: str) -> None:
-    assert find_excess(config, 1e6) == f"config.json: {key}, and the weights hold 1000000 numbers"
+    assert find_excess(config, 1e6) == f"config.json: {key}, but the weights have only 1000000 numbers"
 
 
 def test_the_sizes_of_real_models_are_possible() -> None:

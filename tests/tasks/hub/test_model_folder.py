@@ -63,12 +63,12 @@ def test_each_change_to_a_folder_is_noticed(hub: ServedHub, store: Store) -> Non
     folder = fetch(hub, store)
     unlock(folder)
     changes = {
-        "it holds more.txt, which is not one": lambda: (folder / "more.txt").write_text("x"),
-        "it holds sub/model.safetensors": lambda: (folder / "sub" / "model.safetensors").write_text("x"),
+        "it contains more.txt, which is not one": lambda: (folder / "more.txt").write_text("x"),
+        "it contains sub/model.safetensors": lambda: (folder / "sub" / "model.safetensors").write_text("x"),
         "it lacks tokenizer_config.json": lambda: (folder / "tokenizer_config.json").unlink(),
-        "generation_config.json is not the file": lambda: (folder / "generation_config.json").write_text("[]"),
-        "model.safetensors is not the file": lambda: (folder / "model.safetensors").write_bytes(make_safetensors(7)),
-        "special_tokens_map.json is not the file": lambda: (folder / "special_tokens_map.json").write_text("{}"),
+        "generation_config.json differs from": lambda: (folder / "generation_config.json").write_text("[]"),
+        "model.safetensors differs from": lambda: (folder / "model.safetensors").write_bytes(make_safetensors(7)),
+        "special_tokens_map.json differs from": lambda: (folder / "special_tokens_map.json").write_text("{}"),
         "model.safetensors is a link": lambda: link(folder, victim),
     }
     (folder / "sub").mkdir()
@@ -100,7 +100,7 @@ def link(folder: Path, victim: Path) -> None:
 def test_another_models_list_does_not_vouch_for_a_folder(hub: ServedHub, store: Store) -> None:
     victim, folder = fetch(hub, store, "org/victim", fill=2), fetch(hub, store)
     list_file(folder).write_bytes(list_file(victim).read_bytes())
-    assert "is of another model" in complaint(folder)
+    assert "belongs to another model" in complaint(folder)
 
 
 def test_a_folder_from_before_there_were_lists_is_used_and_protected(hub: ServedHub, store: Store) -> None:
@@ -125,11 +125,11 @@ def test_a_folder_that_leads_elsewhere_is_refused_even_if_it_came_into_the_cache
     del files["README.md"]
     for name, content in (files | {"tokenizer.safetensors.index.json": index.encode()}).items():
         (folder / name).write_bytes(content)
-    assert complaint(folder).startswith("config.json: transformers_weights leads to what is not part of the model")
+    assert complaint(folder).startswith("config.json: transformers_weights refers to something outside the model")
 
     (folder / "model.safetensors").rename(folder / "model.safetensors.index.json")
     (folder / "model.safetensors.index.json").write_text(index)
-    assert complaint(folder).endswith(f"names {where}, which is not in the repository")
+    assert complaint(folder).endswith(f"lists {where}, which is not in the repository")
 
 
 def test_a_protected_folder_can_be_removed_and_fetched_again(hub: ServedHub, store: Store) -> None:

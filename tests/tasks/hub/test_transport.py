@@ -68,10 +68,10 @@ def test_an_answer_is_taken_up_to_a_size_and_no_further(answer: Answer) -> None:
 @pytest.mark.parametrize(
     ("body", "encoding", "reason"),
     [
-        (gzip.compress(_ONCE), "gzip, gzip", "compressed in a way that was not asked for"),
-        (b"x", "br", "compressed in a way that was not asked for"),
-        (b"no gzip", "gzip", "compression is damaged"),
-        (gzip.compress(b"[]" * 500)[:-9], "gzip", "compression is cut off"),
+        (gzip.compress(_ONCE), "gzip, gzip", "has a compression that was not requested"),
+        (b"x", "br", "has a compression that was not requested"),
+        (b"no gzip", "gzip", "compressed answer is damaged"),
+        (gzip.compress(b"[]" * 500)[:-9], "gzip", "compressed answer is truncated"),
     ],
     ids=["twice", "unknown", "damaged", "cut"],
 )
@@ -129,9 +129,9 @@ def test_a_listing_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "MOST_PAGES", 5)
     with serve(answer) as server:
         seen = []
-        with pytest.raises(HubError, match="goes on after 5 pages"):
+        with pytest.raises(HubError, match="has more than 5 pages"):
             seen += _hub(server).list_heads("a")
-        with pytest.raises(HubError, match="goes on after 5 pages"):
+        with pytest.raises(HubError, match="has more than 5 pages"):
             _hub(server).tree("a/m", SHA)
         assert len(server.tokens) == 10
 
@@ -141,13 +141,13 @@ def test_a_listing_of_too_many_ends(limit: str, monkeypatch: pytest.MonkeyPatch)
     file = {"type": "file", "path": "x", "size": 1, "oid": SHA, "id": "a/m", "sha": SHA}
     monkeypatch.setattr(hub_module, limit, 10)
     with serve(lambda handler: send(handler, json.dumps([file] * 20).encode())) as server:
-        with pytest.raises(HubError, match=r"more than 10 files|goes on after 10 models"):
+        with pytest.raises(HubError, match=r"more than 10 (files|models)"):
             _ = list(_hub(server).list_heads("a")), _hub(server).tree("a/m", SHA)
 
 
 def test_pages_that_lead_in_a_circle_are_left() -> None:
     with serve(lambda h: send(h, b"[]", Link=f'<{h.path}>; rel="next"')) as server:
-        with pytest.raises(HubError, match="lead in a circle"):
+        with pytest.raises(HubError, match="link in a loop"):
             list(_hub(server).list_heads("a"))
         assert len(server.tokens) == 2
 
@@ -269,7 +269,7 @@ def test_the_token_goes_where_the_operator_has_said(endpoint: str, environment: 
 @pytest.mark.parametrize("address", ["hub.example", "https://[", "https://h:99999", "ftp://h", "https://"])
 def test_what_is_no_address_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    with pytest.raises(HubUnavailable, match="this is no address of a Hub"):
+    with pytest.raises(HubUnavailable, match="is not a valid address of a Hub"):
         open_hub()
 
 

@@ -173,8 +173,8 @@ def test_parquet_says_the_same_as_csv(store: Store, bring_in: Callable[..., Boar
     ("content", "says"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
-        (b"PAR1 and nothing more", "neither Parquet nor CSV"),
-        (b"\xff\xfe\x00\x81", "neither Parquet nor CSV"),
+        (b"PAR1 and nothing more", "is not a Parquet, CSV or JSON file"),
+        (b"\xff\xfe\x00\x81", "is not a Parquet, CSV or JSON file"),
         (b"", "has no rows"),
         (b"model,score\na,1\n", "lacks the columns eval_name"),
     ],

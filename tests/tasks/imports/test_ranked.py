@@ -194,18 +194,18 @@ def spoil(content: Json, path: str, value: Any = ...) -> Json:
 
 MATH = "leaderboard_math_algebra_hard"
 SPOILED: list[tuple[str, Any, str]] = [
-    (f"results/{MATH}", ..., f"{MATH}: no value of exact_match"),
-    (f"results/{MATH}/exact_match,none", float("nan"), f"{MATH}: no value of exact_match"),
-    (f"results/{MATH}/exact_match,none", "0.5", f"{MATH}: no value of exact_match"),
-    (f"results/{MATH}/exact_match,none", 10**400, f"{MATH}: no value of exact_match"),
+    (f"results/{MATH}", ..., f"{MATH}: no value for exact_match"),
+    (f"results/{MATH}/exact_match,none", float("nan"), f"{MATH}: no value for exact_match"),
+    (f"results/{MATH}/exact_match,none", "0.5", f"{MATH}: no value for exact_match"),
+    (f"results/{MATH}/exact_match,none", 10**400, f"{MATH}: no value for exact_match"),
     (f"results/{MATH}/exact_match,none", 30.7, f"{MATH}: exact_match is not a fraction between 0 and 1"),
-    (f"n-samples/{MATH}", {"original": 1187, "effective": 1187}, f"{MATH}: 1187 samples instead of 307"),
-    (f"n-samples/{MATH}", {"original": 307, "effective": 10}, f"{MATH}: 10 samples instead of 307"),
-    (f"n-samples/{MATH}", ..., f"{MATH}: number of samples not known, to be 307"),
-    (f"n-shot/{MATH}", 0, f"{MATH}: 0 shots instead of 4"),
-    (f"n-shot/{MATH}", ..., f"{MATH}: number of shots not known, to be 4"),
+    (f"n-samples/{MATH}", {"original": 1187, "effective": 1187}, f"{MATH}: 1187 samples, expected 307"),
+    (f"n-samples/{MATH}", {"original": 307, "effective": 10}, f"{MATH}: 10 samples, expected 307"),
+    (f"n-samples/{MATH}", ..., f"{MATH}: number of samples unknown, expected 307"),
+    (f"n-shot/{MATH}", 0, f"{MATH}: 0 shots, expected 4"),
+    (f"n-shot/{MATH}", ..., f"{MATH}: number of shots unknown, expected 4"),
     (f"versions/{MATH}", 2.0, "tasks have different versions"),
-    (f"versions/{MATH}", ..., f"{MATH}: version of the task not known"),
+    (f"versions/{MATH}", ..., f"{MATH}: task version unknown"),
 ]
 
 

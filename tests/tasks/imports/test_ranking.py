@@ -101,12 +101,12 @@ def test_a_column_can_be_named(store: Store, bring_in: Import) -> None:
         ("who,score\na,1\n", {}, "--column model=NAME. There are: who, score"),
         ("model,votes\na,1\n", {}, "--column score=NAME"),
         ("model,score\na,1\n", {"score": "elo"}, "--column: ranking has no column 'elo'. There are: model, score"),
-        ("model,score,score\na,1,2\n", {}, "two columns are called 'score'"),
+        ("model,score,score\na,1,2\n", {}, "two columns have the name 'score'"),
         ("model,score\n", {}, "has no rows"),
         ("", {}, "has no rows"),
-        (b"\xff\xfe", {}, "neither Parquet nor CSV nor JSON"),
-        ('[{"model": "a"', {}, "neither Parquet nor CSV nor JSON"),
-        ("[" * 100_000, {}, "neither Parquet nor CSV nor JSON"),
+        (b"\xff\xfe", {}, "is not a Parquet, CSV or JSON file"),
+        ('[{"model": "a"', {}, "is not a Parquet, CSV or JSON file"),
+        ("[" * 100_000, {}, "is not a Parquet, CSV or JSON file"),
     ],
 )
 def test_a_file_that_is_no_ranking_is_refused(
@@ -127,10 +127,10 @@ def test_bad_rows_are_listed_with_line_and_reason_and_the_others_count(store: St
         ("ranking:3", "model: is empty."),
         ("ranking:4", "rank: must be a whole number from 1 (got '2.5')."),
         ("ranking:5", "rank: must be a whole number from 1 (got '0')."),
-        ("ranking:6", "score: is no number (got 'much')."),
+        ("ranking:6", "score: is not a number (got 'much')."),
         ("ranking:7", "has neither a rank nor a score."),
-        ("ranking:8", "date: is no day such as 2025-03-01 (got 'yesterday')."),
-        ("ranking:9", "has 2 cells where the columns are 4."),
+        ("ranking:8", "date: is not a date such as 2025-03-01 (got 'yesterday')."),
+        ("ranking:9", "has 2 cells instead of 4."),
         ("ranking:10", "score: is not finite (got 'inf')."),
     ]
 
@@ -138,9 +138,9 @@ def test_bad_rows_are_listed_with_line_and_reason_and_the_others_count(store: St
 def test_broken_json_lines_are_listed(store: Store, bring_in: Import) -> None:
     done = bring_in('{"model": "a", "rank": 1}\n{"model": "b"\n[1]\n\n{"model": "\\ud800", "rank": 2}\n{"rank": 3}\n')
     assert [(where, reason.partition(" (")[0]) for where, reason in left_out(done)] == [
-        ("ranking:2", "is no valid JSON"),
-        ("ranking:3", "is no JSON object."),
-        ("ranking:5", "model: is no valid Unicode."),
+        ("ranking:2", "is not valid JSON"),
+        ("ranking:3", "is not a JSON object."),
+        ("ranking:5", "model: is not valid Unicode."),
         ("ranking:6", "model: is empty."),
     ]
     assert entries(store) == [("a", 1, None, None)]
@@ -156,7 +156,7 @@ def test_a_model_that_is_there_twice_with_other_values_is_left_out_altogether(st
 def test_rows_outside_the_order_of_the_others_are_left_out(store: Store, bring_in: Import) -> None:
     done = bring_in("model,rank,score\na,1,\nb,2,7\nc,,6\n")
     assert [each[0] for each in entries(store)] == ["a", "b"]
-    assert left_out(done) == [("ranking:4", "has no rank, by which the other rows are ordered.")]
+    assert left_out(done) == [("ranking:4", "has no rank, which orders the other rows.")]
 
 
 def test_thousands_may_have_commas_where_none_can_be_a_decimal_one(store: Store, bring_in: Import) -> None:

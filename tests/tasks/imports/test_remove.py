@@ -12,10 +12,10 @@ from board_table import board_row, write_csv
 from make_lake import Lake
 
 from nightboard.profiles.loading.load import load_suite
-from nightboard.tasks.imports import remove as forget
+from nightboard.tasks.imports import remove
 from nightboard.tasks.imports.board import BoardImport, import_board
 from nightboard.tasks.imports.errors import ImportFileError
-from nightboard.tasks.imports.remove import forget_board
+from nightboard.tasks.imports.remove import remove_board
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder import compact
 from nightboard.warehouse.builder.build import build
@@ -65,7 +65,7 @@ def test_a_forgotten_era_leaves_what_was_before_and_can_be_imported_again(store:
     bring_in(store, WRONG, "lab/e")
     with_wrong = list_rows(store)
     assert len(with_wrong) == len(rows) + 3
-    done = forget_board(store, "board", WRONG)
+    done = remove_board(store, "board", WRONG)
     assert (done.source, done.era, done.n_rows) == ("import:board", WRONG, 3)
     assert snapshot(store) == before
     assert list_rows(store) == rows
@@ -84,9 +84,9 @@ def test_killed_after_the_first_file_no_score_of_it_is_left_to_be_seen(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(forget, "sync", die)
+        patch.setattr(remove, "sync", die)
         with pytest.raises(KeyboardInterrupt):
-            forget_board(store, "board", WRONG)
+            remove_board(store, "board", WRONG)
     assert list_rows(store) == rows
     assert bring_in(store, WRONG, "lab/a").is_new
     assert len(list_rows(store)) == len(rows) + 1
@@ -95,9 +95,9 @@ def test_killed_after_the_first_file_no_score_of_it_is_left_to_be_seen(
 @pytest.mark.parametrize(
     ("name", "era", "says"),
     [
-        ("bord", None, "no board was imported as 'bord'. There is: board, other"),
-        ("board", None, f"imported in 2 eras; name one: {RIGHT}, {WRONG}"),
-        ("board", "launch", f"not imported in era 'launch'. There is: {RIGHT}, {WRONG}"),
+        ("bord", None, "no board was imported as 'bord'. Imported boards: board, other"),
+        ("board", None, f"imported in 2 eras. Name one: {RIGHT}, {WRONG}"),
+        ("board", "launch", f"not imported in era 'launch'. Eras: {RIGHT}, {WRONG}"),
         ("results", None, "outputs of lm-eval cannot"),
     ],
 )
@@ -105,7 +105,7 @@ def test_what_is_not_there_is_said_and_nothing_goes(store: Store, name: str, era
     bring_in(store, WRONG, "lab/a")
     before = snapshot(store)
     with pytest.raises(ImportFileError, match=says):
-        forget_board(store, name, era)
+        remove_board(store, name, era)
     assert snapshot(store) == before
 
 
@@ -113,6 +113,6 @@ def test_what_was_compacted_is_refused_and_nothing_goes(store: Store, monkeypatc
     monkeypatch.setattr(compact, "COMPACT_FROM", 2)
     rows, before = list_rows(store), snapshot(store)
     with pytest.raises(ImportFileError, match="compacted"):
-        forget_board(store, "board", RIGHT)
+        remove_board(store, "board", RIGHT)
     assert snapshot(store) == before
     assert list_rows(store) == rows

@@ -138,7 +138,7 @@ def test_a_date_that_has_not_come_yet_is_told_and_not_later_than_the_import(stor
     path = write_run(tmp_path / "run", NEW | {"date": datetime(2030, 5, 6, 7, 8, tzinfo=UTC).timestamp()})
     done = bring_in(store, tmp_path)
     assert [(each.where, each.reason) for each in done.future] == [
-        (str(path), "says that it was evaluated at 2030-05-06 07:08 UTC, which has not come yet.")
+        (str(path), "has an evaluation time in the future (got 2030-05-06 07:08 UTC).")
     ]
     assert ask(store, "select finished_at, imported_at from imports") == [(NOW, NOW)]
 
@@ -293,18 +293,18 @@ def test_a_broken_samples_file_is_left_out_whole_and_taken_when_it_is_mended(sto
 
 
 BROKEN_SAMPLES: list[tuple[list[Any], str]] = [
-    (FOUR[:3], "holds 3 documents, but the results file counts 4"),
-    ([*FOUR, FOUR[3]], "document 3 stands there twice"),
+    (FOUR[:3], "has 3 documents, but the results file has 4"),
+    ([*FOUR, FOUR[3]], "document 3 occurs twice"),
     ([*FOUR[:3], sample(3, acc=0.0)], "gives 0.25 as acc,none, but the results file has 0.5"),
-    ([*FOUR[:3], sample(3, filter="nine")], "other documents with one filter than with another"),
+    ([*FOUR[:3], sample(3, filter="nine")], "different documents for different filters"),
     ([*FOUR[:3], sample(3, metrics=["acc", "f1"])], "lists (got 'f1')"),
-    ([*FOUR[:3], sample(3, metrics="acc")], "metrics is no list"),
+    ([*FOUR[:3], sample(3, metrics="acc")], "metrics is not a list"),
     ([*FOUR[:3], sample(3, metrics=["doc_id"])], "lists (got 'doc_id')"),
     ([*FOUR[:3], {**FOUR[3], "doc_id": None}], "it has no doc_id"),
     ([*FOUR[:3], {**FOUR[3], "doc_id": "abc"}], '(got "abc")'),
     ([*FOUR[:3], sample(-1)], "its doc_id must be a whole number from 0 up, below 2^62 (got -1)"),
     ([*FOUR[:3], sample(2**70)], "(got 1180591620717411303424)"),
-    ([sample(99, acc=0.0), *FOUR[1:]], "has doc_id 99, but the 4 documents that the results file counts are 0 to 3"),
+    ([sample(99, acc=0.0), *FOUR[1:]], "has doc_id 99, but the 4 documents of the results file are 0 to 3"),
     ([*FOUR[:3], sample(3, acc=float("nan"))], "has NaN as acc (filter none), but the results file a finite score"),
     ([*FOUR[:3], sample(3, acc="yes")], 'has "yes" as acc'),
     ([*FOUR[:3], sample(3, acc=[1.0])], "has [1.0] as acc"),
@@ -316,7 +316,7 @@ BROKEN_SAMPLES: list[tuple[list[Any], str]] = [
     ([sample(each, acc=bool(each % 2)) for each in range(4)], ""),
     ([sample(each, metrics=["acc", "em"], em=[None, 1.0, "yes", float("nan")][each]) for each in range(4)], ""),
     ([sample(each, filtered_resps=[[float("-inf"), 10**400, "\ud800"]]) for each in range(4)], ""),
-    ([], "holds no samples"),
+    ([], "has no samples"),
 ]
 
 
@@ -379,7 +379,7 @@ def test_two_different_samples_files_of_one_task_are_both_refused(store: Store, 
     file.write_text(json.dumps(other, indent=1))
     done = bring_in(store, tmp_path)
     assert [each.reason.partition(";")[0] for each in done.left_out] == [
-        "there are other samples of boolq of the same run"
+        "the same run has different samples of boolq"
     ] * 2
     assert ask(store, "select count(*) from samples") == [(0,)]
     # Of the one that is there already nothing is changed by another one.
@@ -484,7 +484,7 @@ def test_samples_without_results_are_listed(store: Store, tmp_path: Path) -> Non
     file.write_text(json.dumps(sample(0)) + "\n")
     done = bring_in(store, tmp_path)
     assert [(each.where, each.reason) for each in done.left_out] == [
-        (str(file), "there is no results file of the same run among the files given; give the paths of both together.")
+        (str(file), "has no results file of the same run among the given files. Give the paths of both in one command.")
     ]
 
 
@@ -494,7 +494,7 @@ def test_samples_that_come_after_their_results_are_taken_with_them(store: Store,
     (tmp_path / "later").mkdir()
     samples = samples.rename(tmp_path / "later" / samples.name)
     bring_in(store, tmp_path / "run")
-    assert "give the paths of both together" in bring_in(store, tmp_path / "later").left_out[0].reason
+    assert "Give the paths of both in one command" in bring_in(store, tmp_path / "later").left_out[0].reason
     assert bring_in(store, tmp_path / "run", tmp_path / "later").left_out == []
     assert ask(store, "select count(*) from samples") == [(4,)]
 
@@ -505,7 +505,7 @@ def test_a_pipe_is_left_out_and_not_waited_for(store: Store, tmp_path: Path) -> 
     os.mkfifo(pipe)
     done = bring_in(store, tmp_path)
     assert len(done.imported) == 1
-    assert [(each.where, "is not a regular file" in each.reason) for each in done.left_out] == [(str(pipe), True)]
+    assert [(each.where, "is a pipe, socket or device" in each.reason) for each in done.left_out] == [(str(pipe), True)]
     assert [each.where for each in bring_in(store, pipe).left_out] == [str(pipe)]
 
 
@@ -516,7 +516,7 @@ def test_a_damaged_file_of_the_lake_is_named(store: Store, tmp_path: Path, n_kep
     (file,) = (store.lake / "task_scores").glob("*.parquet")
     data = file.read_bytes()
     file.write_bytes(data[:n_kept] if n_kept >= 0 else data[:50] + bytes(200) + data[250:])
-    with pytest.raises(LakeError, match=f"{file}: damaged, it cannot be read to its end. Take it from a backup."):
+    with pytest.raises(LakeError, match=f"{file}: is damaged and cannot be read completely. Restore it from a backup."):
         bring_in(store, tmp_path)
 
 

@@ -83,10 +83,13 @@ def test_a_named_revision_is_taken_though_a_newer_one_is_there(hub: ServedHub, t
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("lab/nothing", "no such file here, and no such data set at http"),
-        ("contents.parquet", "no such file, and it is no id of a data set.*Name a Parquet or CSV file, or a data set"),
-        ("data/contents.csv", "no such file, and it is no id"),
-        ("../../x", "no such file, and it is no id"),
+        ("lab/nothing", "neither an existing file nor a public dataset at http"),
+        (
+            "contents.parquet",
+            "neither an existing file nor the id .*Name a Parquet or CSV file, or a dataset",
+        ),
+        ("data/contents.csv", "neither an existing file nor the id"),
+        ("../../x", "neither an existing file nor the id"),
     ],
 )
 def test_what_is_neither_a_path_nor_a_data_set_is_refused_with_both_ways(
@@ -99,7 +102,7 @@ def test_what_is_neither_a_path_nor_a_data_set_is_refused_with_both_ways(
 
 def test_a_data_set_without_a_table_is_refused(hub: ServedHub, tmp_path: Path) -> None:
     add_dataset(hub, README_DOT_md=b"# Nothing yet")
-    with pytest.raises(ImportFileError, match="no Parquet and no CSV file in this data set"):
+    with pytest.raises(ImportFileError, match="the dataset has no Parquet or CSV file"):
         bring_in(hub, Store(tmp_path))
 
 
@@ -127,10 +130,10 @@ def test_a_local_path_wins_and_the_hub_is_not_asked(tmp_path: Path, monkeypatch:
     with open_tables(ID, None, no_hub) as tables:
         assert [file.name for file in tables.files] == [f"{ID}/data/a.parquet", f"{ID}/data/b.parquet"]
         assert tables.revision is None
-    with pytest.raises(ImportFileError, match="lies on this machine"), open_tables(ID, "main", no_hub):
+    with pytest.raises(ImportFileError, match="got the local path"), open_tables(ID, "main", no_hub):
         pass
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ImportFileError, match="no Parquet and no CSV file in this folder"):
+    with pytest.raises(ImportFileError, match="the folder has no Parquet or CSV file"):
         with open_tables("empty", None, no_hub):
             pass
 

@@ -213,7 +213,7 @@ def test_a_benchmark_whose_data_cannot_be_had_is_left_out_and_runs_alone_once_it
     assert told(plan) == [("unavailable", GATED["short"], ("short",))]
     assert nights.ranking() == [], "half a suite is no rank"
     [(problem,)] = nights.ask("select problem from coverage where not is_complete")
-    assert problem == f"left out: {GATED['short']}"
+    assert problem == f"not run: {GATED['short']}"
     again = nights.night(SUITE, "a", unavailable=GATED)
     assert told(again) == [("done", "scored already", ()), ("unavailable", GATED["short"], ("short",))]
     assert not again.evaluations

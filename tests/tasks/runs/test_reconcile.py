@@ -26,6 +26,7 @@ from fake_cluster import (
     pretend_launcher_is,
     take_as_job,
 )
+from warm import warm
 
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.tasks.cluster.executor import ClusterAway, ExecutorError, JobReport
@@ -466,7 +467,7 @@ def test_an_evaluation_is_split_only_in_one_way(store: Store, slurm: FakeExecuto
 def sleep_job(folder: str, _attempts: list[str]) -> None:
     """What the local executor runs in the test below."""
     (Path(folder) / "ran").write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(600)
 
 
 @pytest.mark.real
@@ -480,7 +481,7 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
     executor = LocalExecutor()
     make_launcher(store, executor).launch([make_job("a")], NOW)
     submission = Submission.read(next(store.launches.glob("*/submission.json")))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (store.root / "ran").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     look = (
@@ -493,9 +494,7 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
     )
 
     def in_flight() -> str:
-        return subprocess.run(
-            [sys.executable, "-c", look, str(store.root)], check=True, capture_output=True, text=True
-        ).stdout.strip()
+        return subprocess.run(warm(look, str(store.root)), check=True, capture_output=True, text=True).stdout.strip()
 
     assert in_flight() == "['a']"
     os.kill(int((store.root / "ran").read_text()), signal.SIGKILL)

@@ -16,7 +16,7 @@ from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.runs.reconcile import list_open
 from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Part, Parts
+from nightboard.tasks.store.records import EvaluationShards, Shard
 
 
 @pytest.fixture
@@ -81,11 +81,12 @@ def test_the_time_left_follows_the_pace_of_what_is_finished(store: Store) -> Non
     one = make_suite()
     bbh = one.suite.benchmarks["bbh"]
     suite = one.model_copy(update={"suite": one.suite.model_copy(update={"benchmarks": {"bbh": bbh, "musr": bbh}})})
-    slurm, part = FakeExecutor("slurm"), Part(benchmarks=("bbh", "musr"))
-    launcher = replace(make_launcher(store, slurm, suite), parts={"a": Parts(evaluation_id="a", parts=(part,))})
+    slurm, shard = FakeExecutor("slurm"), Shard(benchmarks=("bbh", "musr"))
+    split = EvaluationShards(evaluation_id="a", shards=(shard,))
+    launcher = replace(make_launcher(store, slurm, suite), shards={"a": split})
     job = make_job("a")
-    shard = job.shards[0].model_copy(update={"part": part})
-    launcher.launch([job.model_copy(update={"shards": (shard,)})], NOW)
+    planned = job.attempts[0].model_copy(update={"shard": shard})
+    launcher.launch([job.model_copy(update={"attempts": (planned,)})], NOW)
     take_as_job(store, "a", current_process())
     write_progress(store, benchmark="musr", finished=("bbh",), total=2, at=NOW + timedelta(seconds=50))
     assert look(store, slurm, seconds=60)["a"].left_s == 40

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake, after, read_build
+from warm import warm
 
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.tables import read_table, write_parquet
@@ -193,7 +194,7 @@ def test_who_still_reads_a_build_that_is_no_longer_kept_keeps_its_samples(
             lake.write(store.lake)
             build(store.lake, store.warehouse, after(number))
         reader.stdin.close()
-        assert reader.wait(timeout=60) == 0
+        assert reader.wait(timeout=300) == 0
     assert answers == ["[(20, 30)]"] * 4
     assert len(list(store.warehouse.glob("nightboard-*.duckdb"))) == 4
     build(store.lake, store.warehouse, after(9))
@@ -229,8 +230,7 @@ print(int(sys.argv[2]) - left)
 
 def run_killed(root: Path, at_line: int) -> int:
     """Compact and remove in a process that is killed before its n-th line (never for 0); lines that it ran."""
-    command = [sys.executable, "-c", KILLED, str(root), str(at_line)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(warm(KILLED, str(root), str(at_line)), capture_output=True, text=True, check=False)
     assert done.returncode == (-signal.SIGKILL if at_line else 0), done.stderr
     return 0 if at_line else int(done.stdout)
 
@@ -267,8 +267,7 @@ build(Path(sys.argv[1]) / "lake", Path(sys.argv[1]) / "warehouse", datetime.now(
 
 def test_two_at_once_compact_once(store: Store) -> None:
     rows = rows_of(store)
-    command = [sys.executable, "-c", COMPACTOR, str(store.root)]
-    running = [subprocess.Popen(command) for _ in range(3)]
+    running = [subprocess.Popen(warm(COMPACTOR, str(store.root))) for _ in range(3)]
     while any(process.poll() is None for process in running):
         assert rows_of(store) == rows
     assert [process.returncode for process in running] == [0] * 3

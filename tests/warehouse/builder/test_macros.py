@@ -139,12 +139,12 @@ def test_a_macro_without_a_comment_fails_the_build(make: Callable[..., Path]) ->
     ("sql", "macro", "message"),
     [
         ("select 1 as task", None, "macros/tasks_of.sql has no description"),
-        (TASKS_SQL.replace("limit $n", ""), TASKS, r"tasks_of.sql: \$n is used or described, but not both"),
-        (TASKS_SQL.replace("$n", "$n + $m"), TASKS, r"\$m is used or described"),
-        (TASKS_SQL.replace("suites.suite =", "suite ="), TASKS, "suite without a \\$ or a table before it"),
+        (TASKS_SQL.replace("limit $n", ""), TASKS, r"tasks_of.sql: \$n must be both used and described"),
+        (TASKS_SQL.replace("$n", "$n + $m"), TASKS, r"\$m must be both used"),
+        (TASKS_SQL.replace("suites.suite =", "suite ="), TASKS, "suite without \\$ or a table's name"),
         (TASKS_SQL.replace("suites.task", "suites.task as job"), TASKS, r"main.tasks_of: .*task"),
         (TASKS_SQL.replace("main.suites", "main.nothing"), TASKS, r"main.tasks_of reads main.nothing"),
-        (TASKS_SQL.replace("main.suites", "staging.suites"), TASKS, r"main.tasks_of reads staging.suites, .*no reader"),
+        (TASKS_SQL.replace("main.suites", "staging.suites"), TASKS, r"tasks_of reads staging.suites, .*not stored"),
         (TASKS_SQL.replace("suites.task", "suites.tusk"), TASKS, r"macro main.tasks_of: .*tusk"),
     ],
 )

@@ -52,7 +52,8 @@ def test_the_first_error_interrupts_what_runs_and_begins_nothing_more(con: duckd
     def run(own: duckdb.DuckDBPyConnection, model: Model) -> None:
         begun.append(model.name)
         if model.name == "broken":
-            time.sleep(0.3)
+            while len(begun) < 3:
+                time.sleep(0.01)
             raise ValueError("broken")
         try:
             if model.name == "long":

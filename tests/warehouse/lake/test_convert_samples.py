@@ -155,8 +155,8 @@ def test_an_empty_file_gives_no_rows(tmp_path: Path) -> None:
         (line(filtered_resps=None), "lacks filtered_resps"),
         ('{"doc_id": 1}\n', "lacks filter, metrics, filtered_resps"),
         (line(doc_id=True), "not a sample of lm-eval"),
-        (line(doc_id=2**63), "doc_id is no number of 64 bits"),
-        (line(doc_id=10**30), "doc_id is no number of 64 bits"),
+        (line(doc_id=2**63), "doc_id does not fit into 64 bits"),
+        (line(doc_id=10**30), "doc_id does not fit into 64 bits"),
         (line(metrics=[1]), "not a sample of lm-eval"),
         (line(metrics={"acc": 1}), "not a sample of lm-eval"),
         (line(filtered_resps="text"), "not a sample of lm-eval"),
@@ -219,7 +219,7 @@ def test_a_number_beyond_a_double_is_no_value(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConvertError, match=r"gone\.jsonl: no such file"):
+    with pytest.raises(ConvertError, match=r"gone\.jsonl: the file does not exist"):
         convert_samples({"task": tmp_path / "gone.jsonl"}, "bench", "e1", io.BytesIO())
 
 

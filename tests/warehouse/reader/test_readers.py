@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from make_lake import Lake, after
+from warm import warm
 
 from nightboard.warehouse.builder import compact as compaction
 from nightboard.warehouse.builder.build import build
@@ -21,7 +21,7 @@ from nightboard.warehouse.builder.build import build
 N_READERS = 8
 # Enough that what the first ones read is replaced, and would be removed if nobody read it.
 N_BUILDS = 8
-SECONDS = float(os.environ.get("NIGHTBOARD_READERS_S", "15"))
+SECONDS = float(os.environ.get("NIGHTBOARD_READERS_S", "6"))
 
 # Every answer is a function of the number of evaluations, so one that mixes two builds gives itself away.
 READER = """
@@ -47,6 +47,8 @@ while not stop.exists():
         while True:
             answer = con.execute(query).fetchone()
             n_queries += 1
+            if n_queries == 1:
+                print("begun", flush=True)
             n = answer[1]
             if answer != first or answer[1:] != (n, n, n, 4 * n, 4 * n):
                 wrong.append([first, answer])
@@ -66,7 +68,7 @@ def add_evaluation(lake: Lake, number: int) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(SECONDS * 4 + 240)
+@pytest.mark.timeout(SECONDS * 4 + 1200)
 def test_readers_see_no_error_and_no_mixed_build_while_all_is_rebuilt_compacted_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,16 +80,17 @@ def test_readers_see_no_error_and_no_mixed_build_while_all_is_rebuilt_compacted_
     add_evaluation(first, 0)
     first.write(folders[0])
     build(*folders, after(0))
-    stop, until = tmp_path / "stop", time.time() + SECONDS
+    stop = tmp_path / "stop"
     # Some look for a moment, some hold a build for longer than it is kept.
     readers = [
         subprocess.Popen(
-            [sys.executable, "-c", READER, str(folders[1]), str(stop), str(hold_s)],
+            warm(READER, str(folders[1]), str(stop), str(hold_s)),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for hold_s in (0, 0, 0, 1, 3, 10, 1e9, 1e9)
+        for hold_s in (0, 0, 0, 0.5, 1.5, 4, 1e9, 1e9)
     ]  # fmt: skip
-    n_builds = 0
+    assert [reader.stdout.readline() for reader in readers if reader.stdout] == ["begun\n"] * N_READERS
+    n_builds, until = 0, time.time() + SECONDS
     while time.time() < until or n_builds < N_BUILDS:
         n_builds += 1
         new = Lake()
@@ -97,7 +100,7 @@ def test_readers_see_no_error_and_no_mixed_build_while_all_is_rebuilt_compacted_
     stop.touch()
     found = []
     for reader in readers:
-        out, err = reader.communicate(timeout=120)
+        out, err = reader.communicate(timeout=300)
         assert reader.returncode == 0, err
         found.append(json.loads(out))
     assert [each["wrong"] for each in found] == [[]] * N_READERS

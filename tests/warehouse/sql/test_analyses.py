@@ -302,8 +302,8 @@ def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lak
     columns = "attempt_state, cause, n_evaluations, n_models, n_open, evaluation_id, log"
     assert ask(f"select {columns} from failure_causes order by n_evaluations desc, cause") == [
         ("failed", "<model>: tried to allocate N GiB of N at <path>", 2, 2, 0, "b", "runs/b/all/1/log.txt"),
-        ("timeout", "no reason known", 1, 1, 1, "d", "runs/d/all/1/log.txt"),
         ("failed", "no tokenizer", 1, 1, 0, "c", "runs/c/all/1/log.txt"),
+        ("timeout", "unknown reason", 1, 1, 1, "d", "runs/d/all/1/log.txt"),
     ]
 
 

@@ -88,7 +88,7 @@ def test_what_lacks_a_benchmark_of_the_newest_version_does_not_rank_and_coverage
     lake.done("a", "a", tasks=more, suite_version="v2", hours=1)
     lake.done("b", "b", hours=2)
     assert ask(ERAS) == [("a", "now", 1, True)]
-    assert ask("select benchmark, problem from coverage where not is_complete") == [("more", "more: no value of acc")]
+    assert ask("select benchmark, problem from coverage where not is_complete") == [("more", "more: no value for acc")]
 
 
 def test_an_era_wants_every_task_that_it_names(lake: Lake, ask: Ask) -> None:

@@ -144,17 +144,17 @@ SPOILED: list[tuple[str, object, str]] = [
     ("value", float("nan"), "arc_hard: acc is not a finite number"),
     ("value", float("inf"), "arc_hard: acc is not a finite number"),
     ("value", 55.0, "arc_hard: acc is not a fraction between 0 and 1"),
-    ("value", None, "arc_hard: no value of acc"),
-    ("metric", "acc_norm", "arc_hard: no value of acc"),
-    ("filter", "strict", "arc_hard: no value of acc"),
-    ("n_samples", 1, "arc_hard: 1 sample instead of 4"),
-    ("n_samples", 3, "arc_hard: 3 samples instead of 4"),
-    ("n_samples", 5, "arc_hard: 5 samples instead of 4"),
-    ("n_samples", None, "arc_hard: number of samples not known, to be 4"),
-    ("n_shot", 5, "arc_hard: 5 shots instead of 0"),
-    ("n_shot", None, "arc_hard: number of shots not known, to be 0"),
+    ("value", None, "arc_hard: no value for acc"),
+    ("metric", "acc_norm", "arc_hard: no value for acc"),
+    ("filter", "strict", "arc_hard: no value for acc"),
+    ("n_samples", 1, "arc_hard: 1 sample, expected 4"),
+    ("n_samples", 3, "arc_hard: 3 samples, expected 4"),
+    ("n_samples", 5, "arc_hard: 5 samples, expected 4"),
+    ("n_samples", None, "arc_hard: number of samples unknown, expected 4"),
+    ("n_shot", 5, "arc_hard: 5 shots, expected 0"),
+    ("n_shot", None, "arc_hard: number of shots unknown, expected 0"),
     ("task_version", "2.0", "tasks have different versions"),
-    ("task_version", None, "arc_hard: version of the task not known"),
+    ("task_version", None, "arc_hard: task version unknown"),
     ("not_finite_answers", 1, "arc_hard: 1 document has an answer that is not a finite number"),
     ("not_finite_answers", 2, "arc_hard: 2 documents have an answer that is not a finite number"),
 ]
@@ -206,7 +206,7 @@ def test_a_missing_task_is_told_by_coverage(lake: Lake, ask: Ask) -> None:
     rows[:] = [row for row in rows if row["task"] != "arc_easy"]
     assert ask("select benchmark, expected_tasks, found_tasks, expected_samples, found_samples, is_complete, problem"
                " from coverage order by benchmark") == [
-        ("arc", 2, 1, 8, 4, False, "arc_easy: no value of acc"),
+        ("arc", 2, 1, 8, 4, False, "arc_easy: no value for acc"),
         ("truth", 1, 1, 4, 4, True, None),
     ]  # fmt: skip
 
@@ -230,7 +230,7 @@ def test_answers_that_are_all_the_same_or_empty_are_a_warning_and_no_problem(lak
         for row in lake.done(name, f"org/{name}", tasks=tasks):
             row |= changes.get(row["task"], {})
     assert ask("select evaluation_id, is_complete, empty_answers, warning from coverage order by all") == [
-        ("empty", True, 3, "a: 1 of 10 answers is empty; so in another task"),
+        ("empty", True, 3, "a: 1 of 10 answers is empty; also in another task"),
         ("few", True, None, None),
         ("nothing", True, 10, "b: 10 of 10 answers are empty"),
         ("old", True, None, None),

@@ -1,4 +1,4 @@
--- Benchmarks whose tasks declare different ways to make one score of them.
+-- Benchmarks whose tasks declare different ways to compute the benchmark's score.
 with
 suites as (
     select * from main.suites

@@ -1,4 +1,4 @@
--- Scores, averages and places outside of their own intervals.
+-- Scores, averages and ranks outside their own intervals.
 with
 scores as (
     select

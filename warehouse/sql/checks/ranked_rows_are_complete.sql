@@ -1,4 +1,4 @@
--- Ranked rows without a done evaluation, or with another number of benchmark scores than their suite has benchmarks now.
+-- Ranked rows without a done evaluation, or whose number of benchmark scores is not the suite's present number of benchmarks.
 with
 leaderboard as (
     select distinct

@@ -1,4 +1,4 @@
--- Ranked rows whose rank is not one more than the number of rows ranked above them, or that rank above a better average.
+-- Ranked rows whose rank is not 1 + the number of rows ranked above them, or that are ranked above a better average.
 with
 leaderboard as (
     select * from main.leaderboard

@@ -1,4 +1,4 @@
--- Ranked revisions that discover has rejected.
+-- Ranked revisions that discover rejected.
 with
 leaderboard as (
     select * from main.leaderboard

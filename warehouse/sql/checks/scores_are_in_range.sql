@@ -1,4 +1,4 @@
--- Scores that are no finite number between 0 and 1 (raw) or 0 and 100 (normalized, average).
+-- Scores that are not a finite number between 0 and 1 (raw) or 0 and 100 (normalized, average).
 with
 scores as (
     select

@@ -1,4 +1,4 @@
--- What an attempt's state is to be charged to; null for one that completed.
+-- The party at fault for an attempt's state; null if it completed.
 -- Parameter: $state.
 select
     case

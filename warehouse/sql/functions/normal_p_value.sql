@@ -1,4 +1,4 @@
--- Two-sided p-value of a standard normal statistic, to 2e-7 of itself: erfc(|z| / sqrt(2)).
+-- Two-sided p-value of a standard normal statistic, with a relative error of 2e-7: erfc(|z| / sqrt(2)).
 select
     least(
         1,

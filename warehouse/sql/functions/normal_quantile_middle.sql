@@ -1,4 +1,4 @@
--- Part of normal_quantile: the quantile at 0.5 + q, not in the tails.
+-- Part of normal_quantile: the quantile at 0.5 + q, between the tails.
 select
     $q * (((
         ((-3.969683028665376e+01 * pow($q, 2) + 2.209460984245205e+02) * pow($q, 2) - 2.759285104469687e+02)

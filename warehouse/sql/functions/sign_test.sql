@@ -1,4 +1,4 @@
--- Two-sided p-value of the exact sign test: wins and losses as likely as each other. With right and wrong answers: McNemar's.
+-- Two-sided p-value of the exact sign test: wins as likely as losses. For right and wrong answers, this is McNemar's test.
 select
     least(1, 2 * list_sum([
         exp(

@@ -1,4 +1,5 @@
--- Bound of Wilson's score interval (1927) for the mean of values between 0 and 1: lower for a negative z, upper for a positive.
+-- Bound of Wilson's score interval (1927) for the mean of values between 0 and 1:
+-- the lower one for negative z, the upper one for positive z.
 select
     case
         when $mean + $size is not null

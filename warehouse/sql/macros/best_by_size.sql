@@ -1,5 +1,5 @@
--- One row per size bracket that has a model: its best one by rank. A bracket begins above one bound and ends at the next, the
--- last one has no end. Models of unknown size are in none. Parameters: $suite, $era, $as_of, $bounds (billions of parameters).
+-- One row per non-empty size bracket: its best-ranked model. A bracket starts above one bound and ends at the next, the last
+-- one has no end. Models of unknown size are in no bracket. Parameters: $suite, $era, $as_of, $bounds (billions of parameters).
 with
 models as (
     select *

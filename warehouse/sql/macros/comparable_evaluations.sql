@@ -1,5 +1,5 @@
--- One row per suite that two models share: the two evaluations that compare. They are of one era, the current one if possible;
--- of a model with several settings, the best-ranked. Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
+-- One row per suite that two models share: the two evaluations to compare. They are of the same era, the current one if possible,
+-- and of the best-ranked settings. Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
 with
 candidates as (
     select * from main.candidates

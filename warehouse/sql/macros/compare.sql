@@ -1,7 +1,7 @@
 -- One row per suite and benchmark that two models share, and one for the average: paired over the documents that both answered.
--- The difference is one of normalized scores without the clip at the baseline: a sum over documents. What a document moves it by
--- is added up over documents that ask the same question, before it is squared. Its interval ends at the reach: the difference
--- when one model has every question right and the other none. Parameters: $model_a, $model_b.
+-- The difference is of normalized scores that are not clipped at the baseline, so it is a sum over documents. The influences of
+-- documents with the same question are added before they are squared. The interval is clipped to the reach: the difference if
+-- one model answers every question correctly and the other none. Parameters: $model_a, $model_b.
 with
 effects as (
     select * from main.paired_effects($model_a, $model_b)

@@ -1,6 +1,6 @@
--- One row per document of a suite's era: how many models get it right, and how well it tells good models from bad ones. Only the
--- declared metrics and filter of each task count; of several metrics their mean. Per model its newest evaluation counts, and
--- identical weights count once. Parameters: $suite, $benchmark (null: all), $era (null: the current one).
+-- One row per document of a suite's era: how many models answer it correctly, and how well it separates good models from bad
+-- ones. Uses the declared metrics (the mean of several) and filter of each task, the newest evaluation of each model, and
+-- identical weights once. Parameters: $suite, $benchmark (null: all), $era (null: the current one).
 with
 evaluations as (
     select
@@ -45,7 +45,7 @@ values_of_metrics as (
             and samples.metric = declared.metric
 ),
 
--- Only where a task has several metrics are they put together first: that is slow over all samples.
+-- Only tasks with several metrics are aggregated first, because that is slow over all samples.
 answers as (
     select * exclude (n_metrics) from values_of_metrics
     where n_metrics = 1

@@ -1,4 +1,4 @@
--- One row per era, model, precision and chat template of a suite: the leaderboard as it stood at a time, best first.
+-- One row per era, model, precision and chat template of a suite: the leaderboard as of a given time, best first.
 -- Parameters: $suite, $as_of.
 with
 ranks as (

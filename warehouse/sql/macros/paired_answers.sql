@@ -1,5 +1,5 @@
 -- One row per suite, task, metric and document that two models both answered, by the declared metrics and filters of the suites
--- that they share. A document that stands in a task several times is paired in the order of its places.
+-- that they share. A document that occurs several times in a task is paired in order of position.
 -- Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
 with
 pairs as (

@@ -1,6 +1,6 @@
--- One row per suite, task, metric and document that two models both answered: how many points of normalized score it gives each,
--- how many at most, and what it moves their difference by (linearised; null for the only document of a task, which tells
--- nothing of how documents differ). Parameters: $model_a, $model_b.
+-- One row per suite, task, metric and document that two models both answered: its contribution to each normalized score, in
+-- points, the largest possible one, and its influence on the difference (linearized; null for the only document of a task,
+-- which says nothing about the variance). Parameters: $model_a, $model_b.
 with
 answers as (
     select

@@ -1,7 +1,7 @@
--- One row per suite, era, model, precision and chat template: its newest complete revision among what was known at a time,
--- ranked within suite and era. Organisations and the models' states are those of today.
--- Ties: higher average, then fewer parameters (unknown last), then the model that was run before its copies,
--- then model id, precision and chat template. Parameter: $as_of (null: all there is).
+-- One row per suite, era, model, precision and chat template: its newest complete revision known at a given time,
+-- ranked within suite and era. Organizations and the models' states are current.
+-- Ties: higher average, then fewer parameters (unknown last), then the evaluated model before its copies,
+-- then model id, precision and chat template. Parameter: $as_of (null: everything).
 with
 revision_scores as (
     select * from main.revision_scores_as_of($as_of)

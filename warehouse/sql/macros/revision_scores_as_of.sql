@@ -1,6 +1,6 @@
 -- One row per suite, era, model, revision, precision and chat template: the newest complete evaluation of the revision's
--- fingerprint among those that were known at a time, whoever's commit was run. Runs of our own come before imports.
--- Parameter: $as_of (null: all there is, also what tells no time).
+-- fingerprint known at a given time, whichever model's commit was evaluated. Own runs come before imports.
+-- Parameter: $as_of (null: everything, also rows without a time).
 with
 known as (
     select candidates.*

@@ -1,4 +1,4 @@
--- One row per complete commit of a model, setting and benchmark: how its scores in a suite went, oldest commit first.
+-- One row per complete commit of a model, setting and benchmark: its scores in a suite, oldest commit first.
 -- Parameters: $model_id, $suite.
 with
 history as (

@@ -1,5 +1,5 @@
--- One row per model that the current eras of two suites both rank: its place among these models in each, from its best row,
--- and how many places it lost on the way. Of identical weights, which share both evaluations, one model is shown.
+-- One row per model that is ranked in the current eras of both suites: its rank among these models in each, from its best row,
+-- and the places it lost. Models with identical weights share both evaluations; only one of them is shown.
 -- Parameters: $suite_a, $suite_b.
 with
 best_rows as (

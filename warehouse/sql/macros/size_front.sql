@@ -1,5 +1,5 @@
--- One row per model on the Pareto front of size against score, smallest first: no other one is as small or smaller and as good
--- or better. Of equals the one that ranks first stands for all. Models of unknown size are left out.
+-- One row per model on the Pareto front of size and score, smallest first: no other model is at most as large and at least as
+-- good. Of equal models, the one that ranks first is shown. Models of unknown size are skipped.
 -- Parameters: $suite, $era, $as_of.
 with
 models as (

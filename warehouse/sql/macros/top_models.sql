@@ -1,5 +1,5 @@
--- One row per model, precision and chat template of one era that the filters let through, best first; a null filter lets all
--- through. Unknown things: an unknown size is in no bracket; a model that is not known to be a merge, flagged or gone is none.
+-- One row per model, precision and chat template of one era that passes the filters, best first; a null filter passes all rows.
+-- An unknown size passes no size filter; a model that is not known to be a merge, flagged or gone counts as none of these.
 -- Parameters: $suite, $n (null: all), $era (null: the current one), $as_of, $min_params_b (more than), $max_params_b (at most),
 -- $model_type, $precision, $license, $organization, $country, $with_merges, $with_flagged, $with_unavailable, $with_gated,
 -- $with_copies.

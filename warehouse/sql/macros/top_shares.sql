@@ -1,6 +1,6 @@
--- One row per month and organisation or country that has models among the top n: how many, of the ranking as it stood at the
--- end of the month. One row of the ranking counts per model, its best one, and of identical weights the model that was run:
--- a re-upload is nobody's achievement. Parameters: $suite, $n, $holder ('organization' or 'country'), $era.
+-- One row per month and organization or country with models in the top n of the ranking at the end of the month: how many. Counts
+-- the best row of each model, and of identical weights only the evaluated model, because a re-upload is no achievement.
+-- Parameters: $suite, $n, $holder ('organization' or 'country'), $era.
 with
 candidates as (
     select candidates.*

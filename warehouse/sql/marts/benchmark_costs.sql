@@ -1,5 +1,5 @@
--- One row per suite and benchmark: what it takes of an evaluation, from those that are done and whose time is known. Energy is
--- not metered by benchmark: it is estimated from the GPU-hours, at the GPUs of the evaluation's largest completed attempt.
+-- One row per suite and benchmark: its share of an evaluation's cost, from done evaluations with known times. Energy is not
+-- measured per benchmark: it is estimated from GPU-hours, with the GPUs of the evaluation's largest completed attempt.
 with
 evaluations as (
     select

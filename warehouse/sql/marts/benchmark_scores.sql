@@ -1,4 +1,4 @@
--- One row per done evaluation and benchmark whose every declared task is complete. Nothing partial has a score.
+-- One row per done evaluation and benchmark with all declared tasks complete. An incomplete benchmark has no score.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (

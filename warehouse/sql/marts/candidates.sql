@@ -1,6 +1,6 @@
--- One row per model, revision and complete evaluation of the revision's fingerprint, whoever's commit was run: what may stand
--- for the model in a ranking. `leaderboard`, `history` and `leaderboard_as_of` choose among these rows.
--- A commit is known once discover saw it, or once it was evaluated itself (an imported one may be discovered years later).
+-- One row per model, revision and complete evaluation of the revision's fingerprint, whichever model's commit was evaluated.
+-- `leaderboard`, `history` and `leaderboard_as_of` select from these rows.
+-- A commit is known when it is discovered or evaluated, whichever comes first (an import may be discovered years later).
 with
 revisions as (
     select * from staging.revisions

@@ -1,5 +1,5 @@
--- One row per evaluation: what it has cost so far. What is metered and what is estimated stand apart and add up: energy is
--- estimated for those attempts whose energy the cluster does not account.
+-- One row per evaluation: its cost so far. Measured and estimated energy are separate and add up: energy is estimated only for
+-- attempts whose energy the cluster does not measure.
 with
 evaluations as (
     select * from main.evaluations

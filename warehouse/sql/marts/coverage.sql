@@ -1,4 +1,4 @@
--- One row per evaluation and benchmark that its suite has now: what a complete run has and what was found.
+-- One row per evaluation and benchmark that its suite now declares: what a complete run has, and what exists.
 with
 evaluations as (
     select * from main.evaluations
@@ -33,7 +33,7 @@ coverage as (
         case
             when benchmark_values.evaluation_id is null then 'evaluation is ' || evaluations.state
             else coalesce(
-                'left out: '
+                'not run: '
                 || json_extract_string(evaluations.left_out, '$."' || declared.benchmark || '"'), benchmark_values.problem
             )
         end as problem,

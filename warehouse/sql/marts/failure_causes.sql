@@ -1,10 +1,10 @@
--- One row per ending and cause of failures: how many evaluations, and the log of the last one. Causes are reasons in which what
--- differs from one evaluation to the next (models, paths, hashes, numbers) is replaced by a word for it.
+-- One row per attempt state and cause of failures: how many evaluations, and the log of the last one. A cause is a reason in
+-- which the parts that differ between evaluations (models, paths, hashes, numbers) are replaced by placeholders.
 with
 failures as (
     select
         *,
-        replace(replace(coalesce(reason, 'no reason known'), model_id, '<model>'), revision, '<revision>') as named
+        replace(replace(coalesce(reason, 'unknown reason'), model_id, '<model>'), revision, '<revision>') as named
     from main.failures
 ),
 

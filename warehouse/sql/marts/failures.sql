@@ -1,5 +1,5 @@
--- One row per evaluation that is not done and has a shard whose last attempt did not complete: how that went and its log.
--- Without what has been solved since: the same files were scored later, as at another version of the suite.
+-- One row per evaluation that is not done and has a shard whose last attempt did not complete: its state, reason and log.
+-- Without evaluations whose files have been scored since, for example with another version of the suite.
 with
 evaluations as (
     select * from main.evaluations

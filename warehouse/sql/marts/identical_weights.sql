@@ -1,5 +1,5 @@
--- One row per weights and model that has had them, where several models have: whose they were first. A commit counts from when
--- the Hub says that it was made, else from when it was discovered; commits that were never discovered are not known.
+-- One row per weights and model, for weights that several models have had: which model had them first. The time of a commit is
+-- the Hub's, or that of its discovery; commits that were never discovered are not considered.
 with
 commits as (
     select * from main.commits

@@ -1,4 +1,4 @@
--- One row per imported evaluation: what its file says of it.
+-- One row per imported evaluation, with the values from its file.
 with
 imports as (
     select * from staging.imports

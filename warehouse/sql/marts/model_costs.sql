@@ -1,4 +1,4 @@
--- One row per model that was run or imported: what all its evaluations have cost so far.
+-- One row per model that was run or imported: the cost of all its evaluations so far.
 with
 costs as (
     select * from main.costs

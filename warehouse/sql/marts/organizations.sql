@@ -1,4 +1,4 @@
--- One row per organization that was declared or owns a model; without a declaration its id is its name.
+-- One row per organization that was declared or owns a model; without a declaration, its name is its id.
 with
 declared as (
     select * from staging.organizations

@@ -1,4 +1,4 @@
--- One row per model that leaderboard-v1 and leaderboard-v2 both rank: who was tuned to the old benchmarks.
+-- One row per model that is ranked in both leaderboard-v1 and leaderboard-v2: shows tuning to the old benchmarks.
 with
 shifts as (
     select * from main.shifts_between('leaderboard-v1', 'leaderboard-v2')

@@ -1,5 +1,5 @@
--- One row per external ranking, suite, era and model that both have: its place there and here, among the models in common.
--- A model with several rows in our ranking (precision, chat template) stands for its best one.
+-- One row per external ranking, suite, era and common model: its rank there and here, among the common models.
+-- A model with several rows in our ranking (precision, chat template) is compared by its best one.
 with
 rankings as (
     select * from main.rankings

@@ -1,5 +1,5 @@
--- One row per external ranking, suite and era with ranked models: how far the two orders agree. The intervals are those of
--- Fisher's z; they do not hold where the orders agree perfectly.
+-- One row per external ranking, suite and era with ranked models: how well the two rankings agree. The intervals use Fisher's z;
+-- they are not valid for perfect agreement.
 with
 rankings as (
     select

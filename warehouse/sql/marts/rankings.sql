@@ -1,5 +1,5 @@
--- One row per external ranking, its date and name, with the model of ours that it means. Two names of one ranking never mean
--- the same model: the nearer one does, then the one with the better rank.
+-- One row per external ranking, date and model name, with our matching model. Two names of one ranking never match the same
+-- model: the better match is used, then the one with the better rank.
 with
 rankings as (
     select * from staging.rankings

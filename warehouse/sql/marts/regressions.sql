@@ -1,9 +1,9 @@
--- One row per model, setting, benchmark (or `average`) and commit that scored worse than the complete commit before it, beyond
--- noise: by more than 1.96 standard errors of the difference (95%, each drop judged on its own, so of many comparisons some
--- are chance). The two commits count as independent, which overstates the noise: they answered the same documents.
--- The average's error takes the benchmarks as independent.
+-- One row per model, setting, benchmark (or `average`) and commit that scored significantly worse than
+-- the complete commit before it: by more than 1.96 standard errors of the difference (95%, not corrected for multiple
+-- comparisons, so some are due to chance). The two commits are treated as independent, which overstates the noise, because they
+-- answered the same documents. The error of the average treats the benchmarks as independent.
 with
--- Only of models that have a commit before another: most have one.
+-- Only models with more than one commit; most have one.
 revision_scores as (
     select *
     from staging.revision_scores

@@ -1,4 +1,4 @@
--- One row per benchmark that a suite has now, in the order of its profile. Parameter: $suite.
+-- One row per benchmark that a suite now declares, in the order of its profile. Parameter: $suite.
 with
 suites as (
     select * from main.suites

@@ -1,5 +1,5 @@
--- The model and revision that a name means in a comparison. A copy is compared by an evaluation of another model.
--- Parameters: $name, as it was asked for; $evaluation_id, the one that was compared.
+-- The model and revision that a name refers to in a comparison. A copy is compared by an evaluation of another model.
+-- Parameters: $name, as given; $evaluation_id, the compared one.
 with
 meant as (
     select

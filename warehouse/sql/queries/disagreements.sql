@@ -1,5 +1,5 @@
--- One row per imported score that is another one when it is computed from the raw scores beside it, the largest difference
--- first; benchmark `average` compares the mean of the benchmarks. Parameters: $source, $tolerance.
+-- One row per imported score that differs from the one computed from the raw scores in the same row, largest difference first;
+-- benchmark `average` compares the mean of the benchmarks. Parameters: $source, $tolerance.
 with
 imports as (
     select * from main.imports

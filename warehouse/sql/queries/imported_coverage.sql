@@ -1,4 +1,4 @@
--- One row per suite: how many of the evaluations in $evaluation_ids are of it, and how many of these have all its benchmarks.
+-- One row per suite: how many evaluations in $evaluation_ids belong to it, and how many of these have all its benchmarks.
 with
 coverage as (
     select * from main.coverage

@@ -1,5 +1,5 @@
--- One row per model, precision and chat template of a suite's era that the filters let through, best first, with its scores as
--- a map from benchmark to normalized score. Null and true let all through. Rank intervals are today's: none with $as_of.
+-- One row per model, precision and chat template of a suite's era that passes the filters, best first, with its scores as
+-- a map from benchmark to normalized score. Null and true pass all rows. Rank intervals are current: none with $as_of.
 -- Parameters: $suite, $era (null: the current one), $limit (null: all), and the filters of top_models.
 with
 leaderboard as (

@@ -1,5 +1,5 @@
--- One row: how many rows a suite's era has, and a list per column that a filter of top_models compares: its values.
--- Parameters: $suite, $era (null: the current one), $as_of (null: all there is).
+-- One row: the number of rows of a suite's era, and the list of values of each column that a filter of top_models compares.
+-- Parameters: $suite, $era (null: the current one), $as_of (null: everything).
 with
 ranks as (
     select *

@@ -1,4 +1,4 @@
--- One row per model that an external ranking and ours have in common, those that the two place farthest apart first.
+-- One row per common model of an external ranking and ours, largest difference of ranks first.
 -- Parameters: $ranking, $suite, $era.
 with
 ranking_comparisons as (

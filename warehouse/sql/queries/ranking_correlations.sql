@@ -1,5 +1,5 @@
--- One row per suite and era with ranked models: how far an external ranking agrees. First the suite and era that are shown
--- unless asked: with models in common, current, with the most of them. Parameters: $ranking, $suite, $era (null: all).
+-- One row per suite and era with ranked models: how well an external ranking agrees. The first row is shown by default: with
+-- common models, current, with the most of them. Parameters: $ranking, $suite, $era (null: all).
 with
 ranking_correlations as (
     select * from main.ranking_correlations

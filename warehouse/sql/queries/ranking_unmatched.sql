@@ -1,4 +1,4 @@
--- One row per name in the newest external ranking that means none of our models, and why, best rank first.
+-- One row per name in the newest external ranking that matches none of our models, and why, best rank first.
 -- Parameter: $ranking.
 with
 rankings as (

@@ -1,4 +1,4 @@
--- One row per declared suite: its title, its current era and how many rows are ranked in it; most rows first.
+-- One row per declared suite: its title, its current era and the number of ranked rows in it; most rows first.
 with
 suites as (
     select

@@ -1,4 +1,4 @@
--- One row per attempt that has ended.
+-- One row per ended attempt.
 with
 observed as (
     select * from lake.attempts

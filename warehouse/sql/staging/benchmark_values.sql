@@ -1,5 +1,5 @@
--- One row per done evaluation and declared benchmark: raw and normalized score, and what is wrong with it (null: nothing).
--- An imported board has no tasks: its normalized score is computed where the benchmark has one baseline, else as published.
+-- One row per done evaluation and declared benchmark: raw and normalized score, and its problem (null: none).
+-- An imported board has no tasks: its normalized score is computed if the benchmark has one baseline, otherwise as published.
 -- norm(x, bound) = greatest(0, x - bound) / (1 - bound) * 100, clipped before any mean.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
@@ -41,8 +41,8 @@ normalized as (
         * exclude (first_warning, n_warnings),
         first_warning || case n_warnings
             when 1 then ''
-            when 2 then '; so in another task'
-            else '; so in ' || (n_warnings - 1) || ' other tasks'
+            when 2 then '; also in another task'
+            else '; also in ' || (n_warnings - 1) || ' other tasks'
         end as warning,
         case normalize
             when 'task' then mean_task_normalized

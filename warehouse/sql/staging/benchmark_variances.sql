@@ -1,5 +1,5 @@
--- One row per evaluation with tasks and benchmark: sampling variance of the raw score, and, where baselines are those of
--- tasks, the parts of the normalized score's interval (fractions). Tasks are independent, unless they share questions.
+-- One row per evaluation with tasks and benchmark: sampling variance of the raw score, and, if baselines are per task, the
+-- parts of the normalized score's interval (fractions). Tasks are treated as independent, unless they share questions.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 tasks as (

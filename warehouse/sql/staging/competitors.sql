@@ -1,6 +1,6 @@
--- One row per suite, era and ranked evaluation: what its place in the ranking depends on. Several rows of a ranking can show one
--- evaluation. `widening` makes an interval of one difference one that holds for all differences of a model at once (Bonferroni;
--- Mogstad, Romano, Shaikh & Wilhelm 2024). `band` numbers competitors of an era with about equal upper halves (within 9%).
+-- One row per suite, era and ranked evaluation: the values that decide its rank. Several rows of a ranking can share one
+-- evaluation. `widening` corrects the interval of one difference for all differences of a model (Bonferroni; Mogstad, Romano,
+-- Shaikh & Wilhelm 2024). `band` numbers competitors of an era with about equal upper half-widths (within 9%).
 with
 ranked as (
     select
@@ -41,7 +41,7 @@ eras as (
     group by suite, era
 ),
 
--- A step of its own: normal_quantile writes its argument down a dozen times.
+-- A separate step, because normal_quantile repeats its argument a dozen times.
 widened as (
     select
         *,

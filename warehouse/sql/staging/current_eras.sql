@@ -1,4 +1,4 @@
--- One row per suite with a current era: the one its newest version declares, or, where none is declared, the era of the
+-- One row per suite with a current era: the one that its newest version declares, or, if none is declared, the era of the
 -- evaluation that finished last.
 with
 eras as (

@@ -1,5 +1,5 @@
--- One row per suite and task that the suite has now: as the version declares it that was declared last. Every evaluation of
--- the suite is scored by it, whichever version it was run at.
+-- One row per suite and task in the suite version that was declared last. All evaluations of the suite are scored by it,
+-- whichever version they were run with.
 with
 suites as (
     select * from staging.suites

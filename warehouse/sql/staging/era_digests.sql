@@ -1,6 +1,5 @@
--- One row per complete evaluation: the hash that names its combination of task versions, shots and documents where no era
--- has them. An evaluation that does not know its documents takes the hash of the first combination that differs in nothing
--- that it knows.
+-- One row per complete evaluation: the hash that names its combination of task versions, shots and documents if it matches no
+-- era. An evaluation with unknown documents gets the hash of the first combination that agrees in everything known.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks

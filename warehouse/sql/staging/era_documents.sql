@@ -1,5 +1,5 @@
--- One row per complete evaluation and declared era that it matches: whether it has the era's documents. Documents that are
--- not known are not different; another set of tasks is.
+-- One row per complete evaluation and declared era that it matches: whether it has the era's documents. Unknown documents
+-- count as the same; another set of tasks does not.
 with
 matches as (
     select * from staging.era_matches

@@ -1,5 +1,5 @@
--- One row per complete evaluation and declared era of its suite whose task versions and shots it has. Shots that an era
--- leaves open are those that the suite declares now. Documents that are not known are not different.
+-- One row per complete evaluation and declared era of its suite with the same task versions and shots. If an era does not
+-- declare shots, the suite's present ones count. Unknown documents count as the same.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks

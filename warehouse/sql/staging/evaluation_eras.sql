@@ -1,6 +1,6 @@
--- One row per complete evaluation: the era in which it is ranked. A declared era's first evaluation settles the documents
--- that its declaration leaves open; a combination that no era names gets a name made from a hash over it. An imported board
--- has no task versions: its era is the one that was named when it was imported.
+-- One row per complete evaluation: the era in which it is ranked. If an era does not declare documents, those of its first
+-- evaluation count; a combination that matches no era gets a name made from a hash over it. An imported board has no task
+-- versions: its era is the one given at the import.
 with
 era_documents as (
     select * from staging.era_documents

@@ -1,8 +1,8 @@
--- One row per done evaluation: a hash over all that decides what kept models make of it, the files that hold its scores and its
--- samples, and its place in the order in which evaluations finished. What is written of a done evaluation is never written
--- anew, so the names of its files stand for what is in them. A file that no evaluation gave its name may hold anybody's
--- rows: then there are no hashes, and nobody's files are known. (One with the name of an evaluation that is not there is what
--- an import that was cut off has left, and counts for nothing.)
+-- One row per done evaluation: a hash over all inputs of kept models, the files with its scores and samples, and its position
+-- in the order of finishing. Files of a done evaluation are never rewritten, so their names identify their contents. A file
+-- that is not named after an evaluation may hold rows of any evaluation: then there are no hashes, and the files of no
+-- evaluation are known. (A file named after an evaluation that does not exist is a leftover of an interrupted import and is
+-- ignored.)
 with
 outcomes as (
     select

@@ -1,5 +1,5 @@
--- One row per evaluation that was ever planned to run, as it was first written down, and per imported one. An imported
--- revision that was discovered has its fingerprint, and so do its scores; any other one has a fingerprint of its own.
+-- One row per evaluation that was ever planned to run, as first recorded, and per imported one. An imported revision that was
+-- discovered has the discovered fingerprint; any other one has its own fingerprint.
 with
 planned as (
     select * from lake.evaluations
@@ -32,7 +32,7 @@ first_plan as (
     qualify row_number() over (partition by evaluation_id order by planned_at, planned::varchar) = 1
 ),
 
--- Of a results file the name alone counts, wherever it lay.
+-- Only the file name of a results file counts, not its folder.
 row_names as (
     select
         evaluation_id,

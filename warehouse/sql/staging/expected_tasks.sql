@@ -1,6 +1,6 @@
--- One row per evaluation and task that its suite has now: what the evaluation must have to be scored. How answers become a
--- score is declared by the newest version of the suite. Documents and shots are those of the version that the evaluation was
--- run at: eras tell other ones apart. `otherwise` says what else was measured in another way (null: nothing that is known).
+-- One row per evaluation and task that its suite now declares: what the evaluation must have to be scored. The newest version
+-- of the suite declares how a score is computed. Documents and shots are those of the version that the evaluation was run
+-- with; eras separate different ones. `otherwise` says which other settings differ (null: none known).
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluations as (

@@ -1,5 +1,5 @@
--- One row per imported evaluation: its newest import. Its organization is null where its model is no repository on the Hub,
--- such as a folder of somebody's machine.
+-- One row per imported evaluation: its newest import. Its organization is null if its model is not a repository on the Hub,
+-- such as a local folder.
 with
 imported as (
     select * from lake.imports

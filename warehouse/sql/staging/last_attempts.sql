@@ -1,5 +1,5 @@
--- One row per evaluation with an ended attempt: the last attempt of the shard that matters most. A shard that broke comes
--- before one that was interrupted and will go on, and that before one that completed.
+-- One row per evaluation with an ended attempt: the last attempt of the most important shard. A failed shard comes before
+-- an interrupted one that will continue, and that before a completed one.
 with
 attempts as (
     select * from staging.attempts

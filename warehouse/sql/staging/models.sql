@@ -1,4 +1,4 @@
--- One row per model: the newest state that was observed.
+-- One row per model: the newest observed state.
 with
 observed as (
     select * from lake.models

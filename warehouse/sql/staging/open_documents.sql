@@ -1,5 +1,5 @@
--- One row per complete evaluation, declared era that it matches and task whose documents the era's declaration leaves open: the
--- documents that the evaluation had.
+-- One row per complete evaluation, matching declared era and task for which the era declares no documents: the documents of the
+-- evaluation.
 with
 matches as (
     select * from staging.era_matches

@@ -1,4 +1,4 @@
--- One row per evaluation that is done: when it ended and what it cost, imported ones included.
+-- One row per done evaluation: when it ended and its cost, including imported ones.
 with
 observed as (
     select * from lake.outcomes

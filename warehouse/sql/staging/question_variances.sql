@@ -1,6 +1,7 @@
--- Where documents cannot be taken one by one: one row per evaluation with samples and task of several metrics (of the mean
--- over them), and (task null) per benchmark whose tasks share questions, of its raw score. A document's influence is what it
--- moves the score by; influences of one question are added before they are squared (Taylor linearisation, clusters).
+-- Sampling variances where documents are not independent: one row per evaluation with samples and task with several metrics (of
+-- their mean), and (task null) per benchmark whose tasks share questions (of its raw score). The influence of a document is the
+-- change of the score that it causes; influences on one question are added before they are squared (Taylor linearization,
+-- clusters).
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 declared_metrics as (

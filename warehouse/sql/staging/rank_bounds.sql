@@ -1,6 +1,6 @@
--- One row per competitor (the better one) and band of its suite and era (the worse ones): averages below `surely_above` lie so
--- far below that noise does not make up for it, whoever of the band has them; those at `perhaps_above` or more do not.
--- Both are set a little apart, so that rounding leaves a pair in doubt between them and never decides it.
+-- One row per competitor (the better one) and band of its suite and era (the worse ones): averages below `surely_above` are
+-- significantly worse for every member of the band; averages at or above `perhaps_above` are not.
+-- The two bounds have a small gap, so that rounding never decides a pair: it falls between them and is compared exactly.
 with
 competitors as (
     select * from staging.competitors

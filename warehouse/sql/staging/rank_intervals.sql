@@ -1,7 +1,7 @@
--- One row per suite, era and ranked evaluation: the best and the worst place that noise does not exclude. A model is better than
--- another where the interval of the difference of their averages lies above 0. The intervals hold for all differences of a
--- model at once (see competitors), which Monte Carlo ranks do not among near-ties.
--- Answers to the same documents go together, which makes true differences more certain than this: the places are cautious.
+-- One row per suite, era and ranked evaluation: the best and the worst rank consistent with the noise. A model is better than
+-- another if the interval of the difference of their averages is above 0. The intervals are corrected for all differences of a
+-- model (see competitors); Monte Carlo ranks are not valid among near-ties.
+-- Answers to the same documents are correlated, which makes true differences more certain than this: the ranks are conservative.
 -- There are millions of pairs: those that rank_bounds decides are counted in bulk, only the others are compared one by one.
 with
 competitors as (

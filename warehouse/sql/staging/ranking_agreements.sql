@@ -1,12 +1,12 @@
--- One row per external ranking, suite and era with models in common: Spearman's rho as the correlation of mean ranks, and
--- Kendall's tau-b as concordant less discordant pairs over the geometric mean of the pairs that are no tie on either side.
--- Sums are of whole numbers, so that they are exact, whatever the order of the rows.
+-- One row per external ranking, suite and era with common models: Spearman's rho as the correlation of mean ranks, and
+-- Kendall's tau-b as concordant minus discordant pairs over the geometric mean of the pairs that are not tied on either side.
+-- Sums are of integers, so they are exact in any order of rows.
 with
 comparisons as (
     select * from main.ranking_comparisons
 ),
 
--- Mean ranks count double; `orders` numbers the two orders that are compared: millions of pairs are grouped by it.
+-- Mean ranks are doubled to be integers; `orders` numbers the two compared orders: millions of pairs are grouped by it.
 placed as (
     select
         *,

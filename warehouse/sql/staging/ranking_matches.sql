@@ -1,5 +1,5 @@
--- One row per name in an external ranking that fits any of our models: by the whole id, by the id but for capitals, or, where
--- the name has no owner, by the last part of the id. The nearest way that fits counts; two models that fit equally are none.
+-- One row per name in an external ranking that matches any of our models: by the whole id, by the id ignoring case, or, if the
+-- name has no owner, by the last part of the id. The best match counts; two equally good matches are no match.
 with
 rankings as (
     select * from staging.rankings

@@ -1,5 +1,5 @@
--- One row per external ranking, its date and name: the newest import of that date. A ranking without a date is from when it
--- was imported. Where its file gives no ranks, they are those of its scores, and equal scores share the better one.
+-- One row per external ranking, date and model name: the newest import of that date. A ranking without a date gets the date of
+-- its import. If its file has no ranks, they are computed from the scores, and equal scores share the better rank.
 with
 imported as (
     select * from lake.rankings

@@ -1,4 +1,4 @@
--- One row per suite, era, model, revision, precision and chat template: the complete evaluation that counts for the commit today.
+-- One row per suite, era, model, revision, precision and chat template: the complete evaluation that now counts for the commit.
 with
 revision_scores as (
     select * from main.revision_scores_as_of(null)

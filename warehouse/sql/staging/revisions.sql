@@ -1,5 +1,5 @@
 -- One row per model and revision that may be ranked: accepted commits, and evaluated revisions that were never discovered
--- (of an imported board without a sha, one per row name). What a commit does not tell is taken from an imported board.
+-- (of an imported board without a sha, one per row name). Values missing in a commit are taken from an imported board.
 with
 commits as (
     select * from staging.commits

@@ -1,6 +1,6 @@
--- One row per evaluation with samples, task, metric and filter: the mean over the documents, and how much it would vary with
--- other documents. A document of several parts counts as one: the mean is linearised (Taylor). Values that are no fractions
--- have neither. All sums are of whole numbers (2^30 ths), so that they are the same in any order.
+-- One row per evaluation with samples, task, metric and filter: the mean over the documents, and its sampling variance. A
+-- document of several parts counts as one: the mean is linearized (Taylor). Values that are not fractions have neither. All sums
+-- are of integers (multiples of 2^-30), so they are the same in any order.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 samples as (

@@ -1,5 +1,5 @@
--- One row per declared era and task whose documents its declaration leaves open: those of the era's first evaluation. Runs
--- come before imports, and an evaluation that does not know its documents settles none.
+-- One row per declared era and task for which the era declares no documents: the documents of the era's first evaluation. Runs
+-- come before imports, and an evaluation with unknown documents is skipped.
 with
 matches as (
     select * from staging.era_matches

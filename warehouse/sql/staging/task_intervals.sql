@@ -1,6 +1,6 @@
--- One row per evaluation and complete task: sampling variance and 95% interval of its value. From the samples; without them
--- approximate, from the standard errors that lm-eval reports, or as if every document were right or wrong. One document
--- alone tells no variance.
+-- One row per evaluation and complete task: sampling variance and 95% interval of its value. From the samples; without them,
+-- approximate: from the standard errors that lm-eval reports, or as if every document were right or wrong. A single document
+-- has no variance.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_values as (

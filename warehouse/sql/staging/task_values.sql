@@ -1,4 +1,4 @@
--- One row per done evaluation and declared task: the mean of its declared metrics, and what is wrong with it (null: nothing).
+-- One row per done evaluation and declared task: the mean of its declared metrics, and its problem (null: none).
 -- Evaluations of imported boards have no tasks.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
@@ -46,21 +46,21 @@ metric_values as (
                     task_scores.not_finite_answers
                     || if(task_scores.not_finite_answers = 1, ' document has', ' documents have')
                     || ' an answer that is not a finite number'
-            when task_scores.value is null then 'no value of ' || metrics.metric
+            when task_scores.value is null then 'no value for ' || metrics.metric
             when metrics.otherwise is not null then metrics.otherwise
             when not isfinite(task_scores.value) then metrics.metric || ' is not a finite number'
             when task_scores.value not between 0 and 1 then metrics.metric || ' is not a fraction between 0 and 1'
-            when task_scores.n_samples is null then 'number of samples not known, to be ' || metrics.n_samples
+            when task_scores.n_samples is null then 'number of samples unknown, expected ' || metrics.n_samples
             when task_scores.n_samples != metrics.n_samples
                 then
                     task_scores.n_samples || if(task_scores.n_samples = 1, ' sample', ' samples')
-                    || ' instead of ' || metrics.n_samples
-            when task_scores.n_shot is null then 'number of shots not known, to be ' || metrics.n_shot
+                    || ', expected ' || metrics.n_samples
+            when task_scores.n_shot is null then 'number of shots unknown, expected ' || metrics.n_shot
             when task_scores.n_shot != metrics.n_shot
                 then
                     task_scores.n_shot || if(task_scores.n_shot = 1, ' shot', ' shots')
-                    || ' instead of ' || metrics.n_shot
-            when task_scores.task_version is null then 'version of the task not known'
+                    || ', expected ' || metrics.n_shot
+            when task_scores.task_version is null then 'task version unknown'
         end as metric_problem
     from metrics
     left join task_scores
@@ -99,7 +99,7 @@ task_values as (
         outcomes.finished_at,
         declared.*,
         of_tasks.* exclude (evaluation_id, benchmark, task),
-        -- A few documents may well have one answer.
+        -- A few documents can have the same answer by chance.
         case
             when of_tasks.found_samples >= 10 and of_tasks.only_answer != ''
                 then 'every document got the same answer (' || left(of_tasks.only_answer, 40) || ')'

@@ -1,0 +1,36 @@
+"""Bars for long work. Apart from console.py, since most commands draw none and rich takes its time to import them."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+
+class _LeftColumn(ProgressColumn):
+    """How long a task still takes, where its field `left` says so."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("left", ""), style="dim")
+
+
+def make_bars(console: Console, *, is_shown: bool) -> Progress:
+    """Bars that disappear when the work is done. A task's field `left` says how long it still takes."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _LeftColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not is_shown)

@@ -1,0 +1,7 @@
+"""What all errors of the tasks have in common. Imports nothing, so that the command line can know it at once."""
+
+from __future__ import annotations
+
+
+class TaskError(Exception):
+    """A step cannot do what was asked. The message is for a person: what is wrong, and what to do."""

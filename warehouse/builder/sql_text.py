@@ -1,0 +1,33 @@
+"""Names, texts and paths as SQL, and DuckDB's settings: what building and reading share.
+
+Knows no table, so that reading a build needs neither the schema nor pyarrow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+# The variable that tells readers where the lake lies; unset, it is where it was when the build was made.
+LAKE = "nightboard_lake"
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def escape_glob(path: Path) -> str:
+    """A path that DuckDB takes as it stands."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
