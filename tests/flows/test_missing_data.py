@@ -55,7 +55,7 @@ def test_a_gated_data_set_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_p
     hub.loopback.set_access("own/shut", kind="dataset", gated=True)
     [gated], [problem] = make_board(hub, tmp_path, TWO).resolve_suites()
     assert gated.unavailable.keys() == {"short"}
-    assert problem.startswith("Suite s runs without short: The data set own/shut is gated")
+    assert problem.startswith("Suite s runs without short: The dataset own/shut is gated")
     assert gated.version == suite.version, "who may read a data set decides no score"
     [opened], problems = make_board(hub, tmp_path, TWO, "good").resolve_suites()
     assert (opened, problems) == (suite, [])
