@@ -82,6 +82,22 @@ def test_a_mistake_in_a_board_is_one_message_and_exit_code_1(tmp_path: Path) -> 
     assert "local" in result.stderr
 
 
+def test_validate_and_board_take_a_name_without_ending_and_say_which_of_two_they_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "title: Mine\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: ./store\n"
+    for name in ("mine", "quickstart"):
+        Path(f"{name}.yaml").write_text(f"board: {name}\n{text}")
+    alone, both = (runner.invoke(app, ["validate", name]) for name in ("mine", "quickstart"))
+    assert (alone.exit_code, alone.output) == (0, "1 profile: no mistakes.\n")
+    assert both.exit_code == 0
+    says = "quickstart: using the file quickstart.yaml in this folder, not the shipped "
+    assert both.stderr == f"{says}profile.\n"
+    assert runner.invoke(app, ["rank", "--board", "mine"]).stderr == ""
+    assert runner.invoke(app, ["rank", "--board", "quickstart"]).stderr == f"{says}board.\n"
+
+
 def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
     result = run("rank", "--store", str(tmp_path))
     assert result.returncode == 1
