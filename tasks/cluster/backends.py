@@ -1,4 +1,4 @@
-"""Opens the executor that a cluster's profile names."""
+"""Chooses the executor of a cluster's profile: SLURM, local or dry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nightboard.tasks.cluster.slurm import SlurmExecutor
 
 
 def open_executor(cluster: Cluster) -> Executor:
-    """The executor that a cluster profile names."""
+    """The executor of a cluster profile."""
     if cluster.executor == "local":
         return LocalExecutor(cluster.gpus)
     executors: dict[str, Callable[[], Executor]] = {"dry": DryExecutor, "slurm": SlurmExecutor}

@@ -1,4 +1,4 @@
-"""The back end that submits nothing and keeps what it would have submitted."""
+"""The dry executor: writes everything that would be submitted, and starts nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nightboard.tasks.store.records import Submission
 
 
 class DryExecutor:
-    """Writes what would be submitted and starts nothing: for measuring, and for looking at a launch."""
+    """Writes what would be submitted and starts nothing: for measurements, and to inspect a launch."""
 
     name = "dry"
 
@@ -31,9 +31,9 @@ class DryExecutor:
         return [Started(job_id=f"dry_{name}_{index}", process=None) for index in range(len(calls))]
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport]:
-        """Nothing was started, so all is over; and starting it again tonight would be no different."""
+        """All jobs are over, because none was started; reported as cancelled, so that this run does not retry them."""
         report = JobReport("UNKNOWN", is_over=True, ending="cancelled", reason="a dry executor starts nothing")
-        return {job_id: report for each in submissions for job_id in each.job_ids if job_id}
+        return {job_id: report for submission in submissions for job_id in submission.job_ids if job_id}
 
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> None:
         """Nothing was started."""

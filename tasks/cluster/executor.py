@@ -1,6 +1,6 @@
-"""What launching and reconciling ask of a cluster, and what it answers: the contract of all executors.
+"""The protocol of all executors: submit an array of jobs, query, cancel and throttle it.
 
-Knows neither submitit nor SLURM. A job is a function and its arguments.
+Independent of submitit and SLURM. A job is a function with its arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ExecutorError(TaskError):
 
 
 class ClusterAway(ExecutorError):
-    """The cluster does not answer for now; what was asked of it may or may not have been done."""
+    """The cluster does not answer at the moment; the request may or may not have been executed."""
 
 
 @dataclass(frozen=True)

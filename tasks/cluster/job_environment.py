@@ -1,4 +1,4 @@
-"""What a job sees of the environment of the process that submits it: no secrets, nothing of another job."""
+"""The environment variables that a job gets: no secrets, and nothing of another job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine: submitit's local executor."""
+"""The local executor: jobs are processes on this machine, started by submitit."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class LocalExecutor:
             found = list_gpus(wanted, os.environ) or []
         if wanted > len(found):
             raise ExecutorError(
-                f"a job wants {wanted} GPUs, and this machine has {len(found)} for it. "
-                "Write a smaller number in the tier, or look at CUDA_VISIBLE_DEVICES and at the cluster's gpus."
+                f"a job needs {wanted} GPUs, but this machine has only {len(found)} available. "
+                "Write a smaller number in the tier, or check CUDA_VISIBLE_DEVICES and the cluster's gpus."
             )
         return describe_choice(found, wanted)
 

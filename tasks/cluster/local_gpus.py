@@ -1,4 +1,4 @@
-"""The GPUs of this machine for local jobs: which there are, and which a job has to itself.
+"""Assigns the GPUs of this machine to local jobs: lists them, and locks those that a job uses.
 
 A job holds a lock for each of its GPUs: one job only can take it, whichever flow or store that job is of, and the
 kernel gives it back however the job ends. Locks lie outside of any store, a folder for each user of the machine.
@@ -131,7 +131,7 @@ def _open_folder(path: Path) -> Path:
         path.mkdir(mode=0o700)
     found = path.lstat()
     if path.is_symlink() or not path.is_dir() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise StoreError(f"{path}: is not a folder of this user alone. Remove it; it is made anew.")
+        raise StoreError(f"{path}: must be a folder that only this user can write. Remove it; it is created again.")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Recognises a process later, from this or another process: by host, boot, pid and start time.
+"""Identifies processes by host, boot, pid and start time, and checks whether they still run.
 
 Owns reading /proc (Linux). Starts nothing, and ends only what it is told to.
 

@@ -1,4 +1,4 @@
-"""How a call gets to its job: the command that a job runs, and the pickle that it reads."""
+"""Passes a call to its job: the command that a job runs, and the pickle that it reads."""
 
 from __future__ import annotations
 

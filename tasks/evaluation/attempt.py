@@ -1,8 +1,7 @@
-"""Runs one attempt of a job: takes it, gathers all that is printed meanwhile, and writes how it ended.
+"""Runs one attempt on the node: acquires it, writes its log and progress, and its outcome.
 
-Owns log.txt, progress.json and outcome.json of an attempt's folder, and what an error is charged to: the model, or the
-node, whose faults cost the model nothing. A repository can put any words into an error, so that the node is blamed only
-for what the words alone cannot bring about: a number of the system's, a type of error. Knows nothing of models.
+Owns log.txt, progress.json and outcome.json of an attempt's folder. A repository can put any words into an error, so
+the node is blamed only for errors that words cannot fake: a system error number, a type of error.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
     if _read_rank():
         return "left"  # a job of several nodes starts this on each
     if not acquire(folder, read_job_id()):
-        print(f"{folder}: another run has this attempt, it has ended, or a flow gave it up; it is left", flush=True)
+        print(f"{folder}: skipped: another run holds this attempt, it has ended, or a flow revoked it", flush=True)
         return "left"
     started_at = datetime.now(UTC)
     with record_log(folder / LOG_FILE), heartbeat(folder):
@@ -67,7 +66,7 @@ def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
         log_tail=() if state == "completed" else read_log_tail(folder / LOG_FILE),
     )
     if not claim_file(folder / OUTCOME_FILE, outcome.to_bytes()):
-        print(f"{folder}: somebody else has written an outcome already; that one counts", flush=True)
+        print(f"{folder}: another process has already written an outcome; that one counts", flush=True)
     return state
 
 

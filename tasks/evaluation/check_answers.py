@@ -1,6 +1,6 @@
-"""What a task's answers tell of the model, whatever they score: NaN, nothing at all, always the same.
+"""Detects suspicious answers in a task's samples: NaN, empty, or always the same.
 
-Owns how lm-eval writes a model's answers into its samples, in all its versions. Knows no metrics and no suites.
+Reads the answers in the layouts of all versions of lm-eval. Independent of metrics and suites.
 """
 
 from __future__ import annotations

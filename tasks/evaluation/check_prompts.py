@@ -1,5 +1,4 @@
-"""What a model is really asked: which prompts its context cuts, which answers find no more room, and what date its chat
-template prints.
+"""Records truncated prompts and answers of a model, and sets the date that its chat template prints.
 
 Works on lm-eval's models (hf and vllm) without importing it. lm-eval takes what is too long from the beginning of a
 prompt, and says so in the log alone; answers keep the room that the suite declares for them.

@@ -1,4 +1,4 @@
-"""Whether weights are exactly a model's: no parameter without numbers, no numbers without a parameter.
+"""Checks that weights match the model exactly: no missing, unexpected or misshaped tensors.
 
 Pure but for reading the headers of safetensors files. Works on names and shapes; knows neither torch nor transformers.
 """

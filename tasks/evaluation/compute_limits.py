@@ -1,4 +1,4 @@
-"""Limits of time and memory of their own for what a repository makes this process compute.
+"""Limits of CPU time and memory for computations that a repository causes, such as its chat template.
 
 Owns the timer of CPU time and the limit of address space while they are held. Works in a process's main thread.
 """

@@ -1,4 +1,4 @@
-"""Which ending an error is, and its reason in words: the model's fault, the node's, the harness's ..."""
+"""Classifies an error into an ending (model, node, harness, cache ...) and words its reason."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _blame_elsewhere(error: BaseException) -> tuple[State, str] | None:
         case RuntimeError() if _NODE_GPU.match(text):
             return "environment", f"the GPU of this node does not work: {describe_error(error)}"
         case LookupError() if type(error) is LookupError and "nltk.download(" in text:
-            return "cache_failed", f"nltk's data is not in the store's cache: {_find_resource(text)}"
+            return "cache_failed", f"NLTK data is missing in the store's cache: {_find_resource(text)}"
     return None
 
 

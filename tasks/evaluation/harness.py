@@ -67,7 +67,7 @@ def check_harness(wanted: str) -> None:
         raise NodeError("lm-eval is not installed on this node. Install nightboard[harness] there.") from None
     if found != wanted:
         raise NodeError(
-            f"the suite is declared for lm-eval {wanted}, this node has {found}. "
+            f"the suite requires lm-eval {wanted}, but this node has {found}. "
             f"Install lm_eval=={wanted} there, or change harness.version in the suite (that makes a new version of it)."
         )
 
@@ -91,7 +91,7 @@ def open_model(run: NodeRun) -> Any:
 
     folder = run.store.model_dir(run.spec.evaluation.fingerprint)
     if not (folder / "config.json").is_file():
-        raise CacheError(f"{folder}: the model is not in the store's cache. It is fetched again the next night.")
+        raise CacheError(f"{folder}: the model is not in the store's cache. The next run downloads it again.")
     if run.spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise NodeError(f"device {run.spec.device}: torch {torch.__version__} sees no GPU on this node.")
     return load_model(run.spec, folder)
@@ -181,7 +181,7 @@ def _use_datasets(store: Store, benchmark: Benchmark, folder: Path) -> None:
         )
     dataset = benchmark.dataset
     if dataset.sha is None:
-        raise HarnessError(f"data set {dataset.id}: no commit is pinned.")
+        raise HarnessError(f"dataset {dataset.id}: no commit is pinned.")
     try:
         link_dataset(store.dataset_dir(dataset.id, dataset.sha), dataset.sha, folder)
     except FileNotFoundError as error:

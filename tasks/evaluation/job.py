@@ -1,4 +1,4 @@
-"""The shards of a job, one after the other: offline, each as an attempt, benchmark by benchmark."""
+"""Runs a job on the node (`run_job`): its shards one after the other, offline, benchmark by benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of an attempt: all that is printed while it runs, by Python or by C, and its last lines."""
+"""The log of an attempt: redirects all output, of Python and of C, to a file, and reads its last lines."""
 
 from __future__ import annotations
 

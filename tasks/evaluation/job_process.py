@@ -1,7 +1,7 @@
-"""What a job's process runs first: `python -P -m nightboard.tasks.evaluation.job_process FOLDER`.
+"""The entry point of a job's process: `python -P -m nightboard.tasks.evaluation.job_process FOLDER`.
 
-Owns what must be sure before a pickle is read: nobody else can have written it. Then the job takes its GPUs, and
-submitit's own main function does the rest.
+Checks that no other user can have written the pickle before it is read. Then the job locks its GPUs and calls
+submitit's main function.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who holds an attempt: the job that runs it, or a flow that gave it up.
+"""The lease of an attempt: acquire, revoke, heartbeat. Its owner is the job that runs it, or a flow that revoked it.
 
-Owners follow one another in owner.1.json, owner.2.json ...; whoever creates the next file first has the attempt, so
-nobody holds it twice. Owns these files and the heartbeat beside them.
+Owners follow one another in owner.1.json, owner.2.json ...; the process that creates the next file first is the owner,
+so an attempt has one owner. Owns these files and the heartbeat next to them.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _find_loss(folder: Path) -> str | None:
     """Why the attempt is not this process's any more; None while it is, or nobody can tell."""
     try:
         if (folder / OUTCOME_FILE).exists():
-            return "the attempt was ended by somebody else"
+            return "the attempt was ended by another process"
         owner = current_owner(folder)
     except (OSError, RecordError):
         return None

@@ -1,4 +1,4 @@
-"""Says in words what a repository lacks when lm-eval or a library under it trips over it.
+"""Explains errors of lm-eval and its libraries that a model's repository causes, such as a missing tokenizer.
 
 Their errors tell what a line of code could not do, often without a word. What they mean follows from the text and from
 where it came up. Knows their functions by name only, and imports none of them.

@@ -1,4 +1,4 @@
-"""Loads the model of an evaluation for lm-eval: from the files of its fingerprint alone, and whole.
+"""Loads the model of an evaluation for lm-eval (hf and vllm), only from the files of its fingerprint, and completely.
 
 Owns how lm-eval's own classes for hf and vllm are made. Imports lm_eval, torch and transformers only inside functions,
 as evaluate.py does.

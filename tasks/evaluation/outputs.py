@@ -1,4 +1,4 @@
-"""Turns lm-eval's files for a benchmark into a finished benchmark folder, and recognises one later.
+"""Turns lm-eval's files of a benchmark into a finished benchmark folder with a manifest, and checks one later.
 
 Owns the rows of `task_scores` and the manifest that vouches for a folder. What is complete is decided by validate.py.
 """

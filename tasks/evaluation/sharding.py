@@ -1,4 +1,4 @@
-"""How an evaluation is split into shards: whole, by benchmark, or by documents at fixed places.
+"""Splits an evaluation into shards: one, one per benchmark, or by documents at fixed places.
 
 Pure. A benchmark is either whole or cut at all multiples of its `cut_documents`, so that the cuts are the same in every
 run, whatever a model's size or a cluster's limits.

@@ -1,7 +1,6 @@
-"""Lets lm-eval run tasks only as the suite declares them.
+"""Checks that lm-eval's tasks are as the suite declares: dataset revision, shots, length of answers, splitting.
 
-Owns the check of loaded tasks: data set revision, shots, length of answers. Works on lm-eval's objects without
-importing it.
+Works on lm-eval's objects without importing it.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class SuiteTasks:
         return loaded
 
     def _settle(self, name: str, task: Any) -> Iterator[str]:
-        """Set shots and answer length where the suite declares others than the task; says what cannot be open_runs."""
+        """Set shots and answer length where the suite declares others than the task; yields what cannot be set."""
         yield from self._check_dataset(name, task)
         yield from _check_documents(name, task)
         if self.is_cut:
@@ -70,7 +69,7 @@ class SuiteTasks:
         """The last word on the revision: the folder that the documents were really read from."""
         wanted = self.benchmark.dataset
         if wanted.id != task.DATASET_PATH:
-            yield f"{name}: uses the data set {task.DATASET_PATH} (the suite declares {wanted.id})."
+            yield f"{name}: uses the dataset {task.DATASET_PATH} (the suite declares {wanted.id})."
         for split, data in task.dataset.items():
             found = {Path(file["filename"]).parent.name for file in data.cache_files}
             if found != {wanted.sha}:

@@ -1,7 +1,7 @@
-"""Decides whether the files that lm-eval left for a benchmark are what the suite declares.
+"""Validates lm-eval's results and samples files of a benchmark against the suite.
 
-Owns every check of results and samples files: all that is wrong is said at once, with file and line. Success is
-validated output, never an exit code. Knows nothing of lm-eval's code, only of its files.
+Reports all problems at once, with file and line. Success is validated output, never an exit code. Reads only files,
+not lm-eval's code.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _check_counts(results: dict[str, Any], expected: _Expected, reasons: list[st
     found = counts.get("effective"), counts.get("original"), _section(results, "n-shot").get(expected.task)
     wanted = expected.n_samples, expected.n_documents, expected.n_shot
     keys = f"n-samples.{expected.task}.effective", f"n-samples.{expected.task}.original", f"n-shot.{expected.task}"
-    nouns = "scored documents", "documents in the data set", "few-shot examples"
+    nouns = "scored documents", "documents in the dataset", "few-shot examples"
     for key, want, got, noun in zip(keys, wanted, found, nouns, strict=True):
         if want != got:
             reasons.append(f"{RESULTS}: {key}: the suite declares {want} {noun} (got {got}).")

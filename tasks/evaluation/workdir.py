@@ -1,6 +1,6 @@
-"""What an attempt finds in a shard's work folder: finished benchmarks, answers, and what a killed one left behind.
+"""The work folder of a shard, from which an attempt resumes: finished benchmarks, stored answers, leftovers.
 
-Owns the work folder's names. Deletes only what is half-made or can be made again; what is damaged is set aside.
+Deletes only partial files and those that can be made again; damaged files are moved aside.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def find_unfinished(work: Path, suite: Suite, shard: Shard) -> list[str]:
         folder = work / benchmark
         reasons = check_finished(folder, suite, shard, benchmark) if folder.exists() else None
         if reasons:
-            _log.warning("%s was finished but is damaged, it is done again: %s", benchmark, "; ".join(reasons))
+            _log.warning("%s was finished but is damaged, so it runs again: %s", benchmark, "; ".join(reasons))
             set_aside(folder)
         if reasons is None or reasons:
             todo.append(benchmark)
@@ -77,7 +77,9 @@ def answers_path(work: Path, benchmark: str, root: Path) -> Path:
     if file.exists() and not (_is_trusted(file, root) and _clean_answers(file)):
         kept = set_aside(file)
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
-        _log.warning("the answers so far of %s cannot be read, the benchmark starts anew (kept as %s)", benchmark, kept)
+        _log.warning(
+            "the stored answers of %s cannot be read; the benchmark starts again (old file: %s)", benchmark, kept
+        )
     return path
 
 
@@ -102,7 +104,7 @@ def _clean_answers(file: Path) -> bool:
                 database.executemany("delete from unnamed where key = ?", wrong)
                 database.commit()
                 if wrong:
-                    _log.warning("%d answers so far are NaN or infinite, they are asked again", len(wrong))
+                    _log.warning("%d stored answers are NaN or infinite and are computed again", len(wrong))
     except Exception:  # unpickling damaged bytes can raise anything
         return False
     return True
@@ -122,9 +124,7 @@ def link_dataset(shared: Path, sha: str, private: Path) -> None:
     """
     found = sorted(shared.glob(f"*/*/*/{sha}/dataset_info.json"))
     if not found:
-        raise FileNotFoundError(
-            f"{shared}: the data set is not in the store's cache. It is fetched again the next night."
-        )
+        raise FileNotFoundError(f"{shared}: the dataset is not in the store's cache. The next run downloads it again.")
     for info in found:
         target = private / info.parent.relative_to(shared)
         target.mkdir(parents=True)

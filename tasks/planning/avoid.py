@@ -1,6 +1,6 @@
-"""Which nodes and tiers a run leaves alone, since what is launched there comes to nothing whatever the model.
+"""Decides which nodes and tiers a run avoids after repeated faults of the environment.
 
-Pure. Derived each time from the attempts that have ended since the run began, whoever launched them.
+Pure. Derived from the attempts that have ended since the run started, of all flows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EndedAttempt:
 
 @dataclass(frozen=True)
 class Avoided:
-    """Nodes and tiers that are left alone, each with why in words."""
+    """Nodes and tiers to avoid, each with the reason."""
 
     nodes: Mapping[str, str] = field(default_factory=dict)
     tiers: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def _is_wide(row: Sequence[EndedAttempt]) -> bool:
 def _tell_node(node: str, row: Sequence[EndedAttempt]) -> str:
     return (
         f"Node {node}: {IN_A_ROW} attempts in a row failed for their environment, and nothing more is launched there in"
-        f" this run. Make it work: {row[IN_A_ROW - 1].reason or 'no reason known'}"
+        f" this run. Make it work: {row[IN_A_ROW - 1].reason or 'unknown reason'}"
     )
 
 
@@ -84,5 +84,5 @@ def _tell_tier(tier: str, row: Sequence[EndedAttempt]) -> str:
     nodes = ", ".join(sorted({str(each.node) for each in row}))
     return (
         f"Tier {tier}: {IN_A_ROW} attempts in a row failed for their environment ({nodes}), and nothing more is"
-        f" launched in it in this run. Make it work, then start the run again: {row[-1].reason or 'no reason known'}"
+        f" launched in it in this run. Make it work, then start the run again: {row[-1].reason or 'unknown reason'}"
     )

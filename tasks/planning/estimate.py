@@ -33,7 +33,7 @@ SIMILAR_SIZE = 4.0
 # Loading Python and the harness; then the weights, at 2 GB a second.
 START_S = 30.0
 LOAD_S_PER_GB = 0.5
-# Bytes a parameter takes where nothing else is known.
+# Bytes per parameter, if nothing else is known.
 BYTES_PER_PARAM = 2.0
 # Costs are looked up once for sizes that are about the same.
 _STEPS_PER_DOUBLING = 8

@@ -1,7 +1,4 @@
-"""What the lake knows of earlier nights, as planning needs it: scores, tries and measured costs.
-
-Reads the lake; decides nothing.
-"""
+"""Reads the history that planning needs from the store: scores, ended attempts, open shards, measured costs."""
 
 from __future__ import annotations
 
@@ -60,9 +57,9 @@ State = Literal["completed"] | Ending
 
 @dataclass(frozen=True)
 class Tries:
-    """The attempts at a shard that have ended: how many in each state, and how and when the last one did.
+    """The ended attempts at a shard.
 
-    `ended`: the state of each and when it ended. What somebody has freed since is not among them.
+    `ended`: the state and the end of each. Attempts before a `nightboard retry` are not included.
     """
 
     states: Mapping[State, int]
@@ -162,7 +159,7 @@ def read_evaluations(store: Store) -> dict[str, Evaluation]:
 
 
 def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> History:
-    """Everything that planning needs, as of now. `suites`: as they are declared now.
+    """Read all that planning needs. `suites`: as now declared.
 
     The claims are read before the scores: what another flow claims or collects in between is then known as in flight or
     as scored, or its attempt's number is taken when ours is claimed.

@@ -1,8 +1,8 @@
-"""What of a suite is measured already, and by which evaluation: nothing is run again that a suite does not ask anew.
+"""Decides which benchmarks of a suite are already measured, and by which evaluation, so that they are not run again.
 
-Pure. A benchmark counts as measured where the numbers that make its score are stored and were measured as the suite
-declares it now. The version of lm-eval and the commit of a data set do not matter here: scores of others rank apart,
-and bringing them up to date is not for a night to decide.
+Pure. A benchmark is measured if the numbers of its score are stored and were measured as the suite now declares. The
+version of lm-eval and the commit of a dataset do not count: scores with others are ranked separately, and whether to
+update them is the operator's decision.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Turns shards into jobs, and jobs into arrays: what shares a job, how long a job may take, in which order they go.
+"""Packs shards into jobs, and jobs into arrays: which shards share a job, time limits, the order of jobs.
 
-Pure. Knows nothing of models: a shard has an estimate, a tier and a number of timeouts.
+Pure. A shard is only an estimate, a tier and a number of timeouts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Decides what to evaluate. Pure: everything it knows is an argument, and the same arguments give the same plan.
+"""Plans what to evaluate: evaluations, their shards and tiers, and what is skipped with the reason.
 
-Touches no file, clock or network. What it returns is shown by a dry run and done by the nightly flow, unchanged.
+Pure: no file, clock or network; the same arguments give the same plan. A dry run shows the same plan that the nightly
+flow executes.
 """
 
 from __future__ import annotations
@@ -41,10 +42,9 @@ from nightboard.tasks.store.records import (
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """All that a plan depends on. `commits`: one per watched model and ref, in the order of the watch list.
+    """The inputs of a plan. `commits`: one per watched model and ref, in the order of the watch list.
 
-    `run_started_at` is given when a night plans again: what ended since then in a way that is tried again only in the
-    next night is left out.
+    `run_started_at` is given when a run plans again: shards that are to be retried only in the next run are skipped.
     """
 
     board: str

@@ -1,4 +1,4 @@
-"""What planning answers: the evaluations and jobs of a run, and what is skipped and why. Never stored."""
+"""The result of planning: the evaluations and jobs of a run, and what is skipped and why. Never stored."""
 
 from __future__ import annotations
 

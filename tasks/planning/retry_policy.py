@@ -1,7 +1,7 @@
-"""What follows when attempts at a shard have ended: another one, with which resources, or none, and why in words.
+"""The retry policy: whether a shard gets another attempt, in this run or the next, and with which resources.
 
-Pure. The table of the cluster profile decides; attempts are counted by evaluation and shard. What the model did is
-counted over all runs. What nodes, cluster, Hub or harness did costs it nothing: it is counted within one run only.
+Pure. Follows the retries of the cluster profile; attempts are counted per evaluation and shard. Faults of the model are
+counted over all runs, faults of nodes, cluster, Hub or harness only within one run (`same_run`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nightboard.tasks.planning.history import Tries
 
 BatchSize = int | Literal["auto"]
 
-# The batch to go on with where one that adapts itself ran out of memory.
+# The batch size after `auto` ran out of memory.
 BATCH_AFTER_AUTO = 8
 
 _IN_WORDS: dict[Ending, str] = {
@@ -33,8 +33,8 @@ _IN_WORDS: dict[Ending, str] = {
     "failed": "failed attempts",
     "invalid": "attempts with invalid results",
     "fetch_failed": "attempts to fetch the model or its data",
-    "hub_failed": "attempts to fetch it that the Hub failed",
-    "cache_failed": "attempts without what the store's cache should have",
+    "hub_failed": "attempts to fetch it that failed at the Hub",
+    "cache_failed": "attempts with files missing in the store's cache",
     "environment": "attempts that their environment failed",
     "harness": "attempts that the harness failed",
     "cancelled": "cancelled attempts",
@@ -43,7 +43,7 @@ _IN_WORDS: dict[Ending, str] = {
 
 @dataclass(frozen=True)
 class AttemptResources:
-    """What the next attempt runs on. `timeouts`: how often the time limit was too short."""
+    """Resources of the next attempt. `timeouts`: how often the time limit was too short."""
 
     tier: Tier
     batch_size: BatchSize
@@ -51,7 +51,7 @@ class AttemptResources:
 
 
 def choose_resources(tries: Tries | None, cluster: Cluster, tier: Tier) -> AttemptResources | None:
-    """What the next attempt at a shard of `tier` runs on; None when no tier is large enough."""
+    """Resources of the next attempt at a shard of `tier`; None if no tier is large enough."""
     if tries is None:
         return AttemptResources(tier, tier.batch_size)
     shrunk = shrink(cluster, tier, sum(count for ending, count in tries.endings if _shrinks(cluster, ending)))
@@ -73,7 +73,7 @@ def shrink(cluster: Cluster, tier: Tier, times: int) -> tuple[Tier, BatchSize] |
             batch, is_halved = BATCH_AFTER_AUTO if batch == "auto" else batch // 2, True
             continue
         larger = cluster.tiers[cluster.tiers.index(tier) + 1 :]
-        following = next((each for each in larger if each.backend == tier.backend), None)
+        following = next((candidate for candidate in larger if candidate.backend == tier.backend), None)
         if following is None:
             return None
         tier, batch, is_halved = following, following.batch_size, False
@@ -81,13 +81,13 @@ def shrink(cluster: Cluster, tier: Tier, times: int) -> tuple[Tier, BatchSize] |
 
 
 def explain_end(tries: Tries | None, cluster: Cluster, shard: str) -> str | None:
-    """Why a shard is not tried again in any run; None when it may be."""
+    """Why a shard is not retried in any run; None if it may be."""
     ending = find_end(tries, cluster)
     return _word_end(ending, tries.states[ending], shard, tries) if tries and ending else None
 
 
 def find_end(tries: Tries | None, cluster: Cluster) -> Ending | None:
-    """The ending by which a shard is not tried again in any run; None when it may be."""
+    """The ending because of which a shard is not retried in any run; None if it may be."""
     for ending, count in tries.endings if tries else ():
         if is_lasting(ending) and count >= cluster.retry(ending).attempts:
             return ending
@@ -95,38 +95,38 @@ def find_end(tries: Tries | None, cluster: Cluster) -> Ending | None:
 
 
 def explain_size(tries: Tries | None, shard: str) -> str:
-    """Why a shard for which `choose_resources` finds no tier is not tried again."""
-    return f"gave up: the largest tier has too little memory{_tell(shard)}: {_last_reason(tries)}"
+    """The reason for a shard for which `choose_resources` finds no tier."""
+    return f"gave up: the largest tier has too little memory{_name_shard(shard)}: {_last_reason(tries)}"
 
 
 def _word_end(ending: Ending, count: int, shard: str, tries: Tries | None) -> str:
     if ending == "cancelled":
-        return f"{_last_reason(tries)}{_tell(shard)}; `nightboard retry` runs it again"
-    return f"gave up after {_word_count(ending, count)}{_tell(shard)}: {_last_reason(tries)}"
+        return f"{_last_reason(tries)}{_name_shard(shard)}; `nightboard retry` runs it again"
+    return f"gave up after {_word_count(ending, count)}{_name_shard(shard)}: {_last_reason(tries)}"
 
 
 def _word_count(ending: Ending, count: int) -> str:
     return f"{count} {_IN_WORDS[ending] if count > 1 else _IN_WORDS[ending].replace('attempts', 'attempt')}"
 
 
-def _tell(shard: str) -> str:
+def _name_shard(shard: str) -> str:
     return "" if shard == "all" else f" in {shard}"
 
 
 def _last_reason(tries: Tries | None) -> str:
-    return (tries and tries.last_reason) or "nobody knows why"
+    return (tries and tries.last_reason) or "unknown reason"
 
 
 def explain_wait(tries: Tries | None, cluster: Cluster, shard: str, started_at: datetime | None) -> str | None:
-    """Why a shard waits for another run than that which began at `started_at`; None when it does not."""
+    """Why a shard is not retried in the run that started at `started_at`; None if it may be."""
     if tries is None or started_at is None:
         return None
-    tonight = Counter(state for state, ended_at in tries.ended if ended_at is not None and ended_at >= started_at)
+    in_this_run = Counter(state for state, ended_at in tries.ended if ended_at is not None and ended_at >= started_at)
     for ending, _ in tries.endings:
-        if not is_lasting(ending) and tonight[ending] >= cluster.retry(ending).attempts:
-            words = _word_count(ending, tonight[ending])
-            return f"waits for the next run after {words}{_tell(shard)}: {_last_reason(tries)}"
+        if not is_lasting(ending) and in_this_run[ending] >= cluster.retry(ending).attempts:
+            words = _word_count(ending, in_this_run[ending])
+            return f"waits for the next run after {words}{_name_shard(shard)}: {_last_reason(tries)}"
     state, is_of_tonight = tries.last_state, tries.last_ended_at is not None and tries.last_ended_at >= started_at
     if is_of_tonight and state is not None and state != "completed" and not cluster.retry(state).same_run:
-        return "failed tonight; tried again in the next run"
+        return "failed in this run; the next run tries again"
     return None

@@ -1,7 +1,7 @@
-"""Stops evaluations that are under way, so that they stay stopped.
+"""Cancels running evaluations, so that no run retries them (`nightboard cancel`).
 
-Their attempts get the outcome `cancelled` first, then their jobs are stopped: whoever looks at the store in between
-finds them ended on purpose. Others that share a job with them are given back and planned again.
+Their attempts get the outcome `cancelled` first, then their jobs are stopped, so that another flow sees them as
+cancelled. Other shards that share a job with them are released and planned again.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from nightboard.tasks.store.records import AttemptSpec, Outcome, Submission
 
 
 class CancelError(TaskError):
-    """Nothing can be cancelled; the message says why and what could be."""
+    """A target cannot be cancelled; the message says why and lists valid targets."""
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What was stopped: shards that ended so, and jobs that were told to stop."""
+    """The cancelled shards, and the stopped jobs."""
 
     shards: tuple[OpenAttempt, ...]
     job_ids: tuple[str, ...]
 
 
 def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAttempt]:
-    """The open shards that are meant: by evaluation id or its beginning, model, model@revision, or job id.
+    """The open shards that match: by evaluation id or its beginning, model, model@revision, or job id.
 
-    Raises CancelError for a target that names nothing.
+    Raises CancelError for a target that matches nothing.
     """
     evaluations = {id(each): AttemptSpec.read(each.folder / SPEC_FILE).evaluation for each in shards}
 
@@ -49,8 +49,8 @@ def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAt
         if not any(is_one(each, target) for each in shards):
             models = sorted({each.model_id for each in evaluations.values()})
             raise CancelError(
-                f"{target}: nothing under way is called so. Name an evaluation, a model or a job"
-                + (f"; under way: {', '.join(models)}." if models else "; nothing is under way.")
+                f"{target}: matches no running evaluation. Name an evaluation, a model or a job."
+                + (f" Running: {', '.join(models)}." if models else " No evaluations are running.")
             )
     return [each for each in shards if any(is_one(each, target) for target in targets)]
 

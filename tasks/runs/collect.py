@@ -1,7 +1,7 @@
-"""Moves the outcome of an ended attempt into the lake, by atomic renames with deterministic names.
+"""Collects an ended attempt: validates its results and writes them to the lake, atomically.
 
-Collecting twice changes nothing; a flow that is killed in between is finished by the next. `outcomes` is written after
-the rows it vouches for, by whoever collects the last shard of the evaluation; the attempt's own row comes last of all.
+Collecting twice changes nothing; if a flow is killed, the next one finishes. `outcomes` is written after the rows that
+it marks as complete, with the last shard of the evaluation; the attempt's own row is written last of all.
 """
 
 from __future__ import annotations

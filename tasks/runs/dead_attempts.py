@@ -1,4 +1,4 @@
-"""Whether an attempt without an outcome is dead, and the outcome that it gets then."""
+"""Detects dead attempts (ended without an outcome) and writes their outcome from the cluster's report."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _judge_end(store: Store, each: OpenAttempt, has_begun: bool, launch: OpenLau
     if report and report.ending == "cancelled":
         return "cancelled", f"the job ended before it began to evaluate{said}"
     if report is None or report.ending is None or _has_anybody_begun(store, each, launch):
-        return "not_started", f"the job ended before it came to this evaluation{said}"
+        return "not_started", f"the job ended before it started this evaluation{said}"
     # Nothing of the model was looked at, so that it cannot be why.
     found = explain_false_start(output)
     if found or report.ending in ("failed", "timeout", "out_of_memory"):

@@ -1,6 +1,6 @@
-"""Why a job ended before it began to evaluate, by what it has printed: a command, package or container that is missing.
+"""Explains from its output why a job ended before it evaluated anything: missing command, package, container ...
 
-Pure. No model has been looked at by then, so that nothing in these lines comes from a repository.
+Pure. No model was read before that, so nothing in these lines comes from a repository.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = (
-    "The Python that starts on the node lacks a package: install nightboard there as it is here, or change `python` in"
-    " the cluster profile."
+    "The node's Python lacks a package: install the same nightboard there, or change `python` in the cluster profile."
 )
-_CONTAINER = "The container does not start: change `python` in the cluster profile, or look at the container."
+_CONTAINER = "The container does not start: change `python` in the cluster profile, or check the container."
 _COMMAND = "A command does not start on the node: change `python` or `setup` in the cluster profile."
 _VERSION = "The node cannot read the job: install the same Python and nightboard there as here."
-_DISK = "A disk cannot be used on the node: make it work, or leave the node out with `exclude` in the cluster profile."
-_TRUST = "The job's call is read only when nobody else can have written it."
-_NODE = "The node does not start jobs: look at it, or leave it out with `exclude` in the cluster profile."
+_DISK = "A disk of the node does not work: repair it, or exclude the node with `exclude` in the cluster profile."
+_TRUST = "The job's call is read only if no other user can have written it."
+_NODE = "The node does not start jobs: check it, or exclude it with `exclude` in the cluster profile."
 
 # What a line looks like, and what to do about it. The first that fits a line counts: what comes last often only repeats
 # that something has failed.

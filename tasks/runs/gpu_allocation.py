@@ -1,6 +1,6 @@
-"""How many jobs of each open array may run at once, so that all arrays together keep to a number of GPUs.
+"""Allocates GPUs to arrays: how many jobs of each may run at once, so that all arrays together stay within max_gpus.
 
-Pure. An array's own throttle bounds that array alone, so the throttles of all open ones have to add up.
+Pure. An array's throttle limits only that array, so the throttles of all open arrays must add up.
 """
 
 from __future__ import annotations

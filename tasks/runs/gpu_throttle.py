@@ -1,7 +1,7 @@
-"""Keeps all open arrays of a store within a number of GPUs: how many jobs of each may run at once.
+"""Applies the GPU allocation: sets the throttles of open arrays, so that all stay within max_gpus.
 
-Owns the throttles of arrays that are under way. What is on disk is never less than what may run: it is written before
-an array may run more, and after it runs less, so that a flow that is killed in between leaves no GPU counted as free.
+The number on disk is never less than the jobs that may run: it is written before an array may run more, and after it
+runs less, so that a killed flow leaves no used GPU counted as free.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Joins the shards of an evaluation, and what earlier ones have measured for it, into its rows of the lake.
+"""Merges the shards of an evaluation, and the benchmarks reused from earlier ones, into its rows of the lake.
 
-Benchmarks that ran whole are taken as they are. One that was cut is scored anew over all its documents, as lm-eval
-scores a task: the mean in the order of the documents. What an earlier evaluation of the same files and settings has
-measured is copied from its rows, so that all that is said of an evaluation follows from rows of its own. Owns that
-arithmetic; whether a shard is complete is known by outputs.py.
+Benchmarks that ran in one shard are copied. A split benchmark is rescored over all its documents, as lm-eval scores a
+task: the mean in the order of the documents. Benchmarks of an earlier evaluation of the same files and settings are
+copied from its rows, so that an evaluation has all rows of its own. outputs.py decides whether a shard is complete.
 """
 
 from __future__ import annotations
@@ -127,7 +126,9 @@ def _join_rows(
     if len(values.numbers) != count or len(doc_hashes) != count:
         raise MergeError(f"{where}: the shards have {count} documents, their samples {len(values.numbers)}.")
     if not values.is_plain:
-        raise MergeError(f"{where}: is no mean over documents, so it cannot be cut. Take cut_documents off the suite.")
+        raise MergeError(
+            f"{where}: is not a mean over documents, so it cannot be split. Remove cut_documents from the suite."
+        )
     for name in _COMMON:
         if len(found := dict.fromkeys(str(row[name]) for row in rows)) > 1:
             raise MergeError(f"{where}: the shards were run with different values of {name}: {', '.join(found)}.")

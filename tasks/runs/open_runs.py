@@ -1,4 +1,4 @@
-"""What is open: launches that have not ended, their attempts, and what the cluster says of them."""
+"""Lists open launches and attempts, and the cluster's report on their jobs."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class ClusterAnswer:
 
 
 def advise_on_launch(error: RecordError, folder: Path) -> str:
-    """What to do about a launch whose records cannot be read."""
+    """The message about a launch whose records cannot be read."""
     return (
-        f"{error} What it stands for is left alone. When no job of it runs any more, move {folder} away; "
-        "then it is planned again."
+        f"{error} Skipped. When no job of this launch runs any more, move {folder} away; its shards are then planned"
+        " again."
     )
 
 

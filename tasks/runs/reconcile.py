@@ -1,8 +1,8 @@
-"""Finds out what became of everything that was ever launched, whoever launched it.
+"""Reconciles the store with the cluster: collects ended attempts, ends dead ones, lists those still open.
 
-An attempt is open until it has an outcome. A dead one gets its outcome here; a finished one is collected. Nothing is
-remembered between calls: the store and the cluster say it all, so any flow on any night and host can do this. The
-cluster is asked once a call, whatever the number of jobs.
+An attempt is open until it has an outcome. A dead one gets its outcome here; a finished one is collected. The state is
+only in the store and the cluster, so any flow on any host can do this. The cluster is queried once per call, whatever
+the number of jobs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Frees evaluations that gave up or were cancelled, so that the next run tries them again as if for the first time.
+"""Frees stopped or cancelled evaluations, so that the next run tries them again (`nightboard retry`).
 
-What has happened stays in the store; a file beside the attempts says which of them do not count any more.
+Earlier attempts stay in the store; a file next to them says which no longer count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nightboard.tasks.store.records import Commit, Evaluation, Freed
 
 
 class FreeError(TaskError):
-    """A name stands for nothing that could be freed; the message says why and what could be meant."""
+    """A name matches nothing that can be freed; the message says why, with similar names."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def is_meant(evaluation: Evaluation, target: str) -> bool:
 def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
     models = sorted({each.evaluation.model_id for each in stopped})
     if any(is_meant(each, target) for each in known):
-        return f"{target}: has neither given up nor been cancelled, so that there is nothing to free."
+        return f"{target}: is neither stopped nor cancelled, so it needs no retry."
     near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
-    hint = f"Near it: {', '.join(near)}." if near else "Nothing has given up or been cancelled."
-    return f"{target}: nothing that gave up or was cancelled is called so. {hint}"
+    hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."
+    return f"{target}: matches no stopped or cancelled evaluation. {hint}"
 
 
 def free(store: Store, stopped: Iterable[Stopped], by: str, now: datetime) -> None:

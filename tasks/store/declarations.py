@@ -1,6 +1,6 @@
-"""Writes what the profiles declare into the lake as rows, so that the warehouse can be rebuilt from the store alone.
+"""Writes the declarations of profiles (suites, eras, organizations) to the lake, so that the store is self-contained.
 
-A declaration that is the newest already is not written again; one that changed is added, and the newest counts.
+A declaration equal to the newest one is not written again; a changed one is added, and the newest counts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from nightboard.warehouse.schema.lake_tables import ERAS, ORGANIZATIONS, SUITES
 
 
 def declare(store: Store, suites: Iterable[ResolvedSuite], organizations: Organizations, now: datetime) -> None:
-    """Record the suites, their eras and the organisations that a night works with."""
-    for each in suites:
-        _declare(store, SUITES, suite_rows(each.suite, each.version, now), each.suite.suite, now)
-        _declare(store, ERAS, era_rows(each.suite, each.version, now), each.suite.suite, now)
+    """Record the suites, eras and organizations of a run."""
+    for resolved in suites:
+        _declare(store, SUITES, suite_rows(resolved.suite, resolved.version, now), resolved.suite.suite, now)
+        _declare(store, ERAS, era_rows(resolved.suite, resolved.version, now), resolved.suite.suite, now)
     _declare(store, ORGANIZATIONS, organization_rows(organizations, now), None, now)
 
 
 def declare_imported(store: Store, suite: Suite, now: datetime) -> None:
-    """Record a suite that the store has not worked with yet, so that imported scores have its benchmarks and eras.
+    """Record a suite that is new in the store, so that imported scores have its benchmarks and eras.
 
-    Its data sets are not pinned; the version that a night declares takes its place.
+    Its datasets are not pinned; the version that a run declares replaces it.
     """
     if not _newest(store, SUITES, suite.suite):
         version = f"unpinned-{hash_json(_content(suite_rows(suite, '', now)))[:16]}"
@@ -47,7 +47,7 @@ def _declare(store: Store, table: Table, rows: list[dict[str, Any]], suite: str 
 
 
 def _newest(store: Store, table: Table, suite: str | None) -> list[dict[str, Any]]:
-    """The last declaration of a suite, whichever version it was of; of all organisations for None."""
+    """The last declaration of a suite, of any version; of all organizations for None."""
     rows = [row for row in read_table(store, table).to_pylist() if row.get("suite") == suite]
     newest = max((row["declared_at"] for row in rows), default=None)
     return [row for row in rows if row["declared_at"] == newest]

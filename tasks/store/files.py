@@ -1,6 +1,6 @@
-"""Where everything lies in a store, and the two ways anything gets there: an atomic rename, or a link that must be new.
+"""Writes files of a store: atomic replacement by a rename, or a claim (create only if new) by a link.
 
-Owns paths and atomic writes on the store's file system. Knows nothing of what the files mean.
+Also sets the umask, and turns errors of the file system into StoreError.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def _read_umask() -> int:
     return umask
 
 
-# What the user who started this process keeps from others; and what holds from `set_umask` on.
+# The user's own umask; and the one that applies from `set_umask` on.
 _USERS_UMASK = _read_umask()
-# Temporary files are private; what they become is as readable as any file of this user's, and never open to writers.
+# Temporary files are private; the final files are readable like other files of the user, and not writable by others.
 _umask = _USERS_UMASK | 0o022
 
 
 def set_umask(*, is_of_group: bool) -> None:
-    """Let this process and its children make nothing that others may write to, but a group in its own store."""
+    """Set the umask of this process and its children: others cannot write new files, except a group in its store."""
     global _umask
     _umask = (_USERS_UMASK & 0o007) | 0o002 if is_of_group else _USERS_UMASK | 0o022
     os.umask(_umask)
@@ -38,9 +38,9 @@ def set_umask(*, is_of_group: bool) -> None:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Write `path` whole or not at all: the name changes only after the bytes are on disk.
+    """Write `path` completely or not at all: the file is renamed after its bytes are on disk.
 
-    Raises StoreError with the path when the disk is full; the half-written file is removed.
+    Raises StoreError with the path if the disk is full; the partial file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -59,15 +59,15 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `path` whole or not at all."""
+    """Write `path` completely or not at all."""
     with replace_atomically(path) as file:
         file.write(data)
 
 
 def claim_file(path: Path, data: bytes) -> bool:
-    """Create `path` with `data`, complete from its first moment; False when somebody else already has.
+    """Create `path` with `data` atomically; False if it already exists.
 
-    A hard link is the one creation that is atomic, with content, on NFS too.
+    A hard link is the only way to create a file with content atomically, also on NFS.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -88,14 +88,14 @@ def claim_file(path: Path, data: bytes) -> bool:
 
 
 def claim_dir(path: Path, files: dict[str, bytes]) -> bool:
-    """Create folder `path` with `files`, complete from its first moment; False when it already exists."""
+    """Create folder `path` with `files` atomically; False if it already exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     try:
         for name, data in files.items():
             (temporary / name).write_bytes(data)
         temporary.chmod(0o777 & ~_umask)
-        # Renaming a folder onto one that is not empty fails, so the first one wins.
+        # Renaming onto a folder that is not empty fails, so the first process wins.
         os.rename(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -113,6 +113,6 @@ def _explain(error: OSError, path: Path) -> OSError | StoreError:
         )
     if error.errno in (errno.EACCES, errno.EROFS):
         return StoreError(
-            f"{path}: cannot write here ({error.strerror}). Choose another store or change its permissions."
+            f"{path}: cannot write here ({error.strerror}). Choose another store, or change its permissions."
         )
     return error

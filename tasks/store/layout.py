@@ -1,4 +1,4 @@
-"""Where everything lies in a store: every folder and file name. Reads and writes nothing."""
+"""The layout of a store: the name of every folder and file in it. Reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def escape_id(repo_id: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """A store's folders. All paths of the program come from here."""
+    """A store's folders and files. All paths in a store come from here."""
 
     root: Path
 
@@ -73,7 +73,7 @@ class Store:
 
     @property
     def prefect(self) -> Path:
-        """The history of runs, where no Prefect server is configured."""
+        """The history of runs, if no Prefect server is configured."""
         return self.root / "prefect"
 
     @property
@@ -87,7 +87,7 @@ class Store:
 
     @property
     def wanted_models(self) -> Path:
-        """A file a process that waits for models of the cache."""
+        """One file per process that has reserved models in the cache."""
         return self.cache / "wanted"
 
     @property
@@ -98,11 +98,11 @@ class Store:
         return self.launches / launch_id
 
     def submit_dir(self, launch_id: str) -> Path:
-        """What submitit keeps of a launch: its script, the pickled calls, the output of its jobs."""
+        """Files of submitit for a launch: its script, the pickled calls, the output of its jobs."""
         return self.launch_dir(launch_id) / "submitit"
 
     def pin_file(self, dataset_id: str) -> Path:
-        """The commit of a dataset that a suite leaves open."""
+        """The pinned commit of a dataset."""
         return self.pins / f"{escape_id(dataset_id)}.json"
 
     def shards_file(self, evaluation_id: str) -> Path:
@@ -110,7 +110,7 @@ class Store:
         return self.runs / evaluation_id / "parts.json"
 
     def freed_file(self, evaluation_id: str) -> Path:
-        """Which attempts at the evaluation do not count any more; replaced each time somebody frees it."""
+        """The attempts at the evaluation that no longer count; replaced by each `nightboard retry`."""
         return self.runs / evaluation_id / "freed.json"
 
     def shard_dir(self, evaluation_id: str, shard: str) -> Path:
@@ -128,7 +128,7 @@ class Store:
         return self.models / fingerprint
 
     def dataset_dir(self, dataset_id: str, sha: str) -> Path:
-        """A `datasets` cache that holds exactly one revision of one data set."""
+        """A `datasets` cache that holds exactly one revision of one dataset."""
         return self.cache / "datasets" / escape_id(dataset_id) / sha
 
     @property

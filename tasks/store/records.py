@@ -1,6 +1,6 @@
-"""What crosses from one step, process or night to another: every record that is written to the store as JSON.
+"""The JSON records in a store: plans, launches, attempts, outcomes, pins (wire format between processes and runs).
 
-All models are versioned and refuse unknown keys, so that an old file is recognised instead of misread.
+All models reject unknown keys, so that an incompatible file is an error instead of being misread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class RecordError(TaskError):
 class Record(BaseModel):
     """Base of all records."""
 
-    # Keys in a store never change; an attribute may have a better name.
+    # Keys in a store never change; an attribute's name may differ.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     def to_bytes(self) -> bytes:
@@ -38,7 +38,7 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a record, or raise RecordError that names the file and what is wrong in it."""
+        """Read a record. Raises RecordError, which names the file and the error."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -93,7 +93,7 @@ class Commit(Record):
 
 
 class ModelState(Record):
-    """A row of the lake's `models` table: a model's state has changed since it was last seen."""
+    """A row of the lake's `models` table: a change of a model's state."""
 
     model_id: str
     organization: str
@@ -102,7 +102,7 @@ class ModelState(Record):
 
 
 class DatasetPin(Record):
-    """The commit of a data set that a suite left open, as it was on first use; the same for every later night."""
+    """The commit of a dataset without a pin in its suite, from the first use on; the same for all later runs."""
 
     record_version: Literal[1] = 1
     dataset_id: str
@@ -110,7 +110,7 @@ class DatasetPin(Record):
 
 
 class FetchedDataset(Record):
-    """Marks a data set's cache folder: the configurations that are complete in it."""
+    """The marker of a dataset's cache folder: its complete configurations."""
 
     record_version: Literal[1] = 1
     dataset_id: str
@@ -119,7 +119,7 @@ class FetchedDataset(Record):
 
 
 class ResolvedSuite(Record):
-    """A suite with the commits of its data sets; `version` is the hash over everything that decides a score."""
+    """A suite with the commits of its datasets; `version` is the hash over everything that decides a score."""
 
     suite: Suite
     version: str
@@ -127,7 +127,7 @@ class ResolvedSuite(Record):
 
 
 class Evaluation(Record):
-    """The unit that is done once."""
+    """The unit of work that is done once: a model's files with a suite and settings."""
 
     evaluation_id: str
     suite: str
@@ -159,7 +159,7 @@ class Shard(Record):
 
 
 class Taken(Record):
-    """A benchmark that an earlier evaluation has measured, whose rows another one takes over."""
+    """A benchmark of an earlier evaluation whose rows another evaluation reuses."""
 
     benchmark: str
     tasks: tuple[str, ...]
@@ -176,7 +176,7 @@ class EvaluationShards(Record):
 
 
 class Freed(Record):
-    """Somebody wants what gave up to be tried again: by shard, the last attempt that does not count any more."""
+    """A `nightboard retry` of a stopped evaluation: by shard, the last attempt that no longer counts."""
 
     record_version: Literal[1] = 1
     evaluation_id: str
@@ -188,8 +188,8 @@ class Freed(Record):
 class PlannedAttempt(Record):
     """An attempt at a shard that one job is to run.
 
-    Its number is fixed when planning: a flow that planned on older knowledge finds the number taken and leaves the
-    shard to the other.
+    Its number is fixed by the plan: a flow with an older plan finds the number taken, and leaves the shard to the
+    other flow.
     """
 
     evaluation_id: str
@@ -216,7 +216,7 @@ class Job(Record):
 
 
 class ProcessId(Record):
-    """A process that can be recognised later: a pid alone is reused."""
+    """A process with its start time, because a pid alone can be reused."""
 
     host: str
     boot_id: str
@@ -242,10 +242,10 @@ class AttemptSpec(Record):
 
 
 class AttemptOwner(Record):
-    """Who holds an attempt: the job that runs it, or a flow that gave it up.
+    """The owner of an attempt: the job that runs it, or a flow that revoked it.
 
-    Owners follow one another in `owner.1.json`, `owner.2.json` ...; whoever creates the next file first has it. A job
-    that its cluster starts again takes over from its own dead run; nobody takes over from a flow that gave up.
+    Owners follow one another in `owner.1.json`, `owner.2.json` ...; the process that creates the next file first is the
+    owner. A job that its cluster restarts takes over from its own dead run; a revoked attempt has no further owner.
     """
 
     record_version: Literal[1] = 1
@@ -256,7 +256,7 @@ class AttemptOwner(Record):
 
 
 class Outcome(Record):
-    """How an attempt ended, written by the node (or by the flow that found it dead)."""
+    """How an attempt ended, written by the node, or by the flow that found it dead."""
 
     record_version: Literal[1] = 1
     state: Literal["completed"] | Ending
@@ -269,7 +269,7 @@ class Outcome(Record):
 
 
 class BenchmarkManifest(Record):
-    """Marks a finished benchmark: `manifest.json` in its folder, with the size and SHA-256 of every file beside it."""
+    """The marker of a finished benchmark: `manifest.json`, with the size and SHA-256 of every file in its folder."""
 
     record_version: Literal[1] = 1
     benchmark: str
@@ -311,7 +311,7 @@ class Parallelism(Record):
 
 
 def as_row(record: Record) -> dict[str, Any]:
-    """A record as a row for Parquet: objects are JSON text, and null where they are empty."""
+    """A record as a row for Parquet: objects become JSON text, empty ones null."""
     return {
         name: (json.dumps(value, ensure_ascii=False) if value else None) if isinstance(value, dict) else value
         for name, value in record.model_dump().items()
@@ -319,5 +319,5 @@ def as_row(record: Record) -> dict[str, Any]:
 
 
 def utc_now() -> datetime:
-    """The time, as every record writes it."""
+    """The current time in UTC, as records store it."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The lake's Parquet tables: rows are appended as files of their own, and read back."""
+"""Appends rows to the lake's Parquet tables, and reads them; every append is a new file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nightboard.warehouse.schema.columns import Table
 
 
 def next_time(store: Store, table: Table, column: str, now: datetime) -> datetime:
-    """`now`, or a moment after the newest row where a clock was ahead of ours: what is written last is the newest."""
+    """`now`, or just after the newest row if that is later (clocks differ): the last written row is the newest."""
     import pyarrow.compute as pc
 
     newest = pc.max(read_table(store, table, [column])[column]).as_py()
@@ -32,10 +32,9 @@ def read_table(
     evaluation_id: str | None = None,
     tasks: Sequence[str] | None = None,
 ) -> pa.Table:
-    """All rows of a lake table, or those of one evaluation and of some tasks, in the order of the file names.
+    """All rows of a lake table, or those of one evaluation and some tasks, in the order of the file names.
 
-    Empty when nothing was ever written; columns that a file was written without are null. Raises LakeError for a file
-    that is damaged.
+    Empty if nothing was ever written; a column that a file lacks is null. Raises LakeError for a damaged file.
     """
     import pyarrow.dataset as ds  # brings pandas with it: a second that most commands do without
 
@@ -64,19 +63,19 @@ def has_file(store: Store, table: Table, name: str) -> bool:
 
 
 def write_file(store: Store, table: Table, name: str, rows: list[dict[str, Any]] | pa.Table) -> None:
-    """Write rows as the lake's file `name` of a table, whole or not at all. Written again, it is replaced."""
+    """Write rows as the lake's file `name` of a table, atomically; replaces an existing one."""
     write_parquet(store.lake_file(table.name, name), table, rows)
 
 
 def write_parquet(path: Path, table: Table, rows: list[dict[str, Any]] | pa.Table) -> None:
-    """Write rows of a lake table to `path`, whole or not at all. Column order and types come from the schema."""
+    """Write rows of a lake table to `path`, atomically. Column order and types come from the schema."""
     data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=table.arrow)
     with replace_atomically(path) as file:
         pq.write_table(data.select(table.arrow.names).cast(table.arrow), file, compression="zstd")
 
 
 def append_rows(store: Store, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Add rows as a file named by its content: the same rows are there once."""
+    """Add rows as a file named by its content, so that the same rows are stored once."""
     if rows:
         name = hash_json([{key: str(value) for key, value in row.items()} for row in rows])[:32]
         write_file(store, table, name, rows)

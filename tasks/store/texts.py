@@ -1,7 +1,6 @@
-"""Makes a text that a stranger wrote one that every file, table and terminal can hold.
+"""Cleans texts from outside (model cards, errors): no control characters, valid UTF-8, limited length.
 
-Owns what such a text may not contain and how long it may be. Identifiers (ids, hashes) are not meant to be changed: who
-reads them refuses the odd ones.
+Not for identifiers (ids, hashes): a reader rejects invalid ones.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 MOST_CHARACTERS = 500
-# Half a character (JSON lets it through, UTF-8 does not), and codes that steer a terminal, end a line or turn it round.
+# Lone surrogates (allowed in JSON, not in UTF-8), and codes that control a terminal, end a line or change direction.
 _CODES = {
     code: "\N{REPLACEMENT CHARACTER}"
     for span in ((0, 32), (127, 160), (0x2028, 0x202F), (0x2066, 0x206A), (0xD800, 0xE000))
@@ -20,13 +19,13 @@ _CODES = {
 
 
 def clean_text(text: str, most: int = MOST_CHARACTERS) -> str:
-    """The text on one line, without codes and half characters, cut where it is long. A clean text stays as it is."""
+    """The text on one line, without control codes and lone surrogates, truncated. A clean text is unchanged."""
     cut = text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return cut.translate(_CODES)
 
 
 def is_clean(text: str, most: int = MOST_CHARACTERS) -> bool:
-    """Whether the text can be kept as it is."""
+    """Whether the text needs no cleaning."""
     return clean_text(text, most) == text
 
 
@@ -35,4 +34,4 @@ def _clean_words(value: Any) -> Any:
 
 
 Words = Annotated[str, BeforeValidator(_clean_words)]
-"""A field of a record that holds words from outside: they are cleaned on the way in."""
+"""A field of a record with a text from outside, which is cleaned by validation."""

@@ -1,9 +1,9 @@
-"""Who may have written a file of the store, and how open what this process writes is.
+"""Permissions of a store: which files are safe to unpickle, and the umask for new files.
 
-A file that is unpickled runs whatever its writer wanted. So it is read only when nobody but this user, root and, in a
-store of a group, the group's members can have put it there; and nothing is ever made that others may write to.
+Unpickling a file runs its writer's code. So a file is read only if just this user, root and, in a group's store, the
+group's members can have written it; and no file is created that others can write.
 
-A store belongs to a group when its own folder may be written to by that group.
+A store belongs to a group if the group can write to its folder.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _OTHERS, _GROUP = stat.S_IWOTH, stat.S_IWGRP
 
 
 def limit_umask(root: Path) -> None:
-    """Let this process make nothing more open than 0755 and 0644, in the store of a group 0775 and 0664.
+    """Set the umask so that new files are at most 0755 and 0644, in a group's store 0775 and 0664.
 
-    A stricter umask of the user's stays, but for the group's own rights in its store.
+    A stricter umask of the user is kept, except for the group's rights in its store.
     """
     set_umask(is_of_group=_gets_group(root))
 
 
 def close_to_others(root: Path) -> None:
-    """Take from everybody else the right to write into the folders that lead to jobs' calls, as an open umask left it.
+    """Remove others' write permission from the folders above jobs' pickled calls, which an open umask may have left.
 
-    In one user's store the group is everybody else, too. Raises StoreError when that is somebody else's to do.
+    In one user's store, the group counts as others. Raises StoreError if only the folder's owner can do this.
     """
     unwanted = _OTHERS if _find_group(root) is not None else _OTHERS | _GROUP
     for folder in (root, Store(root).launches, Store(root).runs):
@@ -40,30 +40,30 @@ def close_to_others(root: Path) -> None:
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~unwanted)
         except OSError:
             raise StoreError(
-                f"{folder}: others may write here, and so run code as whoever uses this store. "
-                f"Let its owner say: chmod {'o' if unwanted == _OTHERS else 'go'}-w {folder}"
+                f"{folder}: is writable by others, who could run code as a user of this store. "
+                f"Ask its owner to run: chmod {'o' if unwanted == _OTHERS else 'go'}-w {folder}"
             ) from None
 
 
 def check_trust(path: Path, root: Path) -> None:
-    """Raise StoreError when somebody else can have written `path`, a file of the store at `root`."""
+    """Raise StoreError if others can have written `path`, a file of the store at `root`."""
     group = _find_group(root)
-    for each in [path, *path.parents]:
-        _check(each, group)
-        if each == root:
+    for folder in [path, *path.parents]:
+        _check(folder, group)
+        if folder == root:
             return
 
 
 def _check(path: Path, group: int | None) -> None:
-    """A link counts as what it leads to; but whoever made it must be trusted, too."""
+    """Check a path; for a link, its target and the owner of the link."""
     try:
         found, owners = path.stat(), {path.lstat().st_uid, path.stat().st_uid}
     except FileNotFoundError:
         return
     if found.st_mode & _OTHERS or (found.st_mode & _GROUP and found.st_gid != group):
         raise StoreError(
-            f"{path}: others may write to it (mode {stat.S_IMODE(found.st_mode):o}), so it is not read. "
-            f"Make sure that it is as it was, then say: chmod go-w {path}"
+            f"{path}: is writable by others (mode {stat.S_IMODE(found.st_mode):o}), so it is not read. "
+            f"Check that it is unchanged, then run: chmod go-w {path}"
         )
     for uid in owners - {os.geteuid(), 0}:
         if not _is_member(uid, group):
@@ -71,7 +71,7 @@ def _check(path: Path, group: int | None) -> None:
 
 
 def _find_group(root: Path) -> int | None:
-    """The group that the store belongs to; None when it is one user's."""
+    """The group that the store belongs to; None if it is one user's."""
     try:
         found = root.stat()
     except OSError:
@@ -80,7 +80,7 @@ def _find_group(root: Path) -> int | None:
 
 
 def _gets_group(root: Path) -> bool:
-    """Whether what is made in the store gets its group."""
+    """Whether new files in the store get its group."""
     group = _find_group(root)
     return group is not None and (bool(root.stat().st_mode & stat.S_ISGID) or group == os.getegid())
 

@@ -91,11 +91,11 @@ def make_night(data: Data) -> tuple[RunState, Console]:
 
 
 def test_what_cannot_be_fetched_is_left_out_of_the_plan_that_follows_and_not_asked_again() -> None:
-    data = Data({"short": "data set own/data: no answer."})
+    data = Data({"short": "dataset own/data: no answer."})
     night, _ = make_night(data)
     suites = [ResolvedSuite(suite=SUITE, version=resolve_suite(SUITE, {})[1])]
     assert not fetch_datasets.fn(night, plan_of(suites), suites)
-    assert night.problems == ["Suite s runs without short: data set own/data: no answer."]
+    assert night.problems == ["Suite s runs without short: dataset own/data: no answer."]
     plan = plan_of(suites)
     assert [planned.shard.benchmarks for job in plan.jobs for planned in job.attempts] == [("long",)]
     assert fetch_datasets.fn(night, plan, suites)
@@ -103,19 +103,19 @@ def test_what_cannot_be_fetched_is_left_out_of_the_plan_that_follows_and_not_ask
 
 
 def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
-    suites = [ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The data set is gated."})]
+    suites = [ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The dataset is gated."})]
     night, lines = make_night(Data({}))
     plan = plan_of(suites)
     show_plan(night.ui, plan)
     text = " ".join(lines.export_text(clear=False).split())
     assert "job model suite benchmarks estimate" in text
     assert "1 lab/a s long 2 min" in text
-    assert "lab/a 1111111 s (short) The data set is gated." in text
+    assert "lab/a 1111111 s (short) The dataset is gated." in text
     nothing = RunReport(
         board="b", started_at=NOW, ended_at=NOW, new_commits=(), plan=plan, collected=(), in_flight=(),
         not_started=(), problems=(),
     )  # fmt: skip
-    assert "`lab/a` @ `1111111` on s (short): The data set is gated." in describe_run(nothing)
+    assert "`lab/a` @ `1111111` on s (short): The dataset is gated." in describe_run(nothing)
 
 
 def test_a_plan_fits_a_narrow_terminal_and_hides_the_revision_first() -> None:

@@ -63,4 +63,4 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
     assert "1 evaluation to retry." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
     assert "No matching evaluation" in retry("--all"), "what its environment failed has not given up"
     missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
-    assert "lab/b: has neither given up nor been cancelled" in str(missed.exception)
+    assert "lab/b: is neither stopped nor cancelled" in str(missed.exception)

@@ -139,7 +139,7 @@ def test_a_folder_of_locks_that_others_can_write_to_is_refused(machine: Path) ->
     folder = machine / f"nightboard-gpus-{os.geteuid()}"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(StoreError, match="is not a folder of this user alone"):
+    with pytest.raises(StoreError, match="must be a folder that only this user can write"):
         claim_gpus(describe_choice([Gpu("0", "0")], 1))
 
 
@@ -178,6 +178,6 @@ def test_two_jobs_of_two_flows_on_two_stores_have_a_gpu_each(tmp_path: Path, mon
 
 
 def test_a_job_that_wants_more_than_the_machine_has_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ExecutorError, match="a job wants 3 GPUs, and this machine has 2 for it"):
+    with pytest.raises(ExecutorError, match="a job needs 3 GPUs, but this machine has only 2 available"):
         LocalExecutor().submit(tmp_path / "s/launches/l/submitit", "l", [], make_resources(3), None)
     assert json.loads(LocalExecutor(5)._choose_gpus(3)["NIGHTBOARD_GPUS"])[4] == ["4", "4"]

@@ -213,7 +213,7 @@ def test_words_that_a_repository_can_bring_about_blame_nobody_else(tmp_path: Pat
 
 def test_what_the_cache_lacks_is_neither_the_models_fault_nor_the_nodes(tmp_path: Path) -> None:
     lacks_nltk = end_of(tmp_path, raise_it(LookupError(NLTK)))
-    assert lacks_nltk == ("cache_failed", "nltk's data is not in the store's cache: punkt_tab")
+    assert lacks_nltk == ("cache_failed", "NLTK data is missing in the store's cache: punkt_tab")
 
 
 class PanicException(BaseException):

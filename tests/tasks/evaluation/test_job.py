@@ -387,7 +387,7 @@ def test_looking_whether_a_task_may_be_cut_draws_no_random_number():
     ("task", "declared", "reason"),
     [
         (FakeTask(sha="b" * 40), {}, f"one: split test is of revision {'b' * 40} (the suite declares {'a' * 40})."),
-        (FakeTask(), {"dataset": DatasetSpec(id="own/other", sha="a" * 40)}, "one: uses the data set own/data"),
+        (FakeTask(), {"dataset": DatasetSpec(id="own/other", sha="a" * 40)}, "one: uses the dataset own/data"),
         (FakeTask(num_fewshot=0), {}, "one: lm-eval allows no few-shot examples here (the suite declares 3)."),
         (FakeTask(), {"tasks": {"one": TaskSpec(samples=1), "two": TaskSpec(samples=1)}}, "two: lm-eval's group"),
         (FakeTask(docs=[[1, 2], [2, 1]]), {}, "one: its documents change each time they are read"),

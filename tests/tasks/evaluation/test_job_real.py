@@ -200,9 +200,7 @@ def test_a_missing_model_fails_with_a_reason_and_the_next_shard_of_the_job_runs(
     assert "STATES ['cache_failed', 'completed']" in done.stdout, done.stderr
 
     outcome = outcome_of(lost)
-    assert str(outcome.reason).endswith(
-        "gone: the model is not in the store's cache. It is fetched again the next night."
-    )
+    assert str(outcome.reason).endswith("gone: the model is not in the store's cache. The next run downloads it again.")
     assert outcome.log_tail
 
 
@@ -212,7 +210,7 @@ def test_another_lm_eval_version_fails_before_anything_is_loaded(make_node):
     say = "import atexit; atexit.register(lambda: print('torch loaded', 'torch' in sys.modules))"
     done = node.run(folder, before=say, python=cold)
     assert "torch loaded False" in done.stdout
-    assert str(outcome_of(folder).reason).startswith("the suite is declared for lm-eval 0.4.12, this node has 0.4.13.")
+    assert str(outcome_of(folder).reason).startswith("the suite requires lm-eval 0.4.12, but this node has 0.4.13.")
     assert "Loading" not in (folder / "log.txt").read_text()
 
 
@@ -274,7 +272,7 @@ def test_a_data_set_that_was_not_fetched_is_a_failure_and_no_request(node, fille
     folder = node.prepare(benchmarks=("musr",))
     node.run(folder)
     assert outcome_of(folder).state == "cache_failed"
-    assert "the data set is not in the store's cache" in str(outcome_of(folder).reason)
+    assert "the dataset is not in the store's cache" in str(outcome_of(folder).reason)
 
 
 def test_an_automatic_batch_is_found_anew_for_each_benchmark(node: Node) -> None:
@@ -409,5 +407,5 @@ def test_a_model_that_computes_nan_is_invalid_and_its_answers_are_asked_again(no
     for task in ("murder_mysteries", "object_placements", "team_allocation"):
         said = f"samples_leaderboard_musr_{task}.jsonl: 3 of 3 documents (100.0%) have an answer that is not a finite"
         assert f"{said} number; the first is document 0 (got nan)." in reason
-    assert "answers so far are NaN or infinite, they are asked again" in (mended / "log.txt").read_text()
+    assert "stored answers are NaN or infinite and are computed again" in (mended / "log.txt").read_text()
     assert {row["not_finite_answers"] for row in scores_of(node, "musr")} == {0}

@@ -194,7 +194,7 @@ def test_a_data_set_of_another_size_is_refused_even_under_a_limit(folder):
     edit_results(folder, lambda r: r["n-samples"].update(one={"original": 15, "effective": 2}))
     edit_results(folder, lambda r: r["results"]["one"].update({"acc,none": 1}))
     assert reasons_for(folder, make_suite(limit=2)) == [
-        "results.json: n-samples.one.original: the suite declares 4 documents in the data set (got 15)."
+        "results.json: n-samples.one.original: the suite declares 4 documents in the dataset (got 15)."
     ]
 
 

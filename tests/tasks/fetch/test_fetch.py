@@ -301,7 +301,7 @@ def test_the_first_to_pin_wins(hub: ServedHub, store: Store, monkeypatch: pytest
 
 
 def test_a_data_set_that_cannot_be_pinned_is_a_plain_reason(hub: ServedHub, store: Store) -> None:
-    with pytest.raises(FetchError, match="data set org/nowhere does not exist or is private"):
+    with pytest.raises(FetchError, match="dataset org/nowhere does not exist or is private"):
         pin_datasets(hub.client(), store, [_suite(nowhere=None)])
     with pytest.raises(HubUnavailable):
         pin_datasets(Hub("http://127.0.0.1:9", retry_policy=RetryPolicy(tries=1)), store, [_suite(a=None)])
@@ -467,7 +467,7 @@ def test_a_data_set_that_cannot_be_fetched_is_a_plain_reason_and_leaves_no_cache
 
     for dataset, commit, config, reason in [
         (DATASET, sha, "z", r"BuilderConfig 'z' not found. Available: \['x', 'y'\]"),
-        (DATASET, broken, "x", r"data set org/Questions.v2@.......: \S+"),
+        (DATASET, broken, "x", r"dataset org/Questions.v2@.......: \S+"),
         ("org/nowhere", sha, None, "doesn't exist on the Hub"),
     ]:
         with pytest.raises(FetchError, match=reason) as caught:

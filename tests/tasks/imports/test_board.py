@@ -190,10 +190,10 @@ def test_a_file_that_is_no_board_is_refused(store: Store, tmp_path: Path, conten
 @pytest.mark.parametrize(
     ("era", "name", "says"),
     [
-        (None, "board", "say which one the file has: launch, math-parser-fix"),
+        (None, "board", "Name the era of the file: launch, math-parser-fix"),
         ("math-verifi", "board", "math-verify"),
         (ERA, "../x", "--name"),
-        (ERA, "results", "--name: results is what `import results` calls its rows"),
+        (ERA, "results", "--name: is reserved for rows of `import results`"),
     ],
 )
 def test_an_unknown_era_or_a_bad_name_is_refused(

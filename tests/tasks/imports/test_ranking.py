@@ -98,9 +98,9 @@ def test_a_column_can_be_named(store: Store, bring_in: Import) -> None:
 @pytest.mark.parametrize(
     ("content", "columns", "says"),
     [
-        ("who,score\na,1\n", {}, "--column model=NAME. There are: who, score"),
+        ("who,score\na,1\n", {}, "--column model=NAME. Columns: who, score"),
         ("model,votes\na,1\n", {}, "--column score=NAME"),
-        ("model,score\na,1\n", {"score": "elo"}, "--column: ranking has no column 'elo'. There are: model, score"),
+        ("model,score\na,1\n", {"score": "elo"}, "--column: ranking has no column 'elo'. Columns: model, score"),
         ("model,score,score\na,1,2\n", {}, "two columns have the name 'score'"),
         ("model,score\n", {}, "has no rows"),
         ("", {}, "has no rows"),
@@ -150,7 +150,7 @@ def test_a_model_that_is_there_twice_with_other_values_is_left_out_altogether(st
     done = bring_in("model,rank\na,1\nb,2\na,1\nb,3\n")
     assert entries(store) == [("a", 1, None, None)]
     assert [where for where, _ in left_out(done)] == ["ranking:3", "ranking:5"]
-    assert "b is there 2 times" in done.left_out[0].reason
+    assert "b occurs 2 times" in done.left_out[0].reason
 
 
 def test_rows_outside_the_order_of_the_others_are_left_out(store: Store, bring_in: Import) -> None:

@@ -204,7 +204,7 @@ def test_a_job_without_benchmarks_completes_and_loads_no_model(tmp_path: Path) -
 # ---------------------------------------------------------------------------------------------- what cannot be run
 
 
-GATED = {"short": "The data set own/data is gated."}
+GATED = {"short": "The dataset own/data is gated."}
 
 
 def test_a_benchmark_whose_data_cannot_be_had_is_left_out_and_runs_alone_once_it_can(nights: Nights) -> None:
@@ -224,7 +224,7 @@ def test_a_benchmark_whose_data_cannot_be_had_is_left_out_and_runs_alone_once_it
 
 
 def test_nothing_runs_where_no_benchmark_can(nights: Nights) -> None:
-    reason = "The data set own/data is gated."
+    reason = "The dataset own/data is gated."
     plan = nights.night(SUITE, "a", unavailable=dict.fromkeys(ALL, reason))
     assert not plan.evaluations
     assert told(plan) == [("unavailable", reason, ("long", "short"))]

@@ -81,7 +81,7 @@ def test_an_array_is_named_by_its_job_id(store: Store, slurm: Cancellable) -> No
 
 def test_a_name_that_means_nothing_cancels_nothing(store: Store, slurm: Cancellable) -> None:
     make_launcher(store, slurm).launch([make_job("a")], NOW)
-    with pytest.raises(CancelError, match=r"lab/x: nothing under way .* lab/a"):
+    with pytest.raises(CancelError, match=r"lab/x: matches no running .* lab/a"):
         stop(store, slurm, "lab/a", "lab/x")
     assert not slurm.stopped
     assert set(list_open(store, slurm, NOW).in_flight) == {"a"}

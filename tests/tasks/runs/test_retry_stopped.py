@@ -61,9 +61,9 @@ def test_a_name_is_a_model_a_revision_or_an_evaluation() -> None:
     assert choose_stopped([Stopped(named, "all", "failed", "", 2)], ["abcdef"], [])
     with pytest.raises(FreeError, match=r"^lab/aa: nothing .* is called so\. Near it: lab/a, lab/b\.$"):
         choose_stopped(found, ["lab/aa"], EVALUATIONS)
-    with pytest.raises(FreeError, match=r"^lab/c: has neither given up nor been cancelled"):
+    with pytest.raises(FreeError, match=r"^lab/c: is neither stopped nor cancelled"):
         choose_stopped(found, ["lab/c"], EVALUATIONS)
-    with pytest.raises(FreeError, match="Nothing has given up or been cancelled"):
+    with pytest.raises(FreeError, match="Nothing is stopped or cancelled"):
         choose_stopped([], ["lab/x"], EVALUATIONS)
 
 

@@ -68,20 +68,20 @@ def test_a_job_does_not_unpickle_what_others_may_have_written(root: Path) -> Non
     done = run_job(root)
     assert done.returncode == 1
     assert "the call ran" not in done.stdout
-    assert done.stderr.startswith(f"nightboard: {pickle_of(root)}: others may write to it (mode 666), so it is not")
+    assert done.stderr.startswith(f"nightboard: {pickle_of(root)}: is writable by others (mode 666), so it is not")
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("place", ["", "launches", "launches/l", "launches/l/submitit"])
 def test_a_folder_that_others_may_write_to_makes_its_files_untrusted(root: Path, place: str) -> None:
     (root / place).chmod(0o777)
-    with pytest.raises(StoreError, match="others may write to it"):
+    with pytest.raises(StoreError, match="is writable by others"):
         check_trust(pickle_of(root), root)
 
 
 def test_in_a_groups_store_the_group_may_write_and_elsewhere_not(root: Path) -> None:
     pickle_of(root).chmod(0o664)
-    with pytest.raises(StoreError, match="others may write to it"):
+    with pytest.raises(StoreError, match="is writable by others"):
         check_trust(pickle_of(root), root)
     root.chmod(0o775)
     check_trust(pickle_of(root), root)
