@@ -311,7 +311,7 @@ def test_a_card_too_deep_to_read_costs_its_own_model_alone(
 
     def send(self: HubHandler, value: Any) -> None:
         text = json.dumps(value)
-        deep = '"cardData": ' + '{"a":' * 5_000 + "1" + "}" * 5_000
+        deep = '"cardData": ' + '{"a":' * 100_000 + "1" + "}" * 100_000
         if "expand=cardData" in self.path:
             text = text.replace('"id": "org/deep"', f'"id": "org/deep", {deep}')
         self._send(200, text.encode(), self.extra_headers)

@@ -195,6 +195,7 @@ def test_what_several_evaluations_have_together_is_put_together_and_no_benchmark
     assert not nights.night(SUITE, "a").evaluations
 
 
+@pytest.mark.real
 def test_a_job_without_benchmarks_completes_and_loads_no_model(tmp_path: Path) -> None:
     node = made_node(tmp_path, SUITE)
     node.finish(node.prepare(shard=Shard(benchmarks=())))
