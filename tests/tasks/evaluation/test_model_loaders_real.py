@@ -119,7 +119,7 @@ def test_broken_models_fail_with_the_reason_and_leave_no_score(node: Node, tmp_p
         for number, (name, (_, unusual, _)) in enumerate(BROKEN.items(), start=1)
     }
     record = tmp_path / "vllm"
-    before = STAND_IN.format(tests=str(Path(__file__).parents[3] / "support"), record=str(record)) + SHORT
+    before = STAND_IN.format(tests=str(Path(__file__).parents[2] / "support"), record=str(record)) + SHORT
 
     done = node.run(*attempts.values(), before=before)
 

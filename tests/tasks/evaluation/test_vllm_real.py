@@ -19,7 +19,7 @@ INSTALL = "sys.path.insert(0, {tests!r}); import stand_in_vllm; stand_in_vllm.in
 
 
 def install(record: Path, kill_at: int = -1) -> str:
-    return INSTALL.format(tests=str(Path(__file__).parents[3] / "support"), record=str(record), kill_at=kill_at)
+    return INSTALL.format(tests=str(Path(__file__).parents[2] / "support"), record=str(record), kill_at=kill_at)
 
 
 def asked(record: Path, event: str) -> list[Any]:
