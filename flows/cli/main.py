@@ -33,6 +33,8 @@ app.add_typer(runs.app)
 app.add_typer(leaderboard.app)
 app.add_typer(warehouse.app)
 app.add_typer(imports.app, name="import")
+# Listed last in the help.
+others = typer.Typer()
 
 
 def show_version(is_asked: bool) -> None:
@@ -87,13 +89,13 @@ def describe_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}. {advice}"
 
 
-@app.command(epilog=example("nightboard demo"))
+@others.command(epilog=example("nightboard demo"))
 def demo(
     folder: Annotated[Path, typer.Option(help="Folder for the demo's Hub and store; emptied first.")] = Path(".demo"),
 ) -> None:
     """Run the pipeline twice on small local models.
 
-    Real evaluations against a Hub on this machine: no GPU, no network and no account are needed. Takes some minutes.
+    Real evaluations against a Hub on 127.0.0.1: needs no GPU and no Hugging Face account. Takes some minutes.
     """
     from nightboard.flows.demo.story import DemoError, run_demo
     from nightboard.flows.display.console import clean
@@ -108,7 +110,7 @@ def demo(
         raise typer.Exit(1) from error
 
 
-@app.command(epilog=example("nightboard validate boards/mine.yaml"))
+@others.command(epilog=example("nightboard validate boards/mine.yaml"))
 def validate(
     paths: Annotated[
         list[str],
@@ -132,3 +134,6 @@ def validate(
         typer.echo(f"{count(len(mistakes), 'mistake')}.", err=True)
         raise typer.Exit(1)
     typer.echo(f"{count(len(paths), 'profile')}: no mistakes.")
+
+
+app.add_typer(others)
