@@ -1,6 +1,6 @@
-"""The back ends of a cluster, and the one door to submitit: starts jobs, says what became of them, stops them.
+"""The SLURM executor: submits arrays through submitit, reports what became of their jobs, throttles and cancels them.
 
-Owns how a launch becomes processes. What SLURM says is read in slurm.py; of evaluations nothing is known here.
+What SLURM's commands print is read in slurm_commands.py. Of evaluations nothing is known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What SLURM says: runs its commands and reads what they print.
+"""Runs SLURM's commands (sbatch, sacct, squeue, scontrol ...) and reads what they print: states, reasons, errors.
 
 Owns the meaning of SLURM's states and error messages. Submits nothing, and knows nothing of launches.
 """

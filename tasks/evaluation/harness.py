@@ -1,7 +1,7 @@
-"""Runs the shards of a job on a node: with load_model.py the only file that imports lm_eval and torch, and alone with
-datasets' settings, and only inside functions, so that nothing of Hugging Face is read before the process is offline.
+"""Calls lm-eval on the node: checks its version, indexes its tasks, runs one benchmark, saves what it wrote.
 
-Owns how lm-eval is called. The model comes from load_model.py; what lm-eval wrote is judged by validate.py.
+With model_loaders.py the only file that imports lm_eval and torch, and only inside functions: nothing of Hugging Face is
+imported before the process is offline. What lm-eval wrote is validated in validate.py.
 """
 
 from __future__ import annotations
