@@ -1,7 +1,7 @@
 """Calls lm-eval on the node: checks its version, indexes its tasks, runs one benchmark, saves what it wrote.
 
-With model_loaders.py the only file that imports lm_eval and torch, and only inside functions: nothing of Hugging Face is
-imported before the process is offline. What lm-eval wrote is validated in validate.py.
+With model_loaders.py the only file that imports lm_eval and torch, and only inside functions: nothing of Hugging Face
+is imported before the process is offline. What lm-eval wrote is validated in validate.py.
 """
 
 from __future__ import annotations
