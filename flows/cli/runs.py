@@ -45,13 +45,13 @@ def nightly(
     quiet: QuietOption = False,
 ) -> None:
     """Evaluate new commits and update the leaderboard."""
+    started = time.monotonic()  # what is imported below takes seconds, too
     from nightboard.flows.cli.leaderboard import show_ranking
     from nightboard.flows.display.console import Terminal, count, duration
     from nightboard.flows.prefect_server.history import open_history
     from nightboard.profiles.loading.load import load_board
     from nightboard.tasks.store.layout import Store
 
-    started = time.monotonic()
     if dry_run:
         print_plan(board, store)
         return

@@ -13,7 +13,7 @@ import world
 from builders import NOW
 from typer.testing import CliRunner
 
-from nightboard.flows.cli import main as cli
+from nightboard.flows.cli import runs
 from nightboard.flows.cli.main import app
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import RunReport
@@ -92,9 +92,9 @@ def test_the_time_of_a_run_counts_from_the_start_of_the_command(
         yield NO_HISTORY
         now_s += 22
 
-    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: now_s))
-    monkeypatch.setattr(cli, "open_history", open_slow_history)
-    monkeypatch.setattr(cli, "show_ranking", lambda *args: None)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("nightboard.flows.prefect_server.history.open_history", open_slow_history)
+    monkeypatch.setattr("nightboard.flows.cli.leaderboard.show_ranking", lambda *args: None)
     monkeypatch.setattr("nightboard.flows.nightly.run_nightly", run_nightly)
     lines = run("nightly", "--board", str(board), *options)
     assert lines == ([] if options else ["", "Run finished: 0 evaluations completed, 0 failed, in 25 s."])

@@ -30,10 +30,10 @@ def draw(folder: Path, state: str, estimate_s: float) -> str:
     run = RunState(board, ui)
     run.planned = {name: make_evaluation(name) for name in "abc"}
     jobs = [make_job(name) for name in "abc"]
-    shards = [job.shards[0].model_copy(update={"estimate_s": estimate_s}) for job in jobs]
-    queue = [job.model_copy(update={"shards": (shard,)}) for job, shard in zip(jobs, shards, strict=True)]
+    attempts = [job.attempts[0].model_copy(update={"estimate_s": estimate_s}) for job in jobs]
+    queue = [job.model_copy(update={"attempts": (attempt,)}) for job, attempt in zip(jobs, attempts, strict=True)]
     report = JobReport(state, is_over=False)
-    run.open_runs = OpenRuns((OpenAttempt("launch", 0, shards[0], folder, report=report),), (), ())
+    run.open_runs = OpenRuns((OpenAttempt("launch", 0, attempts[0], folder, report=report),), (), ())
     with ProgressDisplay(PLAN, ui) as display:
         display.update(run, queue[1:])
         output = Console(file=io.StringIO(), width=160)
