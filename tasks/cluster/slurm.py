@@ -1,6 +1,6 @@
-"""The back ends of a cluster, and the one door to submitit: starts jobs, says what became of them, stops them.
+"""The SLURM executor: submits arrays with submitit, queries and cancels their jobs, throttles arrays.
 
-Owns how a launch becomes processes. What SLURM says is read in slurm.py; of evaluations nothing is known here.
+The output of SLURM's commands is parsed in slurm_commands.py; nothing here depends on evaluations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Runs the shards of a job on a node: with load_model.py the only file that imports lm_eval and torch, and alone with
-datasets' settings, and only inside functions, so that nothing of Hugging Face is read before the process is offline.
+"""Calls lm-eval on a node: runs one benchmark with a loaded model, and saves lm-eval's files.
 
-Owns how lm-eval is called. The model comes from load_model.py; what lm-eval wrote is judged by validate.py.
+Only this file and model_loaders.py import lm_eval and torch, and only this one changes datasets' settings. Imports are
+inside functions, so that no Hugging Face library is imported before the process is offline.
+
+The model comes from model_loaders.py; validate.py checks what lm-eval wrote.
 """
 
 from __future__ import annotations
