@@ -1,4 +1,4 @@
-"""What a command says when something happens that nobody foresaw: one sentence, and a file with the rest."""
+"""What a command prints after an unexpected error: one sentence, and the path of a file with the traceback."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nightboard.flows.display.console import clean
 
 
 def describe_crash(error: BaseException) -> str:
-    """One sentence on an error, and where its traceback is; all of it where no file can be written."""
+    """One sentence with the path of the traceback; the traceback itself where no file can be written."""
     if isinstance(error, MemoryError):
-        what = "there is not enough memory"
+        what = "not enough memory"
     else:
-        said = next(iter(str(error).strip().splitlines()), "")
-        what = f"an error that nobody foresaw, {type(error).__name__}{f': {said}' if said else ''}"
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        what = f"unexpected error: {type(error).__name__}{f': {first_line}' if first_line else ''}"
     try:
-        return clean(f"{what[:500]}. Its traceback is in {_write_log(error)}; please report it with that file.")
+        return clean(f"{what[:500]}. Its traceback is in {_write_log(error)}; please report it with this file.")
     except OSError:
         return clean(f"{what[:500]}. {''.join(traceback.format_exception(error))}")
 
 
 def _write_log(error: BaseException) -> Path:
-    """The file is this user's alone: a path or a name in it may be nobody else's business."""
+    """Write a file that only this user can read: it may contain private paths and names."""
     handle, name = tempfile.mkstemp(prefix="nightboard-error-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"nightboard {metadata.version('nightboard')}, Python {platform.python_version()}: {sys.argv[1:]}\n")

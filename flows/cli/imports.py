@@ -24,7 +24,7 @@ SHOWN_MODELS = 20
 
 app = typer.Typer(
     cls=Group,
-    help="Import published results of others, to compare with your own.",
+    help="Import published results, to compare with your own.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,7 +58,7 @@ def import_board_command(
     name: Annotated[str, typer.Option(help="Source of the rows: import:NAME.")] = "open-llm-leaderboard",
     form: FormatOption = Format.table,
 ) -> None:
-    """Rank the models of a published leaderboard together with your own.
+    """Rank a published leaderboard together with yours.
 
     Scores are recomputed from the table's raw scores if possible; rows with different scores are listed. A newer table
     with the same name replaces an older one, row by row.
@@ -122,7 +122,7 @@ def import_results_command(
     ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Import outputs of lm-eval that nightboard did not make: scores by task, and the samples of the same run.
+    """Import scores and samples of other lm-eval runs.
 
     Reads all versions of lm-eval. A file with tasks of a suite is scored like a run, and ranked if this file has all
     benchmarks of the suite: several files are not combined. Table `coverage` says what is missing. The numbers of
@@ -159,10 +159,10 @@ def remove_command(
     board: DataBoardOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Remove an imported board from the store, for example one that was imported in a wrong era.
+    """Remove an imported board from the store.
 
-    Cannot remove outputs of lm-eval, or rows that have been compacted since (a store with over 100 files of imports is
-    compacted). Rows of your own runs are never removed.
+    For example one that was imported in a wrong era. Cannot remove outputs of lm-eval, or rows that have been compacted
+    since (a store with over 100 files of imports is compacted). Rows of your own runs are never removed.
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.imports.remove import remove_board
@@ -206,10 +206,12 @@ def import_ranking_command(
     ] = None,
     suite: Annotated[str | None, typer.Option(help="Compare with this suite. Default: all suites.")] = None,
     era: Annotated[str | None, typer.Option(help="Compare with this era. Default: all eras.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Show N models.")] = SHOWN_MODELS,
+    top: Annotated[int, typer.Option(min=1, help="Number of models to show.")] = SHOWN_MODELS,
     form: FormatOption = Format.table,
 ) -> None:
-    """Compare an external ranking with ours: the ranks of common models, and how well the two rankings agree.
+    """Compare a published ranking with your leaderboard.
+
+    Shows the ranks of common models, and how well the two rankings agree.
 
     Names are matched to our models by the whole id, ignoring case, or by its last part if only one model has it. Of
     several dates, the newest counts. See the tables `rankings`, `ranking_comparisons`, `ranking_correlations`.

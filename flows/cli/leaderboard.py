@@ -62,8 +62,8 @@ def parse_time(text: str) -> datetime:
 @app.command(
     "rank",
     epilog=example(
-        "nightboard rank --board quickstart --top 10 --format markdown\n\n"
-        "    nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges"
+        "nightboard rank --board quickstart --top 10 --format markdown",
+        "nightboard rank --store nightboard-store --max-params 8 --license apache-2.0 --no-merges",
     ),
 )
 def rank_command(
@@ -119,7 +119,7 @@ def rank_command(
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Print a leaderboard: rank, model, average, size, license, the benchmarks.
+    """Print a leaderboard.
 
     Filtered rows keep their rank among all. The SQL macro `top_models` has these filters and more.
     """
@@ -171,7 +171,10 @@ def compare_command(
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Compare two models, paired over the documents that both answered: difference, 95% interval, p-value, wins."""
+    """Compare two models question by question.
+
+    Over the questions that both answered: difference, 95% interval, p-value, wins.
+    """
     from nightboard.flows.display.leaderboard import print_comparison
     from nightboard.flows.display.rows import print_result
     from nightboard.warehouse.reader.connection import connect

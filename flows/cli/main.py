@@ -46,7 +46,9 @@ def show_version(is_asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster."""
 
@@ -63,7 +65,7 @@ def main() -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """What went wrong, without codes that steer a terminal: messages have names and texts from files and the Hub."""
+    """What went wrong, without terminal control codes: messages contain names and texts from files and the Hub."""
     from nightboard.flows.display.console import clean
 
     if isinstance(error, StorePathError):  # a board's is a mistake in its file
@@ -78,7 +80,7 @@ def describe_error(error: Exception) -> str:
 
 
 def describe_os_error(error: OSError) -> str:
-    """What the system refused, where it says where, and what to do."""
+    """What the operating system refused, the path where it names one, and what to do."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     where = "" if error.filename is None else f"{error.filename}: "
     advice = "Make room on the disk, then run it again." if is_full else "Check the path and its permissions."
@@ -87,9 +89,12 @@ def describe_os_error(error: OSError) -> str:
 
 @app.command(epilog=example("nightboard demo"))
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo's Hub and store are made anew.")] = Path(".demo"),
+    folder: Annotated[Path, typer.Option(help="Folder for the demo's Hub and store; emptied first.")] = Path(".demo"),
 ) -> None:
-    """Two nights on one machine: a Hub of our own, real models, the real pipeline. Needs no GPU and no network."""
+    """Run the pipeline twice on small local models.
+
+    Real evaluations against a Hub on this machine: no GPU, no network and no account are needed. Takes some minutes.
+    """
     from nightboard.flows.demo.story import DemoError, run_demo
     from nightboard.flows.display.console import clean
     from nightboard.tasks.output_file import refuse_stores
@@ -110,7 +115,10 @@ def validate(
         typer.Argument(help="Profile files of any kind (mine for mine.yaml), folders, or names of shipped profiles."),
     ],
 ) -> None:
-    """Check profiles and everything they refer to; every mistake at once, with file, line and what to do."""
+    """Check profiles and everything they refer to.
+
+    Reports all mistakes at once, each with file, line and what to do.
+    """
     from nightboard.flows.display.console import clean, count
     from nightboard.profiles.loading.load import explain_choice, validate_paths
 

@@ -104,9 +104,9 @@ class Group(TyperGroup):
         return params
 
 
-def example(text: str) -> str:
-    """An epilog that shows how a command is called."""
-    return f"Example:\n\n    {text}"
+def example(*commands: str) -> str:
+    """An epilog that shows how a command is called, a line a command; the code at its start keeps the lines apart."""
+    return "\n".join(["Example:", "", "\b", *commands])
 
 
 def find_store(board: str | None, store: Path | None) -> Store:

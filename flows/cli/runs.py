@@ -40,11 +40,11 @@ def nightly(
         typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run and why not; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run and what not, and why; change nothing.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Find new commits, evaluate them, rebuild the leaderboard."""
+    """Evaluate new commits and update the leaderboard."""
     from nightboard.flows.cli.leaderboard import show_ranking
     from nightboard.flows.display.console import Terminal, count, duration
     from nightboard.flows.prefect_server.history import open_history
@@ -56,7 +56,7 @@ def nightly(
         print_plan(board, store)
         return
     wait_min = parse_minutes(wait)
-    # The board is read before a server is started: a mistake in it is told at once.
+    # The board is read before a server is started: a mistake in it is reported at once.
     root = find_store(board if store is None else None, store).root
     ui = Terminal(is_quiet=quiet)
     with open_history(Store(root).prefect) as history:
@@ -90,13 +90,19 @@ def nightly(
 
 @app.command(epilog=example("nightboard plan --board quickstart"))
 def plan(board: BoardOption, store: StoreOption = None) -> None:
-    """Show what the next night would run, what not, and why. Changes nothing."""
+    """Show what the next run would evaluate, and why.
+
+    Also shows what it would skip. Changes nothing.
+    """
     print_plan(board, store)
 
 
 @app.command(epilog=example("nightboard collect --board quickstart"))
 def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = False) -> None:
-    """Collect evaluations that have ended since the last run, and rebuild the leaderboard."""
+    """Collect finished evaluations; update the leaderboard.
+
+    For jobs that ended after the last `nightly` stopped waiting. Launches nothing.
+    """
     from nightboard.flows.prefect_server.history import open_history
     from nightboard.tasks.store.layout import Store
 
@@ -119,7 +125,10 @@ def status(
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Show what is under way: state, job, node, age, the benchmark in progress, the time left. Changes nothing."""
+    """Show running and waiting evaluations.
+
+    State, job, node, age, current benchmark and time left. Changes nothing.
+    """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.status import print_status
     from nightboard.profiles.loading.load import load_board
@@ -145,7 +154,7 @@ def status(
     for problem in [*under_way.problems, *problems]:
         ui.warn(problem)
     if under_way.is_cluster_away:
-        ui.warn("The cluster does not answer; this is what the store knows. Ask again later.")
+        ui.warn("The cluster does not answer; this is what the store knows. Try again later.")
     ui.say(sum_up(rows, bundle.cluster.max_gpus))
 
 
@@ -154,12 +163,15 @@ def cancel(
     board: BoardOption,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="Evaluations (the first letters of the id do), models, model@revision, or job ids."),
+        typer.Argument(help="Evaluation ids (or their first letters), models, model@revision, or job ids."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Cancel all that is under way.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Cancel all running and waiting evaluations.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Stop evaluations that are under way. They stay stopped; the reason stands in `failures`."""
+    """Stop running or waiting evaluations.
+
+    Later runs skip them until `nightboard retry`; the table `failures` has the reason.
+    """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.board import OpenBoard
     from nightboard.tasks.runs.cancel import choose
@@ -167,7 +179,7 @@ def cancel(
     from nightboard.tasks.store.records import utc_now
 
     if bool(targets) == everything:
-        raise typer.BadParameter("name what to cancel, or say --all (not both)", param_hint="TARGETS")
+        raise typer.BadParameter("name what to cancel, or use --all (not both)", param_hint="TARGETS")
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     shards = opened.list_open(utc_now()).open
     chosen = list(shards) if everything else choose(shards, targets or [])
@@ -177,7 +189,7 @@ def cancel(
         ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
     ui.say(
         f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. "
-        "`nightboard retry` lets them be evaluated again."
+        "`nightboard retry` lets later runs evaluate them again."
     )
 
 
@@ -186,17 +198,22 @@ def retry(
     board: BoardOption,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="Evaluations (the first letters of the id do), models, or model@revision."),
+        typer.Argument(help="Evaluation ids (or their first letters), models, or model@revision."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that gave up or was cancelled.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that failed for good or were cancelled.")] = False,
     state: Annotated[
-        str | None, typer.Option(help="Only what ended so, such as failed, out_of_memory or cancelled.")
+        str | None,
+        typer.Option(help="Only those that ended as failed, out_of_memory, cancelled ..."),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Only what has this text in its reason.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be freed; change nothing.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this text.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be retried; change nothing.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Let the next run try again what gave up or was cancelled. Earlier attempts are kept and count no more."""
+    """Retry failed or cancelled evaluations in the next run.
+
+    For evaluations that later runs skip, since all attempts failed or somebody cancelled them. Earlier attempts stay in
+    the tables and no longer count.
+    """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.profiles.models.endings import AT_FAULT
     from nightboard.tasks.board import OpenBoard
@@ -204,31 +221,33 @@ def retry(
     from nightboard.tasks.store.records import utc_now
 
     if bool(targets) == everything:
-        raise typer.BadParameter("name what to try again, or say --all (not both)", param_hint="TARGETS")
+        raise typer.BadParameter("name what to retry, or use --all (not both)", param_hint="TARGETS")
     if state is not None and state not in AT_FAULT:
         raise typer.BadParameter(
-            f"no attempt ends so (got {state}); one of: {', '.join(AT_FAULT)}", param_hint="--state"
+            f"unknown state (got {state}). Use one of: {', '.join(AT_FAULT)}", param_hint="--state"
         )
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     stopped, known = opened.find_stopped()
     chosen = stopped if everything else choose_stopped(stopped, targets or [], known)
-    chosen = [each for each in chosen if state in (None, each.ending) and (reason or "") in each.reason]
+    chosen = [stop for stop in chosen if state in (None, stop.ending) and (reason or "") in stop.reason]
     if not dry_run:
         opened.free(chosen, name_caller(), utc_now())
     for each in chosen:
         run = each.evaluation
-        ui.say(f"{'would free' if dry_run else 'freed'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}")
-    number = count(len({each.evaluation.evaluation_id for each in chosen}), "evaluation")
+        ui.say(
+            f"{'would retry' if dry_run else 'to retry'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}"
+        )
+    number = count(len({stop.evaluation.evaluation_id for stop in chosen}), "evaluation")
     if not chosen:
-        ui.say("Nothing of the kind has given up or been cancelled; nothing is changed.")
+        ui.say("No matching evaluation failed for good or was cancelled; nothing changed.")
     elif dry_run:
-        ui.say(f"{number} would be freed; nothing is changed.")
+        ui.say(f"{number} would be retried; nothing changed.")
     else:
-        ui.say(f"{number} freed. The next run tries again what is still watched.")
+        ui.say(f"{number} to retry. The next run evaluates those that the watch list still has.")
 
 
 def name_caller() -> str:
-    """Who calls a command, for the records: user and machine."""
+    """User and machine, for the records."""
     import getpass
     import socket
 
@@ -236,25 +255,25 @@ def name_caller() -> str:
 
 
 def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
-    """All that is under way in one line."""
+    """All running and waiting evaluations in one line."""
     from nightboard.flows.display.console import count
 
     if not rows:
-        return "Nothing is under way."
+        return "No evaluations are running."
     jobs: dict[str, Status] = {}
     for row in rows:
         jobs.setdefault(row.job_id or row.evaluation_id, row)
     running = [row for row in jobs.values() if row.state in ("RUNNING", "COMPLETING", "SUSPENDED")]
     gpus = sum(row.gpus for row in running)
     return (
-        f"{count(len({row.evaluation_id for row in rows}), 'evaluation')} under way in {count(len(jobs), 'job')}: "
+        f"{count(len({row.evaluation_id for row in rows}), 'evaluation')} in {count(len(jobs), 'job')}: "
         f"{len(running)} running on {count(gpus, 'GPU')}{f' of at most {max_gpus}' if max_gpus else ''}, "
         f"{len(jobs) - len(running)} waiting."
     )
 
 
 def print_plan(board: str, store: Path | None) -> None:
-    """Plan without writing anything, and show it."""
+    """Show a plan; write nothing."""
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.plan import show_plan
     from nightboard.tasks.board import OpenBoard

@@ -37,9 +37,10 @@ def rebuild(
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Rebuild the warehouse from the files in the store; readers keep the previous build until the new one is ready.
+    """Rebuild the warehouse from the files of the store.
 
-    What was computed of an evaluation is taken over from the previous build: the tables are the same either way.
+    Readers keep the previous build until the new one is ready. What was computed of an evaluation is taken over
+    from the previous build: the tables are the same either way.
     """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.prefect_server.history import open_history
@@ -89,8 +90,8 @@ def sql(
 
 @app.command(
     epilog=example(
-        "nightboard export samples --store nightboard-store --output samples.parquet\n\n"
-        "    nightboard export --all --store nightboard-store --output tables/"
+        "nightboard export samples --store nightboard-store --output samples.parquet",
+        "nightboard export --all --store nightboard-store --output tables/",
     )
 )
 def export(
@@ -109,10 +110,10 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a table, or all of them, to files of Parquet, CSV, TSV, JSON or JSON lines, at full precision.
+    """Export tables to Parquet, CSV, TSV or JSON files.
 
-    Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export chosen columns and
-    rows, use `sql` with --output.
+    At full precision. Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export
+    chosen columns and rows, use `sql` with --output.
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.export import export_all, export_table

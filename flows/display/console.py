@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nightboard.warehouse.builder.publish import Report
 
-# Codes that would move the cursor, change colours, turn the order of letters or worse, and halves of characters, which
+# Codes that would move the cursor, change colors, turn the order of letters or worse, and halves of characters, which
 # cannot be written; a tab and the end of a line do no harm.
 _STEERING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
 _CODES = dict.fromkeys(_STEERING - {9, 10}, "\N{REPLACEMENT CHARACTER}")
@@ -35,12 +35,12 @@ def clean(text: str) -> str:
 
 
 def wrap(line: str, width: int) -> str:
-    """A line in as many of them as it needs, each of whole words: half a path cannot be pasted."""
+    """A line as one or more, each of whole words: a path that is broken in two cannot be pasted."""
     return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
 
 
 def escape(text: str) -> str:
-    """The same for a console, which takes it as it stands: without markup, too."""
+    """A text from outside for a rich console: without markup, too."""
     return escape_markup(clean(text))
 
 

@@ -1,4 +1,4 @@
-"""Rows in the formats that machines read, and cells as people read them.
+"""Rows in the formats that machines read, and cells for people.
 
 Owns formats and rounding. Rows are written batch by batch, so that no result is too long.
 """
@@ -134,7 +134,7 @@ def to_bytes(result: Result, form: Format) -> bytes:
 
 
 def to_records(result: Result) -> list[dict[str, Any]]:
-    """Rows as JSON objects; a name that stands twice gets a number, so that no value is lost."""
+    """Rows as JSON objects; a repeated name gets a number, so that no value is lost."""
     return [{key: _to_json(value) for key, value in record.items()} for record in _records(*result)]
 
 
@@ -225,7 +225,7 @@ def _is_numeric(values: Iterable[object]) -> bool:
 
 
 def _to_json(value: object) -> object:
-    """JSON has no NaN and no infinity, wherever they stand, and its keys are texts."""
+    """JSON has no NaN and no infinity, at any depth, and its keys are texts."""
     if isinstance(value, dict):
         return {key if isinstance(key, str) else str(key): _to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

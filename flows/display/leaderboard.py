@@ -28,7 +28,8 @@ RANK_FIRST = ("here", "#", "model", "average", "params (B)", "license", "places"
 RANK_LAST = ("95%", "chat", "precision", "identical to", "revision")
 # Times have no rank intervals.
 RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
-# What these columns take at least where ids are folded; models take up to half of the terminal.
+FOLDED = ("license", "identical to", "source")
+# What licenses take at least: apache-2.0 is not folded.
 LICENSE_WIDTH = 12
 OWN_SOURCE = "run"
 APPROXIMATE = "~"
@@ -68,17 +69,16 @@ def _print_ranking(ui: Terminal, result: Result, heading: str, filters: str, sor
     telling = [column.title for column in table if column.title not in RANK_LAST]
     sorted_by = [RANK_TITLES.get(sort, sort)] if sort else []
     if is_screen(ui.console):
-        table = [_make_foldable(column, ui.console.width) for column in table]
+        table = [_make_foldable(column) for column in table]
     shown = print_table(ui.console, table, first=[*RANK_FIRST[:3], *sorted_by, *RANK_FIRST, *telling, *RANK_LAST])
     for note in _list_notes(result, shown):
         ui.say(note, "dim")
 
 
-def _make_foldable(column: TextColumn, width: int) -> TextColumn:
-    """Long ids on two lines, so that few of them do not push all other columns out."""
-    least = {"model": width // 2, "license": LICENSE_WIDTH}.get(column.title, column.least)
-    is_id = column.title in ("model", "license", "identical to", "source")
-    return replace(column, least=least, parts=ID_PARTS) if is_id else column
+def _make_foldable(column: TextColumn) -> TextColumn:
+    """Long licenses, ids and sources on two lines, so that few of them do not push other columns out."""
+    least = LICENSE_WIDTH if column.title == "license" else column.least
+    return replace(column, least=least, parts=ID_PARTS) if column.title in FOLDED else column
 
 
 def _list_notes(result: Result, shown: Sequence[str]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def tell_logs(store: Store) -> Tell:
 def print_answers(
     answers: Sequence[StatementResult], form: Format, output: OutputFile | None = None, tell: Tell = to_text
 ) -> None:
-    """Print what every statement gives, one table after the other; in a machine's format there can be one only.
+    """Print the result of every statement, one table after the other; in a machine's format only one is possible.
 
     Raises FormatError where there are more, and for Parquet on a terminal.
     """

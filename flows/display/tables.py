@@ -10,7 +10,7 @@ import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -29,8 +29,10 @@ LOG_WIDTH = 160
 SHOWN_NAMES = 9
 
 WORDS = re.compile(r"\S+\s*|\s+")
-# An id such as organization/name-7B_v1 can be read on two lines; a path cannot.
+# An id such as organization/name-7B_v1 can be read on two lines; a path must stay whole, to be pasted.
 ID_PARTS = re.compile(r"[^/_-]+[/_-]*|[/_-]+")
+# Ids that are wider than half of a terminal are folded, so that few of them do not push all other columns out.
+ID_TITLES = ("model", "model_id")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def cells_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Ite
 
 def fits(console: Console, columns: Sequence[TextColumn]) -> bool:
     """Whether all columns have room side by side, long texts folded; always in a file or a pipe."""
-    return not is_screen(console) or _total([column.limits()[0] for column in columns]) <= console.width
+    if not is_screen(console):
+        return True
+    columns = _make_ids_foldable(columns, console.width // 2)
+    return _total([column.limits()[0] for column in columns]) <= console.width
 
 
 def print_table(
@@ -83,6 +88,8 @@ def print_table(
     `first`: titles of the most telling columns; the others follow in their order. `elsewhere`: the option that shows
     all columns, if there is one.
     """
+    if is_screen(console):
+        columns = _make_ids_foldable(columns, console.width // 2)
     limits = [column.limits() for column in columns]
     shown = list(range(len(columns)))
     if is_screen(console):
@@ -129,6 +136,10 @@ def is_screen(console: Console) -> bool:
     """Whether the output goes to a terminal, whose width counts."""
     # Not `is_terminal`, which environment variables set for pipes, too.
     return console.file.isatty()
+
+
+def _make_ids_foldable(columns: Sequence[TextColumn], least: int) -> list[TextColumn]:
+    return [replace(column, least=least, parts=ID_PARTS) if column.title in ID_TITLES else column for column in columns]
 
 
 def _choose(least: Sequence[int], room: int, order: Sequence[int]) -> list[int]:

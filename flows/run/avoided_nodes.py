@@ -46,8 +46,8 @@ class AvoidedNodes:
     def look(self, launcher: Launcher) -> None:
         """Find nodes and tiers to avoid by what has ended, and keep what waits in the cluster off new ones."""
         before, self._avoided = self._avoided, self.run.board.find_avoided(self.run.started_at)
-        for found, known in ((self._avoided.nodes, before.nodes), (self._avoided.tiers, before.tiers)):
-            self.run.report_problems(found[name] for name in found if name not in known)
+        for reasons, known in ((self._avoided.nodes, before.nodes), (self._avoided.tiers, before.tiers)):
+            self.run.report_problems(reasons[name] for name in reasons if name not in known)
         is_local = self.run.board.bundle.cluster.executor == "local"
         if not is_local and self._avoided.nodes.keys() - before.nodes.keys():
             self._exclude(launcher, {attempt.launch_id for attempt in self.run.open_runs.open}, self.names)

@@ -153,13 +153,13 @@ class Dispatcher:
 
     def _look(self) -> None:
         store, before = self.run.board.store, {attempt.folder for attempt in self.run.open_runs.open}
-        found = self.run.board.reconcile(utc_now())
-        self.run.collect(found)
+        seen = self.run.board.reconcile(utc_now())
+        self.run.collect(seen)
         # What another flow collected may have ended badly; it may be gone before it plans again.
-        ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in found.collected}
-        vanished = before - ours - {attempt.folder for attempt in found.open}
-        self._has_setback |= bool(vanished) or any(attempt.state != "completed" for attempt in found.collected)
-        if vanished or any(attempt.state == "environment" for attempt in found.collected):
+        ours = {store.attempt_dir(each.evaluation_id, each.shard, each.attempt) for each in seen.collected}
+        vanished = before - ours - {attempt.folder for attempt in seen.open}
+        self._has_setback |= bool(vanished) or any(attempt.state != "completed" for attempt in seen.collected)
+        if vanished or any(attempt.state == "environment" for attempt in seen.collected):
             self.nodes.look(self.queue.launcher)
             # There is no other node than this one.
             self.waves.can_launch &= not (self.cluster.executor == "local" and self.nodes.is_here)

@@ -111,7 +111,7 @@ class Fetching:
         missing = {key: commit for key, commit in wanted.items() if key not in self._fetches}
         hopeless = {key: reason for key, commit in missing.items() if (reason := self._refuse(commit))}
         fitting = {key: commit for key, commit in missing.items() if key not in hopeless}
-        if fitting and not self.cache.reserve({key: each.size_gb or 0.0 for key, each in fitting.items()}, later):
+        if fitting and not self.cache.reserve({key: commit.size_gb or 0.0 for key, commit in fitting.items()}, later):
             return False
         self._fetches |= {key: _Fetch(self.downloads.start(commit)) for key, commit in fitting.items()}
         self._fetches |= {key: _Fetch(_ended(reason)) for key, reason in hopeless.items()}
@@ -137,7 +137,7 @@ class Fetching:
     def ready_since(self, job: Job) -> float | None:
         """When (on the monotonic clock) the last model of the job was there; None when one is not there yet."""
         fetches = [self._fetches.get(key) for key in self.models_of(job)]
-        times = [self._ended_at(each) for each in fetches]
+        times = [self._ended_at(fetch) for fetch in fetches]
         return max((at for at in times if at is not None), default=0.0) if None not in times else None
 
     def _ended_at(self, fetch: _Fetch | None) -> float | None:
@@ -148,36 +148,36 @@ class Fetching:
     @property
     def is_under_way(self) -> bool:
         """Whether a model is being fetched, or waits for its turn."""
-        return any(not each.future.done() for each in self._fetches.values())
+        return any(not fetch.future.done() for fetch in self._fetches.values())
 
     def take_failures(self) -> dict[str, Failure]:
         """Models that cannot be had, with the reason, each returned once; sets `error` when none can be any more."""
         failures: dict[str, Failure] = {}
-        for key, each in list(self._fetches.items()):
-            if not each.future.done():
+        for key, fetch in list(self._fetches.items()):
+            if not fetch.future.done():
                 continue
-            if error := each.future.exception():
+            if error := fetch.future.exception():
                 self.error = self.error or error
-            elif failure := each.future.result():
+            elif failure := fetch.future.result():
                 failures[key] = failure
             else:
                 continue
             del self._fetches[key]
         if self.error:
-            self._fetches = {key: each for key, each in self._fetches.items() if not each.future.cancel()}
+            self._fetches = {key: fetch for key, fetch in self._fetches.items() if not fetch.future.cancel()}
         return failures
 
     def _drop_all_but(self, wanted: set[str]) -> None:
         """Take the marks off what no job is prepared for any more, but for what is just arriving."""
-        for key, each in list(self._fetches.items()):
-            if key not in wanted and (each.future.done() or each.future.cancel()):
+        for key, fetch in list(self._fetches.items()):
+            if key not in wanted and (fetch.future.done() or fetch.future.cancel()):
                 del self._fetches[key]
         self.cache.keep_only(self._fetches.keys())
 
     def close(self) -> None:
         """Stop what has not begun; what is half-fetched is found by the next run."""
-        for each in self._fetches.values():
-            each.future.cancel()
+        for fetch in self._fetches.values():
+            fetch.future.cancel()
         self.downloads.close()
         self._fetches.clear()
         with contextlib.suppress(OSError):

@@ -201,7 +201,7 @@ def _find_file(kind: Kind[Any], name_or_path: str | Path) -> Path:
     path_by_name = Reader((Path(),)).find(kind, name)
     if path_by_name is None:
         legal = suggest(name, list_names(kind), "names")
-        text = f"found neither a shipped {kind.title} nor a file {name}.yaml. {legal} Or give the path to a file."
+        text = f"unknown {kind.title}: no file {name}.yaml here, and no shipped {kind.title} of that name. {legal}"
         raise ProfileError([Mistake(name, 0, "", text)])
     return path_by_name
 
@@ -233,7 +233,8 @@ def _expand(given: str | Path) -> list[Path]:
 
 def _explain_unknown(name: str) -> Path:
     names = sorted({name for kind in KINDS.values() for name in list_names(kind)})
-    text = f"found neither a file {name} or {name}.yaml nor a shipped profile. {suggest(name, names, 'names')}"
+    legal = suggest(name, names, "names")
+    text = f"unknown profile: no file {name} or {name}.yaml, and no shipped one of that name. {legal}"
     raise ProfileError([Mistake(name, 0, "", text)])
 
 

@@ -270,7 +270,16 @@ def bench_answers() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_answers())
 
 
+def bench_start() -> Iterator[Row]:
+    """Starting a command, against importing the libraries that it cannot do without."""
+    from bench.start import start_times
+
+    for what, ours, against, theirs, ratio in start_times():
+        yield Row(what, f"{ours:.2f} s", f"python -c '{against}'", f"{theirs:.2f} s", ratio)
+
+
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
+    "start": bench_start,
     "plan": bench_plan,
     "launch": bench_launch,
     "overhead": bench_overhead,

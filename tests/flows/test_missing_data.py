@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from builders import NOW, make_commit
 from rich.console import Console
+from screen import show_on_screen
 from served_hub import ServedHub, serve_hub
 from suite_nights import CLUSTER, SUITE, WATCH, change
 
@@ -107,14 +108,22 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
     plan = plan_of(suites)
     show_plan(night.ui, plan)
     text = " ".join(lines.export_text(clear=False).split())
-    assert "model suite benchmarks estimate" in text
-    assert "lab/a s long" in text
+    assert "job model suite benchmarks estimate" in text
+    assert "1 lab/a s long 2 min" in text
     assert "lab/a 1111111 s (short) The dataset is gated." in text
     nothing = RunReport(
         board="b", started_at=NOW, ended_at=NOW, new_commits=(), plan=plan, collected=(), in_flight=(),
         not_started=(), problems=(),
     )  # fmt: skip
     assert "`lab/a` @ `1111111` on s (short): The dataset is gated." in describe_run(nothing)
+
+
+def test_a_plan_fits_a_narrow_terminal_and_hides_the_revision_first() -> None:
+    plan = plan_of([ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The dataset is gated."})])
+    lines = show_on_screen(70, lambda: show_plan(Terminal(), plan)).splitlines()
+    assert max(map(len, lines)) <= 70
+    assert lines[1].split()[:5] == ["job", "model", "suite", "benchmarks", "estimate"]
+    assert "2 columns hidden: chat template, revision; a wider terminal shows them." in " ".join(lines)
 
 
 def test_a_plan_of_whole_suites_names_no_benchmarks() -> None:

@@ -5,6 +5,7 @@ The folder that holds it under the name sitecustomize.py is put on the nodes' PY
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -29,6 +30,10 @@ def install(folder: Path) -> None:
                 file.write(f"{os.getpid()}\n")
             if (pause := folder / "slow").exists():
                 time.sleep(float(pause.read_text()))
+            hold = folder / "hold"
+            with contextlib.suppress(FileNotFoundError):
+                while len((folder / "calls").read_text().splitlines()) >= int(hold.read_text()):
+                    time.sleep(0.1)
             if (greedy := folder / "greedy").exists():
                 greedy.unlink()
                 kept = [bytearray(50_000_000) for _ in range(200)]

@@ -31,7 +31,7 @@ from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import write_parquet
-from nightboard.warehouse.builder.build import build, is_current
+from nightboard.warehouse.builder.build import rebuild_if_stale
 from nightboard.warehouse.builder.publish import current_build
 from nightboard.warehouse.schema.lake_tables import COMMITS
 
@@ -122,8 +122,7 @@ class Nights:
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query over a build of what the store has now."""
         warehouse = self.root / "warehouse"
-        if not is_current(self.store.lake, warehouse):
-            build(self.store.lake, warehouse, NOW + timedelta(hours=next(self._hours)))
+        rebuild_if_stale(self.store.lake, warehouse, NOW + timedelta(hours=next(self._hours)))
         with duckdb.connect(str(current_build(warehouse)), read_only=True) as con:
             return con.execute(sql).fetchall()
 

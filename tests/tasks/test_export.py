@@ -88,7 +88,7 @@ def test_an_existing_file_stays_unless_it_is_forced(store: Store, tmp_path: Path
         lambda: export_table(store, "samples", tmp_path / "samples.csv", FileFormat.csv, False, ignore),
         lambda: list(export_all(store, tmp_path, FileFormat.csv, False, ignore)),
     ):
-        with pytest.raises(OutputFileError, match=r"samples\.csv: is there already\. .*--force"):
+        with pytest.raises(OutputFileError, match=r"samples\.csv: exists\. .*--force"):
             export()
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"samples.csv": "mine"}
     export_table(store, "samples", tmp_path / "samples.csv", FileFormat.csv, True, ignore)

@@ -1,6 +1,6 @@
-"""Say what is wrong with a reader's SQL: the place, what was perhaps meant, and the names that there are.
+"""Explain what is wrong with a reader's SQL: the place, the nearest name, and all known names.
 
-Reads the catalogue and DuckDB's message; runs nothing of the reader's.
+Reads the catalog and DuckDB's message; runs none of the reader's SQL.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _LONGEST = 8
 
 
 def explain(con: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> str:
-    """DuckDB's message on a statement, with the place marked; unknown names are answered with those that there are."""
+    """DuckDB's message on a statement, with the place marked; an unknown name is answered with the known ones."""
     text, mark, place = str(error).strip().partition("\nLINE ")
     place = (mark + place).strip("\n")
-    if found := _TABLE.search(text):
-        what, names = explain_table(con, found[1])
-    elif found := _COLUMN.search(text):
-        what, names = _explain_column(con, sql, found, text)
-    elif found := _FUNCTION.search(text):
-        what, names = _explain_function(con, found[1])
+    if match := _TABLE.search(text):
+        what, names = explain_table(con, match[1])
+    elif match := _COLUMN.search(text):
+        what, names = _explain_column(con, sql, match, text)
+    elif match := _FUNCTION.search(text):
+        what, names = _explain_function(con, match[1])
     else:
         what, names = _shorten(text), explain_files(text)
     return "\n".join(part for part in (what, place, names) if part)
@@ -38,7 +38,7 @@ def explain(con: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> st
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """` Did you mean ...?` with the nearest of the known names; nothing where none is near."""
-    by_key = {each.lower(): each for each in known}
+    by_key = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_key, n=1)
     return f" Did you mean {by_key[near[0]]}?" if near else ""
 
@@ -47,27 +47,27 @@ def sort_by_nearness(name: str, known: Iterable[str]) -> list[str]:
     """The known names, the one first that is most like the given one."""
     likeness = difflib.SequenceMatcher(b=name.lower())
 
-    def distance(each: str) -> tuple[float, str]:
-        likeness.set_seq1(each.lower())
-        return -likeness.ratio(), each
+    def distance(candidate: str) -> tuple[float, str]:
+        likeness.set_seq1(candidate.lower())
+        return -likeness.ratio(), candidate
 
     return sorted(known, key=distance)
 
 
 def explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
-    """That there is no such table, with the nearest one; and all that there are."""
+    """That a table is unknown, with the nearest one; and all known ones."""
     tables = list(list_columns(con))
     return f"no table is called {name}.{suggest(name.split('.')[-1], tables)}", f"Tables: {', '.join(tables)}."
 
 
-def _explain_column(con: duckdb.DuckDBPyConnection, sql: str, found: re.Match[str], message: str) -> tuple[str, str]:
-    name = found["free"] or found["listed"] or found["qualified"]
-    tables = _tables_of(sql, list_columns(con), found["table"])
+def _explain_column(con: duckdb.DuckDBPyConnection, sql: str, match: re.Match[str], message: str) -> tuple[str, str]:
+    name = match["free"] or match["listed"] or match["qualified"]
+    tables = _tables_of(sql, list_columns(con), match["table"])
     if not tables:  # of a subquery, say: DuckDB knows its columns
         return _shorten(message), ""
-    what = f"no column is called {name}.{suggest(name, (column for each in tables.values() for column in each))}"
+    what = f"no column is called {name}.{suggest(name, (column for columns in tables.values() for column in columns))}"
     if f'"{name}"' in sql:
-        what += " A text stands in single quotes."
+        what += " Use single quotes for string literals."
     return what, "\n".join(f"Columns of {table}: {', '.join(columns)}." for table, columns in tables.items())
 
 
@@ -76,16 +76,20 @@ def _explain_function(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, s
         "select function_name, any_value(parameters), bool_or(not internal and function_type ilike '%macro%')"
         " from duckdb_functions() group by function_name order by function_name"
     ).fetchall()
-    ours = {str(each): parameters for each, parameters, is_ours in functions if is_ours}
-    hint = suggest(name, ours) or suggest(name, (str(each) for each, _, _ in functions))
-    calls = ", ".join(f"{each}({', '.join(parameters)})" for each, parameters in ours.items())
-    return f"no function is called {name}.{hint}", f"The warehouse's own: {calls}." if calls else ""
+    own = {str(function): parameters for function, parameters, is_own in functions if is_own}
+    hint = suggest(name, own) or suggest(name, (str(function) for function, _, _ in functions))
+    calls = ", ".join(f"{function}({', '.join(parameters)})" for function, parameters in own.items())
+    return f"no function is called {name}.{hint}", f"Functions of the warehouse: {calls}." if calls else ""
 
 
 def explain_files(message: str) -> str:
     """What to do where samples cannot be read; nothing where DuckDB's message is about something else."""
     is_lost = message.startswith(("IO Error", "Permission Error")) and "/samples/" in message
-    return "Samples are read from the store's files. Was it moved? `nightboard rebuild` finds them." if is_lost else ""
+    return (
+        "Samples are read from the store's files. If the store was moved, `nightboard rebuild` finds them."
+        if is_lost
+        else ""
+    )
 
 
 def _shorten(message: str) -> str:
@@ -106,10 +110,10 @@ def list_columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 
 
 def _tables_of(sql: str, known: dict[str, list[str]], alias: str | None) -> dict[str, list[str]]:
-    """The known tables that a statement names; with an alias: only the one that it stands for."""
+    """The known tables that a statement names; with an alias: only the table with that alias."""
     words = {word.lower() for word in re.findall(r"\w+", sql)}
     named = {table: columns for table, columns in known.items() if table.lower() in words}
     if alias is None or alias in named:
         return {alias: named[alias]} if alias else named
-    meant = [table for table in named if re.search(rf"\b{table}\s+(as\s+)?{re.escape(alias)}\b", sql, re.IGNORECASE)]
-    return {table: named[table] for table in meant}
+    aliased = [table for table in named if re.search(rf"\b{table}\s+(as\s+)?{re.escape(alias)}\b", sql, re.IGNORECASE)]
+    return {table: named[table] for table in aliased}

@@ -1,9 +1,8 @@
-"""Run SQL that a reader wrote: statements that only read, one answer each, rows as they are asked for.
+"""Run SQL that a reader wrote: statements that only read, one result each, rows on demand.
 
 Owns what such SQL may do. DuckDB's own locks are not enough, tried with 2.0: a read-only connection without external
 access still lets `copy ... to` overwrite the database file and every file that it may read (the samples view needs
-those), also inside `explain analyze`, behind `prepare` and around a `pivot`. So statements are taken by kind, and
-whatever is not known is refused.
+those), also inside `explain analyze`, behind `prepare` and around a `pivot`. So only statements of known kinds run.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BATCH_ROWS = 10_000
 
 
 class StatementResult:
-    """What one statement gives. It runs when its rows are asked for, which can be done once."""
+    """The result of one statement, which runs when its rows are asked for: once."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, sql: str, place: str) -> None:
         self.sql = sql
@@ -64,12 +63,12 @@ class StatementResult:
             raise QueryError(self._place + explain(self._con, self.sql, error)) from error
         except OverflowError as error:
             raise QueryError(
-                f"{self._place}a value is too large for Python ({error}). Take it as text: cast(... as varchar)."
+                f"{self._place}a value is too large for Python ({error}). Select it as text: cast(... as varchar)."
             ) from error
 
 
 def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[StatementResult]:
-    """One answer a statement, to be run in order, each before the next.
+    """One result a statement, to be run in order, each before the next.
 
     Raises QueryError for a mistake in the syntax and for any statement that does not only read; nothing has run then.
     """
@@ -90,7 +89,7 @@ def run_sql(con: duckdb.DuckDBPyConnection, sql: str) -> list[StatementResult]:
 
 
 def _refuse_bytes(sql: str) -> None:
-    """Raise QueryError for what is not UTF-8, which Python passes on as halves of characters."""
+    """Raise QueryError for bytes that are not UTF-8, which Python passes on as halves of characters."""
     try:
         sql.encode()
     except UnicodeEncodeError as error:
@@ -101,7 +100,7 @@ def _refuse_bytes(sql: str) -> None:
 
 
 def _refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
-    # A statement's text is taken apart again: it is what will be run.
+    # The text of each statement is parsed again: it is what will be run.
     kinds = []
     for statement in con.extract_statements(sql):
         inner, found = _EXPLAIN.subn("", statement.query, count=1)
@@ -111,6 +110,7 @@ def _refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     for kind in kinds:
         if kind != duckdb.StatementType.SELECT:
             raise QueryError(
-                f"only statements that read are run here (got {kind.name.lower()})."
-                " Use select, from, describe, summarize, show or explain; name a pivot's values: on column in (...)."
+                f"only statements that read are allowed (got {kind.name.lower()})."
+                " Use select, from, describe, summarize, show or explain. In a pivot, list the values: on column in"
+                " (...)."
             )

@@ -17,7 +17,20 @@ from warm import warm_command
 
 from nightboard.flows.cli import main as cli
 from nightboard.flows.cli.main import app, describe_os_error
+from nightboard.tasks.cluster.executor import ExecutorError
+from nightboard.tasks.fetch.publish import FetchError
+from nightboard.tasks.hub.errors import HubError
+from nightboard.tasks.imports.errors import ImportFileError
+from nightboard.tasks.output_file import OutputFileError
+from nightboard.tasks.runs.cancel import CancelError
+from nightboard.tasks.runs.retry_stopped import FreeError
 from nightboard.tasks.store.layout import StoreError
+from nightboard.tasks.store.records import RecordError
+from nightboard.warehouse.builder.build import BuildError
+from nightboard.warehouse.builder.publish import NoBuildError
+from nightboard.warehouse.lake.files import LakeError
+from nightboard.warehouse.reader.connection import QueryError
+from nightboard.warehouse.reader.shell import ShellError
 
 runner = CliRunner()
 
@@ -50,6 +63,13 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"nightboard {command}" in result.output
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["import", "--help"]])
+def test_the_list_of_commands_has_a_whole_sentence_for_each(arguments: list[str]) -> None:
+    listed = runner.invoke(app, arguments, terminal_width=80).output.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) > 3
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_a_mistake_in_a_board_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text("board: mine\ntitle: Mine\nwatch: quickstart\nsuits: [quickstart]\ncluster: lokal\nstore: 7\n")
@@ -60,6 +80,22 @@ def test_a_mistake_in_a_board_is_one_message_and_exit_code_1(tmp_path: Path) -> 
     assert "suites" in result.stderr
     assert "mine.yaml:5: cluster" in result.stderr
     assert "local" in result.stderr
+
+
+def test_validate_and_board_take_a_name_without_ending_and_say_which_of_two_they_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "title: Mine\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: ./store\n"
+    for name in ("mine", "quickstart"):
+        Path(f"{name}.yaml").write_text(f"board: {name}\n{text}")
+    alone, both = (runner.invoke(app, ["validate", name]) for name in ("mine", "quickstart"))
+    assert (alone.exit_code, alone.output) == (0, "1 profile: no mistakes.\n")
+    assert both.exit_code == 0
+    says = "quickstart: using the file quickstart.yaml in this folder, not the shipped "
+    assert both.stderr == f"{says}profile.\n"
+    assert runner.invoke(app, ["rank", "--board", "mine"]).stderr == ""
+    assert runner.invoke(app, ["rank", "--board", "quickstart"]).stderr == f"{says}board.\n"
 
 
 def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -132,6 +168,19 @@ def test_a_reader_that_has_gone_is_nothing_to_talk_about(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_main(BrokenPipeError(), monkeypatch, capsys) == ""
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        BuildError, CancelError, ExecutorError, FetchError, FreeError, HubError, ImportFileError, LakeError,
+        NoBuildError, OutputFileError, QueryError, RecordError, ShellError, StoreError,
+    ],
+)  # fmt: skip
+def test_what_a_task_or_the_warehouse_refuses_is_its_message_alone(
+    known: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(known("no such thing"), monkeypatch, capsys) == "nightboard: no such thing\n"
 
 
 @pytest.mark.parametrize("error", [StoreError("\x1b]0;x\x07a\x9b2J\u202eb\ud800"), KeyError("\x1b[31m")])

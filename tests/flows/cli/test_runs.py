@@ -1,4 +1,4 @@
-"""The commands that run evaluations: what is freed by a retry, and waiting times."""
+"""The commands that run evaluations: what a retry chooses, and waiting times."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert "would free  lab/a@1111111 small: gave up after 2 failed attempts: CUDA error" in retry("--all", "--dry-run")
+    assert "would retry  lab/a@1111111 small: gave up after 2 failed attempts: CUDA error" in retry(
+        "--all", "--dry-run"
+    )
     assert not list(store.runs.glob("*/freed.json"))
-    assert "Nothing of the kind" in retry("--all", "--state", "cancelled")
-    assert "Nothing of the kind" in retry("--all", "--reason", "disk")
-    assert "1 evaluation freed." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
-    assert "Nothing of the kind" in retry("--all"), "what its environment failed has not given up"
+    assert "No matching evaluation" in retry("--all", "--state", "cancelled")
+    assert "No matching evaluation" in retry("--all", "--reason", "disk")
+    assert "1 evaluation to retry." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
+    assert "No matching evaluation" in retry("--all"), "what its environment failed has not given up"
     missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
     assert "lab/b: is neither stopped nor cancelled" in str(missed.exception)

@@ -100,7 +100,7 @@ def test_status_opens_no_hub_and_starts_no_prefect(tmp_path: Path) -> None:
     ("words", "completed"),
     [
         ("nightboard rank", "rank"),
-        ("nightboard import r", "results\nranking"),
+        ("nightboard import ra", "ranking"),
         ("nightboard plan --board q", "quickstart"),
         ("nightboard rank --suite leaderboard", "leaderboard-v1\nleaderboard-v2"),
         ("nightboard rank --format cs", "csv"),

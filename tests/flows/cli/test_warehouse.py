@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from make_lake import START, Lake, after
+from screen import run_on_screen
 from typer.testing import CliRunner, Result
 from warm import warm_command
 
@@ -101,6 +102,48 @@ def test_words_stay_whole_and_texts_are_folded_between_them(store: Path) -> None
     assert [word for word in text.split() if word not in done.stdout.split()] == []
     narrow = run(store, "sql", "from leaderboard", COLUMNS="60").stdout.split()
     assert {"org/good", "org/fair"} <= set(narrow)
+
+
+def test_a_narrow_terminal_shows_what_fits_and_names_the_rest(store: Path) -> None:
+    lines = run_on_screen(80, "sql", "from leaderboard", "--store", str(store))
+    assert max(map(len, lines)) <= 80
+    assert {"rank", "model_id"} <= {*lines[0].split()}
+    assert "org/good" in lines[1].split()
+    assert re.search(
+        r"\d\d columns hidden: .* more; a wider terminal or --format csv shows them\.", " ".join(lines[3:])
+    )
+
+
+def test_few_rows_that_are_too_wide_are_lines_of_column_and_value(store: Path) -> None:
+    lines = run_on_screen(80, "sql", "from leaderboard order by rank limit 1", "--store", str(store))
+    columns = call(store, "sql", "from leaderboard limit 1", "--format", "csv").output.splitlines()[0].split(",")
+    assert [line.split()[0] for line in lines] == columns
+    assert ["model_id", "org/good"] in [line.split() for line in lines]
+
+
+def test_a_terminal_is_told_that_there_are_no_rows(store: Path) -> None:
+    assert run_on_screen(200, "sql", "select 1 as n limit 0", "--store", str(store)) == ["n", "No rows."]
+    assert call(store, "sql", "select 1 as n limit 0").output == "n\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ("csv", 'a,b,c\ntrue,"[false, null]",\n'),
+        ("tsv", "a\tb\tc\ntrue\t[false, null]\t\n"),
+        ("json", '[\n{"a": true, "b": [false, null], "c": null}\n]\n'),
+        ("jsonl", '{"a": true, "b": [false, null], "c": null}\n'),
+        ("md", "| a | b | c |\n| --- | --- | --- |\n| true | [false, null] |  |\n"),
+        ("txt", "a    b              c\nyes  [false, null]\n"),
+    ],
+)
+def test_booleans_are_true_and_false_for_machines_and_yes_and_no_in_tables(
+    store: Path, tmp_path: Path, ending: str, text: str
+) -> None:
+    path = tmp_path / f"rows.{ending}"
+    sql = "select true as a, [false, null] as b, null::boolean as c"
+    assert call(store, "sql", sql, "--output", str(path)).exit_code == 0
+    assert path.read_text() == text
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "md", "parquet", "txt"])

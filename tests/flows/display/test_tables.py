@@ -14,7 +14,7 @@ from nightboard.flows.display.rows import print_result
 from nightboard.flows.display.tables import ID_PARTS, WORDS, cells_table, fold, print_records, print_table
 from nightboard.warehouse.reader.questions import Result
 
-TITLES = ["job", "model", "why", "revision", "node", "log"]
+TITLES = ["job", "name", "why", "revision", "node", "log"]
 ROWS = [
     ("1", "lab/a-model-of-35-letters-in-all-8B-it", "out of memory after two tries", "0123456", "n1", "/s/" + "x" * 90),
     ("22", "lab/b", "", "abcdef0", "n2", ""),
@@ -28,27 +28,27 @@ def show(width: int, *first: str, elsewhere: str = "--format csv") -> list[str]:
 
 def test_the_last_columns_are_hidden_and_named_where_there_is_no_room() -> None:
     lines = show(65)
-    assert lines[0].split() == ["job", "model", "why"]
+    assert lines[0].split() == ["job", "name", "why"]
     assert " ".join(lines[-2:]) == "3 columns hidden: revision, node, log; a wider terminal or --format csv shows them."
     assert max(map(len, lines)) <= 65
 
 
 def test_the_least_telling_columns_are_hidden_first_and_the_others_keep_their_order() -> None:
-    lines = show(50, "node", "model", elsewhere="")
-    assert lines[0].split() == ["job", "model", "node"]
+    lines = show(50, "node", "name", elsewhere="")
+    assert lines[0].split() == ["job", "name", "node"]
     assert " ".join(lines).endswith("3 columns hidden: why, revision, log; a wider terminal shows them.")
 
 
 def test_a_column_that_is_too_wide_does_not_hide_the_narrow_ones_after_it() -> None:
     lines = show(100, "log")
     assert lines[0].split() == ["job", "log"]
-    assert show(99, "model", "log")[0].split() == ["job", "model", "why", "revision", "node"]
+    assert show(99, "name", "log")[0].split() == ["job", "name", "why", "revision", "node"]
 
 
 @pytest.mark.parametrize("width", [8, 20, 40, 79, 80, 120, 400])
 def test_nothing_is_wider_than_the_terminal_but_a_single_word(width: int) -> None:
     shown = [line for line in show(width) if "hidden" not in line]
-    assert max(map(len, shown)) <= max(width, len("job  model"))
+    assert max(map(len, shown)) <= max(width, len("job  name"))
     assert all(word in " ".join(shown).split() for cell in ROWS[0][:1] for word in cell.split())
 
 
@@ -58,6 +58,15 @@ def test_a_path_is_whole_however_narrow_the_terminal_is() -> None:
     pair = cells_table(["model", "log"], [("lab/a", ROWS[0][-1])])
     lines = show_on_screen(40, lambda: print_records(make_console(), pair)).splitlines()
     assert [line.split() for line in lines] == [["model", "lab/a"], ["log", ROWS[0][-1]]]
+
+
+def test_one_long_id_does_not_push_all_other_columns_out() -> None:
+    name = "organization/" + "-".join(["a-very-long-name"] * 8)
+    table = cells_table(["model", "n", "log"], [(name, "1", ""), ("lab/b", "2", "/p/" + "x" * 90)], right=["n"])
+    lines = show_on_screen(80, lambda: print_table(make_console(), table)).splitlines()
+    assert lines[0].split() == ["model", "n"]
+    assert "".join(line.split()[0] for line in lines[1:-2]) == name
+    assert lines[-2].split() == ["lab/b", "2"]
 
 
 @pytest.mark.parametrize("colors", [{}, {"FORCE_COLOR": "1"}])

@@ -162,7 +162,12 @@ def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
         ),
         (
             'from models where model_id = "org/good"',
-            ["no column is called org/good. A text stands in single quotes.", "LINE 1", "   ", "Columns of models: "],
+            [
+                "no column is called org/good. Use single quotes for string literals.",
+                "LINE 1",
+                "   ",
+                "Columns of models: ",
+            ],
         ),
         (
             "with a as (select 1 as x) select y from a",
@@ -170,16 +175,16 @@ def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
         ),
         (
             "select avgg(average) from leaderboard",
-            ["no function is called avgg. Did you mean avg?", "LINE 1", "  ", "The"],
+            ["no function is called avgg. Did you mean avg?", "LINE 1", "  ", "Functions of the warehouse: "],
         ),
-        ("from zzzzzzzzzz(1)", ["no function is called zzzzzzzzzz.", "LINE 1", "  ", "The"]),
+        ("from zzzzzzzzzz(1)", ["no function is called zzzzzzzzzz.", "LINE 1", "  ", "Functions of the warehouse: "]),
         (
             "from scores_by_commits('org/good', 'small')",
             [
                 "no function is called scores_by_commits. Did you mean score_by_commit?",
                 "LINE 1",
                 "  ",
-                "The warehouse's own: ",
+                "Functions of the warehouse: ",
             ],
         ),
         (
@@ -230,7 +235,7 @@ def test_intervals_are_duckdbs_own_text(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_a_value_that_python_cannot_hold_is_one_message(con: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(QueryError, match=r"a value is too large for Python .* Take it as text"):
+    with pytest.raises(QueryError, match=r"a value is too large for Python .* Select it as text"):
         ask(con, "select [interval '9999999 years'] as v")
 
 

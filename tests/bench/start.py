@@ -1,0 +1,85 @@
+"""How long commands take to start, as processor time of a whole process, against importing the libraries alone.
+
+Byte code is warm, as in any installation that was used once. A query's own time is taken off.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from make_lake import START, Lake
+
+from nightboard.warehouse.builder.build import build
+
+RUNS = 5
+COMMAND = str(Path(sys.executable).with_name("nightboard"))
+HELPS = ("--version", "--help", "rank --help", "import board --help")
+MODELS = ("org/good", "org/fair")
+QUERY = f"""
+import sys, time
+from pathlib import Path
+from nightboard.warehouse.reader import questions
+from nightboard.warehouse.reader.connection import connect
+MODELS = {MODELS}
+started = time.process_time()
+with connect(Path(sys.argv[1])) as con:
+    {{call}}
+print(time.process_time() - started)
+"""
+QUERIES = [
+    (["rank"], "questions.list_suites(con), questions.rank(con), questions.list_eras(con, 'small')"),
+    (["compare", *MODELS], "questions.name_compared(con, questions.compare(con, *MODELS), *MODELS)"),
+    (["sql", "from leaderboard"], "con.execute('from leaderboard').fetchall()"),
+]
+
+
+def start_times() -> Iterator[tuple[str, float, str, float, float]]:
+    """What, its seconds, against what, the seconds of that, and the ratio of the two."""
+    with tempfile.TemporaryDirectory() as name:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = f"{name}/bytecode"
+        libraries = "import typer, rich"
+        least = _measure([sys.executable, "-c", libraries], environment)
+        for arguments in HELPS:
+            ours = _measure([COMMAND, *arguments.split()], environment)
+            yield f"nightboard {arguments}", ours, libraries, least, ours / least
+        store = _make_store(Path(name))
+        libraries = "import duckdb, typer, rich"
+        least = _measure([sys.executable, "-c", libraries], environment)
+        for words, call in QUERIES:
+            ours = _measure([COMMAND, *words, "--store", str(store)], environment)
+            ours -= _time_query(call, store, environment)
+            yield f"nightboard {' '.join(words)}, without its query", ours, libraries, least, ours / least
+
+
+def _measure(command: list[str], environment: dict[str, str]) -> float:
+    """The least seconds of the processor that a process takes; the first run, which writes byte code, is left out."""
+    times = []
+    for _ in range(RUNS + 1):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times[1:])
+
+
+def _time_query(call: str, store: Path, environment: dict[str, str]) -> float:
+    command = [sys.executable, "-c", QUERY.format(call=call), str(store / "warehouse")]
+    return min(float(subprocess.check_output(command, env=environment)) for _ in range(RUNS))
+
+
+def _make_store(folder: Path) -> Path:
+    lake = Lake()
+    lake.suite()
+    for model, score in zip(MODELS, (0.75, 0.5), strict=True):
+        lake.commit(model)
+        lake.done(f"e {model}", model, scores=score)
+        lake.samples(f"e {model}")
+    build(lake.write(folder / "lake"), folder / "warehouse", START)
+    return folder
