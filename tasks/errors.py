@@ -1,4 +1,4 @@
-"""What all errors of the tasks have in common. Imports nothing, so that the command line can know it at once."""
+"""The base class of all errors of the tasks. Imports nothing, so that the command line can know it at once."""
 
 from __future__ import annotations
 

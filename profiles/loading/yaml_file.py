@@ -148,7 +148,7 @@ class _Builder:
                 raise ValueError("too long for a number")
             return self.constructor.construct_object(node)
         except (ValueError, YAMLError):
-            self._add(node, key, f"is no valid YAML value (got {describe_value(node.value)}). Put text in quotes.")
+            self._add(node, key, f"is not a YAML value (got {describe_value(node.value)}). Put text in quotes.")
             return None
 
     def _walk_keys(self, node: MappingNode, key: KeyPath) -> Iterator[tuple[str, Node]]:

@@ -18,7 +18,7 @@ from nightboard.tasks.store.records import ProcessId, Submission
 
 
 class ExecutorError(TaskError):
-    """Jobs cannot be submitted or stopped; the message says why."""
+    """Jobs cannot be submitted or cancelled; the message says why."""
 
 
 class ClusterAway(ExecutorError):
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Resources:
-    """What each job of an array gets. `gpus`, `cpus` and `mem_gb` are a node's."""
+    """The resources of each job in an array. `gpus`, `cpus` and `mem_gb` are per node."""
 
     gpus: int
     nodes: int
@@ -47,7 +47,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Started:
-    """A job that was handed over. `process` is its local controller, None where there is none."""
+    """A submitted job. `process` is its local controller, None if there is none."""
 
     job_id: str
     process: ProcessId | None
@@ -55,11 +55,11 @@ class Started:
 
 @dataclass(frozen=True)
 class JobReport:
-    """What is known of a job.
+    """The report on a job.
 
-    `state` is SLURM's word, UNKNOWN where there is none. `is_over` is None when nobody here can tell. `ending` is set
+    `state` is SLURM's state, UNKNOWN if there is none. `is_over` is None if this host cannot know. `ending` is set
     when the job is over and did not end well; `reason` says in words why it ended, or why it waits. Of a job that waits
-    `waits_for` is the cluster's own word for that, and `advice` what somebody has to do; None: it ends by itself.
+    `waits_for` is the cluster's reason, and `advice` what the operator has to do; None: the wait ends by itself.
     """
 
     state: str
@@ -77,12 +77,12 @@ class JobReport:
 
 
 class Executor(Protocol):
-    """What launching needs of a cluster. `name` is what a cluster profile calls it."""
+    """The interface of a cluster. `name` is the executor in the cluster's profile."""
 
     name: str
 
     def max_array_size(self) -> int | None:
-        """Jobs that fit into one array; None where nobody bounds them. Raises ClusterAway."""
+        """Largest number of jobs in an array; None: no limit. Raises ClusterAway."""
         ...
 
     def submit(
@@ -96,7 +96,7 @@ class Executor(Protocol):
         ...
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport] | None:
-        """What became of all jobs of these submissions, by job id; None when the cluster does not answer."""
+        """Reports on all jobs of these submissions, by job id; None if the cluster does not answer."""
         ...
 
     def find(self, folder: Path, name: str, calls: Sequence[Call]) -> list[Started] | None:
@@ -107,13 +107,13 @@ class Executor(Protocol):
         ...
 
     def cancel(self, submission: Submission, indexes: Sequence[int]) -> None:
-        """Stop jobs of a submission; those that have ended are left alone. Raises ExecutorError."""
+        """Cancel jobs of a submission; ended ones are skipped. Raises ExecutorError."""
         ...
 
     def set_parallelism(self, job_ids: Sequence[str], parallelism: int) -> None:
-        """Let so many jobs of the array that these jobs are of run at once. Raises ExecutorError."""
+        """Set how many jobs of these jobs' array may run at once. Raises ExecutorError."""
         ...
 
     def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
-        """Keep jobs that still wait off these nodes, and off no others. Raises ExecutorError."""
+        """Exclude these nodes, and no others, for jobs that still wait. Raises ExecutorError."""
         ...

@@ -53,7 +53,7 @@ def is_of_another_job(name: str) -> bool:
 def environment_changed(is_unwanted: Callable[[str], bool], added: Mapping[str, str]) -> Iterator[None]:
     """Let a child start in another environment; submitit gives no other way than this process's own.
 
-    Empty parts of PYTHONPATH, which stand for the working folder, are left out.
+    Empty parts of PYTHONPATH, which mean the working folder, are removed.
     """
     with _changing_environment:
         before = dict(os.environ)

@@ -78,12 +78,12 @@ class LocalExecutor:
         return Started(job_id=str(job.job_id), process=process_of(int(job.job_id)))
 
     def poll(self, submissions: Sequence[Submission], now: datetime) -> Mapping[str, JobReport]:
-        """A job runs while its controller lives; nobody here can tell of one on another host."""
+        """A job runs while its controller runs; None for one on another host, which cannot be checked."""
         # Asking each child for its state also takes the dead ones off the process table.
         self._children[:] = [job for job in self._children if job.state == "RUNNING"]
         reports: dict[str, JobReport] = {}
-        for each in submissions:
-            for job_id, process in zip(each.job_ids, each.processes, strict=True):
+        for submission in submissions:
+            for job_id, process in zip(submission.job_ids, submission.processes, strict=True):
                 report = _report_process(process)
                 # Job ids are pids. Of two jobs that share one, the dead waits until the other is over, too.
                 if job_id and (job_id not in reports or reports[job_id].is_over):

@@ -78,7 +78,7 @@ def fit_jobs(jobs: Sequence[Job], gpus: Sequence[Gpu] | None, in_use: int) -> li
 
 def describe_choice(gpus: Sequence[Gpu], wanted: int) -> dict[str, str]:
     """Variables that let a job take `wanted` of these GPUs."""
-    return {CHOICE: json.dumps([[each.value, each.name] for each in gpus]), WANTED: str(wanted)}
+    return {CHOICE: json.dumps([[gpu.value, gpu.name] for gpu in gpus]), WANTED: str(wanted)}
 
 
 def claim_gpus(environment: Mapping[str, str]) -> str:

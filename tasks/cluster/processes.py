@@ -1,6 +1,6 @@
 """Identifies processes by host, boot, pid and start time, and checks whether they still run.
 
-Owns reading /proc (Linux). Starts nothing, and ends only what it is told to.
+Owns reading /proc (Linux). Starts no process, and ends only given ones.
 
 What it cannot see: a process on another host (the answer is None, ask the cluster), and a process in another pid
 namespace that shares the host name and the kernel: that one counts as gone. A flow and its local jobs must
@@ -25,7 +25,7 @@ _STATE, _START_TIME = 3 - 3, 22 - 3
 
 
 def current_process() -> ProcessId:
-    """This process, as others can recognise it."""
+    """The identity of this process, for other processes."""
     found = process_of(os.getpid())
     assert found is not None, "this process is not in /proc"
     return found
@@ -40,7 +40,7 @@ def process_of(pid: int) -> ProcessId | None:
 
 
 def is_alive(process: ProcessId) -> bool | None:
-    """Whether the process still runs; None when it is on another host and nobody here can tell."""
+    """Whether the process still runs; None if it is on another host, which cannot be checked."""
     if process.host != socket.gethostname():
         return None
     return process.boot_id == _read_boot_id() and process.started_ticks == _read_start_ticks(process.pid)
@@ -61,7 +61,7 @@ def find_processes(environment: Mapping[str, str], containing: Mapping[str, str]
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # it has just ended, or is another user's
-            pairs = (each.partition("=") for each in path.read_bytes().decode(errors="replace").split("\0"))
+            pairs = (part.partition("=") for part in path.read_bytes().decode(errors="replace").split("\0"))
             started_with = {name: value for name, _, value in pairs}
             if environment.items() <= started_with.items() and all(
                 text in started_with.get(name, "") for name, text in containing.items()

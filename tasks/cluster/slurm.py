@@ -1,6 +1,6 @@
-"""The SLURM executor: submits arrays through submitit, reports what became of their jobs, throttles and cancels them.
+"""The SLURM executor: submits arrays with submitit, queries and cancels their jobs, throttles arrays.
 
-What SLURM's commands print is read in slurm_commands.py. Of evaluations nothing is known here.
+The output of SLURM's commands is parsed in slurm_commands.py; nothing here depends on evaluations.
 """
 
 from __future__ import annotations

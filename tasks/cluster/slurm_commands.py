@@ -1,6 +1,6 @@
-"""Runs SLURM's commands (sbatch, sacct, squeue, scontrol ...) and reads what they print: states, reasons, errors.
+"""Runs SLURM's commands (sacct, squeue, scontrol ...) and parses their output: job states, reasons, errors.
 
-Owns the meaning of SLURM's states and error messages. Submits nothing, and knows nothing of launches.
+Submits nothing, and does not depend on launches.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _SQUEUE_FIELDS = ("%F", "%K", "%T", "%M", "%l", "%S", "%e", "%N", "%r", "%j")
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _RELEASE = "Release it with `scontrol release`, or stop it with `nightboard cancel`."
 _IMPOSSIBLE = "Change the tier in the cluster profile, then stop the job with `nightboard cancel`."
-_ASK = "It waits until somebody allows more: ask whoever runs the cluster, or use another account, qos or partition."
+_ASK = "It waits for a higher limit: ask the cluster's administrators, or use another account, qos or partition."
 _PARTITION = "Wait for whoever runs the cluster, or use another partition."
 # SLURM's reasons for a job that waits, by how they begin: in words, and what to do about those that stay (else None).
 # https://slurm.schedmd.com/job_reason_codes.html
@@ -338,7 +338,7 @@ def _report(
     if word == "FAILED" and (killed := _read_signal(exit_code)) in _KILLED:
         ending, reason = _KILLED[killed]
     limit = f"{limit_min:g} min" if limit_min else "the job"
-    by = f"uid {by}" if by else "somebody"
+    by = f"uid {by}" if by else "another user"
     reason = reason.format(exit_code=_say_exit(exit_code), node=node or "which one is not known", limit=limit, by=by)
     return JobReport(word, word in _OVER, ending, reason, node, elapsed_s, exit_code)
 

@@ -22,7 +22,7 @@ NAMED_WITHIN_S = 60.0
 
 # ------------------------------------------------------------------------------------------------- a job's first step
 
-# -P: a file submitit.py, or any other, in the folder where a flow was started is nobody's module.
+# -P: no module is imported from the folder where a flow was started, such as a file submitit.py.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 

@@ -41,7 +41,7 @@ class Progress(Record):
 
 
 def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:
-    """Run the shard if the attempt is ours to run; returns the outcome's state, or `left` when it is somebody else's.
+    """Run the shard if this process acquires the attempt; returns the outcome's state, or `left` if another run has it.
 
     Raises StoreError or OSError only when no outcome could be written. A SystemExit goes through and leaves none: that
     is how submitit ends a preempted job that it has put back into the queue, to go on later with the same attempt.

@@ -34,7 +34,7 @@ class Answers:
         found = [*_read_answers(sample)]
         numbers = [each for each in found if isinstance(each, float)]
         texts = [each for each in found if isinstance(each, str)]
-        strange = next((each for each in numbers if not math.isfinite(each)), None)
+        strange = next((number for number in numbers if not math.isfinite(number)), None)
         if strange is not None:
             self.n_not_finite += 1
             self.first_not_finite = self.first_not_finite or (doc_id, strange)

@@ -13,7 +13,7 @@ from datetime import date, datetime, tzinfo
 from types import ModuleType
 from typing import Any, Self
 
-# "Today" for every model, whenever it runs: what Llama's templates print where nobody tells them a date.
+# "Today" for every model, whenever it runs: what Llama's templates print if no date is given.
 PROMPT_DATE = date(2024, 7, 26)
 # How many tokens of prompt and answer together are scored, beside the context: hf does not read the last one, vllm
 # writes one more.
@@ -59,8 +59,8 @@ class Prompts:
 
     def describe(self, samples: Mapping[str, Sequence[Sample]]) -> dict[str, Asked]:
         """What was asked, by task, from the samples that lm-eval returns."""
-        told = PROMPT_DATE.isoformat() if self.n_dates else None
-        return {task: Asked(*self._count_cut(of_task), told) for task, of_task in samples.items()}
+        date = PROMPT_DATE.isoformat() if self.n_dates else None
+        return {task: Asked(*self._count_cut(of_task), date) for task, of_task in samples.items()}
 
     def _count_cut(self, samples: Sequence[Sample]) -> tuple[int, int | None]:
         """Documents whose prompt was cut, and whose answer; None for these where one is from an earlier attempt."""
@@ -70,7 +70,7 @@ class Prompts:
         return sum(prompts), None if None in answers else sum(map(bool, answers))
 
     def _look_at(self, arguments: Sequence[Any]) -> tuple[bool, bool | None]:
-        """Whether a request's prompt was cut, and its answer. What was not asked now is measured anew, but for that."""
+        """Whether a request's prompt was cut, and its answer. Only the prompts of earlier attempts are known."""
         if len(arguments) == 1:
             return False, False  # a whole document, read window by window
         prompt, answer = arguments

@@ -39,7 +39,7 @@ def check_whole(info: Mapping[str, Any], is_packed: bool = False) -> None:
     """Judge what transformers tells of a load (`output_loading_info`). Raises NotWhole.
 
     `is_packed`: the model was built without its quantization, whose tensors have other names and shapes than the
-    parameters. Then a parameter is there if its module has any tensor; experts, which are renamed, are left out.
+    parameters. Then a parameter is there if its module has any tensor; experts, which are renamed, are skipped.
     """
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
     mismatched = sorted(info["mismatched_keys"])

@@ -21,7 +21,7 @@ from nightboard.tasks.store.records import RecordError
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 2000
-# An error that an operator meets often is said in words before its own text.
+# Frequent errors get a plain text before their own message.
 _OUT_OF_MEMORY = {
     "out of GPU memory": (
         "cuda out of memory", "hip out of memory", "outofmemoryerror", "cuda error: out of memory",
@@ -34,14 +34,14 @@ _KNOWN_ERRORS = {
     "no space left on the disk": ("no space left on device", "disk quota exceeded", "disk is full"),
     **_OUT_OF_MEMORY,
 }
-# vLLM computes in a process of its own, whose error stands in the log only.
+# vLLM computes in a separate process; its error is only in the log.
 _ENGINE_ERRORS = ("engine core", "enginecore", "enginedead")
 
 # Endings that say nothing of the next benchmark, the worst first.
 _OF_ONE_BENCHMARK = ("failed", "invalid", "harness", "cache_failed")
-# After it every call of the process to its GPU fails.
+# After this error, every call of the process to its GPU fails.
 _DEAD_GPU = "cuda error"
-# What the system says of a disk, a mount or a right of the node. A file that is not there may be the model's own fault.
+# Errors of a disk, a mount or permissions of the node. A missing file may be the model's fault.
 _NODE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
     | {errno.EREMOTEIO, errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.EHOSTDOWN}
@@ -49,8 +49,8 @@ _NODE_ERRNOS = frozenset(
 _NODE_DATABASE = re.compile(
     r"(database or disk is full|attempt to write a readonly|unable to open database|disk I/O error)"
 )
-# How torch begins to speak of a GPU or driver that is not well. Other CUDA errors (an index out of range, an illegal
-# access) are what a model can do.
+# torch's errors about a broken GPU or driver. Other CUDA errors (an index out of range, an illegal access) can be
+# caused by a model.
 _NODE_GPU = re.compile(
     r"No CUDA GPUs are available|Found no NVIDIA driver|The NVIDIA driver on your system is too old|"
     r"Unexpected error from cudaGetDeviceCount|CUDA driver initialization failed|CUDA unknown error|"
@@ -61,7 +61,7 @@ _NODE_GPU = re.compile(
     re.IGNORECASE,
 )
 _NODE_LIBRARY = re.compile(r"lib[\w.+-]+\.so[\w.]*: (cannot open shared object|failed to map)")
-# How transformers speaks of a package that reads one kind of tokenizer.
+# transformers' message about a missing package for one kind of tokenizer.
 _NEEDED_TO_READ = re.compile(r"`(tiktoken|sentencepiece|protobuf)` is required to read")
 # Without these no model runs. What else cannot be imported once they are there is asked for by one kind of model.
 _NEEDED = frozenset(
@@ -72,32 +72,32 @@ State = Literal["completed"] | Ending
 
 
 class ShardError(Exception):
-    """A shard cannot run, and the model is why; the message says all that an operator needs."""
+    """A shard cannot run because of the model; the message says why."""
 
     ending: Ending = "failed"
 
 
 class NodeError(ShardError):
-    """A shard cannot run on this node, whatever the model: a package, a GPU or a part of the store is not there."""
+    """A shard cannot run on this node, whatever the model: a package, a GPU or a part of the store is missing."""
 
     ending = "environment"
 
 
 class CacheError(ShardError):
-    """Something of the store's cache is not there or not as it was fetched: no fault of the model's or the node's."""
+    """A file of the store's cache is missing or changed: not a fault of the model or the node."""
 
     ending = "cache_failed"
 
 
 class HarnessError(ShardError):
-    """lm-eval, or how it is called or installed, is at fault; the model would fail so on any node, and is not why."""
+    """lm-eval, its call or its installation is at fault, not the model; it fails on any node."""
 
     ending = "harness"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """How one benchmark of a shard ended that did not complete, and why, in one line."""
+    """The ending of a benchmark that did not complete, with the reason in one line."""
 
     benchmark: str
     state: State
@@ -114,13 +114,13 @@ class BenchmarkErrors(Exception):
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         room = _LONGEST_REASON // len(failures) - 2  # so that none is crowded out by the one before
-        super().__init__("; ".join(f"{each.benchmark}: {each.reason}"[:room] for each in failures))
+        super().__init__("; ".join(f"{failure.benchmark}: {failure.reason}"[:room] for failure in failures))
         self.failures = failures
 
     @property
     def state(self) -> State:
         """How the shard ended: as what ended it, else as the worst of its benchmarks."""
-        return min((each.state for each in self.failures), key=_rank_state)
+        return min((failure.state for failure in self.failures), key=_rank_state)
 
 
 def _rank_state(state: State) -> int:
@@ -129,7 +129,7 @@ def _rank_state(state: State) -> int:
 
 
 def find_ending(error: BaseException, stops: list[BaseException], log: Path) -> tuple[State, str]:
-    """How the shard ended. After a stop any error is that stop's; one that ends the process goes on its way."""
+    """How the shard ended. After a stop, any error counts as that stop; one that ends the process is raised again."""
     for cause in (*stops, *_walk_causes(error)):
         if isinstance(cause, SystemExit):
             raise cause

@@ -1,7 +1,9 @@
-"""Calls lm-eval on the node: checks its version, indexes its tasks, runs one benchmark, saves what it wrote.
+"""Calls lm-eval on a node: runs one benchmark with a loaded model, and saves lm-eval's files.
 
-With model_loaders.py the only file that imports lm_eval and torch, and only inside functions: nothing of Hugging Face
-is imported before the process is offline. What lm-eval wrote is validated in validate.py.
+Only this file and model_loaders.py import lm_eval and torch, and only this one changes datasets' settings. Imports are
+inside functions, so that no Hugging Face library is imported before the process is offline.
+
+The model comes from model_loaders.py; validate.py checks what lm-eval wrote.
 """
 
 from __future__ import annotations

@@ -57,14 +57,14 @@ _UNWANTED = (
 def run_job(store_root: str, attempt_dirs: list[str]) -> list[str]:
     """Run the attempts of a job, one after the other; called by submitit in the job's process.
 
-    Returns how each ended: an outcome's state, or `left` when it belongs to somebody else. A shard that fails does not
+    Returns how each ended: an outcome's state, or `left` if it belongs to another run. A shard that fails does not
     stop the next. Raises only when an outcome could not be written, so that the job itself counts as failed.
     """
     store = Store(Path(store_root).absolute())
     limit_umask(store.root)
     states: list[str] = []
     lost: list[str] = []
-    for folder in (store.root / each for each in attempt_dirs):
+    for folder in (store.root / attempt_dir for attempt_dir in attempt_dirs):
         _go_offline(store, folder)
         try:
             states.append(run_attempt(folder, partial(_run_shard, store, folder)))

@@ -22,19 +22,19 @@ from nightboard.tasks.store.layout import HEARTBEAT_FILE, OUTCOME_FILE, owner_fi
 from nightboard.tasks.store.records import AttemptOwner, ProcessId, RecordError
 
 HEARTBEAT_S = 10.0
-# A run on another host whose heartbeat stands still for so long is dead.
+# A run on another host without a heartbeat for this long is dead.
 HEARTBEAT_LIMIT_S = 60.0
 _LOOK_S = 1.0
 
 
 def current_owner(folder: Path) -> AttemptOwner | None:
-    """The last to take the attempt; None when nobody has. Raises RecordError for a file that cannot be read."""
+    """The present owner of the attempt; None if it has none. Raises RecordError for a file that cannot be read."""
     count = _count_owners(folder)
     return AttemptOwner.read(_owner_file(folder, count)) if count else None
 
 
 def acquire(folder: Path, job_id: str | None) -> bool:
-    """Claim the attempt for this process, a job; False when it is somebody else's, or has ended.
+    """Acquire the attempt for this process, a job; False if another owner has it, or it has ended.
 
     A job that its cluster started again takes over from its own run that is dead. While that one lives it keeps the
     attempt: the first wins. It is given two minutes to die, though: its cluster may be about to kill it, and whether a
@@ -85,7 +85,7 @@ _watched: dict[tuple[Path, ProcessId], _Watched] = {}
 
 
 def is_owner_alive(folder: Path, owner: AttemptOwner) -> bool | None:
-    """Whether the run of an owner still goes on; answers at once, and is to be asked again while it answers None.
+    """Whether the run of an owner is alive; returns at once; None: not known yet, ask again.
 
     On another host its heartbeat tells: True once it has changed since it was first looked at here, False when it has
     stood still for a minute.
@@ -141,7 +141,7 @@ def _beat(folder: Path, done: threading.Event) -> None:
 
 
 def _find_loss(folder: Path) -> str | None:
-    """Why the attempt is not this process's any more; None while it is, or nobody can tell."""
+    """Why the attempt is no longer this process's; None while it is, or if it is unknown."""
     try:
         if (folder / OUTCOME_FILE).exists():
             return "the attempt was ended by another process"

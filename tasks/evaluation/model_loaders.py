@@ -1,7 +1,7 @@
 """Loads the model of an evaluation for lm-eval (hf and vllm), only from the files of its fingerprint, and completely.
 
 Owns how lm-eval's own classes for hf and vllm are made. Imports lm_eval, torch and transformers only inside functions,
-as evaluate.py does.
+as harness.py does.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _TEMPLATE_CPU_S, _TEMPLATE_GB = 20.0, 1.0
 
 
 def load_model(spec: AttemptSpec, folder: Path) -> Any:
-    """The model as an object of lm-eval.
+    """Load the model as an object of lm-eval.
 
-    Raises ShardError when the folder holds anything but exactly this model, CacheError when somebody changed it since.
+    Raises ShardError if the folder does not hold exactly this model, CacheError if it was changed since its download.
     """
     try:
         files = check_folder(folder, spec.evaluation.fingerprint, has_allowed_code=spec.evaluation.trust_remote_code)
@@ -105,7 +105,7 @@ def _check_size(folder: Path, shapes: Shapes) -> None:
 def _load_whole(load: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
     """Call a `from_pretrained`; returns the model and what transformers tells of its parameters.
 
-    Other shapes than the model's are told there, not by an error that names none. Tensors that cannot be put
+    Wrong shapes are reported there, instead of by an error without names. Tensors that cannot be put
     together (experts that are not all there) are an error all the same, and named in the report before it.
     """
     with _reports() as reports:
@@ -205,7 +205,7 @@ def _load_vllm(spec: AttemptSpec, folder: str) -> Any:
 def _keep_generated(model: Any, chunk: int) -> None:
     """Let what vLLM generates reach the answers chunk by chunk, under the arguments by which it is looked up.
 
-    lm-eval's own class keeps it under arguments that it has changed, so that a job that goes on would find nothing.
+    lm-eval's own class keeps it under arguments that it has changed, so that a resumed job would find nothing.
     """
     generate = model.generate_until
 

@@ -54,7 +54,7 @@ def cut(suite: Suite, benchmark: str) -> tuple[Shard, ...]:
 
 
 def _within_tasks(counts: Mapping[str, int], start: int, stop: int) -> dict[str, tuple[int, int]]:
-    """The range by task, counted within each; tasks without a document in it are left out."""
+    """The range by task, counted within each; tasks without a document in it are skipped."""
     documents, before = {}, 0
     for task, count in counts.items():
         first, last = max(start - before, 0), min(stop - before, count)

@@ -84,13 +84,13 @@ def _check_cut(name: str, task: Any, shots: int) -> Iterator[str]:
     """
     sampler = getattr(task.config.fewshot_config, "sampler", None)
     if shots and sampler != "first_n":
-        yield f"{name}: its few-shot examples are drawn at random ({sampler or 'default'}), so it cannot be cut."
+        yield f"{name}: its few-shot examples are drawn at random ({sampler or 'default'}), so it cannot be split."
     if task.config.process_docs is not None and not _is_steady(task):
-        yield f"{name}: makes its documents with random numbers, so it cannot be cut."
+        yield f"{name}: makes its documents with random numbers, so it cannot be split."
     for metric, aggregate in task.aggregation().items():
         found = getattr(aggregate, "__module__", None), getattr(aggregate, "__name__", str(aggregate))
         if found != _MEAN:
-            yield f"{name}: {metric} is no mean over documents but {found[1]}, so it cannot be cut."
+            yield f"{name}: {metric} is not a mean over documents but {found[1]}, so it cannot be split."
 
 
 def _is_steady(task: Any) -> bool:
@@ -118,6 +118,6 @@ def _another_random_state() -> Iterator[None]:
 
 
 def _check_documents(name: str, task: Any) -> Iterator[str]:
-    """lm-eval makes the documents anew for the prompts and for the scores, and counts on a cache for them to agree."""
+    """lm-eval makes the documents twice, for prompts and for scores, and relies on a cache for them to be the same."""
     if task.config.process_docs is not None and list(task.eval_docs) != list(task.task_docs):
         yield f"{name}: its documents change each time they are read, so answers would be scored against others."

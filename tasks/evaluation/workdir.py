@@ -67,7 +67,7 @@ def publish_folder(folder: Path, target: Path) -> None:
 def answers_path(work: Path, benchmark: str, root: Path) -> Path:
     """lm-eval's `use_cache` for a benchmark, with all answers so far readable and worth keeping.
 
-    A broken file is set aside, and one that somebody else can have written: lm-eval unpickles what it finds in it. An
+    A damaged file is moved aside, and one that another user can have written, because lm-eval unpickles it. An
     answer that is NaN or infinite is taken out: a fault of an earlier attempt's node or precision would decide every
     later one.
     """

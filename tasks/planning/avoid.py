@@ -19,7 +19,7 @@ IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class EndedAttempt:
-    """An attempt as far as it tells of where it ran. `node`: None when it never came to one."""
+    """An attempt with the place where it ran. `node`: None if it never started on one."""
 
     evaluation_id: str
     tier: str | None
@@ -45,10 +45,10 @@ def find_avoided(attempts: Iterable[EndedAttempt]) -> Avoided:
     """
     by_node: dict[str, list[EndedAttempt]] = defaultdict(list)
     by_tier: dict[str, list[EndedAttempt]] = defaultdict(list)
-    for each in sorted(attempts, key=lambda attempt: attempt.ended_at):
-        if each.node:
-            by_node[each.node].append(each)
-            by_tier[each.tier or ""].append(each)
+    for attempt in sorted(attempts, key=lambda attempt: attempt.ended_at):
+        if attempt.node:
+            by_node[attempt.node].append(attempt)
+            by_tier[attempt.tier or ""].append(attempt)
     nodes = {name: _find_rows(found) for name, found in by_node.items()}
     tiers = {name: [row for row in _find_rows(found) if _is_wide(row)] for name, found in by_tier.items() if name}
     return Avoided(
@@ -60,17 +60,17 @@ def find_avoided(attempts: Iterable[EndedAttempt]) -> Avoided:
 def _find_rows(attempts: Sequence[EndedAttempt]) -> list[list[EndedAttempt]]:
     """Runs of enough faults of the environment, with nothing in between that shows that it works."""
     rows: list[list[EndedAttempt]] = [[]]
-    for each in attempts:
-        party = None if each.state == "completed" else AT_FAULT[each.state]
-        if each.state == "environment":  # what the cache lacks, it lacks on every node
-            rows[-1].append(each)
+    for attempt in attempts:
+        party = None if attempt.state == "completed" else AT_FAULT[attempt.state]
+        if attempt.state == "environment":  # what the cache lacks, it lacks on every node
+            rows[-1].append(attempt)
         elif party in (None, "model") and rows[-1]:
             rows.append([])
     return [row for row in rows if len(row) >= IN_A_ROW]
 
 
 def _is_wide(row: Sequence[EndedAttempt]) -> bool:
-    return len({each.node for each in row}) > 1 and len({each.evaluation_id for each in row}) > 1
+    return len({attempt.node for attempt in row}) > 1 and len({attempt.evaluation_id for attempt in row}) > 1
 
 
 def _tell_node(node: str, row: Sequence[EndedAttempt]) -> str:
@@ -81,7 +81,7 @@ def _tell_node(node: str, row: Sequence[EndedAttempt]) -> str:
 
 
 def _tell_tier(tier: str, row: Sequence[EndedAttempt]) -> str:
-    nodes = ", ".join(sorted({str(each.node) for each in row}))
+    nodes = ", ".join(sorted({str(attempt.node) for attempt in row}))
     return (
         f"Tier {tier}: {IN_A_ROW} attempts in a row failed for their environment ({nodes}), and nothing more is"
         f" launched in it in this run. Make it work, then start the run again: {row[-1].reason or 'unknown reason'}"

@@ -1,7 +1,6 @@
-"""How long a shard takes: from what was measured on models of similar size, else from parameters and documents.
+"""Estimates how long a shard takes: from measurements of similar models, otherwise from parameters and documents.
 
-Pure. hf runs a model's layers one GPU after the other, so that its GPUs hold more and compute no faster; vllm computes
-on all of them.
+Pure. hf runs layers on one GPU after the other, so more GPUs hold more but are not faster; vllm uses all in parallel.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ OVERHEAD_B = 6.0
 # Two processor cores, by what they took on a model of 135M: 0.3 s a request.
 CPU_FACTOR = 600.0
 CPU_OVERHEAD_B = 0.05
-# Where the number of answers to choose from differs by question.
+# If the number of answers differs between questions.
 UNKNOWN_CHOICES = 4
 # A measured cost serves for models up to so many times smaller or larger.
 SIMILAR_SIZE = 4.0
@@ -35,14 +34,14 @@ START_S = 30.0
 LOAD_S_PER_GB = 0.5
 # Bytes per parameter, if nothing else is known.
 BYTES_PER_PARAM = 2.0
-# Costs are looked up once for sizes that are about the same.
+# Costs are computed once for about equal sizes.
 _STEPS_PER_DOUBLING = 8
 _SMALLEST_B = 1e-6
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is."""
+    """The size of a model."""
 
     params_b: float
     weights_gb: float
@@ -58,7 +57,7 @@ class Estimator:
         self._parts: dict[tuple[str, str, tuple[str, ...], str, float, float], float] = {}
 
     def benchmarks(self, suite: ResolvedSuite, size: Size, tier: Tier) -> dict[str, float]:
-        """Seconds that each benchmark takes once the model is loaded."""
+        """Seconds per benchmark, after the model is loaded."""
         if suite.version not in self._guesses:
             self._guesses[suite.version] = _guess_units(suite.suite)
         guesses = self._guesses[suite.version]
@@ -74,7 +73,7 @@ class Estimator:
         }
 
     def seconds(self, suite: ResolvedSuite, shard: Shard, size: Size, tier: Tier) -> float:
-        """Seconds that a shard takes, its start included."""
+        """Seconds of a shard, including its start."""
         key = (suite.version, shard.name, shard.benchmarks, tier.name, size.params_b, size.weights_gb)
         if key not in self._parts:
             seconds = self.benchmarks(suite, size, tier)
@@ -86,7 +85,7 @@ class Estimator:
         return self._parts[key]
 
     def _measured(self, suite: ResolvedSuite, benchmark: str | None, size: Size, tier: Tier) -> float | None:
-        """Seconds of a benchmark, or of the whole suite, by what similar models took; None: nothing is known."""
+        """Seconds of a benchmark, or of the whole suite, from similar models; None: no measurements."""
         key = CostKey(suite.suite.suite, benchmark, tier.backend, bool(tier.gpus))
         if key not in self._costs:
             return None
@@ -102,7 +101,7 @@ class Estimator:
 
 
 def start_seconds(weights_gb: float) -> float:
-    """From the job's first line of Python to the first document."""
+    """Seconds from the start of Python to the first document."""
     return START_S + LOAD_S_PER_GB * weights_gb
 
 

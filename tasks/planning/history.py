@@ -70,13 +70,13 @@ class Tries:
 
     @property
     def endings(self) -> list[tuple[Ending, int]]:
-        """How many attempts ended in each way that is not well."""
+        """Number of attempts per ending, without completed ones."""
         return [(state, count) for state, count in self.states.items() if state != "completed"]
 
 
 @dataclass(frozen=True)
 class CostKey:
-    """What was measured together: a benchmark (None: the whole suite) on one kind of machine."""
+    """Key of measurements: a benchmark (None: the whole suite) on one kind of machine."""
 
     suite: str
     benchmark: str | None
@@ -86,9 +86,9 @@ class CostKey:
 
 @dataclass(frozen=True)
 class Cost:
-    """What some documents have taken a model: `seconds` by the clock, on so many GPUs.
+    """A measured cost: seconds of wall time for some documents on a number of GPUs.
 
-    `has_start`: loading the model is part of it.
+    `has_start`: includes loading the model.
     """
 
     params_b: float
@@ -104,7 +104,7 @@ Number = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Measurement:
-    """How a task was measured: documents, shots, and what else a suite declares (None: not known)."""
+    """How a task was measured: documents, shots, and other settings of the suite (None: unknown)."""
 
     n_samples: int
     n_shot: int
@@ -113,9 +113,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Done:
-    """An evaluation that is done, the numbers that it has, and how its version of the suite measures each task.
+    """A done evaluation, its numbers, and how its version of the suite measures each task.
 
-    `numbers` is None where it has all that its version of the suite asks for, but for what it left out.
+    `numbers` is None if it has all that its version of the suite declares, except the benchmarks in `left_out`.
     """
 
     evaluation: Evaluation
@@ -132,7 +132,7 @@ class History:
     """What is known before planning.
 
     `done`: evaluations by what they can serve for, those that finished first at the beginning. `in_flight`: evaluations
-    with an attempt under way; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
+    with an open attempt; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
     anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
     `shards`: how such evaluations are split; those of older stores are not listed, and are in one placement.
     """
@@ -148,13 +148,13 @@ class History:
 
 
 def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
-    """The newest observation of each model and revision."""
+    """The newest row of each model and revision."""
     rows = read_table(store, COMMITS).sort_by([("discovered_at", "ascending")]).to_pylist()
     return {(row["model_id"], row["revision"]): Commit(**row) for row in rows}
 
 
 def read_evaluations(store: Store) -> dict[str, Evaluation]:
-    """Every evaluation that was ever launched, by its id."""
+    """All evaluations that were ever launched, by id."""
     return {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
 
 
@@ -185,7 +185,7 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
 def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]]:
     """The highest attempt at each shard, and the shards with an attempt that is not collected yet.
 
-    An attempt whose launch somebody has moved away is lost: its number stays taken, and it is not in flight.
+    An attempt whose launch was moved away is lost: its number stays taken, and it is not in flight.
     """
     attempts = [path.parent for path in store.runs.glob(f"*/*/*/{SPEC_FILE}")]
     last: dict[ShardKey, int] = {}
@@ -227,7 +227,7 @@ def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str,
 
 
 def _read_measurements(store: Store) -> Mapping[str, Mapping[str, Measurement]]:
-    """How each version of a suite measures its tasks, by the newest declaration of the version."""
+    """How each version of a suite measures its tasks, from the newest declaration of the version."""
     columns = ["suite_version", "task", "n_samples", "n_shot", "measurement", "declared_at"]
     measurements: dict[str, dict[str, Measurement]] = defaultdict(dict)
     for row in read_table(store, SUITES, columns).sort_by([("declared_at", "ascending")]).to_pylist():
@@ -244,7 +244,7 @@ def _read_shards(store: Store, evaluation_ids: Iterable[str]) -> dict[str, Evalu
 def _find_finished(
     store: Store, attempts: Sequence[dict[str, Any]], shards: Mapping[str, EvaluationShards]
 ) -> frozenset[ShardKey]:
-    """Shards of which an attempt completed, and whose results nobody has had to set aside since."""
+    """Shards with a completed attempt whose results have not been moved aside since."""
     completed = {(row["evaluation_id"], row["shard"]) for row in attempts if row["state"] == "completed"}
     return frozenset(
         (key, shard.name)
@@ -259,7 +259,7 @@ def _is_lost(store: Store, folder: Path) -> bool:
     try:
         return not store.launch_dir(AttemptSpec.read(folder / SPEC_FILE).launch_id).is_dir()
     except RecordError:
-        return False  # nobody can tell whose it is; reconcile says what to do
+        return False  # the owner is unknown; reconcile says what to do
 
 
 def _as_evaluation(row: dict[str, Any]) -> Evaluation:
@@ -268,7 +268,7 @@ def _as_evaluation(row: dict[str, Any]) -> Evaluation:
 
 
 def read_freed(store: Store, evaluation_ids: Iterable[str]) -> dict[ShardKey, int]:
-    """The last attempt at each freed shard that does not count any more."""
+    """The last attempt at each freed shard that no longer counts."""
     paths = ((key, store.freed_file(key)) for key in evaluation_ids)
     return {
         (key, shard): attempt
@@ -297,7 +297,7 @@ def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:
 def _measure_costs(
     store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
 ) -> dict[CostKey, list[Cost]]:
-    """What evaluations have taken, as a whole and by benchmark."""
+    """Measured costs of evaluations, in total and by benchmark."""
     documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
     seconds, composed = _read_benchmark_seconds(store)
@@ -309,7 +309,7 @@ def _measure_costs(
             continue
         gpus = round(outcome["gpu_hours"] * 3600 / elapsed_s)
         of_benchmarks = seconds.get(evaluation_id, {})
-        # The time of one that took benchmarks over, or left some out, is not that of the suite.
+        # If benchmarks were reused or not run, the total time is not that of the suite.
         is_whole = not evaluation.left_out and evaluation_id not in composed
         for benchmark, taken_s in [(None, elapsed_s if is_whole else None), *of_benchmarks.items()]:
             if taken_s and (count := documents[evaluation.suite_version, benchmark]):
@@ -319,7 +319,7 @@ def _measure_costs(
 
 
 def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
-    """Documents by suite version and benchmark; None stands for the whole suite."""
+    """Documents by suite version and benchmark; None means the whole suite."""
     columns = ["suite_version", "benchmark", "task", "n_samples"]
     documents: dict[tuple[str, str | None], int] = defaultdict(int)
     # A version may have been declared more than once.
@@ -330,9 +330,9 @@ def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
 
 
 def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, float | None]], set[str]]:
-    """Seconds by evaluation and benchmark, and the evaluations that took benchmarks over, which cost them nothing.
+    """Seconds by evaluation and benchmark, and the evaluations with reused benchmarks, which cost them nothing.
 
-    Seconds are null where a lake was written before they were kept.
+    Seconds are null in rows of old stores.
     """
     columns = ["evaluation_id", "benchmark", "benchmark_s", "measured_by"]
     seconds: dict[str, dict[str | None, float | None]] = defaultdict(dict)

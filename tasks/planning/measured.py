@@ -18,7 +18,7 @@ from nightboard.tasks.store.records import Evaluation, ResolvedSuite
 
 @dataclass(frozen=True)
 class _Task:
-    """What a suite asks of a task."""
+    """What a suite requires of a task."""
 
     task: str
     numbers: frozenset[Number]
@@ -36,16 +36,16 @@ class _Task:
 
 
 class Wanted:
-    """What a suite asks for, by benchmark."""
+    """What a suite requires, by benchmark."""
 
     def __init__(self, suite: ResolvedSuite) -> None:
         self._version = suite.version
         self._tasks = {name: tuple(_list_tasks(suite.suite, name)) for name in suite.suite.benchmarks}
 
     def choose_sources(self, done: Sequence[Done]) -> dict[str, Evaluation]:
-        """The evaluation to take each benchmark from, where there is one: that with most of them, then the newest."""
-        found = [(self._list_measured(each), each.evaluation) for each in reversed(done)]
-        found.sort(key=lambda each: -len(each[0]))
+        """The evaluation to reuse each benchmark from, if any: the one with most benchmarks, then the newest."""
+        found = [(self._list_measured(entry), entry.evaluation) for entry in reversed(done)]
+        found.sort(key=lambda pair: -len(pair[0]))
         sources = ((name, next((source for names, source in found if name in names), None)) for name in self._tasks)
         return {name: source for name, source in sources if source is not None}
 

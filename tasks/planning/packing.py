@@ -21,7 +21,7 @@ STARTING_MIN = 5.0
 
 @dataclass(frozen=True)
 class Placement:
-    """A shard that is to run, and on what.
+    """A shard to run, with its resources.
 
     `is_alone`: it ended other jobs early, and is not to end those of others again.
     """
@@ -33,7 +33,7 @@ class Placement:
 
     @property
     def order(self) -> tuple[float, str, str]:
-        """Longest first; the names make it the same every time."""
+        """Longest first; names break ties, so the order is always the same."""
         return -self.planned.estimate_s, self.planned.evaluation_id, self.planned.shard.name
 
 
@@ -94,9 +94,9 @@ def _make_job(tier: Tier, group: Sequence[Placement], cluster: Cluster) -> Job:
 
 
 def limit_minutes(estimate_s: float, timeouts: int, tier: Tier, cluster: Cluster) -> int:
-    """A job's time limit: what it needs, in one of a few classes, up to the tier's.
+    """A job's time limit: its estimate with headroom, rounded up to one of a few classes, up to the tier's.
 
-    Doubled for each time that it was too short. Only SLURM plans by it; elsewhere a job may take the tier's time.
+    Doubled after each timeout. Only SLURM uses it for scheduling; elsewhere a job gets the tier's time.
     """
     if cluster.executor != "slurm":
         return tier.time_min
@@ -109,7 +109,7 @@ def _needs_min(estimate_s: float, timeouts: int, cluster: Cluster) -> float:
 
 
 def group_arrays(jobs: Iterable[Job], max_array_size: int | None) -> list[tuple[Job, ...]]:
-    """Jobs as arrays: one a tier and time limit, in chunks of what fits into one; longest first inside and across."""
+    """Jobs as arrays: one per tier and time limit, in chunks of the largest array size; longest first."""
     arrays: dict[tuple[str, int], list[Job]] = {}
     for job in sorted(jobs, key=lambda job: -job.estimate_s):
         arrays.setdefault((job.tier, job.time_min), []).append(job)

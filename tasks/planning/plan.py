@@ -59,7 +59,7 @@ class PlanInputs:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An evaluation that is to run: how it is split, and its shards that are neither done nor under way."""
+    """An evaluation to run: how it is split, and its shards that are neither done nor running."""
 
     evaluation: Evaluation
     shards: EvaluationShards
@@ -97,7 +97,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why an evaluation, or some benchmarks of it, does not run: `kind`, `reason` and `benchmarks` of a Skip."""
+    """The reason why an evaluation, or some of its benchmarks, do not run: `kind`, `reason`, `benchmarks` of a Skip."""
 
     kind: str
     reason: str
@@ -116,9 +116,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
         inputs,
         Estimator(inputs.history),
         wanted={suite.version: Wanted(suite) for suite in inputs.suites},
-        context_lengths={each.fingerprint: each.context_length for each in inputs.commits if each.context_length},
+        context_lengths={row.fingerprint: row.context_length for row in inputs.commits if row.context_length},
     )
-    # Of equal fingerprints the oldest commit is the one that runs: a re-upload is younger than what it copies.
+    # Of equal fingerprints, the oldest commit is evaluated: a re-upload is newer than its original.
     oldest_first = sorted(
         inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
     )
@@ -159,7 +159,7 @@ def _judge(
     known: _Knowledge,
     chosen: Mapping[str, _Candidate],
 ) -> list[_Candidate | _Refusal]:
-    """What runs of a suite for a commit, and what of it does not and why."""
+    """The evaluation of a suite for a commit, and the parts that do not run, with reasons."""
     inputs = known.inputs
     precision = _resolve_precision(settings, commit)
     weights_gb = weigh(commit, precision)
@@ -176,7 +176,7 @@ def _judge(
     if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
         evaluation = make_evaluation(commit, suite, settings, tier, reasons)
     todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
-    if scored := _find_scored(evaluation, sources, [each.evaluation for each in done], has_todo=bool(todo)):
+    if scored := _find_scored(evaluation, sources, [entry.evaluation for entry in done], has_todo=bool(todo)):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
         source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"
         return [_Refusal("done", f"scored already{source}"), *refusals]
@@ -198,7 +198,7 @@ def _judge(
 def _leave_out(
     commit: Commit, suite: ResolvedSuite, tier: Tier, sources: Mapping[str, Evaluation], known: _Knowledge
 ) -> dict[str, _Refusal]:
-    """Benchmarks that are not measured and cannot be, as is known before anything is run."""
+    """Benchmarks that are not measured and are known to fail before anything runs."""
     context = _find_context(tier, known.context_lengths.get(commit.fingerprint))
     left_out = {}
     for name, benchmark in suite.suite.benchmarks.items():
@@ -206,7 +206,7 @@ def _leave_out(
             continue
         if reason := suite.unavailable.get(name):
             left_out[name] = _Refusal("unavailable", reason)
-        # lm-eval keeps room for the longest answer, and refuses where none is left for the prompt.
+        # lm-eval reserves space for the longest answer, and fails if none is left for the prompt.
         elif context is not None and benchmark.max_new_tokens is not None and benchmark.max_new_tokens >= context:
             reason = f"context too short: {context:,} tokens, and an answer may take {benchmark.max_new_tokens:,}"
             left_out[name] = _Refusal("rejected", reason)
@@ -220,7 +220,7 @@ def _find_context(tier: Tier, declared: int | None) -> int | None:
 
 
 def _group(left_out: Mapping[str, _Refusal]) -> tuple[_Refusal, ...]:
-    """Refusals of benchmarks, those for one reason together."""
+    """Refusals of benchmarks, grouped by reason."""
     return tuple(
         replace(refusal, benchmarks=tuple(name for name, other in left_out.items() if other == refusal))
         for refusal in dict.fromkeys(left_out.values())
@@ -231,10 +231,10 @@ def _find_scored(
     evaluation: Evaluation, sources: Mapping[str, Evaluation], done: Sequence[Evaluation], *, has_todo: bool
 ) -> Evaluation | None:
     """The evaluation that has all that can be had; None when one is to be made, by running or from several others."""
-    # What is done under this very id is never done again, whatever became of its rows.
-    if same := next((each for each in done if each.evaluation_id == evaluation.evaluation_id), None):
+    # An evaluation that is done under this id never runs again, even if rows are missing.
+    if same := next((earlier for earlier in done if earlier.evaluation_id == evaluation.evaluation_id), None):
         return same
-    distinct = {each.evaluation_id: each for each in sources.values()}
+    distinct = {source.evaluation_id: source for source in sources.values()}
     # Of several that have it all together one is put together; what lacks a benchmark is not ranked in any case.
     is_enough = len(distinct) == 1 or bool(evaluation.left_out)
     return next(iter(distinct.values()), None) if is_enough and not has_todo else None
@@ -300,7 +300,7 @@ def _is_under_way_elsewhere(run: _Run, shards: Sequence[Shard], history: History
 
 
 def _place(run: _Run, shard: Shard, known: _Knowledge) -> Placement | _Refusal:
-    """The next attempt at a shard, or why there is none."""
+    """The next attempt at a shard, or the reason why there is none."""
     inputs, key = known.inputs, (run.evaluation.evaluation_id, shard.name)
     tries = inputs.history.tries.get(key)
     resources = choose_resources(tries, inputs.cluster, run.tier)
@@ -321,7 +321,7 @@ def _place(run: _Run, shard: Shard, known: _Knowledge) -> Placement | _Refusal:
 
 
 def refuse(commit: Commit, settings: ModelSettings, watch: WatchList) -> str | None:
-    """Why a commit may not be evaluated on this board, in words; None when it may."""
+    """Why a commit is not evaluated on this board; None if it is."""
     if commit.state == "rejected":
         return commit.reason or "rejected"
     size = commit.params_b
@@ -347,7 +347,7 @@ def weigh(commit: Commit, precision: str) -> float | None:
 
 
 def choose_tier(cluster: Cluster, weights_gb: float | None) -> Tier | None:
-    """The first tier that weights fit; the largest for those of unknown size."""
+    """The first tier that the weights fit; the largest one for an unknown size."""
     if weights_gb is None:
         return cluster.tiers[-1]
     return next((tier for tier in cluster.tiers if weights_gb <= tier.max_weights_gb), None)

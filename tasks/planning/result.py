@@ -18,7 +18,7 @@ class Skip(Record):
     suite: str
     kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later", "unavailable"]
     reason: str
-    benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: it stands for all that are left")
+    benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: all remaining ones")
 
 
 class Plan(Record):

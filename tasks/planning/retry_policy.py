@@ -126,7 +126,7 @@ def explain_wait(tries: Tries | None, cluster: Cluster, shard: str, started_at: 
         if not is_lasting(ending) and in_this_run[ending] >= cluster.retry(ending).attempts:
             words = _word_count(ending, in_this_run[ending])
             return f"waits for the next run after {words}{_name_shard(shard)}: {_last_reason(tries)}"
-    state, is_of_tonight = tries.last_state, tries.last_ended_at is not None and tries.last_ended_at >= started_at
-    if is_of_tonight and state is not None and state != "completed" and not cluster.retry(state).same_run:
+    state, is_of_this_run = tries.last_state, tries.last_ended_at is not None and tries.last_ended_at >= started_at
+    if is_of_this_run and state is not None and state != "completed" and not cluster.retry(state).same_run:
         return "failed in this run; the next run tries again"
     return None

@@ -39,20 +39,20 @@ def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAt
 
     Raises CancelError for a target that matches nothing.
     """
-    evaluations = {id(each): AttemptSpec.read(each.folder / SPEC_FILE).evaluation for each in shards}
+    evaluations = {id(shard): AttemptSpec.read(shard.folder / SPEC_FILE).evaluation for shard in shards}
 
-    def is_one(each: OpenAttempt, target: str) -> bool:
-        is_job = each.job_id is not None and target in (each.job_id, each.job_id.partition("_")[0])
-        return is_job or is_meant(evaluations[id(each)], target)
+    def is_one(attempt: OpenAttempt, target: str) -> bool:
+        is_job = attempt.job_id is not None and target in (attempt.job_id, attempt.job_id.partition("_")[0])
+        return is_job or is_meant(evaluations[id(attempt)], target)
 
     for target in targets:
-        if not any(is_one(each, target) for each in shards):
-            models = sorted({each.model_id for each in evaluations.values()})
+        if not any(is_one(shard, target) for shard in shards):
+            models = sorted({evaluation.model_id for evaluation in evaluations.values()})
             raise CancelError(
                 f"{target}: matches no running evaluation. Name an evaluation, a model or a job."
                 + (f" Running: {', '.join(models)}." if models else " No evaluations are running.")
             )
-    return [each for each in shards if any(is_one(each, target) for target in targets)]
+    return [shard for shard in shards if any(is_one(shard, target) for target in targets)]
 
 
 def cancel(
@@ -64,33 +64,33 @@ def cancel(
     now: datetime,
 ) -> Cancelled:
     """Stop `chosen` of the open `shards`; `by` says who asked. Raises ExecutorError when the cluster does not obey."""
-    wanted = {each.folder for each in chosen}
+    wanted = {attempt.folder for attempt in chosen}
     jobs: dict[tuple[str, int], list[OpenAttempt]] = defaultdict(list)
-    for each in shards:
-        jobs[each.launch_id, each.job_index].append(each)
+    for shard in shards:
+        jobs[shard.launch_id, shard.job_index].append(shard)
     ended: list[OpenAttempt] = []
     stopping: dict[str, list[OpenAttempt]] = defaultdict(list)
     for (launch_id, _), members in jobs.items():
-        mine = [each for each in members if each.folder in wanted]
+        mine = [member for member in members if member.folder in wanted]
         if not mine:
             continue
-        is_stopped = len(mine) == len(members) or any(_has_begun(each) for each in mine)
-        for each in mine:
-            if not _has_begun(each):
-                revoke(each.folder, now)
-            outcome = Outcome(state="cancelled", reason=f"cancelled by {by}", job_id=each.job_id, ended_at=now)
-            if claim_file(each.folder / OUTCOME_FILE, outcome.to_bytes()):
-                ended.append(each)
+        is_stopped = len(mine) == len(members) or any(_has_begun(attempt) for attempt in mine)
+        for attempt in mine:
+            if not _has_begun(attempt):
+                revoke(attempt.folder, now)
+            outcome = Outcome(state="cancelled", reason=f"cancelled by {by}", job_id=attempt.job_id, ended_at=now)
+            if claim_file(attempt.folder / OUTCOME_FILE, outcome.to_bytes()):
+                ended.append(attempt)
         if is_stopped and members[0].job_id:
-            for each in (each for each in members if each.folder not in wanted):
-                release(each.folder, "its job was cancelled for another evaluation", now)
+            for attempt in (member for member in members if member.folder not in wanted):
+                release(attempt.folder, "its job was cancelled for another evaluation", now)
             stopping[launch_id].append(members[0])
     for launch_id, firsts in stopping.items():
         submission = Submission.read(store.launch_dir(launch_id) / SUBMISSION_FILE)
-        executor.cancel(submission, [each.job_index for each in firsts])
-    return Cancelled(tuple(ended), tuple(str(each.job_id) for firsts in stopping.values() for each in firsts))
+        executor.cancel(submission, [first.job_index for first in firsts])
+    return Cancelled(tuple(ended), tuple(str(first.job_id) for firsts in stopping.values() for first in firsts))
 
 
-def _has_begun(each: OpenAttempt) -> bool:
-    owner = current_owner(each.folder)
+def _has_begun(attempt: OpenAttempt) -> bool:
+    owner = current_owner(attempt.folder)
     return owner is not None and owner.kind == "job"

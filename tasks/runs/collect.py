@@ -52,7 +52,7 @@ def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
 
 
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
-    """Validate what an ended attempt left, and put it into the lake. `report` is the cluster's last word on its job."""
+    """Validate the results of an ended attempt and write them to the lake. `report`: the cluster's last report."""
     spec = AttemptSpec.read(folder / SPEC_FILE)
     outcome = _read_outcome(folder, now)
     if outcome.state == "completed":
@@ -92,14 +92,14 @@ def _read_outcome(folder: Path, now: datetime) -> Outcome:
 
 
 def _verify(store: Store, spec: AttemptSpec, outcome: Outcome) -> Outcome:
-    """Check every benchmark's files again: between the node and here a file may have been cut or changed."""
+    """Check every benchmark's files again: a file may have been truncated or changed since the node wrote it."""
     work = store.work_dir(spec.evaluation.evaluation_id, spec.planned.shard.name)
     reasons = _find_damage(work, spec.suite.suite, spec.planned.shard)
     return outcome.model_copy(update={"state": "invalid", "reason": "; ".join(reasons)}) if reasons else outcome
 
 
 def _find_damage(work: Path, suite: Suite, shard: Shard) -> list[str]:
-    """What is wrong with a shard's finished benchmarks. They are set aside, so that they are run again."""
+    """Problems of a shard's finished benchmarks. Damaged ones are moved aside, so that they run again."""
     reasons = []
     for benchmark in shard.benchmarks:
         found = check_finished(work / benchmark, suite, shard, benchmark)
@@ -140,7 +140,7 @@ def _attempt_row(
 
 
 def _find_log(store: Store, spec: AttemptSpec, outcome: Outcome, folder: Path) -> Path:
-    """The attempt's log; the output of its job where that never came to it."""
+    """The attempt's log; the job's output if the job never started it."""
     log = folder / LOG_FILE
     return log if log.exists() else find_job_output(store, spec.launch_id, outcome.job_id) or log
 
@@ -173,12 +173,12 @@ def _write_evaluation(store: Store, spec: AttemptSpec, row: dict[str, Any]) -> b
     collected, ended = _other_attempts(store, spec)
     attempts = [row, *collected, *ended]
     # What the cluster says of an attempt is known when that is collected; a sum without it would be too small.
-    energy = [each["energy_kwh"] for each in attempts if each["energy_kwh"] is not None and not ended]
+    energy = [attempt["energy_kwh"] for attempt in attempts if attempt["energy_kwh"] is not None and not ended]
     outcome = {
         "evaluation_id": evaluation_id,
-        "finished_at": max(each["ended_at"] for each in attempts),
-        "elapsed_s": sum(each["elapsed_s"] for each in attempts),
-        "gpu_hours": sum(each["elapsed_s"] * each["gpus"] for each in attempts) / 3600,
+        "finished_at": max(attempt["ended_at"] for attempt in attempts),
+        "elapsed_s": sum(attempt["elapsed_s"] for attempt in attempts),
+        "gpu_hours": sum(attempt["elapsed_s"] * attempt["gpus"] for attempt in attempts) / 3600,
         "energy_kwh": sum(energy) if energy else None,
         "source": "run",
     }

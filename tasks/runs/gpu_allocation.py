@@ -14,7 +14,7 @@ class Array:
     """An array of jobs. `gpus`: of one job; `unfinished`: jobs that wait or run.
 
     `parallelism`: jobs of it that may run now, None is all; `longest_s`: the estimate of its longest job; `is_fixed`:
-    nobody can throttle it, as a job alone.
+    it cannot be throttled, because it is a single job.
     """
 
     gpus: int

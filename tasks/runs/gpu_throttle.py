@@ -43,7 +43,7 @@ class _Opened:
 
     @property
     def longest_s(self) -> float:
-        return max(sum(each.planned.estimate_s for each in shards) for shards in self.jobs.values())
+        return max(sum(shard.planned.estimate_s for shard in shards) for shards in self.jobs.values())
 
     @property
     def running(self) -> int:
@@ -60,7 +60,7 @@ class Throttle:
     executor: Executor
     max_gpus: int | None
     problems: list[str] = field(default_factory=list)
-    # Arrays that were told to run less and may still run more: how many, and since when.
+    # Arrays with a lowered throttle that may still run more jobs: the new number, and since when.
     _lowered: dict[str, tuple[int, float]] = field(default_factory=dict)
     # By launch. An array keeps its place in the order while its jobs end, or two of a length would push each other.
     _longest_s: dict[str, float] = field(default_factory=dict)
@@ -74,18 +74,18 @@ class Throttle:
         if not self._is_active or self.max_gpus is None:
             return [None] * len(arrays)
         found = _group(opened)
-        known = {each.launch_id: read_parallelism(self.store, each.launch_id) for each in found}
-        self._lowered = {launch_id: told for launch_id, told in self._lowered.items() if launch_id in known}
-        before = [self._describe(each, known[each.launch_id]) for each in found]
+        known = {launched.launch_id: read_parallelism(self.store, launched.launch_id) for launched in found}
+        self._lowered = {launch_id: lowered for launch_id, lowered in self._lowered.items() if launch_id in known}
+        before = [self._describe(launched, known[launched.launch_id]) for launched in found]
         wanted = [Array(array[0].gpus, len(array), longest_s=array[0].estimate_s) for array in arrays]
         shares = allocate(before, wanted, self.max_gpus)
-        for each, array, allowed in zip(found, before, shares.opened, strict=True):
+        for launched, array, allowed in zip(found, before, shares.opened, strict=True):
             try:
-                self._set(each, known[each.launch_id], allowed, array)
+                self._set(launched, known[launched.launch_id], allowed, array)
             except ClusterAway:
                 raise
             except ExecutorError as error:
-                self.problems.append(f"The array of launch {each.launch_id} cannot be throttled: {error}")
+                self.problems.append(f"The array of launch {launched.launch_id} cannot be throttled: {error}")
         return list(shares.new)
 
     def has_waiting(self, opened: Sequence[OpenAttempt]) -> bool:
@@ -93,56 +93,58 @@ class Throttle:
         if not self._is_active:
             return False
         found = _group(opened)
-        bounds = ((each, read_parallelism(self.store, each.launch_id)) for each in found)
-        return bool(self._lowered) or any(bound is not None and bound < len(each.jobs) for each, bound in bounds)
+        bounds = ((launched, read_parallelism(self.store, launched.launch_id)) for launched in found)
+        return bool(self._lowered) or any(
+            bound is not None and bound < len(launched.jobs) for launched, bound in bounds
+        )
 
     @property
     def _is_active(self) -> bool:
         return self.max_gpus is not None and self.executor.name == "slurm"
 
-    def _describe(self, each: _Opened, parallelism: int | None) -> Array:
+    def _describe(self, launched: _Opened, parallelism: int | None) -> Array:
         return Array(
-            gpus=each.first.gpus,
-            unfinished=len(each.jobs),
+            gpus=launched.first.gpus,
+            unfinished=len(launched.jobs),
             parallelism=parallelism,
-            longest_s=self._longest_s.setdefault(each.launch_id, each.longest_s),
-            is_fixed=not each.job_ids or each.first.gpus == 0,
+            longest_s=self._longest_s.setdefault(launched.launch_id, launched.longest_s),
+            is_fixed=not launched.job_ids or launched.first.gpus == 0,
         )
 
-    def _set(self, each: _Opened, before: int | None, allowed: int, array: Array) -> None:
+    def _set(self, launched: _Opened, before: int | None, allowed: int, array: Array) -> None:
         if allowed > array.held:
-            self._raise(each, before, allowed)
+            self._raise(launched, before, allowed)
         elif allowed < array.held:
-            self._lower(each, allowed)
-        elif each.launch_id in self._lowered:
-            # It was told to run less, and need not after all.
-            self.executor.set_parallelism(each.job_ids, before or len(each.jobs))
-            del self._lowered[each.launch_id]
+            self._lower(launched, allowed)
+        elif launched.launch_id in self._lowered:
+            # Its throttle was lowered, which is no longer needed.
+            self.executor.set_parallelism(launched.job_ids, before or len(launched.jobs))
+            del self._lowered[launched.launch_id]
 
-    def _raise(self, each: _Opened, before: int | None, allowed: int) -> None:
-        write_parallelism(self.store, each.launch_id, allowed)
+    def _raise(self, launched: _Opened, before: int | None, allowed: int) -> None:
+        write_parallelism(self.store, launched.launch_id, allowed)
         try:
-            self.executor.set_parallelism(each.job_ids, allowed)
+            self.executor.set_parallelism(launched.job_ids, allowed)
         except ClusterAway:
             raise  # it may have been done; the number on disk is the larger one
         except ExecutorError:
             if before is not None:
-                write_parallelism(self.store, each.launch_id, before)
+                write_parallelism(self.store, launched.launch_id, before)
             raise
-        self._lowered.pop(each.launch_id, None)
+        self._lowered.pop(launched.launch_id, None)
 
-    def _lower(self, each: _Opened, allowed: int) -> None:
-        told, since_s = self._lowered.get(each.launch_id, (None, 0.0))
-        if told != allowed:
-            self.executor.set_parallelism(each.job_ids, allowed)
-            self._lowered[each.launch_id] = (allowed, time.monotonic())
-        elif each.running <= allowed and time.monotonic() - since_s > REPORT_LAG_S:
-            write_parallelism(self.store, each.launch_id, allowed)
-            del self._lowered[each.launch_id]
+    def _lower(self, launched: _Opened, allowed: int) -> None:
+        lowered_to, since_s = self._lowered.get(launched.launch_id, (None, 0.0))
+        if lowered_to != allowed:
+            self.executor.set_parallelism(launched.job_ids, allowed)
+            self._lowered[launched.launch_id] = (allowed, time.monotonic())
+        elif launched.running <= allowed and time.monotonic() - since_s > REPORT_LAG_S:
+            write_parallelism(self.store, launched.launch_id, allowed)
+            del self._lowered[launched.launch_id]
 
 
 def _group(opened: Sequence[OpenAttempt]) -> list[_Opened]:
     launches: dict[str, dict[int, list[OpenAttempt]]] = defaultdict(lambda: defaultdict(list))
-    for each in opened:
-        launches[each.launch_id][each.job_index].append(each)
+    for launched in opened:
+        launches[launched.launch_id][launched.job_index].append(launched)
     return [_Opened(launch_id, jobs) for launch_id, jobs in sorted(launches.items())]

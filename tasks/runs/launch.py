@@ -1,8 +1,8 @@
-"""Turns jobs of a plan into running jobs, so that no shard is ever started twice.
+"""Launches the jobs of a plan: claims attempts, submits arrays, records job ids; no shard is ever started twice.
 
 The order is the guarantee: the launch is on disk, then each attempt is claimed by creating its folder (the first
-flow wins), then the jobs are submitted as one array that bears the launch's name, then their ids are on disk. What a
-flow left between two of these steps is put right by `reconcile.py`.
+flow wins), then the jobs are submitted as one array with the launch's name, then their ids are on disk. If a flow is
+killed between two of these steps, `reconcile.py` repairs it.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def find_job_output(store: Store, launch_id: str, job_id: str | None) -> Path | 
 
 
 def release(folder: Path, reason: str, now: datetime) -> None:
-    """Give back an attempt that no job can have begun; one that somebody holds all the same is left alone."""
+    """Release an attempt that no job can have started; skip one that has an owner nevertheless."""
     if revoke(folder, now).kind == "abandoned":
         outcome = Outcome(state="not_started", reason=reason, ended_at=now)
         claim_file(folder / OUTCOME_FILE, outcome.to_bytes())

@@ -36,7 +36,7 @@ _COUNTS = ("not_finite_answers", "empty_answers", "cut_prompts", "cut_answers")
 
 
 class MergeError(Exception):
-    """Parts cannot be joined; the message says why."""
+    """Shards cannot be merged; the message says why."""
 
 
 def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], taken: Sequence[Taken] = ()) -> None:
@@ -49,16 +49,16 @@ def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], take
         for benchmark in shard.benchmarks:
             folders[benchmark].append(store.work_dir(evaluation_id, shard.name) / benchmark)
     scores = [row for found in folders.values() for row in _score(found)]
-    scores += [row for each in taken for row in _take_scores(store, evaluation_id, each)]
+    scores += [row for benchmark in taken for row in _take_scores(store, evaluation_id, benchmark)]
     write_file(store, TASK_SCORES, evaluation_id, scores)
     files = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
     own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
-    others = (_take_samples(store, evaluation_id, each) for each in taken)
+    others = (_take_samples(store, evaluation_id, benchmark) for benchmark in taken)
     _write_all(itertools.chain(own, others), store.lake_file(SAMPLES.name, evaluation_id), SAMPLES)
 
 
 def _take_scores(store: Store, evaluation_id: str, taken: Taken) -> list[dict[str, Any]]:
-    """Rows of another evaluation as rows of this one. They name who ran the benchmark, and cost nothing again."""
+    """Rows of another evaluation as rows of this one, with its id in `measured_by` and without costs."""
     rows = read_table(store, TASK_SCORES, evaluation_id=taken.evaluation_id, tasks=taken.tasks).to_pylist()
     if missing := [task for task in taken.tasks if task not in {row["task"] for row in rows}]:
         raise MergeError(f"{taken.benchmark}: evaluation {taken.evaluation_id} has no scores of {', '.join(missing)}.")
@@ -171,9 +171,9 @@ def _add_up(counts: Sequence[int | None]) -> int | None:
 
 def _join_versions(objects: Sequence[str]) -> str:
     """JSON objects as one: a library that the shards had in different versions has them all."""
-    versions = [json.loads(each) for each in dict.fromkeys(objects)]
-    names = dict.fromkeys(name for each in versions for name in each)
-    return json.dumps({name: _join_texts(each.get(name) for each in versions) for name in names})
+    versions = [json.loads(text) for text in dict.fromkeys(objects)]
+    names = dict.fromkeys(name for version in versions for name in version)
+    return json.dumps({name: _join_texts(version.get(name) for version in versions) for name in names})
 
 
 def _write_all(parts: Iterable[pa.Table], target: Path, table: Table) -> None:

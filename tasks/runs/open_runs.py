@@ -23,7 +23,7 @@ SUBMITTING_LIMIT = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """An attempt that is still under way. `report` is what the cluster says of its job; None when it says nothing."""
+    """An open attempt. `report` is the cluster's report on its job; None if there is none."""
 
     launch_id: str
     job_index: int
@@ -36,7 +36,7 @@ class OpenAttempt:
 
 @dataclass(frozen=True)
 class OpenLaunch:
-    """A launch with something under way. `is_launching`: its flow may still claim attempts and submit."""
+    """A launch with open attempts. `is_launching`: its flow may still claim attempts and submit."""
 
     folder: Path
     launch: Launch
@@ -67,7 +67,7 @@ def advise_on_launch(error: RecordError, folder: Path) -> str:
 
 
 class Closed(Record):
-    """Marks a launch with nothing under way, so that it is not looked at again."""
+    """Mark a launch without open attempts as closed, so that it is not read again."""
 
     closed_at: datetime
 
@@ -143,7 +143,7 @@ def belongs_to(folder: Path, launch: Launch) -> bool:
 
 
 def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> Iterator[OpenAttempt]:
-    """The launch's shards whose attempt somebody has claimed and nobody has collected."""
+    """The launch's shards with an attempt that is claimed and not collected."""
     for index, job in enumerate(launch.launch.jobs):
         job_id = launch.submission.job_ids[index] or None if launch.submission else None
         for planned in job.attempts:

@@ -44,13 +44,13 @@ class OpenRuns:
 
     @property
     def in_flight(self) -> frozenset[str]:
-        """Evaluations with a shard under way."""
-        return frozenset(each.planned.evaluation_id for each in self.open)
+        """Evaluations with an open shard."""
+        return frozenset(attempt.planned.evaluation_id for attempt in self.open)
 
     @property
     def open_jobs(self) -> int:
-        """Jobs with a shard under way."""
-        return len({(each.launch_id, each.job_index) for each in self.open})
+        """Jobs with an open shard."""
+        return len({(attempt.launch_id, attempt.job_index) for attempt in self.open})
 
 
 def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
@@ -62,12 +62,12 @@ def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
     collected: list[Collected] = []
     for launch in launches:
         is_over = not launch.is_launching
-        for each in list_claimed(store, launch, cluster):
+        for attempt in list_claimed(store, launch, cluster):
             try:
-                found = _reconcile_attempt(store, each, launch, cluster)
+                found = _reconcile_attempt(store, attempt, launch, cluster)
             except RecordError as error:
-                problems.append(advise_on_launch(error, each.folder))
-                found = each
+                problems.append(advise_on_launch(error, attempt.folder))
+                found = attempt
             if isinstance(found, OpenAttempt):
                 still_open.append(found)
                 is_over = False
@@ -79,17 +79,17 @@ def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
 
 
 def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRuns:
-    """What is under way, as far as the store and, with an executor, the cluster say it. Changes nothing."""
+    """List open attempts, according to the store and, with an executor, the cluster. Changes nothing."""
     problems: list[str] = []
     launches = list(read_open_launches(store, None, now, problems))
     cluster = _ask(executor, launches, now)
     shards = [
-        each
+        attempt
         for launch in launches
-        for each in list_claimed(store, launch, cluster)
-        if belongs_to(each.folder, launch.launch)
+        for attempt in list_claimed(store, launch, cluster)
+        if belongs_to(attempt.folder, launch.launch)
     ]
-    is_open = [each for each in shards if not (each.folder / OUTCOME_FILE).exists()]
+    is_open = [shard for shard in shards if not (shard.folder / OUTCOME_FILE).exists()]
     return OpenRuns(tuple(is_open), (), tuple(problems), cluster.reports is None)
 
 
@@ -97,40 +97,40 @@ def _ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetim
     """One question to the cluster for all jobs that it may know."""
     if executor is None:
         return ClusterAnswer(None, {}, now)
-    known = [each.submission for each in launches if each.submission and each.launch.executor == executor.name]
+    known = [launch.submission for launch in launches if launch.submission and launch.launch.executor == executor.name]
     return ClusterAnswer(executor, executor.poll(known, now) if known else {}, now)
 
 
 def _reconcile_attempt(
-    store: Store, each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer
+    store: Store, attempt: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer
 ) -> Collected | OpenAttempt | None:
-    """Collected when it has ended, the shard itself while it is under way, None when it is not this launch's."""
-    if not belongs_to(each.folder, launch.launch):
+    """The collected attempt if it has ended, the open attempt while it runs, None if it is not this launch's."""
+    if not belongs_to(attempt.folder, launch.launch):
         return None
-    if _has_ended(store, each, launch, cluster):
-        return collect_attempt(store, each.folder, cluster.now, each.report)
-    return each
+    if _has_ended(store, attempt, launch, cluster):
+        return collect_attempt(store, attempt.folder, cluster.now, attempt.report)
+    return attempt
 
 
-def _has_ended(store: Store, each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+def _has_ended(store: Store, attempt: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
     """Whether the attempt has an outcome; gives it one when its job is gone."""
     # Life is asked for before the outcome: a job that ends in between has written its outcome by then.
-    is_running = is_attempt_running(each, launch, cluster)
-    outcome = each.folder / OUTCOME_FILE
+    is_running = is_attempt_running(attempt, launch, cluster)
+    outcome = attempt.folder / OUTCOME_FILE
     if outcome.exists():
-        return not _awaits_last_word(each, launch, cluster)
+        return not _awaits_last_word(attempt, launch, cluster)
     if is_running:
         return False
-    owner = revoke(each.folder, cluster.now)
-    claim_file(outcome, explain_end(store, each, owner, launch, cluster.now).to_bytes())
+    owner = revoke(attempt.folder, cluster.now)
+    claim_file(outcome, explain_end(store, attempt, owner, launch, cluster.now).to_bytes())
     return True
 
 
-def _awaits_last_word(each: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
+def _awaits_last_word(attempt: OpenAttempt, launch: OpenLaunch, cluster: ClusterAnswer) -> bool:
     """Whether the cluster will soon say more of a job whose outcome is there."""
-    if launch.launch.executor != "slurm" or each.report is None or each.report.is_over:
+    if launch.launch.executor != "slurm" or attempt.report is None or attempt.report.is_over:
         return False
     try:
-        return cluster.now < Outcome.read(each.folder / OUTCOME_FILE).ended_at + LAST_WORD_LIMIT
+        return cluster.now < Outcome.read(attempt.folder / OUTCOME_FILE).ended_at + LAST_WORD_LIMIT
     except RecordError:
         return False  # collecting says what is wrong with it

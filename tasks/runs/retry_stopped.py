@@ -44,8 +44,8 @@ def find_stopped(
     """Shards that gave up or were cancelled, of evaluations that are not done."""
     by_fingerprint = {commit.fingerprint: commit for commit in commits}
     found = []
-    done = {each.evaluation.evaluation_id for serving in history.done.values() for each in serving}
-    known = {each.evaluation_id: each for each in evaluations if each.evaluation_id not in done}
+    done = {entry.evaluation.evaluation_id for serving in history.done.values() for entry in serving}
+    known = {row.evaluation_id: row for row in evaluations if row.evaluation_id not in done}
     for (key, shard), tries in sorted(history.tries.items()):
         evaluation = known.get(key)
         if evaluation is None or (key, shard) in history.shards_in_flight or (key, shard) in history.finished:
@@ -68,13 +68,13 @@ def choose_stopped(stopped: Sequence[Stopped], targets: Sequence[str], known: It
     """
     evaluations = list(known)
     for target in targets:
-        if not any(is_meant(each.evaluation, target) for each in stopped):
+        if not any(is_meant(shard.evaluation, target) for shard in stopped):
             raise FreeError(_explain_miss(target, stopped, evaluations))
-    return [each for each in stopped if any(is_meant(each.evaluation, target) for target in targets)]
+    return [shard for shard in stopped if any(is_meant(shard.evaluation, target) for target in targets)]
 
 
 def is_meant(evaluation: Evaluation, target: str) -> bool:
-    """Whether a name that somebody typed stands for the evaluation."""
+    """Whether a name that a user typed refers to the evaluation."""
     model, at, commit = target.partition("@")
     is_id = len(target) >= 6 and evaluation.evaluation_id.startswith(target)
     return is_id or (
@@ -83,8 +83,8 @@ def is_meant(evaluation: Evaluation, target: str) -> bool:
 
 
 def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
-    models = sorted({each.evaluation.model_id for each in stopped})
-    if any(is_meant(each, target) for each in known):
+    models = sorted({shard.evaluation.model_id for shard in stopped})
+    if any(is_meant(evaluation, target) for evaluation in known):
         return f"{target}: is neither stopped nor cancelled, so it needs no retry."
     near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
     hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."
@@ -94,8 +94,8 @@ def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evalu
 def free(store: Store, stopped: Iterable[Stopped], by: str, now: datetime) -> None:
     """Let no attempt so far count at these shards; while no flow launches. Doing it twice changes nothing more."""
     attempts: dict[str, dict[str, int]] = defaultdict(dict)
-    for each in stopped:
-        attempts[each.evaluation.evaluation_id][each.shard] = each.last_attempt
+    for shard in stopped:
+        attempts[shard.evaluation.evaluation_id][shard.shard] = shard.last_attempt
     with launching(store):
         for key, found in attempts.items():
             path = store.freed_file(key)

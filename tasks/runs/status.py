@@ -1,6 +1,6 @@
-"""What is running or waiting, in the words of an operator: state, job, node, age, benchmark, time left.
+"""The status of open shards for operators: state, job, node, age, benchmark, time left (`nightboard status`).
 
-Reads the store and what the cluster answered; changes nothing.
+Reads the store and the cluster's report; changes nothing.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
 
 
 def _name_state(each: OpenAttempt, *, is_waiting_in_job: bool) -> str:
-    """The cluster's word, or what stands in for it."""
+    """The cluster's state, or nightboard's own."""
     if is_waiting_in_job:
         return "NEXT IN JOB"
     if each.job_id is None:

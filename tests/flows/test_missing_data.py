@@ -119,7 +119,7 @@ def test_the_plan_shows_which_benchmarks_run_and_why_others_do_not() -> None:
 
 
 def test_a_plan_fits_a_narrow_terminal_and_hides_the_revision_first() -> None:
-    plan = plan_of([ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The data set is gated."})])
+    plan = plan_of([ResolvedSuite(suite=SUITE, version="v", unavailable={"short": "The dataset is gated."})])
     lines = show_on_screen(70, lambda: show_plan(Terminal(), plan)).splitlines()
     assert max(map(len, lines)) <= 70
     assert lines[1].split()[:5] == ["job", "model", "suite", "benchmarks", "estimate"]

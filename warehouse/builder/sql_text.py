@@ -1,4 +1,4 @@
-"""Names, texts and paths as SQL, and DuckDB's settings: what building and reading share.
+"""Quotes names, texts and paths for SQL, and DuckDB's settings: shared by building and reading.
 
 Knows no table, so that reading a build needs neither the schema nor pyarrow.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Only what is built into DuckDB, and no look at the caller's Python variables when a table is unknown.
+# Only built-in extensions, and no Python variables in place of unknown tables.
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -29,5 +29,5 @@ def literal(text: str) -> str:
 
 
 def escape_glob(path: Path) -> str:
-    """A path that DuckDB takes as it stands."""
+    """A path in which DuckDB expands no wildcards."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

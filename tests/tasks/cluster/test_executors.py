@@ -382,8 +382,8 @@ ENDINGS = {
     "BOOT_FAIL": ("boot_fail", "the node did not boot (gpu1)"),
     "OUT_OF_MEMORY": ("out_of_memory", "out of host memory: the job used more than it was given (gpu1)"),
     "CANCELLED by 0": ("cancelled", "cancelled by uid 0"),
-    "CANCELLED": ("cancelled", "cancelled by somebody"),
-    "CANCELLED+": ("cancelled", "cancelled by somebody"),
+    "CANCELLED": ("cancelled", "cancelled by another user"),
+    "CANCELLED+": ("cancelled", "cancelled by another user"),
     "REVOKED": ("revoked", "another cluster of the federation has taken the job"),
 }
 

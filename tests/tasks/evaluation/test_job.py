@@ -359,13 +359,13 @@ def test_a_task_with_fixed_prompts_may_be_cut(task, declared):
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (CutTask(sampler=None), "one: its few-shot examples are drawn at random (default), so it cannot be cut."),
+        (CutTask(sampler=None), "one: its few-shot examples are drawn at random (default), so it cannot be split."),
         # The suite's shots count, not those that the task would have had by itself.
         (CutTask(sampler=None, num_fewshot=None), "one: its few-shot examples are drawn at random (default)"),
-        (CutTask(shuffle_by_python), "one: makes its documents with random numbers, so it cannot be cut."),
-        (CutTask(shuffle_by_numpy), "one: makes its documents with random numbers, so it cannot be cut."),
-        (CutTask(aggregate=median), "one: acc is no mean over documents but median, so it cannot be cut."),
-        (CutTask(aggregate=partial(mean)), "one: acc is no mean over documents but functools.partial("),
+        (CutTask(shuffle_by_python), "one: makes its documents with random numbers, so it cannot be split."),
+        (CutTask(shuffle_by_numpy), "one: makes its documents with random numbers, so it cannot be split."),
+        (CutTask(aggregate=median), "one: acc is not a mean over documents but median, so it cannot be split."),
+        (CutTask(aggregate=partial(mean)), "one: acc is not a mean over documents but functools.partial("),
     ],
 )
 def test_a_task_that_a_cut_would_change_is_refused_and_only_then(task, reason):

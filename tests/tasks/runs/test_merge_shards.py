@@ -125,8 +125,8 @@ def edit_samples(node: Node, part: Shard, **columns: Any) -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"weight": 2.0}, "is no mean over documents"),
-        ({"value": None}, "is no mean over documents"),
+        ({"weight": 2.0}, "is not a mean over documents"),
+        ({"value": None}, "is not a mean over documents"),
         ({"task": "two"}, "the shards have 7 documents, their samples 6"),
     ],
 )

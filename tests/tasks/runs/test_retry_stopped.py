@@ -59,7 +59,7 @@ def test_a_name_is_a_model_a_revision_or_an_evaluation() -> None:
         assert [each.evaluation.model_id for each in choose_stopped(found, [target], EVALUATIONS)] == ["lab/a"]
     named = make_evaluation("a").model_copy(update={"evaluation_id": "abcdef0123"})
     assert choose_stopped([Stopped(named, "all", "failed", "", 2)], ["abcdef"], [])
-    with pytest.raises(FreeError, match=r"^lab/aa: nothing .* is called so\. Near it: lab/a, lab/b\.$"):
+    with pytest.raises(FreeError, match=r"^lab/aa: matches no stopped .*\. Similar: lab/a, lab/b\.$"):
         choose_stopped(found, ["lab/aa"], EVALUATIONS)
     with pytest.raises(FreeError, match=r"^lab/c: is neither stopped nor cancelled"):
         choose_stopped(found, ["lab/c"], EVALUATIONS)

@@ -102,7 +102,7 @@ def test_a_part_that_must_not_be_cut_is_refused(filled_cache: FilledCache, make_
     node.run(folder)
     outcome = Outcome.read(folder / "outcome.json")
     assert outcome.state == "invalid"
-    assert "random numbers, so it cannot be cut" in str(outcome.reason)
+    assert "random numbers, so it cannot be split" in str(outcome.reason)
 
 
 def test_damage_in_a_shard_that_was_complete_keeps_the_evaluation_open(
