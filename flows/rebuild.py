@@ -1,6 +1,4 @@
-"""The flow `rebuild`: builds the warehouse from the files in a store. Also the home of every run's last step, which
-does so where the lake has grown.
-"""
+"""The flow `rebuild` (builds the warehouse of a store), and the last step of other flows: rebuild it if it is stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that rank and compare models.
+"""The commands `nightboard rank` and `nightboard compare`, with their options.
 
 `rank` shows a suite's leaderboard, all of it or what the filters of the macro top_models let through.
 """

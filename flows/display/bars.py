@@ -1,4 +1,4 @@
-"""Bars for long work. Apart from console.py, since most commands draw none and rich takes its time to import them."""
+"""Draws progress bars with rich. Not in console.py: importing them takes time, and most commands draw none."""
 
 from __future__ import annotations
 

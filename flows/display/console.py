@@ -1,4 +1,4 @@
-"""What an operator sees while a command runs: sentences, and progress bars on terminals.
+"""What an operator sees while a command runs: sentences and warnings, on a terminal or in a log.
 
 Owns how things look, never what happens. Every text that came from outside is escaped.
 """

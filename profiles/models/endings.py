@@ -1,4 +1,4 @@
-"""How an attempt can end, who is at fault, and when it is retried: the shipped table of retries."""
+"""The kinds of ending of an attempt, who is at fault, and the default retries of each (see retry_policy.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports an external ranking into the lake: model names with ranks, scores and dates, as in its file.
+"""Imports an external ranking: finds its columns of model, rank, score and date, and writes their rows to the lake.
 
 Recognizes the columns of the file, and checks that it is a ranking: every model once, in one order. Names are matched
 to our models, and rankings compared, in the warehouse.

@@ -1,4 +1,4 @@
-"""Plans what to evaluate: evaluations, their shards and tiers, and what is skipped with the reason.
+"""Decides what is evaluated, in which shards and tiers, and what is skipped with the reason.
 
 Pure: no file, clock or network; the same arguments give the same plan. A dry run shows the same plan that the nightly
 flow executes.

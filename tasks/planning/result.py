@@ -1,4 +1,4 @@
-"""The result of planning: the evaluations and jobs of a run, and what is skipped and why. Never stored."""
+"""The plan as a record: evaluations, jobs, skipped commits. Decides nothing, and is never stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Allocates GPUs to arrays: how many jobs of each may run at once, so that all arrays together stay within max_gpus.
+"""Computes the share of max_gpus of each array: how many of its jobs may run at once. Pure.
 
 Pure. An array's throttle limits only that array, so the throttles of all open arrays must add up.
 """

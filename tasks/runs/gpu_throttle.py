@@ -1,4 +1,4 @@
-"""Applies the GPU allocation: sets the throttles of open arrays, so that all stay within max_gpus.
+"""Sets the computed shares on the open arrays of all flows, so that together they stay within max_gpus.
 
 The number on disk is never less than the jobs that may run: it is written before an array may run more, and after it
 runs less, so that a killed flow leaves no used GPU counted as free.

@@ -1,4 +1,4 @@
-"""Reconciles the store with the cluster: collects ended attempts, ends dead ones, lists those still open.
+"""Finds out what became of every launch, also of one whose flow died: collects ended attempts, ends dead ones.
 
 An attempt is open until it has an outcome. A dead one gets its outcome here; a finished one is collected. The state is
 only in the store and the cluster, so any flow on any host can do this. The cluster is queried once per call, whatever

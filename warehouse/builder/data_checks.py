@@ -1,4 +1,4 @@
-"""Runs the data checks of a build before it is published: every file of sql/checks, and the unique key of every table.
+"""Runs the data checks before a build is published: every file of sql/checks, and the unique key of every table.
 
 A check returns the violating rows; it passes if there are none. Its first comment describes these rows.
 """
