@@ -1,4 +1,4 @@
-"""The flow `rebuild` (builds the warehouse of a store), and the last step of other flows: rebuild it if it is stale."""
+"""The flow `rebuild` builds the warehouse of a store; also the last step of other flows: rebuild it if it is stale."""
 
 from __future__ import annotations
 
