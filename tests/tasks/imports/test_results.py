@@ -378,7 +378,7 @@ def test_two_different_samples_files_of_one_task_are_both_refused(store: Store, 
     file = tmp_path / "run" / f"samples_boolq_{STAMP}.json"
     file.write_text(json.dumps(other, indent=1))
     done = bring_in(store, tmp_path)
-    assert [each.reason.partition(";")[0] for each in done.left_out] == [
+    assert [each.reason.partition(". ")[0] for each in done.left_out] == [
         "the same run has different samples of boolq"
     ] * 2
     assert ask(store, "select count(*) from samples") == [(0,)]
@@ -466,7 +466,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
         ('{"results": [1]}', "", "unknown layout"),
         ('{"results": {"a": 1}}', "", "unknown layout"),
         ('{"results": {"a": {"alias": "a"}}}', "", "unknown layout"),
-        ('{"results": {"a": {"acc,none": 1.0}}}', "", "which model"),
+        ('{"results": {"a": {"acc,none": 1.0}}}', "", "does not name the evaluated model"),
         ("[" * 100_000, "", "cannot be read as JSON"),
     ],
 )
