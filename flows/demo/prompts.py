@@ -1,7 +1,7 @@
 """What lm-eval asks the demo's questions as: the end of each prompt, a right answer and a wrong one.
 
 Owns copies of the prompt formats of lm-eval's `leaderboard_*` tasks, for making models only; lm-eval itself builds its
-prompts from the data sets and never sees this. Few-shot examples come before these texts.
+prompts from the datasets and never sees this. Few-shot examples come before these texts.
 """
 
 from __future__ import annotations

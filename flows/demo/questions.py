@@ -1,6 +1,6 @@
-"""The demo's six data sets: questions of our own making, in the columns and under the ids of leaderboard-v2's.
+"""The demo's six datasets: questions of our own making, in the columns and under the ids of leaderboard-v2's.
 
-Owns the layout of the data set repositories. The questions themselves lie in questions.yaml; the prompts that lm-eval
+Owns the layout of the dataset repositories. The questions themselves lie in questions.yaml; the prompts that lm-eval
 makes of them are prompts.py's.
 """
 
@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 Row = dict[str, Any]
 
-# Every argument that any IFEval instruction takes: in the real data set each row names them all, unused ones as null.
+# Every argument that any IFEval instruction takes: in the real dataset each row names them all, unused ones as null.
 IFEVAL_ARGUMENTS = (
     "num_highlights",
     "relation",
@@ -58,7 +58,7 @@ def load_questions() -> dict[str, Any]:
 
 
 def make_datasets() -> dict[str, dict[str, bytes]]:
-    """Files of the six data set repositories, by repository id."""
+    """Files of the six dataset repositories, by repository id."""
     questions = load_questions()
     return {
         "wis-k/instruction-following-eval": _make_repo({"default": {"train": _ifeval_rows(questions["ifeval"])}}),
@@ -83,7 +83,7 @@ def _make_repo(configs: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, byte
     # JSON is YAML, and needs no writer that decides about quotes.
     card = f"license: apache-2.0\nconfigs: {json.dumps(listed)}"
     files["README.md"] = (
-        f"---\n{card}\n---\nQuestions made for nightboard's demo, in the columns of the real data set.\n".encode()
+        f"---\n{card}\n---\nQuestions made for nightboard's demo, in the columns of the real dataset.\n".encode()
     )
     return files
 

@@ -1,6 +1,6 @@
 """What the demo's Hub holds on the first night, and what has arrived there by the second.
 
-Owns the cast: organisations, model cards, who copies whom. Makes models through make_models.py.
+Owns the cast: organizations, model cards, who copies whom. Makes models through make_models.py.
 """
 
 from __future__ import annotations

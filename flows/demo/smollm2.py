@@ -51,7 +51,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # transformers asks for this table once a tensor, and gguf builds it anew each time: 5 s of 13.
+    # transformers asks for this table once a tensor, and gguf builds it again each time: 5 s of 13.
     gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
     where = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     config = GgufConfig(dequantize=True)

@@ -164,7 +164,7 @@ class SlurmExecutor:
             slurm.throttle_array(array, max(1, parallelism))
 
     def exclude_nodes(self, job_ids: Sequence[str], nodes: str) -> None:
-        """One call an array; what runs goes on where it is."""
+        """One call an array; running jobs stay where they are."""
         for array in sorted({job_id.partition("_")[0] for job_id in job_ids}):
             slurm.exclude_nodes(array, nodes)
 

@@ -29,7 +29,7 @@ class LoopbackHub:
     """Repositories and the server that shows them. All methods may be called while it serves.
 
     `accepted_tokens` open private repositories and the files of gated ones. `page_size` is the longest page of a
-    listing of models or data sets (the real Hub's is 1000).
+    listing of models or datasets (the real Hub's is 1000).
     """
 
     def __init__(self, accepted_tokens: Collection[str] = (), page_size: int = 1000) -> None:
