@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def list_profiles(kind: str) -> list[str]:
     """Names of the shipped profiles of a kind, for the completion of shells."""
-    return sorted(path.stem for path in (Path(__file__).parents[2] / "profiles" / kind).glob("*.yaml"))
+    folder = Path(__file__).parents[2] / "profiles" / kind
+    return sorted(
+        [path.stem for path in folder.glob("*.yaml")] + [path.parent.name for path in folder.glob("*/*.yaml")]
+    )
 
 
 def complete_board() -> list[str]:
@@ -91,10 +94,19 @@ DataBoardOption = Annotated[
 
 
 class Group(TyperGroup):
-    """Commands under one name. A flag of its own that is not given, such as --help, is False.
+    """Commands under one name, whose flags and errors of usage are those of a tool.
 
-    Typer has None for it, which it imports pydantic to convert: that is half the time of `nightboard rank --help`.
+    A flag of Typer's own that is not given, such as --help, is False. Typer has None for it, which it imports pydantic
+    to convert: that is half the time of `nightboard rank --help`. What pydantic says of a wrong value is put in plain
+    words.
     """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)

@@ -151,8 +151,8 @@ def _show_next(ui: Terminal, folder: Path) -> None:
             f"compare --store {shown}/store demo-lab/strong demo-lab/learner",
             "is the difference larger than the noise?",
         ),
-        (f'sql --store {shown}/store "from history order by committed_at"', "scores by commit"),
-        (f'sql --store {shown}/store "from failures"', "what failed, and why"),
+        (f"sql --store {shown}/store \"from score_by_commit('demo-lab/learner', 'demo')\"", "scores by commit"),
+        (f'sql --store {shown}/store "from attempts"', "what ran, and how it ended"),
         ("validate quickstart", "check a board's files for mistakes"),
         ("nightly --board quickstart", "two small models from huggingface.co (needs internet)"),
     ):

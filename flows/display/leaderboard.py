@@ -178,10 +178,13 @@ def print_comparison(result: Result, names: Mapping[str, tuple[str, str]]) -> No
 
 def list_footnotes(result: Result) -> Iterator[str]:
     """What a reader must know of the numbers above."""
-    yield "Scores are normalized, over the questions that both models answered, and not clipped at 0."
+    yield (
+        "Scores are normalized, over the questions that both models answered, and not clipped at 0: they may be below"
+        " those of `rank`."
+    )
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    if any(row["low"] is None for row in rows):
-        yield "No 95% or p: a task has one document, so there is no standard error."
+    if without := dict.fromkeys(row["benchmark"] for row in rows if row["low"] is None):
+        yield f"No 95% for {', '.join(without)}: a task has one document, so there is no standard error."
     benchmarks = [row for row in rows if row["benchmark"] != "average" and row["low"] is not None]
     if few := dict.fromkeys(row["benchmark"] for row in benchmarks if row["n_questions"] < FEW_QUESTIONS):
         yield (

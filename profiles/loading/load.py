@@ -254,5 +254,5 @@ def _find_mistakes(path: Path) -> Iterator[Mistake]:
     if kind is BOARD:
         _read_bundle(reader, path)
     else:
-        reader.read(kind, path)
+        reader.read_file(kind, path)
     yield from reader.mistakes

@@ -137,6 +137,10 @@ class Reader:
             self.mistakes.append(source.mistake(key, f"unknown {kind.title} {name!r}. {legal}"))
         return path
 
+    def read_file(self, kind: Kind[_P], path: Path) -> Loaded[_P] | None:
+        """Read a file that others refer to by its name, which it must bear itself."""
+        return self._check_name(kind, path.stem, self.read(kind, path))
+
     def _check_name(self, kind: Kind[_P], name: str, loaded: Loaded[_P] | None) -> Loaded[_P] | None:
         declared = getattr(loaded.profile, kind.key) if loaded else name
         if loaded and kind is not ORGANIZATIONS and declared != name:

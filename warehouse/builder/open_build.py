@@ -40,6 +40,8 @@ def explain_build(path: Path, error: duckdb.Error) -> str:
             f"{path}: is open for writing in {_name_holder(holder)}. Close it there, and open builds with"
             " read_only=True; or run `nightboard rebuild` to make a new build."
         )
+    if "different configuration" in reason:
+        return f"{path}: this process has it open with other settings. Close that connection first."
     if "Permission denied" in reason:
         return f"{path}: cannot be read (permission denied). Ask its owner for read permission."
     return f"{path}: cannot be opened ({reason.rstrip('.')}). Run `nightboard rebuild` to make a new build."

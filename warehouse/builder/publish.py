@@ -44,6 +44,8 @@ def current_build(warehouse: Path) -> Path:
         path = pointer.resolve(strict=True)
         is_file = path.is_file()
     except FileNotFoundError:
+        if not warehouse.parent.is_dir():
+            raise NoBuildError(f"{warehouse.parent}: there is no store here. Check the path.") from None
         raise NoBuildError(
             f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first."
         ) from None

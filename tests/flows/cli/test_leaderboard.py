@@ -293,7 +293,9 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
         "Fewer than 30 questions in arc: the 95% interval is rough there; trust p, which is exact."
     )
     result = Rows(["suite", "benchmark", "low", "n_questions"], [("small", "arc", None, 1)])
-    assert list(list_footnotes(result))[1:] == ["No 95% or p: a task has one document, so there is no standard error."]
+    assert list(list_footnotes(result))[1:] == [
+        "No 95% for arc: a task has one document, so there is no standard error."
+    ]
     arguments = ["compare", "A", "b@0123", "--store", str(tmp_path)]
     assert CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines() == lines, "endings are enough"
     narrow = run_on_screen(50, *arguments)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -208,3 +209,30 @@ def test_a_store_that_can_lie_nowhere_is_one_message(place: str, tmp_path: Path)
         assert "store: " in line
         assert "traceback" not in line
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rank", "--format", "jsonlines"], "'jsonlines' is not one of 'table', 'csv'"),
+        (["rank", "--top", "0"], "must be greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_said_in_plain_words(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nightboard", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    shown = " ".join(capsys.readouterr().err.split())
+    assert stopped.value.code == 2
+    assert message in shown and "Value error" not in shown and "Input should" not in shown
+
+
+def test_a_store_that_is_not_there_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nightboard", "rank", "--store", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"{tmp_path}/nowhere: there is no store here. Check the path." in capsys.readouterr().err

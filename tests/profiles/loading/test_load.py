@@ -225,3 +225,10 @@ def test_a_name_that_is_no_file_and_not_shipped_says_where_it_was_looked_for(
     assert validate_paths(["mien"])[0].startswith(
         "mien: unknown profile: no file mien or mien.yaml, and no shipped one"
     )
+
+
+def test_a_profile_that_is_validated_alone_bears_the_name_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("watchlist: other\norganizations: [lab]\n")
+    [mistake] = validate_paths([path])
+    assert mistake.startswith(f"{path}:1: watchlist: must be the name of its file (got 'other'). Write watchlist: mine")

@@ -115,7 +115,8 @@ def _only_mistake(path: Path) -> str:
     ],
 )
 def test_one_mistake_is_told_with_its_line_and_key(write: WriteProfile, text: str, mistake: str) -> None:
-    assert _only_mistake(write("profile.yaml", text)).startswith(mistake)
+    name = text.partition("\n")[0].partition(": ")[2]
+    assert _only_mistake(write(f"{name}.yaml", text)).startswith(mistake)
 
 
 @pytest.mark.parametrize(
