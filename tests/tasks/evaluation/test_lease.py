@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from builders import NOW
-from warm import warm
+from warm import cold
 
 from nightboard.tasks.cluster.processes import current_process, process_of
 from nightboard.tasks.evaluation import lease as ownership
@@ -272,10 +272,10 @@ with ownership.heartbeat(folder):
 
 @pytest.mark.parametrize("loss", ["abandoned", "another run", "outcome"])
 def test_a_run_that_has_lost_its_attempt_stops(tmp_path: Path, loss: str) -> None:
-    run = subprocess.Popen(warm(RUN, str(tmp_path)), stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(cold(RUN, str(tmp_path)), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not (tmp_path / "begun").exists():
-        assert time.monotonic() < deadline
+        assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.5)
     assert run.poll() is None, "as long as it has its attempt it goes on"
