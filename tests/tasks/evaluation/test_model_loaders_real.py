@@ -83,7 +83,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "cut": (cut_head, {}, "lm_head.weight: the file has (100, 32), the model needs (258, 32)"),
     "grown": (add_layer, {}, "the model has no place for model.layers.2.mlp.up_proj.weight"),
     "thief": (steal, {}, "config.json: transformers_weights refers to something outside the model"),
-    "huge": (lambda folder: edit_config(folder, num_hidden_layers=10**9), {}, "num_hidden_layers is 1000000000, and"),
+    "huge": (lambda folder: edit_config(folder, num_hidden_layers=10**9), {}, "num_hidden_layers is 1000000000, but"),
     "blank": (
         lambda folder: write_template(folder, " \n"), {"chat_template": True}, "the chat template is empty.",
     ),
