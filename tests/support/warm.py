@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,8 +56,8 @@ def cold(code: str, *arguments: str) -> list[str]:
 @functools.cache
 def _server() -> str:
     """The address of this process's server, which ends with it."""
-    folder = tempfile.TemporaryDirectory(prefix="nightboard-warm-")
-    address = str(Path(folder.name) / "socket")
+    folder, owner = tempfile.mkdtemp(prefix="nightboard-warm-"), os.getpid()
+    address = str(Path(folder) / "socket")
     # The libraries of numbers must not start threads before the fork.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, __file__, address]
@@ -65,8 +66,10 @@ def _server() -> str:
     assert server.stdout.readline() == b"ready\n", "the server of warm processes did not come up"
 
     def end() -> None:
-        server.communicate()
-        folder.cleanup()
+        # Children of multiprocessing come here, too, from Python 3.13 on.
+        if os.getpid() == owner:
+            server.communicate()
+            shutil.rmtree(folder)
 
     atexit.register(end)
     return address
