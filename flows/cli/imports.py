@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightboard.flows.cli.options import DataBoardOption, FormatOption, Group, StoreOption, example, find_store
+from nightboard.flows.cli.options import (
+    DataBoardOption,
+    FormatOption,
+    Group,
+    StoreOption,
+    example,
+    find_filled_store,
+    find_store,
+)
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
@@ -166,13 +174,10 @@ def remove_command(
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.imports.remove import remove_board
-    from nightboard.tasks.store.layout import StoreError
     from nightboard.tasks.store.records import utc_now
     from nightboard.warehouse.builder.build import build
 
-    root = find_store(board, store)
-    if not root.lake.is_dir():
-        raise StoreError(f"{root.root}: is not a store (it has no folder lake). Check the path.")
+    root = find_filled_store(board, store)
     removed, ui = remove_board(root, name, era), Terminal()
     with ui.show_work() as report:
         build(root.lake, root.warehouse, utc_now(), report)

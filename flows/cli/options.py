@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from nightboard.flows.display.format_choice import Format, FormatError, choose_format
 
 if TYPE_CHECKING:
+    from nightboard.flows.prefect_server.history import History
     from nightboard.tasks.output_file import OutputFile
     from nightboard.tasks.store.layout import Store
 
@@ -137,6 +138,28 @@ def find_store(board: str | None, store: Path | None) -> Store:
         raise typer.BadParameter("add --store FOLDER or --board BOARD", param_hint="--store")
     limit_umask(found.root)
     return found
+
+
+def find_filled_store(board: str | None, store: Path | None) -> Store:
+    """The same, where there must be something in it."""
+    from nightboard.tasks.store.layout import StoreError
+
+    found = find_store(board, store)
+    if not found.lake.is_dir():
+        raise StoreError(f"{found.root}: is not a store (it has no folder lake). Check the path.")
+    return found
+
+
+@contextlib.contextmanager
+def run_history(store: Store, *, starts_server: bool = True) -> Iterator[History]:
+    """The history of a command's run; what there is to say of its Prefect server is said at the end."""
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.prefect_server.history import open_history
+
+    with open_history(store.prefect, starts_server=starts_server) as history:
+        yield history
+    for text in history.take_news():
+        Terminal().warn(text)
 
 
 def find_format(form: Format | None, output: Path | None) -> Format:

@@ -21,6 +21,7 @@ from nightboard.flows.cli.options import (
     find_format,
     find_output,
     find_store,
+    run_history,
     usage_of_format,
 )
 from nightboard.flows.display.format_choice import Format
@@ -48,33 +49,28 @@ def nightly(
     started = time.monotonic()  # what is imported below takes seconds, too
     from nightboard.flows.cli.leaderboard import show_ranking
     from nightboard.flows.display.console import Terminal, count, duration
-    from nightboard.flows.prefect_server.history import open_history
     from nightboard.profiles.loading.load import load_board
-    from nightboard.tasks.store.layout import Store
 
     if dry_run:
         print_plan(board, store)
         return
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is reported at once.
-    root = find_store(board if store is None else None, store).root
-    ui = Terminal(is_quiet=quiet)
-    with open_history(Store(root).prefect) as history:
+    found, ui = find_store(board if store is None else None, store), Terminal(is_quiet=quiet)
+    with run_history(found) as history:
         # Importing it imports Prefect, whose settings must stand by then.
         from nightboard.flows.nightly import run_nightly
 
         try:
-            report = run_nightly(board, str(root), wait_min, history, is_quiet=quiet)
+            report = run_nightly(board, str(found.root), wait_min, history, is_quiet=quiet)
         except KeyboardInterrupt:
             typer.echo(
                 "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
             )
             raise typer.Exit(130) from None
-    for text in history.take_news():
-        ui.warn(text)
     for suite in () if quiet else load_board(board).suites:
         ui.say("")
-        show_ranking(Store(root), suite)
+        show_ranking(found, suite)
     if report.in_flight or report.not_started:
         ui.say(
             f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
@@ -103,16 +99,11 @@ def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = 
 
     For jobs that ended after the last `nightly` stopped waiting. Launches nothing.
     """
-    from nightboard.flows.prefect_server.history import open_history
-    from nightboard.tasks.store.layout import Store
-
-    root = find_store(board if store is None else None, store).root
-    with open_history(Store(root).prefect, starts_server=False) as history:
+    found = find_store(board if store is None else None, store)
+    with run_history(found, starts_server=False) as history:
         from nightboard.flows.collect import has_failures, run_collect
 
-        run = run_collect(board, root, history, is_quiet=quiet)
-    for text in history.take_news():
-        run.ui.warn(text)
+        run = run_collect(board, found.root, history, is_quiet=quiet)
     if has_failures(run):
         raise typer.Exit(3)
 

@@ -16,9 +16,11 @@ from nightboard.flows.cli.options import (
     QuietOption,
     StoreOption,
     example,
+    find_filled_store,
     find_format,
     find_output,
     find_store,
+    run_history,
     usage_of_format,
 )
 from nightboard.warehouse.reader.file_format import FileFormat
@@ -42,19 +44,11 @@ def rebuild(
     Readers keep the previous build until the new one is ready. What was computed of an evaluation is taken over
     from the previous build: the tables are the same either way.
     """
-    from nightboard.flows.display.console import Terminal
-    from nightboard.flows.prefect_server.history import open_history
-    from nightboard.tasks.store.layout import StoreError
-
-    found = find_store(board, store)
-    if not found.lake.is_dir():
-        raise StoreError(f"{found.root}: there is no store here (no folder lake). Check the path.")
-    with open_history(found.prefect, starts_server=False) as history:
+    found = find_filled_store(board, store)
+    with run_history(found, starts_server=False) as history:
         from nightboard.flows.rebuild import run_rebuild
 
         run_rebuild(found, history, is_full=full, is_quiet=quiet)
-    for text in history.take_news():
-        Terminal().warn(text)
 
 
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))

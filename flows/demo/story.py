@@ -23,7 +23,7 @@ from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
-from nightboard.tasks.store.layout import SUBMISSION_FILE, Store
+from nightboard.tasks.store.layout import OWNER_FILES, SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptOwner, Submission
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import Result, rank
@@ -87,7 +87,7 @@ def _stop_jobs(store: Store) -> None:
     processes = [
         each for path in store.launches.glob(f"*/{SUBMISSION_FILE}") for each in Submission.read(path).processes
     ]
-    processes += [AttemptOwner.read(path).process for path in store.runs.glob("*/*/*/owner.*.json")]
+    processes += [AttemptOwner.read(path).process for path in store.runs.glob(f"*/*/*/{OWNER_FILES}")]
     for process in processes:
         # An owner may be this flow itself, where it revoked an attempt.
         if process and process.pid != os.getpid() and is_alive(process):
@@ -148,7 +148,7 @@ def _show_next(ui: Terminal, folder: Path) -> None:
     for command, what in (
         (f"rank --store {shown}/store --suite demo", "the ranking again"),
         (
-            f"compare --store {shown}/store demo-lab/strong demo-lab/learner",
+            f"compare --store {shown}/store strong learner",
             "is the difference larger than the noise?",
         ),
         (f"sql --store {shown}/store \"from score_by_commit('demo-lab/learner', 'demo')\"", "scores by commit"),

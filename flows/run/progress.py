@@ -18,12 +18,11 @@ from nightboard.flows.display.console import Terminal, duration, escape
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import show_news
 from nightboard.flows.run.time_left import TimeLeft
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.runs.reconcile import OpenRuns
-from nightboard.tasks.store.layout import PROGRESS_FILE
-from nightboard.tasks.store.records import Job, PlannedAttempt, RecordError
+from nightboard.tasks.runs.status import read_progress
+from nightboard.tasks.store.records import Job, PlannedAttempt
 
 # More bars do not fit on a screen.
 MOST_BARS = 20
@@ -90,7 +89,7 @@ class ProgressDisplay:
 
     def _show(self, key: str, shards: Sequence[OpenAttempt], run: RunState, waiting: int) -> None:
         """The benchmarks of all shards of an evaluation; `waiting` are those that are not launched yet."""
-        progress = [read for attempt in shards if (read := _read_progress(attempt))]
+        progress = [read for attempt in shards if (read := read_progress(attempt.folder))]
         if not progress or (key not in self._running and len(self._running) >= MOST_BARS):
             return  # it has not begun yet
         evaluation = run.planned.get(key)
@@ -123,10 +122,3 @@ def _describe(open_runs: OpenRuns, waiting: Sequence[PlannedAttempt]) -> str:
 
 def _name(planned: PlannedAttempt) -> tuple[str, str, int]:
     return planned.evaluation_id, planned.shard.name, planned.number
-
-
-def _read_progress(attempt: OpenAttempt) -> Progress | None:
-    try:
-        return Progress.read(attempt.folder / PROGRESS_FILE)
-    except RecordError:
-        return None

@@ -79,7 +79,7 @@ def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[St
 def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
     spec = AttemptSpec.read(each.folder / SPEC_FILE)
     owner = _running_owner(each.folder)
-    progress = _read_progress(each.folder)
+    progress = read_progress(each.folder)
     return Status(
         evaluation_id=spec.evaluation.evaluation_id,
         model_id=spec.evaluation.model_id,
@@ -118,7 +118,8 @@ def _running_owner(folder: Path) -> AttemptOwner | None:
     return owner if owner and owner.kind == "job" else None
 
 
-def _read_progress(folder: Path) -> Progress | None:
+def read_progress(folder: Path) -> Progress | None:
+    """How far an attempt is; None before its model is loaded, and where that cannot be read."""
     try:
         return Progress.read(folder / PROGRESS_FILE)
     except RecordError:

@@ -87,7 +87,7 @@ def test_the_time_of_a_run_counts_from_the_start_of_the_command(
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def open_slow_history(state_dir: Path) -> Iterator[History]:
+    def open_slow_history(state_dir: Path, **options: bool) -> Iterator[History]:
         nonlocal now_s
         yield NO_HISTORY
         now_s += 22
