@@ -61,7 +61,7 @@ class Profile(BaseModel):
     The text of a ValueError that a validator of a whole model raises reads `key: what is wrong (got ...). what to do.`
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Precision(StrEnum):

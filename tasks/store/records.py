@@ -31,9 +31,7 @@ class Record(BaseModel):
     """Base of all records."""
 
     # Keys in a store never change; an attribute's name may differ.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", defer_build=True, validate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
