@@ -26,11 +26,11 @@ selected as (
 -- A list and not a map, which takes ten times as long to become a Python object.
 scores as (
     select
-        benchmark_scores.evaluation_id,
-        list(benchmark_scores.normalized order by list_position($benchmarks, benchmark_scores.benchmark)) as scores
+        evaluation_id,
+        list(normalized order by list_position($benchmarks, benchmark)) as scores
     from main.benchmark_scores
-    semi join selected on benchmark_scores.evaluation_id = selected.evaluation_id
-    group by benchmark_scores.evaluation_id
+    where evaluation_id in (select selected.evaluation_id from selected)
+    group by evaluation_id
 ),
 
 ranked as (
