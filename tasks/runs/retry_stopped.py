@@ -22,6 +22,9 @@ from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, Freed
 
+# How an attempt ended is known once it is collected.
+SEEN_LATER = "What has just failed or been cancelled can be retried after `nightboard collect`."
+
 
 class FreeError(TaskError):
     """A name matches nothing that can be freed; the message says why, with similar names."""
@@ -85,10 +88,10 @@ def is_meant(evaluation: Evaluation, target: str) -> bool:
 def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
     models = sorted({shard.evaluation.model_id for shard in stopped})
     if any(is_meant(evaluation, target) for evaluation in known):
-        return f"{target}: is neither stopped nor cancelled, so it needs no retry."
+        return f"{target}: is neither stopped nor cancelled, so it needs no retry. {SEEN_LATER}"
     near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
     hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."
-    return f"{target}: matches no stopped or cancelled evaluation. {hint}"
+    return f"{target}: matches no stopped or cancelled evaluation. {hint} {SEEN_LATER}"
 
 
 def free(store: Store, stopped: Iterable[Stopped], by: str, now: datetime) -> None:

@@ -71,7 +71,10 @@ _UNTIL = replace(_AS_OF, default="null")
 _SELECTED_RANK = Column("selected_rank", INT, "rank among the rows that pass the filters")
 
 _PAIR = tuple(
-    Parameter(name, "model id, model@revision (a prefix of the revision is enough) or evaluation id")
+    Parameter(
+        name,
+        "whole model id, model@revision (a prefix of the revision is enough) or evaluation id; others give no row",
+    )
     for name in ("model_a", "model_b")
 )
 _SUITE_ERA = take(LEADERBOARD, "suite", "era")
