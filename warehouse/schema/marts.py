@@ -479,12 +479,12 @@ BUILD_INFO = Table(
     ),
 )
 
-# Tables made by the SQL file of the same name in marts/.
+# Tables, and the view samples, made by the SQL file of the same name in marts/.
 MODEL_TABLES = {
     table.name: table
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, EVALUATIONS, ATTEMPTS, TASK_SCORES,
-        lake_tables.IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
-        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
+        lake_tables.IMPORTS, lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE,
+        FAILURES, COSTS, RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

@@ -1,6 +1,5 @@
 -- One row per complete evaluation: standard error and 95% interval of its average, 0..100. Benchmarks are treated as
 -- independent, and their intervals are combined by their half-widths, as in benchmark_intervals.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluation_scores as (
     select * from staging.evaluation_scores

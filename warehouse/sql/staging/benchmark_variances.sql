@@ -1,6 +1,5 @@
 -- One row per evaluation with tasks and benchmark: sampling variance of the raw score, and, if baselines are per task, the
 -- parts of the normalized score's interval (fractions). Tasks are treated as independent, unless they share questions.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 tasks as (
     select
@@ -14,7 +13,7 @@ tasks as (
 ),
 
 question_variances as (
-    select * from staging.question_variances
+    select * from derived.question_variances
     where task is null
 ),
 

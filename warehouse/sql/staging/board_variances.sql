@@ -1,6 +1,5 @@
 -- One row per evaluation of an imported board and benchmark: like benchmark_variances, but approximate. A board has no tasks:
 -- every document is treated as right or wrong with the benchmark's raw score as probability, which gives the largest variance.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values
