@@ -155,25 +155,38 @@ MACROS = {
                 Column(
                     "stderr",
                     pa.float64(),
-                    "standard error of difference: paired, linearized, clustered by question; null: a task has one"
-                    " document",
+                    "standard error of difference: paired, linearized, clustered by question (Taylor); null: a task has"
+                    " one document",
                 ),
                 Column(
                     "low",
                     pa.float64(),
-                    "lower end of the 95% interval of difference, clipped to the possible range",
+                    "lower end of the 95% interval of difference: the differences that p_value's test does not reject;"
+                    " clipped to the possible range",
                 ),
-                Column(
-                    "high",
-                    pa.float64(),
-                    "upper end of the 95% interval of difference, clipped to the possible range",
-                ),
+                Column("high", pa.float64(), "upper end of the 95% interval of difference, as low"),
                 Column(
                     "p_value",
                     pa.float64(),
-                    "two-sided p-value: exact McNemar (sign) test of wins against losses; for the average, from the"
-                    " normal"
-                    " distribution (null: no standard error)",
+                    "two-sided p-value of difference, by its paired linearized variance with one win and one loss more"
+                    " (Bonett & Price 2012), as it is if there is no difference; null: no standard error",
+                ),
+                Column(
+                    "holm_p",
+                    pa.float64(),
+                    "p_value adjusted for the number of benchmarks (Holm 1979): below 0.05 for any of them in at most 5%"
+                    " of the comparisons of equal models; null for the average, which is one test of its own",
+                ),
+                Column(
+                    "mcnemar_p",
+                    pa.float64(),
+                    "two-sided p-value of McNemar's exact (sign) test of wins against losses: counts questions and"
+                    " ignores their weights, so it answers another question than p_value; null for the average",
+                ),
+                Column(
+                    "detectable_difference",
+                    pa.float64(),
+                    "smallest true difference that such a comparison finds (p_value < 0.05) in 80% of cases",
                 ),
                 Column("wins", pa.int64(), "questions that model_a answered better"),
                 Column("losses", pa.int64(), "questions that model_b answered better"),
