@@ -310,9 +310,9 @@ MACROS = {
                 Column(
                     "discrimination",
                     pa.float64(),
-                    "point-biserial correlation of the document's score with the models' averages: high if good models"
-                    " get it"
-                    " right and bad ones wrong; negative suggests a wrong target; null: all scores are equal",
+                    "correlation of the document's score with the models' averages without this document (item-rest,"
+                    " Henrysson 1963): high if good models get it right and bad ones wrong; negative suggests a wrong"
+                    " target; null: all scores are equal, or nothing else is in the average",
                 ),
             ),
         ),
