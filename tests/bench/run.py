@@ -270,6 +270,13 @@ def bench_answers() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_answers())
 
 
+def bench_coverage() -> Iterator[Row]:
+    """How often intervals and tests keep what they promise; draws the pictures of docs/statistics.md (10 minutes)."""
+    from coverage import measure_coverage
+
+    yield from (Row(*row) for row in measure_coverage())
+
+
 def bench_start() -> Iterator[Row]:
     """Starting a command, against importing the libraries that it cannot do without."""
     from bench.start import start_times
@@ -289,13 +296,16 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "convert": bench_convert,
     "rebuild": bench_rebuild,
     "answers": bench_answers,
+    "coverage": bench_coverage,
     "gpu": bench_gpu,
 }
 
+# Most machines have no GPU, and how often an interval holds has nothing to do with the machine.
+BY_NAME = ("coverage", "gpu")
+
 
 def main() -> None:
-    # A GPU is asked for by name: most machines have none.
-    chosen = sys.argv[1:] or [name for name in BENCHES if name != "gpu"]
+    chosen = sys.argv[1:] or [name for name in BENCHES if name not in BY_NAME]
     console, rows = make_console(), []
     for name in chosen:
         console.print(f"{name} ...")

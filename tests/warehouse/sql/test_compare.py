@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from make_lake import START, Lake, declare_task
 from scipy.stats import binomtest, norm
+from simulations import BETTER, EQUALS, count_alarms, simulate_comparisons
 from synthetic_models import SyntheticModel, add_models
 
 from nightboard.warehouse.builder.build import build
@@ -87,7 +88,7 @@ def test_a_p_value_and_its_interval_agree_however_few_questions_there_are(lake: 
 
 
 def test_p_values_of_several_benchmarks_are_adjusted_for_their_number(lake: Lake, ask: Ask) -> None:
-    """Holm: the smallest of three p-values counts three times, the next one twice, and none less than the one before."""
+    """Holm: the smallest of three p-values counts three times, the next one twice; none is less than the one before."""
     tasks = [
         declare_task(name, name, benchmark_position=place, n_samples=40)
         for place, name in enumerate(("clear", "close", "same", "alone"))
@@ -241,3 +242,24 @@ def test_models_that_are_equally_good_are_told_apart_as_seldom_as_promised(tmp_p
     held, found = np.mean(rows, axis=0)
     assert 0.93 <= held <= 0.97
     assert found <= 0.06
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("setting", ["other strengths, equal score", "5 questions", "10 questions"])
+def test_a_comparison_of_equal_scores_raises_as_few_false_alarms_as_it_says(tmp_path: Path, setting: str) -> None:
+    rates = count_alarms(simulate_comparisons(tmp_path, EQUALS[setting], 60))
+    # Shares of 60 pairs: twice as many as promised would be far beyond chance.
+    assert rates["interval"] >= 0.93, rates
+    assert rates["p_value"] <= 0.08 and rates["any holm_p"] <= 0.1 and rates["average"] <= 0.1, rates
+    if setting.startswith("other"):
+        assert rates["mcnemar_p"] >= 0.2, "the sign test asks who answers more questions right"
+
+
+@pytest.mark.real
+def test_a_difference_of_the_detectable_size_is_found_in_four_of_five_comparisons(tmp_path: Path) -> None:
+    rows = simulate_comparisons(tmp_path, BETTER, 60)
+    average = [row for row in rows if row["benchmark"] == "average"]
+    z = [row["truth"] / row["detectable_difference"] * (norm.ppf(0.975) + norm.ppf(0.8)) for row in average]
+    expected = np.mean(norm.sf(norm.ppf(0.975) - np.array(z)))
+    assert np.mean([row["p_value"] < 0.05 for row in average]) == pytest.approx(expected, abs=0.15)
+    assert np.mean([row["low"] <= row["truth"] <= row["high"] for row in rows]) >= 0.92
