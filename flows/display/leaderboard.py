@@ -167,7 +167,8 @@ def print_comparison(result: Result, names: Mapping[str, tuple[str, str]]) -> No
             for row in result.rows
             if row[at("suite")] == suite
         ]  # fmt: skip
-        titles = ["benchmark", "a", "b", "a - b", "95%", "p", "Holm p", "detects", "questions", "a wins", "b wins", "ties"]
+        titles = ["benchmark", "a", "b", "a - b", "95%", "p", "Holm p", "detects"]
+        titles += ["questions", "a wins", "b wins", "ties"]
         print_table(ui.console, cells_table(titles, cells, right=titles[1:]), first=COMPARE_FIRST)
     for note in list_footnotes(result):
         ui.say(note, "dim")

@@ -49,10 +49,10 @@ def measure_coverage() -> Iterator[Cells]:
     yield from _report("compare: interval", held, 0.95)
     yield from _report("compare: false alarm of p", alarms, 0.05)
     yield from _report("compare: any false alarm", holm, 0.05)
-    _draw(PICTURES / "compare-coverage.svg", "compare: share of 95% intervals that hold the true difference", held, 0.95,
-          (0.88, 1))  # fmt: skip
-    _draw(PICTURES / "compare-alarms.svg", "compare: false alarms between models of equal scores", alarms + holm, 0.05,
-          (0, 0.4))  # fmt: skip
+    title = "compare: share of 95% intervals that hold the true difference"
+    _draw(PICTURES / "compare-coverage.svg", title, held, 0.95, (0.88, 1))
+    title = "compare: false alarms between models of equal scores"
+    _draw(PICTURES / "compare-alarms.svg", title, alarms + holm, 0.05, (0, 0.4))
 
 
 def _report(what: str, rates: Sequence[Rate], promised: float) -> Iterator[Cells]:
@@ -121,9 +121,9 @@ def _draw(path: Path, title: str, rates: Sequence[Rate], promised: float, limits
 
     height = TOP + ROW * len(rates) + 30
     bottom = height - 26
+    size = f'width="{LABELS + PLOT + RIGHT}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABELS + PLOT + RIGHT}" height="{height}"'
-        ' font-family="sans-serif" font-size="12" fill="#333">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12" fill="#333">',
         f'<rect width="100%" height="100%" fill="#fff"/><text x="10" y="20" font-size="14">{escape(title)}</text>',
     ]
     for tick in np.linspace(low, high, 5):
@@ -135,10 +135,10 @@ def _draw(path: Path, title: str, rates: Sequence[Rate], promised: float, limits
     for number, rate in enumerate(rates):
         y = TOP + ROW * number + 6
         error = 1.96 * (max(rate.share * (1 - rate.share), 1e-9) / rate.n) ** 0.5
+        ends = f'x1="{place(rate.share - error):.1f}" x2="{place(rate.share + error):.1f}"'
         parts += [
             f'<text x="10" y="{y + 4}">{escape(rate.setting)}</text>',
-            f'<line x1="{place(rate.share - error):.1f}" x2="{place(rate.share + error):.1f}" y1="{y}" y2="{y}"'
-            ' stroke="#369" stroke-width="2"/>',
+            f'<line {ends} y1="{y}" y2="{y}" stroke="#369" stroke-width="2"/>',
             f'<circle cx="{place(rate.share):.1f}" cy="{y}" r="4" fill="#369"/>',
             f'<text x="{LABELS + PLOT + 12}" y="{y + 4}">{rate.share:.1%}</text>',
         ]

@@ -1,4 +1,4 @@
-"""Simulations with a known truth: how often intervals hold it, how often tests raise a false alarm or find a difference.
+"""Simulations with a known truth: how often intervals hold it, how often tests find what is there or not.
 
 Answers are drawn, the warehouse is built from them, and its own tables and macros are counted. Tests run them small,
 `make bench ONLY=coverage` runs them large for docs/statistics.md.

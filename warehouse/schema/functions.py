@@ -72,8 +72,8 @@ FUNCTIONS = {
         ),
         Macro(
             "paired_variance",
-            "variance of difference * size / (size + 2): of a paired difference with two questions more, one won and one"
-            " lost (Bonett & Price 2012)",
+            "variance of difference * size / (size + 2): of a paired difference with two questions more, one won and"
+            " one lost (Bonett & Price 2012)",
             _PAIRED,
         ),
         Macro(

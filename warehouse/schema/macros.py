@@ -174,8 +174,8 @@ MACROS = {
                 Column(
                     "holm_p",
                     pa.float64(),
-                    "p_value adjusted for the number of benchmarks (Holm 1979): below 0.05 for any of them in at most 5%"
-                    " of the comparisons of equal models; null for the average, which is one test of its own",
+                    "p_value adjusted for the number of benchmarks (Holm 1979): below 0.05 for any of them in at most"
+                    " 5% of the comparisons of equal models; null for the average, which is one test of its own",
                 ),
                 Column(
                     "mcnemar_p",

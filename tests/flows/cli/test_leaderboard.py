@@ -303,4 +303,4 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     wide = run_on_screen(80, *arguments)
     assert max(map(len, wide)) <= 80
     (titles,) = [line for line in wide if line.startswith("benchmark")]
-    assert titles.split() == "benchmark a b a - b 95% p Holm p detects questions".split()
+    assert " ".join(titles.split()) == "benchmark a b a - b 95% p Holm p detects questions"

@@ -99,7 +99,7 @@ documents as (
 parted as (
     select
         *,
-        task_spread * parts / sum(parts) over (partition by documents.task) as own_spread,
+        task_spread * parts / sum(parts) over (partition by task) as own_spread,
         pow(spread, 2) + pow(own_spread, 2) - 2 * correlation * spread * own_spread as rest_variance
     from documents
 ),
@@ -112,7 +112,7 @@ difficulty as (
                 then (correlation * spread - own_spread) / sqrt(rest_variance)
         end as discrimination
     from parted
-    order by share_right, parted.task, parted.doc_id
+    order by share_right, task, doc_id
 )
 
 select * from difficulty
