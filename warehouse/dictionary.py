@@ -17,17 +17,15 @@ from pathlib import Path
 import duckdb
 
 from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.builder.ddl import type_name
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Column
 from nightboard.warehouse.schema.functions import FUNCTIONS
-from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.macros import MACROS, Macro
 
 _KEYS = {
     table.name: table.key
-    for table in (*marts_schema.MODEL_TABLES.values(), SAMPLES, marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
+    for table in (*marts_schema.MODEL_TABLES.values(), marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
 }
 
 _HEAD = """# The tables of the warehouse
@@ -115,7 +113,7 @@ def _list_parameters(macro: Macro) -> str:
 
 
 def _list_results(columns: Iterable[Column]) -> str:
-    rows = [(f"`{column.name}`", type_name(column), column.description) for column in columns]
+    rows = [(f"`{column.name}`", column.type, column.description) for column in columns]
     return "\n" + _table(("Column", "Type", "Meaning"), rows)
 
 

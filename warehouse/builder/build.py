@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -20,7 +19,7 @@ import duckdb
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.compact import compact, remove_replaced
 from nightboard.warehouse.builder.data_checks import find_violations
-from nightboard.warehouse.builder.incremental import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
+from nightboard.warehouse.builder.derive import Deriver, list_sample_files
 from nightboard.warehouse.builder.macro_ddl import create_macro
 from nightboard.warehouse.builder.open_build import open_current
 from nightboard.warehouse.builder.publish import (
@@ -41,6 +40,8 @@ from nightboard.warehouse.schema.functions import FUNCTIONS
 from nightboard.warehouse.schema.lake_tables import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES
 from nightboard.warehouse.schema.macros import MACROS
 
+DERIVED = "derived"
+
 Files = Mapping[str, tuple[str, ...]]
 
 
@@ -59,42 +60,26 @@ class BuildResult:
     elapsed_s: float
 
 
-def build(
-    lake: Path, warehouse: Path, now: datetime, report: Report | None = None, *, is_full: bool = False
-) -> BuildResult:
+def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult:
     """Build a warehouse from all files of the lake and make it the current one.
 
-    `report` is called during long work. `is_full`: recompute everything and reuse nothing of the previous build; the
-    resulting tables are the same. Raises BuildError if a model, a check or the disk fails; the current build is then
-    unchanged.
+    `report` is called during long work. Raises BuildError if a model, a check or the disk fails; the current build is
+    then unchanged.
     """
     started, build_id = time.monotonic(), name_build(now)
     with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
         try:
-            with ThreadPoolExecutor(1) as pool:
-                opening = pool.submit(open_build, temporary, warehouse, is_full=is_full)
-                compact(lake, report)
-                files = list_files(lake)
-            con, is_copy = opening.result()
-            try:
-                rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
-            except (duckdb.Error, sql_models.ModelError) as error:
-                if not is_copy:
-                    raise
-                if damage := _find_damage(lake, error):
-                    raise LakeError(damage) from error
-                # The previous build, which this one started as a copy of, may be damaged.
-                con.close()
-                temporary.unlink()
-                con, _ = open_build(temporary, warehouse, is_full=True)
-                rows = _fill(con, lake.resolve(), files, False, build_id, now, report)
-            finally:
-                con.close()
+            compact(lake, report)
+            files = list_files(lake)
+            deriver = Deriver(lake.resolve(), warehouse / DERIVED, report)
+            with ddl.open_new(temporary) as con:
+                rows = _fill(con, lake.resolve(), files, deriver, build_id, now)
             path = publish_build(temporary, warehouse, build_id)
         except (duckdb.Error, sql_models.ModelError, LakeError, OSError) as error:
             reason = _find_damage(lake, error) or str(error)
             raise BuildError(f"the warehouse was not rebuilt; the previous build stays current: {reason}") from error
         with contextlib.suppress(OSError, LakeError):  # the build is done; the next one removes the leftovers
+            deriver.remove_unused()
             remove_replaced(lake, warehouse)
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
@@ -141,65 +126,48 @@ def list_files(lake: Path) -> Files:
 
 
 def _fill(
-    con: duckdb.DuckDBPyConnection,
-    lake: Path,
-    files: Files,
-    is_copy: bool,
-    build_id: str,
-    now: datetime,
-    report: Report | None,
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, deriver: Deriver, build_id: str, now: datetime
 ) -> dict[str, int]:
-    """Make all contents of a build in its new file, which may start as a copy; returns rows per table of main."""
+    """Make all contents of a build in its new file; returns rows per table of main."""
     _attach_lake(con, lake, files)
-    tables = _run_models(con, lake, is_copy, report)
-    tables += _record_build(con, lake, files, is_copy, build_id, now)
-    made_anew = [*create_wide_tables(con), ddl.create_samples_view(con, lake, files[SAMPLES.name])]
-    tables += made_anew
-    if is_copy:
-        ddl.drop_others(con, tables)
-    else:
-        made_anew = tables
-        for macro in sql_models.load_macros(sql_models.SQL_FOLDER):
-            _create_macro(con, macro)
+    tables = [*_record_build(con, lake, files, build_id, now), *_run_models(con, lake, files, deriver)]
+    tables += create_wide_tables(con)
     con.execute("begin")  # one write to disk for hundreds of comments
-    ddl.match_schemas(con, made_anew)
-    for table in made_anew:
+    ddl.match_schemas(con, tables)
+    for table in tables:
         ddl.comment_on(con, table)
     con.execute("commit")
     stored = [table for table in tables if table is not SAMPLES]
     _run_checks(con, stored)
-    rows = ddl.count_rows(con, stored)
-    close_build(con)
-    return rows
+    return ddl.count_rows(con, stored)
 
 
 def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
-    """Make lake.<table> a view of its files. The schemas lake and staging are in memory, not in the new file."""
-    con.execute("attach ':memory:' as lake")
-    con.execute("attach ':memory:' as staging")
+    """Make lake.<table> a view of its files. All schemas but main are in memory, not in the new file."""
+    for schema in ("lake", "staging", "derived"):
+        con.execute(f"attach ':memory:' as {schema}")
     for name, table in LAKE_TABLES.items():
-        if table not in KEPT_INPUTS:
+        if table is not SAMPLES:
             ddl.create_lake_view(con, table, lake, files[name])
-    list_kept_files(con, lake, files)
+    list_sample_files(con, lake, files[SAMPLES.name])
 
 
-def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
+def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, files: Files, deriver: Deriver) -> list[Table]:
     """Run all SQL models; returns the tables of main."""
     ordered = sql_models.load_models(sql_models.SQL_FOLDER)
-    keeper = Keeper(lake, ordered, is_copy, report)
     tables = {model.key: _find_table(model) for model in ordered if not model.is_macro}
 
     def run(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
         table = tables.get(model.key)
         try:
             if model.is_macro:
-                if not is_copy:
-                    _create_macro(con, model)
-            elif model.is_kept:
-                keeper.make(con, model, table)
+                _create_macro(con, model)
+            elif model.folder == "derived":
+                deriver.make(con, model)
+            elif table is SAMPLES:
+                ddl.create_samples_view(con, model.code, lake, files[SAMPLES.name])
             else:
-                is_there = is_copy and table is not None
-                ddl.create_table(con, model.schema, model.name, model.sql, table, is_there=is_there)
+                ddl.create_table(con, model.schema, model.name, model.sql, table)
         except duckdb.Error as error:
             raise sql_models.ModelError(f"model {model.key}: {error}") from error
 
@@ -224,18 +192,15 @@ def _create_macro(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> No
         raise sql_models.ModelError(
             f"{model.folder}/{model.name}.sql has no description. Add one to warehouse/schema/{model.folder}.py."
         )
-    try:
-        create_macro(con, model, described)
-    except duckdb.Error as error:
-        raise sql_models.ModelError(f"macro {model.key}: {error}") from error
+    create_macro(con, model, described)
 
 
 def _record_build(
-    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, is_copy: bool, build_id: str, now: datetime
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime
 ) -> tuple[Table, Table]:
     tables = (marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
     for table in tables:
-        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table, is_there=is_copy)
+        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table)
     names = [table for table, paths in files.items() for _ in paths]
     con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
     con.execute(
@@ -250,5 +215,5 @@ def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
     if violations := find_violations(con, tables):
         raise BuildError(
             "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
-            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild --full`."
+            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
         )

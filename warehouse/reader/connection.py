@@ -74,7 +74,7 @@ def explained() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         message = str(error).strip().splitlines()[0]
-        advice = explain_files(message) or "If this happens again, run `nightboard rebuild --full` to make a new build."
+        advice = explain_files(message) or "If this happens again, run `nightboard rebuild` to make a new build."
         raise QueryError(f"the warehouse cannot be read: {message}\n{advice}") from error
 
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from make_lake import START, Lake, after, declare_task
 
+from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, STRINGS, UTC_TIMESTAMP
 from nightboard.warehouse.schema.lake_tables import LAKE_TABLES
 from nightboard.warehouse.schema.marts import MODEL_TABLES
 
@@ -51,17 +51,16 @@ def fill(lake: Lake) -> None:
                 row.setdefault(column.name, PLAIN.get(column.name, invent(table, column.name, column.type, place)))
 
 
-def invent(table: str, name: str, type_: pa.DataType, place: int) -> Any:
+def invent(table: str, name: str, kind: str, place: int) -> Any:
     number = 1000 * [*LAKE_TABLES].index(table) + place
-    if pa.types.is_string(type_):
-        return f"{table} {name}"
-    if pa.types.is_boolean(type_):
-        return True
-    if pa.types.is_timestamp(type_):
-        return START + timedelta(minutes=number)
-    if pa.types.is_list(type_):
-        return [f"{table} {name}"]
-    return number + (0.5 if pa.types.is_floating(type_) else 0)
+    return {
+        STRING: f"{table} {name}",
+        STRINGS: [f"{table} {name}"],
+        BOOL: True,
+        UTC_TIMESTAMP: START + timedelta(minutes=number),
+        DOUBLE: number + 0.5,
+        INT: number,
+    }[kind]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 -- One row per suite and benchmark that two models share, and one for the average: paired over the documents that both answered.
 -- The difference is of normalized scores that are not clipped at the baseline, so it is a sum over documents. The influences of
 -- documents with the same question are added before they are squared. Interval and p-value come from this difference, so they
--- agree (see paired_z). The interval is clipped to the reach: the difference if one model answers every question correctly and the
--- other none. Parameters: $model_a, $model_b.
+-- agree (see paired_z). The interval is clipped to the reach: the difference if one model answers every question correctly and
+-- the other none. Parameters: $model_a, $model_b.
 with
 effects as (
     select * from main.paired_effects($model_a, $model_b)

@@ -1,7 +1,6 @@
 -- One row per complete evaluation: standard error and 95% interval of its average, 0..100. Benchmarks are treated as
 -- independent. On each side, the wider one counts of their combined half-widths (MOVER) and of Wilson's interval at the average's
 -- effective size, as in benchmark_variances: near the ceiling the first alone is too narrow above.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluation_scores as (
     select * from staging.evaluation_scores

@@ -3,7 +3,6 @@
 -- While no task's interval reaches its baseline, the normalized score is linear in the answers, and has Wilson's interval at its
 -- effective size (Korn & Graubard 1998): MOVER (Zou & Donner 2008) is too narrow above scores near the ceiling. Else the wider of
 -- the two counts, on each side.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 tasks as (
     select
@@ -17,7 +16,7 @@ tasks as (
 ),
 
 question_variances as (
-    select * from staging.question_variances
+    select * from derived.question_variances
     where task is null
 ),
 

@@ -2,7 +2,6 @@
 -- every document is treated as right or wrong with the benchmark's raw score as probability, which gives the largest variance.
 -- Clipping every task at its baseline raises the published score of a model that guesses, so the lower end of the interval starts
 -- from the score above the mean baseline, if that is less.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values
