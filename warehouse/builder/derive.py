@@ -27,7 +27,7 @@ from nightboard.warehouse.lake.files import read_holders
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 # Bounds the memory: samples are too many to work on all of them at once.
-BATCH_EVALUATIONS = 200
+BATCH_EVALUATIONS = 400
 # A file with an evaluation's samples has the name of the evaluation, alone or with a hash.
 _NAME = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{16})?")
 
