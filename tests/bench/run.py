@@ -1,6 +1,6 @@
 """Benchmarks: every row is a ratio against a peer or a limit that is measured in the same run. Asserts no time.
 
-Run with `make bench`, or one of them with `make bench ONLY=plan`.
+Run with `make bench`, or some of them with `make bench ONLY=plan,rank`.
 """
 
 from __future__ import annotations
@@ -270,6 +270,13 @@ def bench_answers() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_answers())
 
 
+def bench_rank() -> Iterator[Row]:
+    """The ranking of 4,576 models: the table beside the CSV, the query beside plain SQL."""
+    from bench.rank import measure_rank
+
+    yield from (Row(*row) for row in measure_rank())
+
+
 def bench_coverage() -> Iterator[Row]:
     """How often intervals and tests keep what they promise; draws the pictures of docs/statistics.md (10 minutes)."""
     from coverage import measure_coverage
@@ -296,6 +303,7 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "convert": bench_convert,
     "rebuild": bench_rebuild,
     "answers": bench_answers,
+    "rank": bench_rank,
     "coverage": bench_coverage,
     "gpu": bench_gpu,
 }
@@ -305,7 +313,8 @@ BY_NAME = ("coverage", "gpu")
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or [name for name in BENCHES if name not in BY_NAME]
+    asked = [name for argument in sys.argv[1:] for name in argument.split(",")]
+    chosen = asked or [name for name in BENCHES if name not in BY_NAME]
     console, rows = make_console(), []
     for name in chosen:
         console.print(f"{name} ...")

@@ -79,31 +79,6 @@ def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: st
     con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) as answer{order}")
 
 
-def find_repeated_keys(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> set[str]:
-    """Names of the tables of main that may have duplicate keys: the keys of two rows have the same hash."""
-    counts = [
-        f"select {literal(table.name)} as name, count(*) as n_rows, count(distinct hash({_key(table)})) as n_keys"
-        f" from main.{quote(table.name)}"
-        for table in tables
-    ]
-    return {
-        name
-        for (name,) in con.execute(f"select name from ({' union all '.join(counts)}) where n_keys < n_rows").fetchall()
-    }
-
-
-def key_check(table: Table) -> str:
-    """A check that returns duplicate keys."""
-    return (
-        f"-- Duplicate keys of {table.name}.\n"
-        f"select {_key(table)}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
-    )
-
-
-def _key(table: Table) -> str:
-    return ", ".join(quote(name) for name in table.key)
-
-
 def count_rows(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
     """Number of rows by table of main."""
     counts = [f"select {literal(table.name)}, count(*) from main.{quote(table.name)}" for table in tables]
@@ -120,33 +95,20 @@ def create_samples_view(con: duckdb.DuckDBPyConnection, sql: str, lake: Path, pa
     con.execute(f"create view main.samples as {sql.replace('lake.samples', f'({files})')}")
 
 
-def match_schemas(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
-    """Raise ModelError if a table of main has other columns or types than its description."""
-    actual: dict[str, list[tuple[str, str]]] = {}
-    columns = con.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
-        " where database_name = current_database() and schema_name = 'main' order by table_name, column_index"
-    ).fetchall()
-    for name, column, kind in columns:
-        actual.setdefault(name, []).append((column, kind))
-    for table in tables:
-        _match_schema(table, actual.get(table.name, []))
+def describe_table(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Write the grain of a table of main, and the descriptions of its columns, to the database as comments.
 
-
-def _match_schema(table: Table, actual: list[tuple[str, str]]) -> None:
+    Raises ModelError if it has other columns or types than its description.
+    """
+    kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
+    actual = [row[:2] for row in con.execute(f"describe {name}").fetchall()]
     described = [(column.name, column.type) for column in table.columns]
     if actual != described:
-        difference = sorted({f"{name} {kind}" for name, kind in set(actual) ^ set(described)})
+        difference = sorted({f"{column} {kind}" for column, kind in set(actual) ^ set(described)})
         raise ModelError(
             f"main.{table.name} differs from its description: {', '.join(difference) or 'order of columns'}."
             " Correct the SQL or the schema."
         )
-
-
-def comment_on(con: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Write the table's grain and its columns' descriptions to the database as comments."""
-    kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
-    columns = [
-        f"comment on column {name}.{quote(column.name)} is {literal(column.description)}" for column in table.columns
-    ]
-    con.execute(";\n".join([f"comment on {kind} {name} is {literal(table.grain)}", *columns]))
+    comments = [f"comment on {kind} {name} is {literal(table.grain)}"]
+    comments += [f"comment on column {name}.{quote(c.name)} is {literal(c.description)}" for c in table.columns]
+    con.execute(";\n".join(comments))

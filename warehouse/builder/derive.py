@@ -110,7 +110,7 @@ class Deriver:
     def remove_unused(self) -> None:
         """Remove all other files: replaced, damaged, unfinished, of other versions."""
         for path in set(self.folder.glob("*")) - self._in_use:
-            with contextlib.suppress(PermissionError):  # another member's file, in a sticky folder
+            with contextlib.suppress(OSError):  # for example another member's file, in a sticky folder
                 path.unlink()
 
 

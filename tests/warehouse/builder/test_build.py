@@ -241,7 +241,7 @@ def test_a_broken_model_or_file_leaves_the_last_good_build(store: Path, sql: Pat
 
 def test_a_model_without_a_description_fails_the_build(store: Path, sql: Path) -> None:
     (sql / "marts" / "extra.sql").write_text("select 1 as one")
-    with pytest.raises(BuildError, match=r"main\.extra has no description"):
+    with pytest.raises(BuildError, match=r"marts/extra\.sql has no description"):
         build(store / "lake", store / "warehouse", START)
 
 
