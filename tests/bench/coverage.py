@@ -20,6 +20,7 @@ from simulations import (
     SCENES,
     count_alarms,
     simulate_boards,
+    simulate_commits,
     simulate_comparisons,
     simulate_places,
     simulate_scores,
@@ -53,6 +54,7 @@ def measure_coverage() -> Iterator[Cells]:
     _draw(PICTURES / "compare-coverage.svg", title, held, 0.95, (0.88, 1))
     title = "compare: false alarms between models of equal scores"
     _draw(PICTURES / "compare-alarms.svg", title, alarms + holm, 0.05, (0, 0.4))
+    yield from _count_commits()
 
 
 def _report(what: str, rates: Sequence[Rate], promised: float) -> Iterator[Cells]:
@@ -105,6 +107,18 @@ def _count_alarms() -> tuple[list[Rate], list[Rate], list[Rate]]:
         Rate("better by 4 points", float(np.mean([r["low"] <= r["truth"] <= r["high"] for r in rows])), len(rows))
     )
     return alarms, holm, held
+
+
+def _count_commits() -> Iterator[Cells]:
+    """Commits that lose a point of the average, and others: how many of each regressions lists."""
+    with tempfile.TemporaryDirectory() as name:
+        commits = simulate_commits(Path(name), N_DRAWS, N_DRAWS // 4)
+    yield from _report("regressions", [Rate("false alarms, commits as good", commits.false_alarms, N_DRAWS)], 0.05)
+    found = commits.found, commits.found_unpaired
+    yield (
+        "regressions, commits a point worse: found", f"{found[0]:.0%}", "unpaired, 1.96 standard errors",
+        f"{found[1]:.0%}", found[0] / max(found[1], 1e-9),
+    )  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------- pictures

@@ -65,7 +65,7 @@ REGRESSIONS = Table(
         ),
         Column("is_paired", BOOL, "whether the commits are paired: both have samples of the same documents"),
         Column("is_approximate", BOOL, "whether a standard error is approximate, not computed from samples"),
-        Column("p_value", DOUBLE, "two-sided p-value of change; paired as in compare, else from the normal distribution"),
+        Column("p_value", DOUBLE, "two-sided p-value of change, paired as in compare, or of the normal distribution"),
         Column("holm_p", DOUBLE, "p_value adjusted for the benchmarks and the average of the commit (Holm 1979)"),
         Column(
             "threshold",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import correlation
 from typing import Any
 
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 from make_lake import START, Lake, after, declare_task
 from scipy.stats import false_discovery_control, norm
+from simulations import simulate_commits
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -261,7 +263,9 @@ def test_a_small_drop_is_found_where_two_commits_answered_the_same_documents(lak
     ]  # fmt: skip
     compared = ask("select p_value, stderr from compare('org/m@r1', 'org/m@r0')")
     found = ask("select p_value, change_stderr from regressions order by benchmark desc")
-    assert compared == [tuple(pytest.approx(value, rel=1e-4) for value in row) for row in found], "compare tells the same"
+    assert compared == [tuple(pytest.approx(value, rel=1e-4) for value in row) for row in found], (
+        "compare tells the same"
+    )
 
 
 def test_regressions_of_a_night_are_corrected_for_its_number_of_commits(lake: Lake, ask: Ask) -> None:
@@ -276,6 +280,13 @@ def test_regressions_of_a_night_are_corrected_for_its_number_of_commits(lake: La
     assert len(expected) == 4, "seven lost answers are none in a night with seven other commits"
     found = dict(ask("select model_id, threshold from regressions where benchmark = 'truth'"))
     assert found == pytest.approx(dict.fromkeys(expected, 0.05 * 4 / 8) | {"org/alone": 0.05})
+
+
+@pytest.mark.real
+def test_a_drop_of_one_point_is_found_among_commits_that_are_as_good_as_before(tmp_path: Path) -> None:
+    listed = simulate_commits(tmp_path, n_equal=40, n_worse=20)
+    assert listed.found >= 0.25 and listed.found_unpaired <= 0.1, listed
+    assert listed.false_alarms <= 0.1, listed
 
 
 def test_rank_shifts_place_anew_the_models_that_both_suites_have(lake: Lake, ask: Ask) -> None:
