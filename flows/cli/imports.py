@@ -90,7 +90,7 @@ def import_board_command(
         update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
-            n_complete = sum(row[-1] for row in count_complete(connection, done.evaluation_ids).rows)
+            n_complete = sum(row[2] for row in count_complete(connection, done.evaluation_ids).rows)
     print_board_import(done, disagreements, n_complete, form)
     if done.left_out:
         raise typer.Exit(3)
@@ -128,18 +128,34 @@ def import_results_command(
             " board's suites or of leaderboard-v2 and leaderboard-v1."
         ),
     ] = None,
+    model_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Model of the files that do not name theirs, such as lab/model. Default: they are skipped.",
+        ),
+    ] = None,
+    supersede: Annotated[
+        bool,
+        typer.Option(
+            "--supersede",
+            help="Rank them in place of your runs and of boards' rows of the same model, precision, chat template and"
+            " settings. Default: beside them.",
+        ),
+    ] = False,
     form: FormatOption = Format.table,
 ) -> None:
     """Import scores and samples of other lm-eval runs.
 
-    Reads all versions of lm-eval. A file with tasks of a suite is scored like a run, and ranked if this file has all
+    Reads all versions of lm-eval, and of lighteval the scores. A file with tasks of a suite is scored like a run, and ranked if this file has all
     benchmarks of the suite: several files are not combined. Table `coverage` says what is missing. The numbers of
-    other files are in `task_scores` and `samples`. Give samples together with their results file. Unreadable files
+    other files are in `task_scores` and `samples`. Files with settings that are not comparable, such as sampling, are
+    listed and not ranked; docs/imports.md says which. Give samples together with their results file. Unreadable files
     are listed with line and reason; `--format json` lists all of them.
     """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.results_import import print_results_import
-    from nightboard.tasks.imports.results import ResultsImport, import_results
+    from nightboard.tasks.imports.results import Options, ResultsImport, import_results
     from nightboard.tasks.store.records import utc_now
     from nightboard.warehouse.reader.connection import connect
     from nightboard.warehouse.reader.questions import Result, count_complete
@@ -148,7 +164,8 @@ def import_results_command(
     done = ResultsImport()
     with Terminal().progress() as progress:
         bar = progress.add_task("Reading", total=None)
-        for done in import_results(root, paths, choose_suites(board, suite), now):
+        options = Options(model_id=model_id, supersedes=supersede)
+        for done in import_results(root, paths, choose_suites(board, suite), now, options):
             progress.update(bar, completed=done.n_read, total=done.n_files)
     suites = Result([], [])
     if done.imported:

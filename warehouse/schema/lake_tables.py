@@ -226,12 +226,39 @@ IMPORTS = Table(
         ),
         Column("model_id", _STRING, "repository id on the Hub"),
         Column("revision", _STRING, "full commit sha; null: not in the file"),
+        Column(
+            "revision_name",
+            _STRING,
+            "branch or tag that was evaluated, if the file names one other than main; it is part of the identity",
+        ),
+        Column(
+            "is_revision_inferred",
+            _BOOL,
+            "whether revision is the commit that the Hub has for revision_name at the time of the evaluation; null: no",
+        ),
         Column("precision", _STRING, "number format the weights were loaded in, from the file"),
         Column("chat_template", _BOOL, "whether prompts went through the chat template; null: not in the file"),
         Column(
             "fewshot_as_multiturn",
             _BOOL,
             "whether few-shot examples were turns of a conversation; null: not in the file",
+        ),
+        Column(
+            "settings",
+            _STRING,
+            "other settings that can change a score, as lm-eval's name=value, sorted; they are part of the identity;"
+            " null: none",
+        ),
+        Column(
+            "not_comparable",
+            _STRING,
+            "settings that the suite does not allow, or whose influence is not known, as name=value: it is not ranked;"
+            " null: none",
+        ),
+        Column(
+            "supersedes",
+            _BOOL,
+            "whether it was imported with --supersede: it ranks as an own run does, and before one; null: no",
         ),
         Column("backend", _STRING, "lm-eval model back end; null: not in the file"),
         Column("harness_version", _STRING, "lm-eval version or commit that ran; null: not in the file"),

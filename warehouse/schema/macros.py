@@ -183,8 +183,8 @@ MACROS = {
         ),
         Macro(
             "revision_scores_as_of",
-            "one row per suite, era, model, revision, precision and chat template: its newest evaluation at a given"
-            " time",
+            "one row per suite, era, model, revision, precision, chat template, settings and source: its newest"
+            " evaluation at a given time",
             (_AS_OF,),
             (*_without(CANDIDATES, "evaluated_model_id"), *_IDENTICAL_TO),
         ),

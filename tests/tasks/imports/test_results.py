@@ -426,7 +426,6 @@ MODELS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"model_args": '{"pretrained": "a/b", "dtype": "float"}'}, ("a/b", None, "float32")),
     ({"model_args": {"model": "gpt-4o"}}, ("gpt-4o", None, None)),
     ({"model_args": "pretrained=a/b,peft=a/lora", "model_sha": "0" * 40, "peft_sha": SHA}, ("a/lora", SHA, None)),
-    ({"model_args": "", "model": "dummy"}, ("dummy", None, None)),
 ]
 
 

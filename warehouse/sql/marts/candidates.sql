@@ -1,5 +1,6 @@
 -- One row per model, revision and complete evaluation of the revision's fingerprint, whichever model's commit was evaluated.
 -- `leaderboard`, `history` and `leaderboard_as_of` select from these rows.
+-- Attributes of an imported row are its own; only what it lacks is taken from the revision.
 -- A commit is known when it is discovered or evaluated, whichever comes first (an import may be discovered years later).
 with
 revisions as (
@@ -18,6 +19,10 @@ current_eras as (
     select * from staging.current_eras
 ),
 
+imports as (
+    select * from staging.imports
+),
+
 first_scores as (
     select
         model_id,
@@ -32,9 +37,20 @@ candidates as (
         evaluation_scores.suite,
         evaluation_eras.era,
         current_eras.era is not null as is_current_era,
-        revisions.*,
+        revisions.* replace (
+            coalesce(own.params_b, revisions.params_b) as params_b,
+            coalesce(own.model_type, revisions.model_type) as model_type,
+            coalesce(own.license, revisions.license) as license,
+            case
+                when own.is_merged is null and own.model_type is null then revisions.is_merged
+                else own.is_merged or own.model_type = 'merge'
+            end as is_merged,
+            coalesce(own.is_flagged, revisions.is_flagged) as is_flagged
+        ),
         evaluation_scores.precision,
         evaluation_scores.chat_template,
+        evaluation_scores.settings,
+        case when imports.supersedes then 'run' else evaluation_scores.source end as ranked_as,
         evaluation_scores.evaluation_id,
         evaluation_scores.model_id as evaluated_model_id,
         evaluation_scores.average,
@@ -51,6 +67,9 @@ candidates as (
     inner join evaluation_eras on evaluation_scores.evaluation_id = evaluation_eras.evaluation_id
     left join current_eras
         on evaluation_scores.suite = current_eras.suite and evaluation_eras.era = current_eras.era
+    left join imports on evaluation_scores.evaluation_id = imports.evaluation_id
+    left join imports as own
+        on evaluation_scores.evaluation_id = own.evaluation_id and revisions.model_id = own.model_id
     left join first_scores
         on
             revisions.model_id = first_scores.model_id

@@ -7,7 +7,7 @@ with
 revision_scores as (
     select *
     from staging.revision_scores
-    qualify count(*) over (partition by suite, era, model_id, precision, chat_template) > 1
+    qualify count(*) over (partition by suite, era, model_id, precision, chat_template, settings, ranked_as) > 1
 ),
 
 benchmark_scores as (
@@ -53,7 +53,7 @@ steps as (
     window commits as (
         partition by
             revision_scores.suite, revision_scores.era, revision_scores.model_id, revision_scores.precision,
-            revision_scores.chat_template, scores.benchmark
+            revision_scores.chat_template, revision_scores.settings, revision_scores.ranked_as, scores.benchmark
         order by
             revision_scores.committed_at nulls first, revision_scores.discovered_at, revision_scores.finished_at,
             revision_scores.revision

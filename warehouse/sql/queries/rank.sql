@@ -1,5 +1,5 @@
--- One row per model, precision and chat template of a suite's era that passes the filters, best first, with its scores as
--- a map from benchmark to normalized score. Null and true pass all rows. Rank intervals are current: none with $as_of.
+-- One row per model, precision, chat template, settings and source of a suite's era that passes the filters, best first, with its
+-- scores as a map from benchmark to normalized score. Null and true pass all rows. Rank intervals are current: none with $as_of.
 -- Parameters: $suite, $era (null: the current one), $limit (null: all), and the filters of top_models.
 with
 leaderboard as (
@@ -48,6 +48,7 @@ ranked as (
         scores.scores,
         selected.precision,
         selected.chat_template,
+        selected.settings,
         selected.identical_to,
         selected.revision,
         leaderboard.rank_low,
@@ -67,8 +68,10 @@ ranked as (
             and selected.suite = leaderboard.suite
             and selected.era = leaderboard.era
             and selected.model_id = leaderboard.model_id
-            and selected.precision = leaderboard.precision
-            and selected.chat_template = leaderboard.chat_template
+            and selected.precision is not distinct from leaderboard.precision
+            and selected.chat_template is not distinct from leaderboard.chat_template
+            and selected.settings = leaderboard.settings
+            and selected.ranked_as = leaderboard.ranked_as
     order by selected.rank
 )
 

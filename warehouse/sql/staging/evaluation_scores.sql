@@ -1,4 +1,4 @@
--- One row per complete evaluation: all benchmarks of its suite version have a score. Only these are ranked.
+-- One row per complete evaluation that may be ranked: all benchmarks of its suite version have a score.
 -- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
@@ -6,7 +6,8 @@ benchmark_values as (
 ),
 
 evaluations as (
-    select * from staging.evaluations
+    select * exclude (not_ranked) from staging.evaluations
+    where not_ranked is null
 ),
 
 outcomes as (
