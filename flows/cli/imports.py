@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,19 +139,26 @@ def import_results_command(
         bool,
         typer.Option(
             "--supersede",
-            help="Rank them in place of your runs and of boards' rows of the same model, precision, chat template and"
-            " settings. Default: beside them.",
+            help="Rank them in place of your runs, and of boards' rows, of the same model and settings. Default: beside"
+            " them.",
+        ),
+    ] = False,
+    ask_hub: Annotated[
+        bool,
+        typer.Option(
+            "--ask-hub",
+            help="Ask the Hub which commit a branch or tag had when it was evaluated; marked as inferred.",
         ),
     ] = False,
     form: FormatOption = Format.table,
 ) -> None:
     """Import scores and samples of other lm-eval runs.
 
-    Reads all versions of lm-eval, and of lighteval the scores. A file with tasks of a suite is scored like a run, and ranked if this file has all
+    Reads all versions of lm-eval. A file with tasks of a suite is scored like a run, and ranked if this file has all
     benchmarks of the suite: several files are not combined. Table `coverage` says what is missing. The numbers of
-    other files are in `task_scores` and `samples`. Files with settings that are not comparable, such as sampling, are
-    listed and not ranked; docs/imports.md says which. Give samples together with their results file. Unreadable files
-    are listed with line and reason; `--format json` lists all of them.
+    other files, also of lighteval, are in `task_scores` and `samples`. Give samples together with their results file.
+    Unreadable files, and those whose settings are not comparable, are listed with the reason; `--format json` lists all
+    of them.
     """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.results_import import print_results_import
@@ -164,7 +171,7 @@ def import_results_command(
     done = ResultsImport()
     with Terminal().progress() as progress:
         bar = progress.add_task("Reading", total=None)
-        options = Options(model_id=model_id, supersedes=supersede)
+        options = Options(model_id, supersede, find_past_commits(board) if ask_hub else None)
         for done in import_results(root, paths, choose_suites(board, suite), now, options):
             progress.update(bar, completed=done.n_read, total=done.n_files)
     suites = Result([], [])
@@ -175,6 +182,15 @@ def import_results_command(
     print_results_import(done, suites, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+def find_past_commits(board: str | None) -> Callable[[str, str, datetime], str | None]:
+    """Asks the board's Hub, or the public one."""
+    from nightboard.profiles.loading.load import load_board
+    from nightboard.tasks.hub.client import open_hub
+    from nightboard.tasks.imports.past_commits import PastCommits
+
+    return PastCommits(open_hub(load_board(board).board.hub if board else None, tell_wait)).find
 
 
 @app.command("remove", epilog=example("nightboard import remove --name arena --era launch --store nightboard-store"))

@@ -10,7 +10,7 @@ is said of it: by an option of the import, or by a newer version of this program
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from nightboard.tasks.imports.lm_eval_results import (
     BrokenFileError,
     Json,
     TaskFacts,
+    list_structured,
     parse_results,
     read_bytes,
     read_facts,
@@ -90,10 +91,12 @@ class Options:
     """What a user says about all files of an import.
 
     `model_id`: the model of files that name none. `supersedes`: they rank in place of the model's other rows.
+    `find_commit`: the sha that a model's branch or tag had at a time, if it is known.
     """
 
     model_id: str | None = None
     supersedes: bool = False
+    find_commit: Callable[[str, str, datetime], str | None] | None = None
 
 
 def import_results(
@@ -111,6 +114,9 @@ def import_results(
     importer, runs = SamplesImporter.open(store, summary.leave_out), []
     for file in results:
         if imported := _import_scores(store, file, suites, options, known, summary, now):
+            for task, metric in list_structured(imported[1]):
+                reason = f"{metric} is an object or a list, not a number, so it is no score."
+                summary.leave_out(f"{file}: results.{task}", BrokenFileError(reason))
             run, content = imported
             runs.append(run)
             summary.imported[-1].n_samples_files += importer.import_embedded(run, content)
@@ -131,8 +137,8 @@ def _find_files(paths: Sequence[Path], summary: ResultsImport) -> tuple[list[Pat
     for path in paths:
         if not path.exists():
             raise ImportFileError(f"{path}: no such file or folder. Check the path.")
-        below = [path] if not path.is_dir() else sorted(file for file in path.rglob("*.json*") if not file.is_dir())
-        files.update(dict.fromkeys(file for file in below if file == path or file.suffix in (".json", ".jsonl")))
+        below = [path] if not path.is_dir() else sorted(file for file in path.rglob("*.*") if not file.is_dir())
+        files.update(dict.fromkeys(file for file in below if file == path or _suffix(file) in (".json", ".jsonl")))
     for file in [file for file in files if file.exists() and not file.is_file()]:
         summary.leave_out(str(file), BrokenFileError("is a pipe, socket or device. Give a regular file."))
         del files[file]
@@ -140,8 +146,12 @@ def _find_files(paths: Sequence[Path], summary: ResultsImport) -> tuple[list[Pat
         raise ImportFileError(
             f"{', '.join(map(str, paths))}: there are no .json or .jsonl files in it. Check the path."
         )
-    samples = {file for file in files if file.suffix == ".jsonl" or file.name.startswith("samples_")}
+    samples = {file for file in files if _suffix(file) == ".jsonl" or file.name.startswith("samples_")}
     return [file for file in files if file not in samples], [file for file in files if file in samples]
+
+
+def _suffix(file: Path) -> str:
+    return file.suffix.lower()
 
 
 def _read_known(store: Store) -> dict[str, Json]:
@@ -172,6 +182,7 @@ def _import_scores(
         row["finished_at"] = summary.limit_time(file, row["finished_at"], now)
         scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(suite))), run.evaluation_id)
         before = known.get(run.evaluation_id)
+        row |= _infer_commit(row, before, options)
         if before is None:
             imports = to_table(IMPORTS, [row | {"imported_at": now}], run.evaluation_id)
     except BrokenFileError as error:
@@ -202,10 +213,20 @@ def _import_scores(
     return run, content
 
 
+def _infer_commit(row: Json, before: Json | None, options: Options) -> Json:
+    """The commit of a branch or tag at the time of the evaluation, or what an earlier import found."""
+    if row["revision"] is None and row["revision_name"] and row["finished_at"] and options.find_commit:
+        sha = options.find_commit(row["model_id"], row["revision_name"], row["finished_at"])
+        return {"revision": sha, "is_revision_inferred": sha is not None or None}
+    if row["revision"] is None and before is not None:
+        return {key: before[key] for key in ("revision", "is_revision_inferred")}
+    return {"is_revision_inferred": None}
+
+
 # What an option of a later import, or a newer version of this program, may say differently of the same file.
 _SAID = (
-    "model_id", "revision_name", "base_model", "weight_type", "precision", "chat_template", "fewshot_as_multiturn",
-    "settings", "not_comparable", "supersedes",
+    "model_id", "revision", "revision_name", "is_revision_inferred", "base_model", "weight_type", "precision",
+    "chat_template", "fewshot_as_multiturn", "settings", "not_comparable", "supersedes",
 )  # fmt: skip
 
 

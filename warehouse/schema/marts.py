@@ -217,9 +217,8 @@ CANDIDATES = Table(
         Column(
             "known_at",
             UTC_TIMESTAMP,
-            "time from which both score and commit are known; a commit is known when it is discovered or evaluated;"
-            " null:"
-            " an imported score without a time",
+            "time from which both score and commit are known: the evaluation's, or, if that is unknown, the import's; a"
+            " commit is known when it is discovered or evaluated",
         ),
     ),
 )

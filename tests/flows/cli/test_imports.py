@@ -252,7 +252,9 @@ def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -
     whole = json.loads(run(*options, "--format", "json").stdout)
     assert len(whole["left_out"]) == 31
     assert [each["suite"] for each in whole["imported"]] == [None, "leaderboard-v2"]
-    assert whole["suites"] == [{"suite": "leaderboard-v2", "n_evaluations": 1, "n_complete": 0}]
+    assert whole["suites"] == [
+        {"suite": "leaderboard-v2", "n_evaluations": 1, "n_complete": 0, "n_not_comparable": 0, "n_ranked": 0}
+    ]
 
 
 def test_results_are_scored_by_the_suite_that_is_named(tmp_path: Path) -> None:

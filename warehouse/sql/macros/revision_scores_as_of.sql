@@ -1,7 +1,7 @@
 -- One row per suite, era, model, revision, precision, chat template, settings and source: the newest complete evaluation of the
 -- revision's fingerprint known at a given time, whichever model's commit was evaluated. What was imported to supersede own runs
 -- comes before them.
--- Parameter: $as_of (null: everything, also rows without a time).
+-- Parameter: $as_of (null: everything).
 with
 known as (
     select candidates.*
