@@ -58,8 +58,8 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
         )
     if done.n_withdrawn:
         ui.warn(
-            f"{count(done.n_withdrawn, 'row')} of the last import of {done.source} in era {done.era}: not in this table any"
-            " more, so withdrawn and not ranked."
+            f"{count(done.n_withdrawn, 'row')} of the last import of {done.source} in era {done.era}: not in this table"
+            " any more, so withdrawn and not ranked."
         )
     if n_incomplete:
         ui.warn(

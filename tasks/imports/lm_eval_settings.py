@@ -53,9 +53,9 @@ _BACK_ENDS = frozenset((
     "anthropic", "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "gpt2",
     "gpt3", "habana", "hf", "hf-auto", "hf-causal", "hf-causal-experimental", "hf-mistral3", "hf-multimodal",
     "hf-seq2seq", "huggingface", "ipex", "litellm", "litellm-chat", "litellm-chat-completions",
-    "local-chat-completions", "local-completions", "mamba_ssm", "megatron_lm", "nemo_lm", "neox", "neuronx", "onnxruntime", "onnxruntime-genai",
-    "openai", "openai-chat-completions", "openai-completions", "openvino", "sglang", "sglang-generate", "textsynth",
-    "trtllm", "vllm", "vllm-vlm", "watsonx_llm", "winml", "HFLM", "VLLM",
+    "local-chat-completions", "local-completions", "mamba_ssm", "megatron_lm", "nemo_lm", "neox", "neuronx",
+    "onnxruntime", "onnxruntime-genai", "openai", "openai-chat-completions", "openai-completions", "openvino", "sglang",
+    "sglang-generate", "textsynth", "trtllm", "vllm", "vllm-vlm", "watsonx_llm", "winml", "HFLM", "VLLM",
 ))  # fmt: skip
 # Keys of `config` and of the file itself that are read elsewhere, or say what was, not what was asked for.
 _CONFIG = frozenset((
