@@ -16,6 +16,7 @@ from served_hub import serve_hub
 from warm import warm_command
 
 from nightboard.flows.display.ranking_import import describe_agreement
+from nightboard.profiles.loading.load import load_suite
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -227,6 +228,61 @@ def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed
     assert (done.stdout + done.stderr).count("has no results file of the same run") == 2
     assert "Suite leaderboard-v2: 1 evaluation, 0 with all benchmarks" in done.stdout
     assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 skipped." in done.stdout
+
+
+def test_files_that_do_not_rank_are_told_with_the_setting_and_the_sources_of_rows_are_named(tmp_path: Path) -> None:
+    """A board's row, the same model greedy and sampled, a checkpoint, and a file without a model."""
+    suite = load_suite("leaderboard-v2")
+    tasks = [(b, name, task) for b in suite.benchmarks.values() for name, task in b.tasks.items()]
+    versions = {era.name: era.task_versions for era in suite.eras}["math-verify"]
+    content = {
+        "results": {name: {f"{metric},none": 0.5 for metric in b.metrics} for b, name, _ in tasks},
+        "versions": {name: versions.get(name, "1.0") for _, name, _ in tasks},
+        "n-shot": {name: b.shots for b, name, _ in tasks},
+        "n-samples": {name: {"effective": task.samples} for _, name, task in tasks},
+        "chat_template": None, "date": 1742000000.0,
+    }  # fmt: skip
+    arguments = f"pretrained=lab/a,dtype=bfloat16,revision={'a' * 40}"
+    configs = {
+        "greedy": {"model": "hf", "model_args": arguments},
+        "sampled": {"model": "hf", "model_args": arguments, "gen_kwargs": "temperature=0.6"},
+        "step": {"model": "hf", "model_args": "pretrained=lab/a,dtype=bfloat16,revision=step7"},
+        "served": {"model": "gguf", "model_args": "base_url=http://h:1"},
+    }
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    for name, config in configs.items():
+        (folder / f"{name}.json").write_text(json.dumps(content | {"config": config}))
+    file, store = (
+        write_csv(tmp_path / "board.csv", [board_row("lab/a", **{"Chat Template": False})]),
+        ("--store", str(tmp_path / "store")),
+    )
+    assert run("import", "board", str(file), *store, "--era", "math-verify").returncode == 0
+    done = run("import", "results", str(folder), *store)
+    told = done.stdout + done.stderr
+    assert done.returncode == 3
+    assert f"imported, but not comparable: {folder}/sampled.json: temperature=0.6" in told
+    assert f"skipped: {folder}/served.json: does not name the evaluated model, only its back end (got gguf)" in told
+    assert "Suite leaderboard-v2: 3 evaluations, 3 with all benchmarks, 2 ranked; 1 not comparable" in told
+    ranked = run("rank", *store).stdout
+    assert ranked.count("lab/a") == 3
+    assert "revision=step7" in ranked
+    assert "several sources, so a model may have several: import:results (2 rows), import:open-llm" in ranked
+    assert run("import", "results", str(folder), *store, "--model-id", "lab/served", "--supersede").returncode == 0
+    rows = json.loads(run("rank", *store, "--format", "json").stdout)
+    assert sorted((row["model_id"], row["settings"], row["source"]) for row in rows) == [
+        ("lab/a", "", "import:results"), ("lab/a", "revision=step7", "import:results"),
+        ("lab/served", "", "import:results"),
+    ]  # fmt: skip
+
+
+def test_where_only_scores_without_a_suite_exist_rank_says_where_they_are(tmp_path: Path) -> None:
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=a/b"}}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    store = ("--store", str(tmp_path / "store"))
+    assert run("import", "results", str(tmp_path / "results.json"), *store).returncode == 0
+    told = run("rank", *store).stderr
+    assert "nothing to rank yet" in told and "task_scores" in told
 
 
 def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
