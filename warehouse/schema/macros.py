@@ -86,7 +86,7 @@ MACROS = {
             "comparable_evaluations",
             "one row per suite that two models share: their evaluations of the same era, the current one if possible;"
             " the"
-            " best-ranked settings of a model that has several",
+            " best-ranked settings of a model that has several, of its own runs if there are some",
             _PAIR,
             (*_SUITE_ERA, *_EVALUATION_PAIR),
         ),

@@ -64,6 +64,7 @@ def test_imported_results_stand_for_nothing_but_themselves_unless_they_supersede
         ("org/n", "beside", "import:results", "import:results"),
         ("org/n", "official", "import:board", "import:board"),
     ]
+    assert ask("select evaluation_b from comparable_evaluations('org/n', 'org/m')") == [("ours",)]
     for name in ("theirs", "beside"):
         lake.files["imports", name][0]["supersedes"] = True
     assert ask(rows) == [
