@@ -30,8 +30,8 @@ from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
-from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.runs.reconcile import OpenRuns, list_open, reconcile
+from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns, list_open
+from nightboard.tasks.runs.reconcile import Reconciled, reconcile
 from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
@@ -61,7 +61,7 @@ class OpenBoard:
         limit_umask(root)
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
 
-    def reconcile(self, now: datetime) -> OpenRuns:
+    def reconcile(self, now: datetime) -> Reconciled:
         """Collect all ended attempts, whichever flow launched them."""
         return reconcile(self.store, self.executor, now)
 

@@ -16,7 +16,7 @@ from suite_nights import SUITE, Nights
 
 from nightboard.profiles.loading.load import load_suite
 from nightboard.profiles.suite_version import open_datasets, resolve_suite
-from nightboard.tasks.runs.reconcile import list_open
+from nightboard.tasks.runs.open_runs import list_open
 from nightboard.tasks.store import records
 from nightboard.tasks.store.layout import OUTCOME_FILE, Store
 from nightboard.tasks.store.records import Record

@@ -17,7 +17,6 @@ from pathlib import Path
 import duckdb
 
 from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.builder.ddl import type_name
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Column
@@ -115,7 +114,7 @@ def _list_parameters(macro: Macro) -> str:
 
 
 def _list_results(columns: Iterable[Column]) -> str:
-    rows = [(f"`{column.name}`", type_name(column), column.description) for column in columns]
+    rows = [(f"`{column.name}`", column.type, column.description) for column in columns]
     return "\n" + _table(("Column", "Type", "Meaning"), rows)
 
 

@@ -78,7 +78,8 @@ def import_board_command(
     from nightboard.tasks.imports.table_source import open_tables
     from nightboard.tasks.store.records import utc_now
     from nightboard.warehouse.reader.connection import connect
-    from nightboard.warehouse.reader.questions import Result, count_complete, find_disagreements
+    from nightboard.warehouse.reader.questions import count_complete, find_disagreements
+    from nightboard.warehouse.reader.result import Result
 
     root, now = find_store(board, store), utc_now()
     bundle = load_board(board) if board is not None else None
@@ -165,7 +166,8 @@ def import_results_command(
     from nightboard.tasks.imports.results import Options, ResultsImport, import_results
     from nightboard.tasks.store.records import utc_now
     from nightboard.warehouse.reader.connection import connect
-    from nightboard.warehouse.reader.questions import Result, count_complete
+    from nightboard.warehouse.reader.questions import count_complete
+    from nightboard.warehouse.reader.result import Result
 
     root, now = find_store(board, store), utc_now()
     done = ResultsImport()
@@ -275,7 +277,8 @@ def report_ranking(store: Store, done: RankingImport, suite: str | None, era: st
     """The comparison of an imported ranking with ours; empty if nothing was imported."""
     from nightboard.flows.display.ranking_import import RankingReport
     from nightboard.warehouse.reader.connection import connect
-    from nightboard.warehouse.reader.questions import Result, compare_ranking, list_correlations, list_unmatched
+    from nightboard.warehouse.reader.questions import compare_ranking, list_correlations, list_unmatched
+    from nightboard.warehouse.reader.result import Result
 
     nothing = Result([], [])
     if not done.n_imported:

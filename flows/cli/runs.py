@@ -124,7 +124,7 @@ def status(
     from nightboard.flows.display.status import print_status
     from nightboard.profiles.loading.load import load_board
     from nightboard.tasks.cluster.backends import open_executor
-    from nightboard.tasks.runs.reconcile import list_open
+    from nightboard.tasks.runs.open_runs import list_open
     from nightboard.tasks.runs.status import describe_open, sum_up_waits
     from nightboard.tasks.store.records import utc_now
 

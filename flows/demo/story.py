@@ -26,7 +26,8 @@ from nightboard.tasks.hub.model_folder import remove_folder
 from nightboard.tasks.store.layout import OWNER_FILES, SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptOwner, Submission
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import Result, rank
+from nightboard.warehouse.reader.questions import rank
+from nightboard.warehouse.reader.result import Result
 
 BOARD = "demo"
 MARKER = ".nightboard-demo"

@@ -10,7 +10,7 @@ from nightboard.flows.display.formats import to_records
 from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.skipped import warn_skipped
 from nightboard.tasks.imports.board import BoardImport
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 # More lines would push the summary off the screen.
 SHOWN_DISAGREEMENTS = 20

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from nightboard.flows.display.format_choice import Format, FormatError
 from nightboard.flows.display.tables import TextColumn, cells_table, print_table
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 if TYPE_CHECKING:
     import pyarrow as pa

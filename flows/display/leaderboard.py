@@ -13,7 +13,7 @@ from typing import Any
 from nightboard.flows.display.console import Terminal, count, make_console
 from nightboard.flows.display.formats import to_score_text, to_table
 from nightboard.flows.display.tables import ID_PARTS, TextColumn, cells_table, is_screen, print_table
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
 RANK_TITLES = {

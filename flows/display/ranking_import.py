@@ -14,7 +14,7 @@ from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.skipped import warn_skipped
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.ranking import RankingImport
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 SHOWN_NAMES = 10
 

@@ -14,7 +14,7 @@ from nightboard.flows.display.rows import print_json, print_result
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.imports.errors import LeftOut
 from nightboard.tasks.imports.results import ResultsFile, ResultsImport
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 SHOWN_MODELS, SHOWN_SKIPPED = 40, 20
 

@@ -25,7 +25,7 @@ from nightboard.flows.display.formats import (
     write_rows,
 )
 from nightboard.flows.display.tables import fits, is_screen, print_records, print_table
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 if TYPE_CHECKING:
     from nightboard.tasks.output_file import OutputFile

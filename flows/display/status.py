@@ -11,7 +11,7 @@ from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.runs.status import Status
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 if TYPE_CHECKING:
     from nightboard.tasks.output_file import OutputFile

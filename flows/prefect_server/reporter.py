@@ -80,7 +80,8 @@ class Reporter:
                         self._take_out()
                         pause_s = _FIRST_PAUSE_S
             except Exception as error:  # whatever a server, the network or Prefect's client comes up with
-                self._tell_away(_describe(error))
+                if self._tries != 1 or not _is_busy(error):
+                    self._tell_away(_describe(error))
                 # The end of the run is worth a try at once; after it there is not much time.
                 is_end = not self._closing.is_set() and self._closing.wait(pause_s)
                 self._closed.wait(0.0 if is_end else 0.5)
@@ -122,9 +123,14 @@ def _is_away(error: Exception) -> bool:
     """Whether the server cannot be reached, or asks for patience."""
     import httpx
 
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in (408, 425, 429, 502, 503, 504)
-    return isinstance(error, httpx.TransportError | ServerError | OSError)
+    return _is_busy(error) or isinstance(error, httpx.TransportError | ServerError | OSError)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether the server asks for patience. Prefect's does so when two requests write to its database at once."""
+    import httpx
+
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (408, 425, 429, 502, 503, 504)
 
 
 def _is_trouble(error: Exception) -> bool:

@@ -19,8 +19,7 @@ from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import show_news
 from nightboard.flows.run.time_left import TimeLeft
 from nightboard.tasks.planning.result import Plan
-from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.runs.reconcile import OpenRuns
+from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
 from nightboard.tasks.runs.status import read_progress
 from nightboard.tasks.store.records import Job, PlannedAttempt
 

@@ -17,8 +17,8 @@ from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import Collected, collect_attempt
-from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.runs.reconcile import OpenRuns
+from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
+from nightboard.tasks.runs.reconcile import Reconciled
 from nightboard.tasks.runs.status import word_wait
 from nightboard.tasks.store.layout import OUTCOME_FILE
 from nightboard.tasks.store.records import Evaluation, EvaluationShards, utc_now
@@ -43,7 +43,7 @@ class RunState:
     ui: Terminal
     history: History = NO_HISTORY
     started_at: datetime = field(default_factory=utc_now)
-    open_runs: OpenRuns = field(default_factory=lambda: OpenRuns((), (), ()))
+    open_runs: OpenRuns = field(default_factory=lambda: OpenRuns((), ()))
     collected: list[Collected] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     is_cluster_away: bool = False
@@ -62,7 +62,7 @@ class RunState:
                 self.problems.append(problem)
                 self.ui.warn(problem)
 
-    def collect(self, open_runs: OpenRuns) -> None:
+    def collect(self, open_runs: Reconciled) -> None:
         """Take over what a look at the store has found; each evaluation that ended is a task run of its own."""
         # Where nothing was asked, nothing is known.
         if open_runs.is_cluster_away or any(attempt.report for attempt in open_runs.open):

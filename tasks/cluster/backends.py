@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from nightboard.profiles.models.cluster import Cluster
-from nightboard.tasks.cluster.dry_run import DryExecutor
 from nightboard.tasks.cluster.executor import Executor
-from nightboard.tasks.cluster.local import LocalExecutor
-from nightboard.tasks.cluster.slurm import SlurmExecutor
 
 
 def open_executor(cluster: Cluster) -> Executor:
-    """The executor of a cluster profile."""
+    """The executor of a cluster profile; imports that one alone."""
     if cluster.executor == "local":
+        from nightboard.tasks.cluster.local import LocalExecutor
+
         return LocalExecutor(cluster.gpus)
-    executors: dict[str, Callable[[], Executor]] = {"dry": DryExecutor, "slurm": SlurmExecutor}
-    return executors[cluster.executor]()
+    if cluster.executor == "slurm":
+        from nightboard.tasks.cluster.slurm import SlurmExecutor
+
+        return SlurmExecutor()
+    from nightboard.tasks.cluster.dry_run import DryExecutor
+
+    return DryExecutor()

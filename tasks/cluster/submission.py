@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import submitit
-from submitit.core.submission import process_job
 from submitit.core.utils import DelayedSubmission, JobPaths
 
 from nightboard.tasks.cluster.executor import Call
@@ -42,6 +41,8 @@ def find_call(folder: Path) -> Path:
 
 def run_call(folder: Path) -> None:
     """Unpickle the call of this job and run it."""
+    from submitit.core.submission import process_job  # imports numpy
+
     process_job(folder)
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from nightboard.tasks.cluster.processes import current_process, is_alive
 from nightboard.tasks.hub.model_folder import list_file, remove_folder
-from nightboard.tasks.runs.reconcile import list_open
+from nightboard.tasks.runs.open_runs import list_open
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import SPEC_FILE, Store
 from nightboard.tasks.store.records import AttemptSpec, ProcessId, Record, RecordError, utc_now

@@ -17,7 +17,7 @@ from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.evaluation.outputs import check_finished, set_aside
 from nightboard.tasks.runs.launch import find_job_output
 from nightboard.tasks.runs.merge_shards import MergeError, merge_shards
-from nightboard.tasks.store.layout import LOG_FILE, MANIFEST_FILE, OUTCOME_FILE, SPEC_FILE, Store
+from nightboard.tasks.store.layout import LOG_FILE, MANIFEST_FILE, OUTCOME_FILE, SPEC_FILE, Store, name_attempt
 from nightboard.tasks.store.records import AttemptSpec, EvaluationShards, Outcome, Record, RecordError, Shard
 from nightboard.tasks.store.tables import has_file, read_table, write_file
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, OUTCOMES
@@ -42,15 +42,6 @@ class Collected(Record):
     is_scored: bool
 
 
-def is_collected(store: Store, evaluation_id: str, shard: str, attempt: int) -> bool:
-    """Whether an attempt's row is in the lake, where it comes last."""
-    return has_file(store, ATTEMPTS, _name_attempt(evaluation_id, shard, attempt))
-
-
-def _name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
-    return f"{evaluation_id}-{shard}-{attempt}"
-
-
 def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport | None = None) -> Collected:
     """Validate the results of an ended attempt and write them to the lake. `report`: the cluster's last report."""
     spec = AttemptSpec.read(folder / SPEC_FILE)
@@ -65,7 +56,7 @@ def collect_attempt(store: Store, folder: Path, now: datetime, report: JobReport
         except MergeError as error:
             outcome = outcome.model_copy(update={"state": "invalid", "reason": str(error)})
             row |= {"state": "invalid", "reason": str(error)}
-    name = _name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
+    name = name_attempt(row["evaluation_id"], row["shard"], row["attempt"])
     if not has_file(store, ATTEMPTS, name):
         write_file(store, ATTEMPTS, name, [row])
     return Collected(

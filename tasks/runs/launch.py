@@ -19,7 +19,6 @@ from nightboard.profiles.models.cluster import Cluster, SlurmOptions, Tier
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.cluster.executor import Call, ClusterAway, Executor, ExecutorError, Resources, Started
 from nightboard.tasks.cluster.processes import current_process
-from nightboard.tasks.evaluation.job import run_job
 from nightboard.tasks.evaluation.lease import revoke
 from nightboard.tasks.store.files import claim_dir, claim_file, write_bytes
 from nightboard.tasks.store.layout import LAUNCH_FILE, OUTCOME_FILE, PARALLELISM_FILE, SPEC_FILE, SUBMISSION_FILE, Store
@@ -207,6 +206,8 @@ def is_under_way_here(launch: Launch) -> bool:
 
 def make_call(store: Store, attempts: Sequence[Path]) -> Call:
     """What a job runs: these attempts, one after the other."""
+    from nightboard.tasks.evaluation.job import run_job  # what only a launch and a job need
+
     return Call(function=run_job, arguments=(str(store.root), [str(path) for path in attempts]))
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from nightboard.tasks.cluster.executor import ClusterAway, Executor, JobReport
 from nightboard.tasks.cluster.processes import current_process, may_be_alive
-from nightboard.tasks.runs.collect import is_collected
 from nightboard.tasks.runs.launch import is_under_way_here, make_call, make_submission
 from nightboard.tasks.store.files import write_bytes
-from nightboard.tasks.store.layout import CLOSED_FILE, LAUNCH_FILE, SPEC_FILE, SUBMISSION_FILE, Store
+from nightboard.tasks.store.layout import (
+    CLOSED_FILE,
+    LAUNCH_FILE,
+    OUTCOME_FILE,
+    SPEC_FILE,
+    SUBMISSION_FILE,
+    Store,
+    name_attempt,
+)
 from nightboard.tasks.store.records import AttemptSpec, Launch, PlannedAttempt, Record, RecordError, Submission
+from nightboard.tasks.store.tables import has_file
+from nightboard.warehouse.schema.lake_tables import ATTEMPTS
 
 # Claiming and submitting takes seconds, minutes when the cluster does not answer; a launcher that needs longer is gone.
 LAUNCHING_LIMIT = timedelta(hours=1)
@@ -142,6 +151,11 @@ def belongs_to(folder: Path, launch: Launch) -> bool:
 # --------------------------------------------------------------------------------------------------------- attempts
 
 
+def is_collected(store: Store, planned: PlannedAttempt) -> bool:
+    """Whether an attempt's row is in the lake, where it comes last."""
+    return has_file(store, ATTEMPTS, name_attempt(planned.evaluation_id, planned.shard.name, planned.number))
+
+
 def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> Iterator[OpenAttempt]:
     """The launch's shards with an attempt that is claimed and not collected."""
     for index, job in enumerate(launch.launch.jobs):
@@ -149,6 +163,51 @@ def list_claimed(store: Store, launch: OpenLaunch, cluster: ClusterAnswer) -> It
         for planned in job.attempts:
             folder = store.attempt_dir(planned.evaluation_id, planned.shard.name, planned.number)
             is_claimed = (folder / SPEC_FILE).exists()
-            if is_claimed and not is_collected(store, planned.evaluation_id, planned.shard.name, planned.number):
+            if is_claimed and not is_collected(store, planned):
                 report = cluster.report(launch, index)
                 yield OpenAttempt(launch.launch.launch_id, index, planned, folder, job.gpus, job_id, report)
+
+
+# -------------------------------------------------------------------------------------------------------------- runs
+
+
+@dataclass(frozen=True)
+class OpenRuns:
+    """What is still running, and what could not be read. `is_cluster_away`: it did not answer, ask again later."""
+
+    open: tuple[OpenAttempt, ...]
+    problems: tuple[str, ...]
+    is_cluster_away: bool = False
+
+    @property
+    def in_flight(self) -> frozenset[str]:
+        """Evaluations with an open shard."""
+        return frozenset(attempt.planned.evaluation_id for attempt in self.open)
+
+    @property
+    def open_jobs(self) -> int:
+        """Jobs with an open shard."""
+        return len({(attempt.launch_id, attempt.job_index) for attempt in self.open})
+
+
+def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRuns:
+    """List open attempts, according to the store and, with an executor, the cluster. Changes nothing."""
+    problems: list[str] = []
+    launches = list(read_open_launches(store, None, now, problems))
+    cluster = ask(executor, launches, now)
+    shards = [
+        attempt
+        for launch in launches
+        for attempt in list_claimed(store, launch, cluster)
+        if belongs_to(attempt.folder, launch.launch)
+    ]
+    is_open = [shard for shard in shards if not (shard.folder / OUTCOME_FILE).exists()]
+    return OpenRuns(tuple(is_open), tuple(problems), cluster.reports is None)
+
+
+def ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetime) -> ClusterAnswer:
+    """One question to the cluster for all jobs that it may know."""
+    if executor is None:
+        return ClusterAnswer(None, {}, now)
+    known = [launch.submission for launch in launches if launch.submission and launch.launch.executor == executor.name]
+    return ClusterAnswer(executor, executor.poll(known, now) if known else {}, now)

@@ -7,7 +7,6 @@ the number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +19,9 @@ from nightboard.tasks.runs.open_runs import (
     ClusterAnswer,
     OpenAttempt,
     OpenLaunch,
+    OpenRuns,
     advise_on_launch,
+    ask,
     belongs_to,
     list_claimed,
     read_open_launches,
@@ -34,30 +35,17 @@ LAST_WORD_LIMIT = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
-class OpenRuns:
-    """What is still running, and what this call collected. `is_cluster_away`: it did not answer, ask again later."""
+class Reconciled(OpenRuns):
+    """What is still running, and what this call collected."""
 
-    open: tuple[OpenAttempt, ...]
-    collected: tuple[Collected, ...]
-    problems: tuple[str, ...]
-    is_cluster_away: bool = False
-
-    @property
-    def in_flight(self) -> frozenset[str]:
-        """Evaluations with an open shard."""
-        return frozenset(attempt.planned.evaluation_id for attempt in self.open)
-
-    @property
-    def open_jobs(self) -> int:
-        """Jobs with an open shard."""
-        return len({(attempt.launch_id, attempt.job_index) for attempt in self.open})
+    collected: tuple[Collected, ...] = ()
 
 
-def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
+def reconcile(store: Store, executor: Executor, now: datetime) -> Reconciled:
     """Look at every open launch once: collect what ended, give dead attempts an outcome, list what still runs."""
     problems: list[str] = []
     launches = list(read_open_launches(store, executor, now, problems))
-    cluster = _ask(executor, launches, now)
+    cluster = ask(executor, launches, now)
     still_open: list[OpenAttempt] = []
     collected: list[Collected] = []
     for launch in launches:
@@ -75,30 +63,7 @@ def reconcile(store: Store, executor: Executor, now: datetime) -> OpenRuns:
                 collected.append(found)
         if is_over:
             write_bytes(launch.folder / CLOSED_FILE, Closed(closed_at=now).to_bytes())
-    return OpenRuns(tuple(still_open), tuple(collected), tuple(problems), cluster.reports is None)
-
-
-def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRuns:
-    """List open attempts, according to the store and, with an executor, the cluster. Changes nothing."""
-    problems: list[str] = []
-    launches = list(read_open_launches(store, None, now, problems))
-    cluster = _ask(executor, launches, now)
-    shards = [
-        attempt
-        for launch in launches
-        for attempt in list_claimed(store, launch, cluster)
-        if belongs_to(attempt.folder, launch.launch)
-    ]
-    is_open = [shard for shard in shards if not (shard.folder / OUTCOME_FILE).exists()]
-    return OpenRuns(tuple(is_open), (), tuple(problems), cluster.reports is None)
-
-
-def _ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetime) -> ClusterAnswer:
-    """One question to the cluster for all jobs that it may know."""
-    if executor is None:
-        return ClusterAnswer(None, {}, now)
-    known = [launch.submission for launch in launches if launch.submission and launch.launch.executor == executor.name]
-    return ClusterAnswer(executor, executor.poll(known, now) if known else {}, now)
+    return Reconciled(tuple(still_open), tuple(problems), cluster.reports is None, tuple(collected))
 
 
 def _reconcile_attempt(

@@ -32,6 +32,11 @@ def owner_file(number: int) -> str:
     return OWNER_FILES.replace("*", str(number))
 
 
+def name_attempt(evaluation_id: str, shard: str, attempt: int) -> str:
+    """The lake file with an attempt's row, without suffix."""
+    return f"{evaluation_id}-{shard}-{attempt}"
+
+
 class StoreError(TaskError):
     """The store cannot be read or written; the message says what to do."""
 

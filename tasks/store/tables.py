@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from nightboard.profiles.suite_version import hash_json
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.lake.files import LakeError, check_readable, is_large, is_written, list_paths
 from nightboard.warehouse.schema.columns import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def next_time(store: Store, table: Table, column: str, now: datetime) -> datetime:
@@ -36,6 +36,7 @@ def read_table(
 
     Empty if nothing was ever written; a column that a file lacks is null. Raises LakeError for a damaged file.
     """
+    import pyarrow as pa
     import pyarrow.dataset as ds  # brings pandas with it: a second that most commands do without
 
     where = None if evaluation_id is None else ds.field("evaluation_id") == evaluation_id
@@ -69,6 +70,9 @@ def write_file(store: Store, table: Table, name: str, rows: list[dict[str, Any]]
 
 def write_parquet(path: Path, table: Table, rows: list[dict[str, Any]] | pa.Table) -> None:
     """Write rows of a lake table to `path`, atomically. Column order and types come from the schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=table.arrow)
     with replace_atomically(path) as file:
         pq.write_table(data.select(table.arrow.names).cast(table.arrow), file, compression="zstd")

@@ -32,6 +32,7 @@ with connect(Path(sys.argv[1])) as con:
     {{call}}
 print(time.process_time() - started)
 """
+BOARD = "board: mine\ntitle: Mine\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\n"
 QUERIES = [
     (["rank"], "questions.list_suites(con), questions.rank(con), questions.list_eras(con, 'small')"),
     (["compare", *MODELS], "questions.name_compared(con, questions.compare(con, *MODELS), *MODELS)"),
@@ -56,6 +57,10 @@ def start_times() -> Iterator[tuple[str, float, str, float, float]]:
             ours = _measure([COMMAND, *words, "--store", str(store)], environment)
             ours -= _time_query(call, store, environment)
             yield f"nightboard {' '.join(words)}, without its query", ours, libraries, least, ours / least
+        board = Path(name) / "mine.yaml"
+        board.write_text(BOARD + f"store: {store}\n")
+        ours = _measure([COMMAND, "status", "--board", str(board)], environment)
+        yield "nightboard status, with its profiles", ours, libraries, least, ours / least
 
 
 def _measure(command: list[str], environment: dict[str, str]) -> float:

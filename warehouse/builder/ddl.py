@@ -12,25 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from nightboard.warehouse.builder.sql_models import ModelError
 from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal, quote
-from nightboard.warehouse.schema.columns import UTC_TIMESTAMP, Column, Table
+from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 # The file format of DuckDB 1.4, so that analysts' tools can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
-
-_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.float64(): "DOUBLE",
-    pa.int64(): "BIGINT",
-    pa.bool_(): "BOOLEAN",
-    pa.date32(): "DATE",
-    UTC_TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
-    pa.list_(pa.string()): "VARCHAR[]",
-}
 
 
 def open_another(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -41,14 +30,9 @@ def open_another(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return other
 
 
-def type_name(column: Column) -> str:
-    """DuckDB's name of a column's type."""
-    return _TYPES[column.type]
-
-
 def empty_select(table: Table) -> str:
     """A SELECT with the table's columns and types, and no rows."""
-    columns = ", ".join(f"cast(null as {_TYPES[column.type]}) as {quote(column.name)}" for column in table.columns)
+    columns = ", ".join(f"cast(null as {column.type}) as {quote(column.name)}" for column in table.columns)
     return f"select {columns} where false"
 
 
@@ -166,7 +150,7 @@ def match_schemas(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> No
 
 
 def _match_schema(table: Table, actual: list[tuple[str, str]]) -> None:
-    described = [(column.name, _TYPES[column.type]) for column in table.columns]
+    described = [(column.name, column.type) for column in table.columns]
     if actual != described:
         difference = sorted({f"{name} {kind}" for name, kind in set(actual) ^ set(described)})
         raise ModelError(

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import duckdb
-import pyarrow as pa
 
 from nightboard.warehouse.builder.ddl import create_table
 from nightboard.warehouse.builder.sql_text import literal, quote
-from nightboard.warehouse.schema.columns import Column, Table
+from nightboard.warehouse.schema.columns import DOUBLE, Column, Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
 
@@ -65,7 +64,7 @@ def _create_wide_table(
         f" where leaderboard.suite = {literal(suite)}"
     )
     described = tuple(
-        Column(columns[benchmark], pa.float64(), f"normalized score of {title}, 0..100, full precision")
+        Column(columns[benchmark], DOUBLE, f"normalized score of {title}, 0..100, full precision")
         for benchmark, title in benchmarks
     )
     table = Table(

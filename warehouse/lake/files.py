@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from nightboard.warehouse.errors import WarehouseError
 
 COMPACTED = "compacted"
@@ -93,6 +90,9 @@ def check_readable(paths: Iterable[Path]) -> None:
 
 
 def _is_damaged(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             for _ in file.iter_batches():
@@ -105,6 +105,9 @@ def _is_damaged(path: Path) -> bool:
 @lru_cache(maxsize=4096)
 def read_sources(path: Path) -> frozenset[str]:
     """The files that a large file replaces. A large file never changes. Raises LakeError for a damaged one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except pa.ArrowInvalid as error:

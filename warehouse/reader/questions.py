@@ -9,20 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
 from nightboard.warehouse.builder.sql_models import SQL_FOLDER
 from nightboard.warehouse.reader.connection import QueryError, explained, list_values
+from nightboard.warehouse.reader.result import Result
 from nightboard.warehouse.reader.sql_errors import sort_by_nearness, suggest
-
-
-class Result(NamedTuple):
-    """The answer to a question: column names, and rows in order."""
-
-    columns: list[str]
-    rows: list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,26 @@ Each table answers one question and takes no parameter. Questions with parameter
 
 from __future__ import annotations
 
-import pyarrow as pa
-
 from nightboard.warehouse.schema import lake_tables
-from nightboard.warehouse.schema.columns import UTC_TIMESTAMP, Column, Table, take
-
-_STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, UTC_TIMESTAMP, Column, Table, take
 
 CO2_KG = Column(
     "co2_kg",
-    _DOUBLE,
+    DOUBLE,
     "CO2 emitted, in kg: the measured energy at 269.8 g/kWh (the grid intensity used by the Open LLM Leaderboard), or"
     " the value of an imported board; null: energy is not measured",
 )
 ESTIMATED_KWH = Column(
     "estimated_kwh",
-    _DOUBLE,
+    DOUBLE,
     "estimated energy, in kWh, of the attempts whose energy is not measured: GPU-hours at 0.7 kW per GPU, as used by"
     " the"
     " Open LLM Leaderboard (8 H100 at 5.6 kW); not included in energy_kwh; null: no GPU, or nothing to estimate",
 )
 ESTIMATED_CO2_KG = Column(
-    "estimated_co2_kg", _DOUBLE, "CO2 of estimated_kwh at 269.8 g/kWh, in kg; not included in co2_kg"
+    "estimated_co2_kg", DOUBLE, "CO2 of estimated_kwh at 269.8 g/kWh, in kg; not included in co2_kg"
 )
-_ERA = Column("era", _STRING, "era of the suite; only rows of the same era are compared")
+_ERA = Column("era", STRING, "era of the suite; only rows of the same era are compared")
 
 RANK_SHIFTS = Table(
     "rank_shifts",
@@ -38,11 +34,11 @@ RANK_SHIFTS = Table(
     ("model_id",),
     (
         *take(lake_tables.COMMITS, "model_id", "organization", "params_b"),
-        Column("rank_a", _INT, "rank in suite A (leaderboard-v1) among the models ranked in both"),
-        Column("rank_b", _INT, "rank in suite B (leaderboard-v2) among the models ranked in both"),
-        Column("shift", _INT, "places lost from A to B; a large shift suggests tuning to the benchmarks of A"),
-        Column("average_a", _DOUBLE, "average in suite A, 0..100"),
-        Column("average_b", _DOUBLE, "average in suite B, 0..100"),
+        Column("rank_a", INT, "rank in suite A (leaderboard-v1) among the models ranked in both"),
+        Column("rank_b", INT, "rank in suite B (leaderboard-v2) among the models ranked in both"),
+        Column("shift", INT, "places lost from A to B; a large shift suggests tuning to the benchmarks of A"),
+        Column("average_a", DOUBLE, "average in suite A, 0..100"),
+        Column("average_b", DOUBLE, "average in suite B, 0..100"),
     ),
 )
 
@@ -55,21 +51,21 @@ REGRESSIONS = Table(
         *take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
         *take(lake_tables.EVALUATIONS, "model_id", "precision", "chat_template"),
-        Column("settings", _STRING, "other settings that can change a score, as in leaderboard"),
-        Column("ranked_as", _STRING, "source that it is ranked as, as in leaderboard"),
-        Column("benchmark", _STRING, "key of the benchmark; average: the mean of all"),
+        Column("settings", STRING, "other settings that can change a score, as in leaderboard"),
+        Column("ranked_as", STRING, "source that it is ranked as, as in leaderboard"),
+        Column("benchmark", STRING, "key of the benchmark; average: the mean of all"),
         *take(lake_tables.COMMITS, "revision", "committed_at"),
-        Column("revision_before", _STRING, "complete commit before it, full sha"),
-        Column("score", _DOUBLE, "normalized score, 0..100"),
-        Column("score_before", _DOUBLE, "normalized score of the commit before, 0..100"),
-        Column("change", _DOUBLE, "score - score_before, negative"),
+        Column("revision_before", STRING, "complete commit before it, full sha"),
+        Column("score", DOUBLE, "normalized score, 0..100"),
+        Column("score_before", DOUBLE, "normalized score of the commit before, 0..100"),
+        Column("change", DOUBLE, "score - score_before, negative"),
         Column(
             "change_stderr",
-            _DOUBLE,
+            DOUBLE,
             "standard error of change, if the two commits are independent; a drop is listed if it exceeds 1.96 standard"
             " errors (95%, not corrected for multiple comparisons)",
         ),
-        Column("is_approximate", _BOOL, "whether a standard error is approximate, not computed from samples"),
+        Column("is_approximate", BOOL, "whether a standard error is approximate, not computed from samples"),
         *take(lake_tables.EVALUATIONS, "evaluation_id"),
     ),
 )
@@ -80,13 +76,13 @@ IDENTICAL_WEIGHTS = Table(
     ("weights_hash", "model_id"),
     (
         *take(lake_tables.COMMITS, "weights_hash", "model_id", "organization"),
-        Column("revision", _STRING, "newest commit of the model with these weights, full sha"),
+        Column("revision", STRING, "newest commit of the model with these weights, full sha"),
         Column("first_at", UTC_TIMESTAMP, "time of its first discovered commit with these weights"),
-        Column("is_first", _BOOL, "whether it had them first, among the discovered commits"),
-        Column("first_model_id", _STRING, "model that had them first; ties: discovered first, then model id"),
-        Column("has_same_files", _BOOL, "whether configuration and tokenizer are also identical to the first model's"),
-        Column("n_models", _INT, "number of models that have had these weights"),
-        Column("model_state", _STRING, "state of the model on the Hub"),
+        Column("is_first", BOOL, "whether it had them first, among the discovered commits"),
+        Column("first_model_id", STRING, "model that had them first; ties: discovered first, then model id"),
+        Column("has_same_files", BOOL, "whether configuration and tokenizer are also identical to the first model's"),
+        Column("n_models", INT, "number of models that have had these weights"),
+        Column("model_state", STRING, "state of the model on the Hub"),
     ),
 )
 
@@ -95,16 +91,16 @@ FAILURE_CAUSES = Table(
     "one row per attempt state and cause of the evaluations in failures",
     ("attempt_state", "cause"),
     (
-        Column("attempt_state", _STRING, "how the last attempt ended"),
-        Column("cause", _STRING, "reason, with models, paths, hashes and numbers replaced by placeholders"),
-        Column("n_evaluations", _INT, "evaluations stopped by it"),
-        Column("n_models", _INT, "models stopped by it"),
-        Column("n_open", _INT, "of these, evaluations that will be retried"),
+        Column("attempt_state", STRING, "how the last attempt ended"),
+        Column("cause", STRING, "reason, with models, paths, hashes and numbers replaced by placeholders"),
+        Column("n_evaluations", INT, "evaluations stopped by it"),
+        Column("n_models", INT, "models stopped by it"),
+        Column("n_open", INT, "of these, evaluations that will be retried"),
         Column("last_ended_at", UTC_TIMESTAMP, "when it last happened"),
-        Column("evaluation_id", _STRING, "evaluation where it last happened"),
-        Column("model_id", _STRING, "model of that evaluation"),
-        Column("reason", _STRING, "reason of that evaluation, in full"),
-        Column("log", _STRING, "log of that evaluation, relative to the store"),
+        Column("evaluation_id", STRING, "evaluation where it last happened"),
+        Column("model_id", STRING, "model of that evaluation"),
+        Column("reason", STRING, "reason of that evaluation, in full"),
+        Column("log", STRING, "log of that evaluation, relative to the store"),
     ),
 )
 
@@ -114,11 +110,11 @@ MODEL_COSTS = Table(
     ("model_id",),
     (
         *take(lake_tables.EVALUATIONS, "model_id"),
-        Column("evaluations", _INT, "number of evaluations, in any suite and state"),
-        Column("attempts", _INT, "number of ended attempts"),
-        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
-        Column("energy_kwh", _DOUBLE, "measured energy, in kWh; null: the cluster measured none"),
+        Column("evaluations", INT, "number of evaluations, in any suite and state"),
+        Column("attempts", INT, "number of ended attempts"),
+        Column("elapsed_s", DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", DOUBLE, "GPU-hours over all attempts"),
+        Column("energy_kwh", DOUBLE, "measured energy, in kWh; null: the cluster measured none"),
         ESTIMATED_KWH,
         CO2_KG,
         ESTIMATED_CO2_KG,
@@ -131,13 +127,13 @@ BENCHMARK_COSTS = Table(
     ("suite", "benchmark"),
     (
         *take(lake_tables.EVALUATIONS, "suite"),
-        Column("benchmark", _STRING, "key of the benchmark"),
-        Column("n_evaluations", _INT, "done evaluations whose time for this benchmark is known"),
-        Column("mean_elapsed_s", _DOUBLE, "mean time per evaluation, in seconds"),
-        Column("elapsed_s", _DOUBLE, "total time, in seconds"),
-        Column("share", _DOUBLE, "share of the suite's total time, 0..1"),
-        Column("mean_gpu_hours", _DOUBLE, "mean GPU-hours per evaluation"),
-        Column("gpu_hours", _DOUBLE, "total GPU-hours, without loading the models"),
+        Column("benchmark", STRING, "key of the benchmark"),
+        Column("n_evaluations", INT, "done evaluations whose time for this benchmark is known"),
+        Column("mean_elapsed_s", DOUBLE, "mean time per evaluation, in seconds"),
+        Column("elapsed_s", DOUBLE, "total time, in seconds"),
+        Column("share", DOUBLE, "share of the suite's total time, 0..1"),
+        Column("mean_gpu_hours", DOUBLE, "mean GPU-hours per evaluation"),
+        Column("gpu_hours", DOUBLE, "total GPU-hours, without loading the models"),
         ESTIMATED_KWH,
         ESTIMATED_CO2_KG,
     ),

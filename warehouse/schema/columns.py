@@ -1,20 +1,25 @@
-"""The types `Column` and `Table` that all schemas are declared with: Parquet type, description, unique key."""
+"""The types `Column` and `Table` that all schemas are declared with: type, description, unique key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
+# The types of columns, by their names in DuckDB.
+BOOL, INT, DOUBLE, DATE, STRING, STRINGS = "BOOLEAN", "BIGINT", "DOUBLE", "DATE", "VARCHAR", "VARCHAR[]"
+UTC_TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type and its description (with the unit)."""
+    """One column: its type in DuckDB's words and its description (with the unit)."""
 
     name: str
-    type: pa.DataType
+    type: str
     description: str
 
 
@@ -35,7 +40,24 @@ class Table:
     @property
     def arrow(self) -> pa.Schema:
         """The Parquet schema of a file of this table."""
-        return pa.schema([pa.field(c.name, c.type) for c in self.columns])
+        return make_schema(self)
+
+
+@cache
+def make_schema(table: Table) -> pa.Schema:
+    """The Arrow schema of a table."""
+    import pyarrow as pa  # a quarter of a second that most commands do without
+
+    types = {
+        BOOL: pa.bool_(),
+        INT: pa.int64(),
+        DOUBLE: pa.float64(),
+        DATE: pa.date32(),
+        STRING: pa.string(),
+        STRINGS: pa.list_(pa.string()),
+        UTC_TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    }
+    return pa.schema([pa.field(column.name, types[column.type]) for column in table.columns])
 
 
 def take(table: Table, *names: str) -> tuple[Column, ...]:

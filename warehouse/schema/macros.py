@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
-
 from nightboard.warehouse.schema.analyses import RANK_SHIFTS
-from nightboard.warehouse.schema.columns import Column, Table, take
+from nightboard.warehouse.schema.columns import DATE, DOUBLE, INT, STRING, Column, Table, take
 from nightboard.warehouse.schema.lake_tables import SAMPLES, SUITES
 from nightboard.warehouse.schema.marts import CANDIDATES, HISTORY, LEADERBOARD
 
@@ -67,16 +65,14 @@ _RANKED = _without(LEADERBOARD, *_INTERVALS)
 _ERA = Parameter("era", "era of the suite; null: the current one", "null")
 _UNTIL = replace(_AS_OF, default="null")
 
-_SELECTED_RANK = Column("selected_rank", pa.int64(), "rank among the rows that pass the filters")
+_SELECTED_RANK = Column("selected_rank", INT, "rank among the rows that pass the filters")
 
 _PAIR = tuple(
     Parameter(name, "model id, model@revision (a prefix of the revision is enough) or evaluation id")
     for name in ("model_a", "model_b")
 )
 _SUITE_ERA = take(LEADERBOARD, "suite", "era")
-_EVALUATION_PAIR = tuple(
-    Column(f"evaluation_{side}", pa.string(), f"compared evaluation of model_{side}") for side in "ab"
-)
+_EVALUATION_PAIR = tuple(Column(f"evaluation_{side}", STRING, f"compared evaluation of model_{side}") for side in "ab")
 _SAMPLE = {column.name: column for column in SAMPLES.columns}
 
 MACROS = {
@@ -98,14 +94,12 @@ MACROS = {
                 *_SUITE_ERA,
                 *take(SUITES, "suite_version"),
                 *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id", "doc_hash")),
-                Column(
-                    "question", pa.string(), "question of the document; the same for documents that share a question"
-                ),
-                Column("value_a", pa.float64(), "score of model_a on the document"),
-                Column("value_b", pa.float64(), "score of model_b on the document"),
+                Column("question", STRING, "question of the document; the same for documents that share a question"),
+                Column("value_a", DOUBLE, "score of model_a on the document"),
+                Column("value_b", DOUBLE, "score of model_b on the document"),
                 *(_SAMPLE[name] for name in ("weight", "target")),
-                Column("response_a", pa.string(), "answer of model_a"),
-                Column("response_b", pa.string(), "answer of model_b"),
+                Column("response_a", STRING, "answer of model_a"),
+                Column("response_b", STRING, "answer of model_b"),
                 *_EVALUATION_PAIR,
             ),
         ),
@@ -116,23 +110,21 @@ MACROS = {
             (
                 *_SUITE_ERA,
                 *(_SAMPLE[name] for name in ("benchmark", "task", "metric", "doc_id")),
-                Column("position", pa.int64(), "position of the benchmark"),
-                Column(
-                    "question", pa.string(), "question of the document; the same for documents that share a question"
-                ),
+                Column("position", INT, "position of the benchmark"),
+                Column("question", STRING, "question of the document; the same for documents that share a question"),
                 *(_SAMPLE[name] for name in ("weight",)),
-                Column("value_a", pa.float64(), "score of model_a on the document"),
-                Column("value_b", pa.float64(), "score of model_b on the document"),
+                Column("value_a", DOUBLE, "score of model_a on the document"),
+                Column("value_b", DOUBLE, "score of model_b on the document"),
                 Column(
                     "points",
-                    pa.float64(),
+                    DOUBLE,
                     "largest change of the difference of normalized scores that the document can cause",
                 ),
-                Column("points_a", pa.float64(), "its contribution to the normalized score of model_a, 0..100"),
-                Column("points_b", pa.float64(), "its contribution to the normalized score of model_b, 0..100"),
+                Column("points_a", DOUBLE, "its contribution to the normalized score of model_a, 0..100"),
+                Column("points_b", DOUBLE, "its contribution to the normalized score of model_b, 0..100"),
                 Column(
                     "influence",
-                    pa.float64(),
+                    DOUBLE,
                     "its influence on the difference, relative to an average document; null: the only document of the"
                     " task",
                 ),
@@ -147,37 +139,37 @@ MACROS = {
             _PAIR,
             (
                 *_SUITE_ERA,
-                Column("benchmark", pa.string(), "key of the benchmark, or average"),
-                Column("n_questions", pa.int64(), "distinct questions that both answered"),
-                Column("score_a", pa.float64(), "normalized score of model_a over these, 0..100, not clipped at 0"),
-                Column("score_b", pa.float64(), "normalized score of model_b over these, 0..100, not clipped at 0"),
-                Column("difference", pa.float64(), "score_a - score_b"),
+                Column("benchmark", STRING, "key of the benchmark, or average"),
+                Column("n_questions", INT, "distinct questions that both answered"),
+                Column("score_a", DOUBLE, "normalized score of model_a over these, 0..100, not clipped at 0"),
+                Column("score_b", DOUBLE, "normalized score of model_b over these, 0..100, not clipped at 0"),
+                Column("difference", DOUBLE, "score_a - score_b"),
                 Column(
                     "stderr",
-                    pa.float64(),
+                    DOUBLE,
                     "standard error of difference: paired, linearized, clustered by question; null: a task has one"
                     " document",
                 ),
                 Column(
                     "low",
-                    pa.float64(),
+                    DOUBLE,
                     "lower end of the 95% interval of difference, clipped to the possible range",
                 ),
                 Column(
                     "high",
-                    pa.float64(),
+                    DOUBLE,
                     "upper end of the 95% interval of difference, clipped to the possible range",
                 ),
                 Column(
                     "p_value",
-                    pa.float64(),
+                    DOUBLE,
                     "two-sided p-value: exact McNemar (sign) test of wins against losses; for the average, from the"
                     " normal"
                     " distribution (null: no standard error)",
                 ),
-                Column("wins", pa.int64(), "questions that model_a answered better"),
-                Column("losses", pa.int64(), "questions that model_b answered better"),
-                Column("ties", pa.int64(), "questions with equal scores"),
+                Column("wins", INT, "questions that model_a answered better"),
+                Column("losses", INT, "questions that model_b answered better"),
+                Column("ties", INT, "questions with equal scores"),
                 *_EVALUATION_PAIR,
             ),
         ),
@@ -242,13 +234,13 @@ MACROS = {
                 ),
             ),
             (
-                Column("above_b", pa.float64(), "exclusive lower bound of the bracket, in billions of parameters"),
+                Column("above_b", DOUBLE, "exclusive lower bound of the bracket, in billions of parameters"),
                 Column(
                     "up_to_b",
-                    pa.float64(),
+                    DOUBLE,
                     "inclusive upper bound of the bracket, in billions of parameters; null: none",
                 ),
-                Column("n_models", pa.int64(), "number of rows of the leaderboard in the bracket"),
+                Column("n_models", INT, "number of rows of the leaderboard in the bracket"),
                 *_RANKED,
             ),
         ),
@@ -271,10 +263,10 @@ MACROS = {
                 _ERA,
             ),
             (
-                Column("month", pa.date32(), "first day of the month (UTC)"),
-                Column("name", pa.string(), "organization or country; null: not declared"),
-                Column("n_models", pa.int64(), "number of its models in the top"),
-                Column("share", pa.float64(), "its share of the top, 0..1"),
+                Column("month", DATE, "first day of the month (UTC)"),
+                Column("name", STRING, "organization or country; null: not declared"),
+                Column("n_models", INT, "number of its models in the top"),
+                Column("share", DOUBLE, "its share of the top, 0..1"),
             ),
         ),
         Macro(
@@ -292,11 +284,11 @@ MACROS = {
             (_SUITE, Parameter("benchmark", "only this benchmark; much faster than all", "null"), _ERA),
             (
                 *take(SAMPLES, "benchmark", "task", "doc_id"),
-                Column("n_models", pa.int64(), "number of models that answered it"),
-                Column("share_right", pa.float64(), "mean score of the document, 0..1; low: hard"),
+                Column("n_models", INT, "number of models that answered it"),
+                Column("share_right", DOUBLE, "mean score of the document, 0..1; low: hard"),
                 Column(
                     "discrimination",
-                    pa.float64(),
+                    DOUBLE,
                     "point-biserial correlation of the document's score with the models' averages: high if good models"
                     " get it"
                     " right and bad ones wrong; negative suggests a wrong target; null: all scores are equal",

@@ -6,42 +6,37 @@ its schema.
 
 from __future__ import annotations
 
-import pyarrow as pa
-
 from nightboard.warehouse.schema import lake_tables
 from nightboard.warehouse.schema.analyses import CO2_KG, ESTIMATED_CO2_KG, ESTIMATED_KWH, QUESTION_TABLES
-from nightboard.warehouse.schema.columns import UTC_TIMESTAMP, Column, Table
+from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, STRINGS, UTC_TIMESTAMP, Column, Table
 from nightboard.warehouse.schema.columns import take as _take
 
-_STRING, _DOUBLE, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
-
-
-_ENERGY_KWH = Column("energy_kwh", _DOUBLE, "energy over all attempts, in kWh; null: not measured")
-_ATTEMPTS = Column("attempts", _INT, "number of ended attempts")
+_ENERGY_KWH = Column("energy_kwh", DOUBLE, "energy over all attempts, in kWh; null: not measured")
+_ATTEMPTS = Column("attempts", INT, "number of ended attempts")
 _AT_FAULT = Column(
     "at_fault",
-    _STRING,
+    STRING,
     "party at fault for the ending: model, environment (node, disk, GPU, packages), cluster, hub, harness or operator;"
     " only faults of model and operator stop the evaluation permanently; null: completed",
 )
-_STATE = Column("state", _STRING, "done; failed: the last attempt failed; open: running, interrupted or not started")
-_BENCHMARK = Column("benchmark", _STRING, "key of the benchmark")
+_STATE = Column("state", STRING, "done; failed: the last attempt failed; open: running, interrupted or not started")
+_BENCHMARK = Column("benchmark", STRING, "key of the benchmark")
 _ERA = Column(
     "era",
-    _STRING,
+    STRING,
     "rows of the same suite and era are comparable: they have the same task versions, shots and documents. A name that"
     " the suite does not declare is generated. For an import without samples, only task versions and shots count;"
     " for a board, the era given at the import",
 )
 _IS_CURRENT_ERA = Column(
-    "is_current_era", _BOOL, "whether rank shows this era by default; without declared eras, the last one run"
+    "is_current_era", BOOL, "whether rank shows this era by default; without declared eras, the last one run"
 )
 _IS_MERGED = Column(
-    "is_merged", _BOOL, "whether it is a merge of models, according to its type or an imported board; null: unknown"
+    "is_merged", BOOL, "whether it is a merge of models, according to its type or an imported board; null: unknown"
 )
-_IS_FLAGGED = Column("is_flagged", _BOOL, "whether an imported board flags it")
-_AVERAGE = Column("average", _DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
-_NORMALIZED = Column("normalized", _DOUBLE, "score relative to the random baseline, 0..100, full precision")
+_IS_FLAGGED = Column("is_flagged", BOOL, "whether an imported board flags it")
+_AVERAGE = Column("average", DOUBLE, "mean of the suite's normalized benchmark scores, 0..100, full precision")
+_NORMALIZED = Column("normalized", DOUBLE, "score relative to the random baseline, 0..100, full precision")
 
 _WILSON = (
     "95% interval: Wilson's score interval (1927) with the effective number of documents (Korn & Graubard 1998), valid"
@@ -53,20 +48,20 @@ _MOVER = (
 )
 _IS_APPROXIMATE = Column(
     "is_approximate",
-    _BOOL,
+    BOOL,
     "whether errors and intervals are computed without samples: from reported standard errors, or only from score and"
     " number of documents, as for an imported board",
 )
 
 _SETTINGS = Column(
     "settings",
-    _STRING,
+    STRING,
     "other settings that can change a score, as lm-eval's name=value, sorted: few-shot examples in one turn, a branch,"
     " a GGUF file, thinking ...; rows that differ in them are never merged; empty: none, or unknown for a board",
 )
 _RANKED_AS = Column(
     "ranked_as",
-    _STRING,
+    STRING,
     "source that it is ranked as: its own, or run if it was imported with --supersede; a model has a row for each, but"
     " where a run is ranked, no row of a board with the same precision and chat template",
 )
@@ -75,7 +70,7 @@ _SETTING = (*_take(lake_tables.EVALUATIONS, "precision", "chat_template"), _SETT
 
 _CUT_PROMPTS = Column(
     "cut_prompts",
-    _INT,
+    INT,
     "documents, over all tasks with a known number, whose prompt was truncated at the beginning to fit the model's"
     " context; null: unknown for all tasks",
 )
@@ -88,13 +83,13 @@ MODELS = Table(
         *_take(lake_tables.MODELS, "model_id", "organization"),
         Column(
             "state",
-            _STRING,
+            STRING,
             "available, gated, private, disabled or deleted, as last observed; for a model that was only imported,"
             " available"
             " or unavailable, from its file",
         ),
         Column("observed_at", UTC_TIMESTAMP, "when discover last observed a change of the state"),
-        Column("revision", _STRING, "newest discovered commit, full sha"),
+        Column("revision", STRING, "newest discovered commit, full sha"),
         *_take(
             lake_tables.COMMITS,
             "fingerprint", "weights_hash", "params_b", "license", "model_type", "base_model", "committed_at",
@@ -108,7 +103,7 @@ ORGANIZATIONS = Table(
     ("organization",),
     (
         *_take(lake_tables.ORGANIZATIONS, "organization"),
-        Column("display_name", _STRING, "name for readers; the id if none is declared"),
+        Column("display_name", STRING, "name for readers; the id if none is declared"),
         *_take(lake_tables.ORGANIZATIONS, "country"),
     ),
 )
@@ -121,7 +116,7 @@ SUITES = Table(
         *lake_tables.SUITES.columns,
         Column(
             "is_newest",
-            _BOOL,
+            BOOL,
             "whether this version was declared last; all evaluations of the suite are scored by it",
         ),
     ),
@@ -136,16 +131,16 @@ EVALUATIONS = Table(
         _SETTINGS,
         Column(
             "not_ranked",
-            _STRING,
+            STRING,
             "why it is not ranked, even if it is complete: settings that are not comparable, or a row that the newest"
             " table of its board no longer has; null: no such reason",
         ),
         _STATE,
-        Column("reason", _STRING, "why the last attempt did not complete; null: done or not tried"),
+        Column("reason", STRING, "why the last attempt did not complete; null: done or not tried"),
         *_take(lake_tables.OUTCOMES, "source"),
         _ATTEMPTS,
-        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
+        Column("elapsed_s", DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", DOUBLE, "GPU-hours over all attempts"),
         _ENERGY_KWH,
         CO2_KG,
         *_take(lake_tables.OUTCOMES, "finished_at"),
@@ -161,32 +156,32 @@ BENCHMARK_SCORES = Table(
         *_take(lake_tables.EVALUATIONS, "suite", "suite_version", "evaluation_id"),
         *_take(lake_tables.EVALUATIONS, "model_id", "revision", "precision", "chat_template"),
         _BENCHMARK,
-        Column("raw", _DOUBLE, "score before the baseline is subtracted, a fraction 0..1, aggregated as declared"),
+        Column("raw", DOUBLE, "score before the baseline is subtracted, a fraction 0..1, aggregated as declared"),
         _NORMALIZED,
         Column(
             "published",
-            _DOUBLE,
+            DOUBLE,
             "normalized score in an imported board, 0..100; copied to normalized if it cannot be computed from the"
             " board's"
             " raw score (a mean over tasks with different baselines); null: not from a board",
         ),
         Column(
             "stderr",
-            _DOUBLE,
+            DOUBLE,
             "standard error of raw over other documents of the same kind: Taylor-linearized by document (mean over"
             " tasks,"
             " several metrics, parts), or by question if tasks share questions (GPQA: 546, not 1,192); null: a task has"
             " one document",
         ),
-        Column("raw_low", _DOUBLE, f"lower end of the {_WILSON}"),
-        Column("raw_high", _DOUBLE, f"upper end of the {_WILSON}"),
+        Column("raw_low", DOUBLE, f"lower end of the {_WILSON}"),
+        Column("raw_high", DOUBLE, f"upper end of the {_WILSON}"),
         Column(
-            "normalized_stderr", _DOUBLE, "standard error of normalized before it is clipped at the baseline, 0..100"
+            "normalized_stderr", DOUBLE, "standard error of normalized before it is clipped at the baseline, 0..100"
         ),
-        Column("normalized_low", _DOUBLE, f"lower end of the 95% interval of normalized: {_MOVER}"),
-        Column("normalized_high", _DOUBLE, f"upper end of the 95% interval of normalized: {_MOVER}"),
+        Column("normalized_low", DOUBLE, f"lower end of the 95% interval of normalized: {_MOVER}"),
+        Column("normalized_high", DOUBLE, f"upper end of the 95% interval of normalized: {_MOVER}"),
         _IS_APPROXIMATE,
-        Column("n_samples", _INT, "documents scored, over all tasks; null: not in the imported board"),
+        Column("n_samples", INT, "documents scored, over all tasks; null: not in the imported board"),
         _CUT_PROMPTS,
         *_take(lake_tables.OUTCOMES, "source"),
     ),
@@ -211,7 +206,7 @@ CANDIDATES = Table(
         *_take(lake_tables.OUTCOMES, "source"),
         _RANKED_AS,
         *_take(lake_tables.EVALUATIONS, "evaluation_id"),
-        Column("evaluated_model_id", _STRING, "model that was evaluated; its files are identical to this revision's"),
+        Column("evaluated_model_id", STRING, "model that was evaluated; its files are identical to this revision's"),
         *_take(lake_tables.COMMITS, "committed_at", "discovered_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
         Column(
@@ -233,25 +228,25 @@ LEADERBOARD = Table(
         _IS_CURRENT_ERA,
         Column(
             "rank",
-            _INT,
+            INT,
             "rank within suite and era; ties: fewer parameters, then originals before copies, then model id",
         ),
         Column(
             "rank_low",
-            _INT,
+            INT,
             "best rank consistent with the noise: 1 + the number of models that are better by the 95% interval of the"
             " difference of averages, corrected for all differences of a model (Bonferroni)",
         ),
         Column(
             "rank_high",
-            _INT,
+            INT,
             "worst rank consistent with the noise: as rank_low, from the number of models that are worse",
         ),
         *_take(lake_tables.COMMITS, "model_id", "organization"),
         *_take(lake_tables.ORGANIZATIONS, "country"),
         Column(
             "revision",
-            _STRING,
+            STRING,
             "newest complete commit of the model, full sha; commits with the same fingerprint share scores",
         ),
         *_SETTING,
@@ -261,20 +256,20 @@ LEADERBOARD = Table(
         _AVERAGE,
         Column(
             "average_stderr",
-            _DOUBLE,
+            DOUBLE,
             "standard error of average, from those of the benchmarks, 0..100; null: a benchmark has none",
         ),
-        Column("average_low", _DOUBLE, f"lower end of the 95% interval of average: {_MOVER}"),
-        Column("average_high", _DOUBLE, f"upper end of the 95% interval of average: {_MOVER}"),
+        Column("average_low", DOUBLE, f"lower end of the 95% interval of average: {_MOVER}"),
+        Column("average_high", DOUBLE, f"upper end of the 95% interval of average: {_MOVER}"),
         _IS_APPROXIMATE,
         _CUT_PROMPTS,
-        Column("identical_to", _STRING, "evaluated model with identical files; null: this model itself was evaluated"),
+        Column("identical_to", STRING, "evaluated model with identical files; null: this model itself was evaluated"),
         *_take(lake_tables.OUTCOMES, "source"),
         _RANKED_AS,
-        Column("evaluation_id", _STRING, "evaluation of the scores"),
+        Column("evaluation_id", STRING, "evaluation of the scores"),
         *_take(lake_tables.COMMITS, "committed_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
-        Column("model_state", _STRING, "state of the model on the Hub; a deleted model keeps its row"),
+        Column("model_state", STRING, "state of the model on the Hub; a deleted model keeps its row"),
     ),
     order=("suite", "era", "rank"),
 )
@@ -286,8 +281,8 @@ TASK_SCORES = Table(
     lake_tables.TASK_SCORES.key,
     (
         *lake_tables.TASK_SCORES.columns,
-        Column("value_low", _DOUBLE, f"lower end of the {_WILSON}; null: no fraction, or errors are unknown"),
-        Column("value_high", _DOUBLE, f"upper end of the {_WILSON}; null: no fraction, or errors are unknown"),
+        Column("value_low", DOUBLE, f"lower end of the {_WILSON}; null: no fraction, or errors are unknown"),
+        Column("value_high", DOUBLE, f"upper end of the {_WILSON}; null: no fraction, or errors are unknown"),
     ),
 )
 
@@ -305,7 +300,7 @@ HISTORY = Table(
         _NORMALIZED,
         _AVERAGE,
         _RANKED_AS,
-        Column("evaluation_id", _STRING, "evaluation of the scores"),
+        Column("evaluation_id", STRING, "evaluation of the scores"),
     ),
 )
 
@@ -317,7 +312,7 @@ IMPORTS = Table(
         *lake_tables.IMPORTS.columns,
         Column(
             "is_withdrawn",
-            _BOOL,
+            BOOL,
             "whether a newer table of the same board, suite and era no longer has it; then it is not ranked",
         ),
     ),
@@ -330,22 +325,22 @@ RANKINGS = Table(
     (
         *_take(lake_tables.RANKINGS, "ranking"),
         Column("published_at", UTC_TIMESTAMP, "date of the ranking; if its file has none, the date of the import"),
-        Column("is_newest", _BOOL, "whether it is the newest date of the ranking; only this one is compared"),
+        Column("is_newest", BOOL, "whether it is the newest date of the ranking; only this one is compared"),
         *_take(lake_tables.RANKINGS, "model_name"),
         Column(
             "rank",
-            _INT,
+            INT,
             "rank, 1 is best; computed from the scores if its file has no ranks, equal scores share a rank",
         ),
         *_take(lake_tables.RANKINGS, "score", "is_ascending"),
-        Column("model_id", _STRING, "our model with that name; null: none, or several"),
+        Column("model_id", STRING, "our model with that name; null: none, or several"),
         Column(
             "match",
-            _STRING,
+            STRING,
             "how the name was matched: id; case: id, ignoring case; last_part: the only model whose id ends with it;"
             " ambiguous: several models; taken: another name of the ranking matches the same model better; none",
         ),
-        Column("candidates", pa.list_(_STRING), "our models that an ambiguous name matches; null: not ambiguous"),
+        Column("candidates", STRINGS, "our models that an ambiguous name matches; null: not ambiguous"),
         *_take(lake_tables.RANKINGS, "imported_at"),
     ),
 )
@@ -362,14 +357,14 @@ RANKING_COMPARISONS = Table(
         _ERA,
         *_take(lake_tables.COMMITS, "model_id"),
         *_take(lake_tables.RANKINGS, "model_name"),
-        Column("their_rank", _INT, "rank in the external ranking, among all its models"),
-        Column("their_score", _DOUBLE, "score in the external ranking, on its own scale"),
-        Column("our_rank", _INT, "rank in leaderboard, among all its rows; the best one if a model has several rows"),
-        Column("our_average", _DOUBLE, "average in that row, 0..100"),
-        Column("their_place", _INT, f"rank in the external ranking among {_IN_COMMON}; ties share the better rank"),
-        Column("our_place", _INT, f"rank in our ranking among {_IN_COMMON}; equal averages share the better rank"),
-        Column("shift", _INT, "their_place - our_place; positive: better in our ranking"),
-        Column("evaluation_id", _STRING, "evaluation of our scores"),
+        Column("their_rank", INT, "rank in the external ranking, among all its models"),
+        Column("their_score", DOUBLE, "score in the external ranking, on its own scale"),
+        Column("our_rank", INT, "rank in leaderboard, among all its rows; the best one if a model has several rows"),
+        Column("our_average", DOUBLE, "average in that row, 0..100"),
+        Column("their_place", INT, f"rank in the external ranking among {_IN_COMMON}; ties share the better rank"),
+        Column("our_place", INT, f"rank in our ranking among {_IN_COMMON}; equal averages share the better rank"),
+        Column("shift", INT, "their_place - our_place; positive: better in our ranking"),
+        Column("evaluation_id", STRING, "evaluation of our scores"),
     ),
 )
 
@@ -382,33 +377,33 @@ RANKING_CORRELATIONS = Table(
         Column("published_at", UTC_TIMESTAMP, "date of the compared external ranking"),
         *_take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
-        Column("is_current_era", _BOOL, "whether rank shows this era by default"),
-        Column("n_theirs", _INT, "models in the external ranking"),
-        Column("n_matched", _INT, "of these, models matched to ours by name"),
-        Column("n_ours", _INT, "models in our ranking"),
-        Column("n_common", _INT, "models in both; the correlations are computed over these"),
+        Column("is_current_era", BOOL, "whether rank shows this era by default"),
+        Column("n_theirs", INT, "models in the external ranking"),
+        Column("n_matched", INT, "of these, models matched to ours by name"),
+        Column("n_ours", INT, "models in our ranking"),
+        Column("n_common", INT, "models in both; the correlations are computed over these"),
         Column(
             "spearman_rho",
-            _DOUBLE,
+            DOUBLE,
             "Spearman's rank correlation, ties get their mean rank; null: fewer than 2 different ranks",
         ),
         Column(
             "spearman_low",
-            _DOUBLE,
+            DOUBLE,
             "lower end of its 95% interval: Fisher's z with variance (1 + rho^2 / 2) / (n - 3), Bonett & Wright"
             " (2000); null:"
             " fewer than 4 models, or perfect agreement",
         ),
-        Column("spearman_high", _DOUBLE, "upper end of its 95% interval"),
-        Column("kendall_tau_b", _DOUBLE, "Kendall's rank correlation over pairs of models, corrected for ties"),
+        Column("spearman_high", DOUBLE, "upper end of its 95% interval"),
+        Column("kendall_tau_b", DOUBLE, "Kendall's rank correlation over pairs of models, corrected for ties"),
         Column(
             "kendall_low",
-            _DOUBLE,
+            DOUBLE,
             "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), Fieller et al. (1957); null:"
             " fewer than"
             " 5 models, or perfect agreement",
         ),
-        Column("kendall_high", _DOUBLE, "upper end of its 95% interval"),
+        Column("kendall_high", DOUBLE, "upper end of its 95% interval"),
     ),
 )
 
@@ -419,28 +414,28 @@ COVERAGE = Table(
     (
         *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _BENCHMARK,
-        Column("expected_tasks", _INT, "tasks that the suite declares"),
-        Column("found_tasks", _INT, "complete tasks; null: not in the imported board"),
-        Column("expected_samples", _INT, "documents that the suite declares, over all tasks"),
-        Column("found_samples", _INT, "scored documents, over all tasks; null: not in the imported file"),
-        Column("is_complete", _BOOL, "whether the benchmark has a score"),
-        Column("problem", _STRING, "first missing item; null: complete"),
+        Column("expected_tasks", INT, "tasks that the suite declares"),
+        Column("found_tasks", INT, "complete tasks; null: not in the imported board"),
+        Column("expected_samples", INT, "documents that the suite declares, over all tasks"),
+        Column("found_samples", INT, "scored documents, over all tasks; null: not in the imported file"),
+        Column("is_complete", BOOL, "whether the benchmark has a score"),
+        Column("problem", STRING, "first missing item; null: complete"),
         Column(
             "empty_answers",
-            _INT,
+            INT,
             "documents, over all tasks with a known number, with an empty answer; null: unknown for all tasks",
         ),
         _CUT_PROMPTS,
         Column(
             "cut_answers",
-            _INT,
+            INT,
             "documents, over all tasks with a known number, whose answer reached the length limit before it ended;"
             " null:"
             " unknown for all tasks",
         ),
         Column(
             "warning",
-            _STRING,
+            STRING,
             "why the score is doubtful: all documents of a task (ten or more) got the same answer, or some an empty"
             " one;"
             " null: no reason, or unknown",
@@ -469,11 +464,11 @@ FAILURES = Table(
         *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
         _STATE,
         _ATTEMPTS,
-        Column("shard", _STRING, "shard (part of the evaluation); of several, a failed one before one that is retried"),
-        Column("attempt_state", _STRING, "state of the shard's last attempt"),
+        Column("shard", STRING, "shard (part of the evaluation); of several, a failed one before one that is retried"),
+        Column("attempt_state", STRING, "state of the shard's last attempt"),
         _AT_FAULT,
-        Column("reason", _STRING, "why it did not complete"),
-        Column("log", _STRING, "path of its log, relative to the store"),
+        Column("reason", STRING, "why it did not complete"),
+        Column("log", STRING, "path of its log, relative to the store"),
         *_take(lake_tables.ATTEMPTS, "log_tail", "job_id", "node", "ended_at"),
     ),
 )
@@ -487,8 +482,8 @@ COSTS = Table(
         *_take(lake_tables.COMMITS, "params_b"),
         *_take(lake_tables.EVALUATIONS, "precision", "backend"),
         _ATTEMPTS,
-        Column("elapsed_s", _DOUBLE, "compute time over all attempts, in seconds"),
-        Column("gpu_hours", _DOUBLE, "GPU-hours over all attempts"),
+        Column("elapsed_s", DOUBLE, "compute time over all attempts, in seconds"),
+        Column("gpu_hours", DOUBLE, "GPU-hours over all attempts"),
         _ENERGY_KWH,
         ESTIMATED_KWH,
         CO2_KG,
@@ -505,8 +500,8 @@ BUILD_FILES = Table(
     "one row per Parquet file of the lake that this build read",
     ("lake_table", "path"),
     (
-        Column("lake_table", _STRING, "table of the lake"),
-        Column("path", _STRING, "path of the file, relative to the lake"),
+        Column("lake_table", STRING, "table of the lake"),
+        Column("path", STRING, "path of the file, relative to the lake"),
     ),
 )
 
@@ -515,11 +510,11 @@ BUILD_INFO = Table(
     "one row: the build of this warehouse",
     ("build_id",),
     (
-        Column("build_id", _STRING, "name of the build; its first part is the start time"),
+        Column("build_id", STRING, "name of the build; its first part is the start time"),
         Column("built_at", UTC_TIMESTAMP, "start time of the build"),
-        Column("lake", _STRING, "absolute path of the lake's folder at the time of the build"),
-        Column("recipe", _STRING, "hash over the SQL models and the code of the build"),
-        Column("duckdb_version", _STRING, "version of DuckDB used"),
+        Column("lake", STRING, "absolute path of the lake's folder at the time of the build"),
+        Column("recipe", STRING, "hash over the SQL models and the code of the build"),
+        Column("duckdb_version", STRING, "version of DuckDB used"),
     ),
 )
 

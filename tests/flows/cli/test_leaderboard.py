@@ -18,7 +18,7 @@ from nightboard.flows.cli.main import app
 from nightboard.flows.display.leaderboard import list_footnotes, print_ranking
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.questions import Filters
-from nightboard.warehouse.reader.questions import Result as Rows
+from nightboard.warehouse.reader.result import Result as Rows
 
 MODELS: dict[str, dict[str, Any]] = {
     "fr/a": {"params_b": 70.0, "model_type": "chat"},

@@ -15,7 +15,7 @@ from nightboard.tasks.imports.board import import_board
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 from nightboard.warehouse.schema.analyses import QUESTION_TABLES
 from nightboard.warehouse.schema.macros import MACROS
 

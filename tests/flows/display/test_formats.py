@@ -17,7 +17,7 @@ from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.formats import to_bytes, to_score_text, to_text
 from nightboard.flows.display.rows import tell_logs
 from nightboard.tasks.store.layout import Store
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 RESULT = Result(
     ["rank", "model_id", "average", "license"], [(1, "lab/a|b", 42.123456789012345, None), (2, "lab/c", 1.0, "mit")]

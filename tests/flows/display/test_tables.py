@@ -12,7 +12,7 @@ from nightboard.flows.display.console import make_console
 from nightboard.flows.display.formats import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.flows.display.tables import ID_PARTS, WORDS, cells_table, fold, print_records, print_table
-from nightboard.warehouse.reader.questions import Result
+from nightboard.warehouse.reader.result import Result
 
 TITLES = ["job", "name", "why", "revision", "node", "log"]
 ROWS = [

@@ -16,8 +16,7 @@ from nightboard.flows.run.state import RunState
 from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.planning.result import Plan
-from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.runs.reconcile import OpenRuns
+from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(board="b", created_at=NOW, evaluations=(), jobs=(), skipped=(), gpu_hours=0, estimate_s=0)
@@ -33,7 +32,7 @@ def draw(folder: Path, state: str, estimate_s: float) -> str:
     attempts = [job.attempts[0].model_copy(update={"estimate_s": estimate_s}) for job in jobs]
     queue = [job.model_copy(update={"attempts": (attempt,)}) for job, attempt in zip(jobs, attempts, strict=True)]
     report = JobReport(state, is_over=False)
-    run.open_runs = OpenRuns((OpenAttempt("launch", 0, attempts[0], folder, report=report),), (), ())
+    run.open_runs = OpenRuns((OpenAttempt("launch", 0, attempts[0], folder, report=report),), ())
     with ProgressDisplay(PLAN, ui) as display:
         display.update(run, queue[1:])
         output = Console(file=io.StringIO(), width=160)

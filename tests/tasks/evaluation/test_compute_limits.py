@@ -11,6 +11,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nightboard.tasks.evaluation.compute_limits import LimitExceeded, limited
 
+# An interruption may hit while an object is freed: Python reports it there, and the timer comes again.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def render(template: str) -> str:
     return ImmutableSandboxedEnvironment().from_string(template).render(messages=[])

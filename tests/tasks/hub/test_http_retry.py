@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -181,12 +182,16 @@ def test_a_wait_until_the_end_of_days_is_refused_in_words(
 
 def test_many_that_wait_are_told_once(served_hub: ServedHub) -> None:
     served_hub.add("a/m", make_model())
-    served_hub.loopback.fail_next(8, 429, retry_after=400)
+    all_have_failed = threading.Barrier(8)
     lines: list[str] = []
-    hub = _talkative(served_hub, lines)
+    # Each caller fails once: nobody asks again before all have.
+    policy = RetryPolicy(sleep=lambda _: all_have_failed.wait(60))  # type: ignore[arg-type,return-value]
+    hub = Hub(served_hub.url, None, policy, say=lines.append)
+    served_hub.loopback.fail_next(8, 429, retry_after=400)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(hub.model_head, ["a/m"] * 8))
+        heads = list(pool.map(hub.model_head, ["a/m"] * 8))
+    assert [head.model_id for head in heads] == ["a/m"] * 8
     assert len(lines) == 1
 
 

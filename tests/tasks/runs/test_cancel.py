@@ -11,7 +11,8 @@ from fake_cluster import FakeExecutor, dead_process, make_job, make_launcher, ta
 
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.cancel import CancelError, Cancelled, cancel, choose
-from nightboard.tasks.runs.reconcile import list_open, reconcile
+from nightboard.tasks.runs.open_runs import list_open
+from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Submission
 

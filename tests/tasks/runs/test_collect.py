@@ -21,9 +21,11 @@ from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.evaluation.sharding import whole
 from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.runs import collect as collect_module
-from nightboard.tasks.runs.collect import collect_attempt, is_collected
+from nightboard.tasks.runs.collect import collect_attempt
+from nightboard.tasks.runs.open_runs import is_collected
 from nightboard.tasks.store import files as store_module
-from nightboard.tasks.store.records import Shard
+from nightboard.tasks.store.layout import SPEC_FILE
+from nightboard.tasks.store.records import AttemptSpec, Shard
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.schema.lake_tables import EVALUATIONS
@@ -117,7 +119,7 @@ def test_a_flow_killed_at_any_file_is_finished_by_the_next(
     tables = {path.parent.name for path in node.store.lake.rglob("evaluation.parquet")}
     # An outcome vouches for all rows; an attempt's row says that nothing is left to do.
     assert tables == set(["task_scores", "samples", "outcomes"][: count - 1])
-    assert not is_collected(node.store, "evaluation", PARTS[-1].name, 1)
+    assert not is_collected(node.store, AttemptSpec.read(last / SPEC_FILE).planned)
     assert collect_attempt(node.store, last, NOW).is_scored
     assert lake_of(node) == lake_of(undisturbed(tmp_path))
 

@@ -32,6 +32,7 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.tasks.cluster.executor import ClusterAway, ExecutorError, JobReport
 from nightboard.tasks.cluster.local import LocalExecutor
 from nightboard.tasks.cluster.processes import current_process, process_of
+from nightboard.tasks.evaluation import job as job_module
 from nightboard.tasks.planning.history import read_history
 from nightboard.tasks.runs import launch as launch_module
 from nightboard.tasks.runs.reconcile import reconcile
@@ -477,7 +478,7 @@ def test_the_local_executor_sees_its_job_live_and_die_from_another_process(
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(launch_module, "run_job", sleep_job)
+    monkeypatch.setattr(job_module, "run_job", sleep_job)
     executor = LocalExecutor()
     make_launcher(store, executor).launch([make_job("a")], NOW)
     submission = Submission.read(next(store.launches.glob("*/submission.json")))

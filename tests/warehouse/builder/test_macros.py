@@ -13,10 +13,9 @@ from make_lake import START, Lake
 
 from nightboard.warehouse.builder import sql_models
 from nightboard.warehouse.builder.build import BuildError, build
-from nightboard.warehouse.builder.ddl import type_name
 from nightboard.warehouse.builder.sql_models import ModelError, load_macros, load_models
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.schema.columns import Column
+from nightboard.warehouse.schema.columns import STRING, Column
 from nightboard.warehouse.schema.functions import FUNCTIONS
 from nightboard.warehouse.schema.macros import MACROS, Macro, Parameter
 from nightboard.warehouse.schema.marts import MODEL_TABLES
@@ -44,7 +43,7 @@ def make(tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 SUITE = Parameter("suite", "name of the suite")
-COLUMN = Column("task", MODEL_TABLES["suites"].arrow.field("task").type, "task")
+COLUMN = Column("task", STRING, "task")
 TASKS = Macro("tasks_of", "one row per task", (SUITE, Parameter("n", "rows at most", "2")), (COLUMN,))
 TASKS_SQL = "-- One row per task.\nselect suites.task from main.suites as suites where suites.suite = $suite limit $n"
 
@@ -126,7 +125,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_macro_gives_the_types_that_it_declares(built: Path, name: str) -> None:
     """Tables are held to theirs by every build."""
     needed = ", ".join("null" for parameter in MACROS[name].parameters if parameter.default is None)
-    described = [(column.name, type_name(column)) for column in MACROS[name].columns]
+    described = [(column.name, column.type) for column in MACROS[name].columns]
     assert [row[:2] for row in ask(built, f"describe from {name}({needed})")] == described
 
 
