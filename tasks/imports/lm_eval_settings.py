@@ -7,6 +7,7 @@ listed with the setting's name, but not ranked. docs/imports.md has these lists 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ _FILE = frozenset((
     "total_evaluation_time_seconds",
 ))  # fmt: skip
 _FEWSHOT_SEED = "1234"
+# Runs of our own have the model's template, which their commit decides.
+TEMPLATE_SHA = "chat_template_sha"
 _NOTHING = ("", "None")
 _SHOWN_CHARACTERS = 60
 
@@ -89,15 +92,28 @@ def read_settings(content: Json, suite: Suite | None) -> Settings:
     config = to_map(content, "config")
     identity: dict[str, str] = {}
     not_comparable: dict[str, str] = {}
-    for name, value in read_arguments(config.get("model_args")).items():
+    arguments = read_arguments(config.get("model_args"))
+    for name, value in arguments.items():
         text = write_value(value)
         if text in _NOTHING or name in _READ or name in _HARMLESS or text in _DEFAULTS.get(name, ()):
+            continue
+        if name == "tokenizer" and text in (arguments.get(key) for key in MODEL_NAMES):
             continue
         (identity if name in _IDENTITY else not_comparable)[name] = text
     if (seed := write_value(config.get("fewshot_seed"))) not in (*_NOTHING, _FEWSHOT_SEED):
         identity["fewshot_seed"] = seed
+    if template := content.get("chat_template"):
+        identity[TEMPLATE_SHA] = _hash_template(content.get("chat_template_sha"), template)
     not_comparable |= dict(_list_unknown(content, config)) | dict(_list_generation(content, config, suite))
     return Settings(identity, not_comparable)
+
+
+def _hash_template(sha: object, template: object) -> str:
+    """The beginning of lm-eval's hash of the template: which one it was does not follow from the model."""
+    known = (
+        sha if isinstance(sha, str) and sha else hashlib.sha256(str(template).encode("utf-8", "replace")).hexdigest()
+    )
+    return known[:12]
 
 
 def _list_unknown(content: Json, config: Json) -> Iterator[tuple[str, str]]:

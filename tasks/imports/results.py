@@ -31,6 +31,7 @@ from nightboard.tasks.imports.lm_eval_results import (
     read_facts,
     score_rows,
 )
+from nightboard.tasks.imports.lm_eval_settings import TEMPLATE_SHA, list_settings
 from nightboard.tasks.imports.match_samples import ResultsRun
 from nightboard.tasks.imports.samples import SamplesImporter, name_benchmarks
 from nightboard.tasks.store.declarations import declare_imported
@@ -178,6 +179,9 @@ def _import_scores(
         identity = read_identity(content, suite, options.model_id)
         run = ResultsRun(file, _make_id(data, suite, identity, options), name_arguments(content), suite, tasks)
         row = describe(content, file, identity)
+        if options.supersedes:
+            own = {name: value for name, value in identity.settings.identity.items() if name != TEMPLATE_SHA}
+            row["settings"] = list_settings(own)
         row |= {"suite": suite.suite if suite else None, "supersedes": options.supersedes or None}
         row["finished_at"] = summary.limit_time(file, row["finished_at"], now)
         scores = to_table(TASK_SCORES, list(score_rows(content, name_benchmarks(suite))), run.evaluation_id)

@@ -63,7 +63,7 @@ _RANKED_AS = Column(
     "ranked_as",
     STRING,
     "source that it is ranked as: its own, or run if it was imported with --supersede; a model has a row for each, but"
-    " where a run is ranked, no row of a board with the same precision and chat template",
+    " where a run is ranked, no row of a board with the same precision, chat template and settings",
 )
 # What makes two rows of a model two.
 _SETTING = (*_take(lake_tables.EVALUATIONS, "precision", "chat_template"), _SETTINGS)

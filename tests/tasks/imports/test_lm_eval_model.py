@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ IDENTITY = {
     "lora_local_path=/adapters/a": "lora_local_path=/adapters/a",
     "max_model_len=2048": "max_model_len=2048",
     "tokenizer=org/other": "tokenizer=org/other",
+    "tokenizer=org/base": None,
     "add_bos_token=True": "add_bos_token=True",
     "load_format=dummy": "load_format=dummy",
     "load_in_4bit=True,bnb_4bit_quant_type=nf4": "bnb_4bit_quant_type=nf4",
@@ -84,6 +86,17 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "listed"), UNKNOWN)
 def test_what_is_not_known_or_not_allowed_is_listed_with_its_name(changes: dict[str, Any], listed: str) -> None:
     assert list_shortened(identify(**{"arguments": "pretrained=org/base", **changes}).settings.not_comparable) == listed
+
+
+def test_which_chat_template_was_used_is_in_the_identity() -> None:
+    prompts = [
+        identify("dtype=auto", chat_template=template, chat_template_sha=sha).settings.identity
+        for template, sha in ((None, None), ("", None), ("{{ a }}", None), ("{{ b }}", None), ("{{ b }}", "abc" * 9))
+    ]
+    assert prompts[:2] == [{}, {}]
+    assert prompts[2] == {"chat_template_sha": hashlib.sha256(b"{{ a }}").hexdigest()[:12]}
+    assert prompts[3] != prompts[2]
+    assert prompts[4] == {"chat_template_sha": "abcabcabcabc"}
 
 
 def test_what_is_off_or_greedy_is_comparable() -> None:

@@ -85,6 +85,12 @@ def test_a_run_stands_for_the_rows_of_boards_and_boards_for_none_of_each_other(l
     assert ask(rows) == [("run",)]
     lake.files["evaluations", "run"][0]["precision"] = "float16"
     assert ask(rows) == [("a",), ("b",), ("run",)]
+    lake.files["evaluations", "run"][0] |= {"precision": "bfloat16", "chat_template": True}
+    for name in ("a", "b"):
+        lake.files["imports", name][0]["chat_template"] = True
+    assert ask(rows) == [("a",), ("b",), ("run",)], "the few-shot examples of the run are in one turn"
+    lake.files["evaluations", "run"][0]["fewshot_as_multiturn"] = True
+    assert ask(rows) == [("run",)]
 
 
 def test_settings_make_rows_of_their_own_for_runs_and_imports(lake: Lake, ask: Ask) -> None:

@@ -1,6 +1,6 @@
 -- One row per suite, era, model, precision, chat template, settings and source: its newest complete revision known at a given
--- time, ranked within suite and era. A run stands for the rows of boards of the same model, precision and chat template; imported
--- results stand for nothing but themselves. Organizations and the models' states are current.
+-- time, ranked within suite and era. A run stands for the rows of boards of the same model and settings; imported results stand
+-- for nothing but themselves. Organizations and the models' states are current.
 -- Ties: higher average, then fewer parameters (unknown last), then the evaluated model before its copies,
 -- then model id, precision, chat template, settings and source. Parameter: $as_of (null: everything).
 with
@@ -30,7 +30,9 @@ standing as (
     from newest_revisions
     qualify
         ranked_as in ('run', 'import:results')
-        or not bool_or(ranked_as = 'run') over (partition by suite, era, model_id, precision, chat_template)
+        or not bool_or(ranked_as = 'run') over (
+            partition by suite, era, model_id, precision, chat_template, settings
+        )
 ),
 
 ranked as (
