@@ -110,6 +110,7 @@ def test_settings_make_rows_of_their_own_for_runs_and_imports(lake: Lake, ask: A
         ("later", "revision=step2"), ("many", ""), ("one", "fewshot_as_multiturn=False"), ("plain", ""),
     ]  # fmt: skip
     assert ask("select count(*), count(distinct (model_id, settings)) from history") == [(14, 7)]
+    assert ask("select count(distinct fingerprint) from evaluations where model_id = 'org/i'") == [(3,)]
 
 
 def test_what_is_not_comparable_is_scored_and_not_ranked(lake: Lake, ask: Ask) -> None:
