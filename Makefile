@@ -58,7 +58,7 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, doc
 docs: .venv/.installed-dev ## write the data dictionary docs/tables.md from the schema
 	@$(BIN)/python -m nightboard.warehouse.dictionary docs/tables.md
 
-bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan for one
+bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan,rank for some
 	@$(BIN)/python tests/bench/run.py $(ONLY)
 
 soak: .venv/.installed-dev ## ten minutes of kills on a real SLURM (slurm-up first), then every score must be there once; SOAK_MIN=3 SOAK_SEED=7

@@ -6,24 +6,26 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
 
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
+from nightboard.flows.run.deployed import name_run, run_deployed
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.store.records import utc_now
 
 
-@flow(name="collect", flow_run_name="collect {board}", validate_parameters=False)
+@flow(name="collect", flow_run_name=name_run, validate_parameters=False)
 def collect(board: str, store: str | None = None) -> State[None]:
     """Collect evaluations that have ended since the last run, and rebuild the leaderboard. Launches nothing."""
-    with open_deployed_history() as history:
-        run = run_collect(board, store, history)
-    summary = summarize_collect(run)
-    return Failed(message=summary) if has_failures(run) else Completed(message=summary)
+
+    def run(history: History) -> tuple[str, bool]:
+        ended = run_collect(board, store, history)
+        return summarize_collect(ended), has_failures(ended)
+
+    return run_deployed(run)
 
 
 def run_collect(

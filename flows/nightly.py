@@ -12,13 +12,13 @@ from collections.abc import Iterable
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
 
 from nightboard.flows.collect import collect_ended
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.plan import show_plan
-from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
+from nightboard.flows.run.deployed import name_run, run_deployed
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import NewCommit, RunReport, describe_run, rank_records, summarize_run
 from nightboard.flows.run.state import RunState
@@ -29,16 +29,18 @@ from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 
-@flow(name="nightly", flow_run_name="nightly {board}", validate_parameters=False)
+@flow(name="nightly", flow_run_name=name_run, validate_parameters=False)
 def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> State[None]:
     """Find new commits, evaluate them, rebuild the leaderboard.
 
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run.
     """
-    with open_deployed_history() as history:
+
+    def run(history: History) -> tuple[str, bool]:
         report = run_nightly(board, store, wait_min, history)
-    summary = summarize_run(report)
-    return Failed(message=summary) if report.has_failures else Completed(message=summary)
+        return summarize_run(report), report.has_failures
+
+    return run_deployed(run)
 
 
 def run_nightly(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from nightboard.flows.display.console import Terminal, duration
-from nightboard.flows.prefect_server.history import NO_HISTORY, History, open_deployed_history
+from nightboard.flows.prefect_server.history import NO_HISTORY, History
+from nightboard.flows.run.deployed import name_run, run_deployed
 from nightboard.flows.run.steps import Run, run_step
 from nightboard.profiles.loading.load import load_board
 from nightboard.profiles.loading.store_path import find_root
@@ -28,17 +28,19 @@ class Rebuild:
     history: History
 
 
-@flow(name="rebuild", flow_run_name="rebuild {board}", validate_parameters=False)
+@flow(name="rebuild", flow_run_name=name_run, validate_parameters=False)
 def rebuild(board: str, store: str | None = None, full: bool = False) -> State[None]:
     """Build the warehouse from the files in a board's store; readers keep the previous build until it is ready.
 
     `full` computes everything again, instead of taking over what the previous build has computed.
     """
-    root = find_root(store, Path.cwd()) if store is not None else load_board(board).store
-    limit_umask(root)
-    with open_deployed_history() as history:
-        result = run_rebuild(Store(root), history, is_full=full)
-    return Completed(message=describe_build(result))
+
+    def run(history: History) -> tuple[str, bool]:
+        root = find_root(store, Path.cwd()) if store is not None else load_board(board).store
+        limit_umask(root)
+        return describe_build(run_rebuild(Store(root), history, is_full=full)), False
+
+    return run_deployed(run)
 
 
 def run_rebuild(

@@ -59,7 +59,8 @@ class OpenBoard:
         bundle = load_board(board)
         root = find_root(store, Path.cwd()) if store else bundle.store
         limit_umask(root)
-        return cls(bundle, Store(root), open_hub(bundle.board.hub, say), open_executor(bundle.cluster))
+        executor = open_executor(bundle.cluster.executor, bundle.cluster.gpus)
+        return cls(bundle, Store(root), open_hub(bundle.board.hub, say), executor)
 
     def reconcile(self, now: datetime) -> Reconciled:
         """Collect all ended attempts, whichever flow launched them."""

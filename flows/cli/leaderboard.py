@@ -76,7 +76,12 @@ def rank_command(
         ),
     ] = None,
     era: Annotated[str | None, typer.Option(help="Era of the suite. Default: the current one.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Only the first N rows.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="Only the first N rows. Default: 100 on a terminal, all in a file or a pipe."
+        ),
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -211,29 +216,4 @@ def show_ranking(
         result = rank(connection, suite, era, top, filters, order)
         eras = list_eras(connection, str(suite)).rows
     beside = [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
-    print_ranking(result, f"Leaderboard of {suite}", beside, describe_filters(filters), order.column if order else None)
-
-
-def describe_filters(filters: Filters) -> str:
-    """In words, for a title; nothing where nothing is filtered."""
-    texts = {
-        "over {:g} B": filters.min_params_b,
-        "up to {:g} B": filters.max_params_b,
-        "type {}": filters.model_type,
-        "precision {}": filters.precision,
-        "license {}": filters.license,
-        "organization {}": filters.organization,
-        "country {}": filters.country,
-        "no merges": None if filters.with_merges else "",
-        "no flagged models": None if filters.with_flagged else "",
-        "no unavailable models": None if filters.with_unavailable else "",
-        "as of {}": None if filters.as_of is None else _format_time(filters.as_of),
-    }
-    return ", ".join(text.format(value) for text, value in texts.items() if value is not None)
-
-
-def _format_time(moment: datetime) -> str:
-    """A day where it is its end."""
-    if moment.timetz() == time.max.replace(tzinfo=UTC):
-        return f"{moment:%Y-%m-%d}"
-    return f"{moment:%Y-%m-%d %H:%M:%S UTC}".replace(":00 UTC", " UTC")
+    print_ranking(result, f"Leaderboard of {suite}", beside, filters, order, top)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.cli import imports, leaderboard, runs, warehouse
+from nightboard.flows.cli import imports, leaderboard, runs, schedules, warehouse
 from nightboard.flows.cli.options import Group, example
 from nightboard.profiles.errors import ProfileError
 from nightboard.profiles.loading.store_path import StorePathError
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(runs.app)
+app.add_typer(schedules.app)
 app.add_typer(leaderboard.app)
 app.add_typer(warehouse.app)
 app.add_typer(imports.app, name="import")
@@ -76,6 +77,10 @@ def describe_error(error: Exception) -> str:
         return clean(str(error))
     if isinstance(error, OSError):
         return clean(describe_os_error(error))
+    from nightboard.flows.prefect_server.server import ServerError
+
+    if isinstance(error, ServerError):
+        return clean(f"{error}.")
     from nightboard.flows.cli.crash import describe_crash
 
     return describe_crash(error)

@@ -12,12 +12,14 @@ import typer
 
 from nightboard.flows.cli.options import (
     BoardOption,
+    DataBoardOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
     QuietOption,
     StoreOption,
     example,
+    find_filled_store,
     find_format,
     find_output,
     find_store,
@@ -108,9 +110,9 @@ def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = 
         raise typer.Exit(3)
 
 
-@app.command(epilog=example("nightboard status --board quickstart"))
+@app.command(epilog=example("nightboard status --board quickstart", "nightboard status --store nightboard-store"))
 def status(
-    board: BoardOption,
+    board: DataBoardOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
@@ -122,18 +124,25 @@ def status(
     """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.status import print_status
-    from nightboard.profiles.loading.load import load_board
     from nightboard.tasks.cluster.backends import open_executor
-    from nightboard.tasks.runs.open_runs import list_open
+    from nightboard.tasks.runs.open_runs import find_executor, list_open
     from nightboard.tasks.runs.status import describe_open, sum_up_waits
     from nightboard.tasks.store.records import utc_now
 
     form = find_format(form, output)
-    # Without the board's Hub, which is of no use here and slow to import.
-    bundle, ui = load_board(board), Terminal()
-    root = find_store(board, store or bundle.store)
+    ui, max_gpus = Terminal(), None
+    if board is None:
+        root = find_filled_store(None, store)
+        executor_name = find_executor(root, utc_now())
+    else:
+        # Without the board's Hub, which is of no use here and slow to import.
+        from nightboard.profiles.loading.load import load_board
+
+        bundle = load_board(board)
+        root = find_store(None, store or bundle.store)
+        executor_name, max_gpus = bundle.cluster.executor, bundle.cluster.max_gpus
     target = find_output(output, root, force)
-    under_way = list_open(root, open_executor(bundle.cluster), utc_now())
+    under_way = list_open(root, open_executor(executor_name) if executor_name else None, utc_now())
     rows, problems = describe_open(under_way.open, utc_now())
     if rows or form is not Format.table:
         with usage_of_format(target):
@@ -146,7 +155,7 @@ def status(
         ui.warn(problem)
     if under_way.is_cluster_away:
         ui.warn("The cluster does not answer; this is what the store knows. Try again later.")
-    ui.say(sum_up(rows, bundle.cluster.max_gpus))
+    ui.say(sum_up(rows, max_gpus))
 
 
 @app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
@@ -180,7 +189,7 @@ def cancel(
         ui.say(f"cancelled  {row.model_id}@{row.revision[:7]} {row.suite} {row.shard} {row.job_id or ''}")
     ui.say(
         f"{count(len(done.shards), 'shard')} cancelled, {count(len(done.job_ids), 'job')} stopped. "
-        "`nightboard retry` lets later runs evaluate them again."
+        "After the next run or `nightboard collect`, `nightboard retry` lets later runs evaluate them again."
     )
 
 
@@ -208,7 +217,7 @@ def retry(
     from nightboard.flows.display.console import Terminal, count
     from nightboard.profiles.models.endings import AT_FAULT
     from nightboard.tasks.board import OpenBoard
-    from nightboard.tasks.runs.retry_stopped import choose_stopped
+    from nightboard.tasks.runs.retry_stopped import SEEN_LATER, choose_stopped
     from nightboard.tasks.store.records import utc_now
 
     if bool(targets) == everything:
@@ -230,7 +239,7 @@ def retry(
         )
     number = count(len({stop.evaluation.evaluation_id for stop in chosen}), "evaluation")
     if not chosen:
-        ui.say("No matching evaluation failed for good or was cancelled; nothing changed.")
+        ui.say(f"No matching evaluation failed for good or was cancelled; nothing changed. {SEEN_LATER}")
     elif dry_run:
         ui.say(f"{number} would be retried; nothing changed.")
     else:

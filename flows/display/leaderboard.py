@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, time
 from typing import Any
 
 from nightboard.flows.display.console import Terminal, count, make_console
 from nightboard.flows.display.formats import to_score_text, to_table
 from nightboard.flows.display.tables import ID_PARTS, TextColumn, cells_table, is_screen, print_table
+from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, Order
 from nightboard.warehouse.reader.result import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
@@ -27,32 +29,46 @@ RANK_TITLES = {
 # Where a terminal is narrow: the first to be shown, and the last. Benchmarks are between them.
 RANK_FIRST = ("here", "#", "model", "settings", "source", "average", "params (B)", "license", "places")
 RANK_LAST = ("95%", "chat", "precision", "identical to", "revision")
-# Times have no rank intervals.
+# Past rankings have no intervals.
 RANK_OFTEN_EMPTY = ("places", "95%", "settings", "identical_to")
 FOLDED = ("license", "settings", "identical to", "source")
 # What licenses take at least: apache-2.0 is not folded.
 LICENSE_WIDTH = 12
 OWN_SOURCE = "run"
+# More rows are asked for with --top, or go to a file.
+SHOWN_ROWS = 100
 APPROXIMATE = "~"
 CUT_PROMPTS = "*"
 
 
 def print_ranking(
-    result: Result, heading: str, beside: Sequence[tuple[str, int]] = (), filters: str = "", sort: str | None = None
+    result: Result,
+    heading: str,
+    beside: Sequence[tuple[str, int]] = (),
+    filters: Filters = NO_FILTERS,
+    order: Order | None = None,
+    top: int | None = None,
 ) -> None:
     """A leaderboard for people: the columns that say something, as many as the terminal has room for.
 
     `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
-    `filters`: what was chosen, in words. `sort`: the column that the rows are sorted by, if it is not the rank.
+    `filters`, `order`, `top`: what was asked for. A terminal shows the first rows, if no `top` was.
     """
     ui = Terminal(make_console())
-    _print_ranking(ui, result, heading, filters, sort)
+    is_cut = top is None and is_screen(ui.console)
+    shown = Result(result.columns, result.rows[:SHOWN_ROWS] if is_cut else result.rows)
+    _print_ranking(ui, shown, heading, filters, order)
+    if rest := len(result.rows) - len(shown.rows):
+        ui.say(
+            f"... and {count(rest, 'more row')}. `nightboard rank` shows them with --top {len(result.rows)};"
+            " --output ranking.csv (or .parquet, .json) has them all."
+        )
     if beside:
         others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
         ui.say(f"Other eras do not compare and are ranked separately: {others}. Show one with --era.", "dim")
 
 
-def _print_ranking(ui: Terminal, result: Result, heading: str, filters: str, sort: str | None) -> None:
+def _print_ranking(ui: Terminal, result: Result, heading: str, filters: Filters, order: Order | None) -> None:
     result = _with_places(_with_intervals(_with_marks(result)))
     columns, rows = result
     eras = {row[columns.index("era")] for row in rows}
@@ -61,19 +77,47 @@ def _print_ranking(ui: Terminal, result: Result, heading: str, filters: str, sor
     if len(sources) == 1:
         hidden.add("source")
     era = f" (era {', '.join(eras)})" if rows else ""
-    choices = ", ".join(text for text in (filters, f"sorted by {sort}" if sort else "") if text)
+    chosen = describe_filters(filters)
+    choices = ", ".join(text for text in (chosen, f"sorted by {order.column}" if order else "") if text)
     ui.step(f"{heading}{era}{f': {choices}' if choices else ''}")
     if not rows:
-        ui.say("  No row matches all filters." if filters else "  No complete evaluation of this era to rank yet.")
+        ui.say("  No row matches all filters." if chosen else "  No complete evaluation of this era to rank yet.")
         return
     table = to_table(_without(result, hidden), RANK_TITLES, to_score_text)
     telling = [column.title for column in table if column.title not in RANK_LAST]
-    sorted_by = [RANK_TITLES.get(sort, sort)] if sort else []
+    sorted_by = [RANK_TITLES.get(order.column, order.column)] if order else []
     if is_screen(ui.console):
         table = [_make_foldable(column) for column in table]
     shown = print_table(ui.console, table, first=[*RANK_FIRST[:3], *sorted_by, *RANK_FIRST, *telling, *RANK_LAST])
+    if filters.as_of:
+        ui.say("No places and no 95% with --as-of: the build computes them for the newest leaderboard only.", "dim")
     for note in _list_notes(result, shown):
         ui.say(note, "dim")
+
+
+def describe_filters(filters: Filters) -> str:
+    """In words, for a title; nothing where nothing is filtered."""
+    texts = {
+        "over {:g} B": filters.min_params_b,
+        "up to {:g} B": filters.max_params_b,
+        "type {}": filters.model_type,
+        "precision {}": filters.precision,
+        "license {}": filters.license,
+        "organization {}": filters.organization,
+        "country {}": filters.country,
+        "no merges": None if filters.with_merges else "",
+        "no flagged models": None if filters.with_flagged else "",
+        "no unavailable models": None if filters.with_unavailable else "",
+        "as of {}": None if filters.as_of is None else _format_time(filters.as_of),
+    }
+    return ", ".join(text.format(value) for text, value in texts.items() if value is not None)
+
+
+def _format_time(moment: datetime) -> str:
+    """A day where it is its end."""
+    if moment.timetz() == time.max.replace(tzinfo=UTC):
+        return f"{moment:%Y-%m-%d}"
+    return f"{moment:%Y-%m-%d %H:%M:%S UTC}".replace(":00 UTC", " UTC")
 
 
 def _make_foldable(column: TextColumn) -> TextColumn:

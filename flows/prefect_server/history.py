@@ -19,6 +19,7 @@ import orjson
 
 from nightboard.flows.prefect_server.reporter import Report, Reporter
 from nightboard.flows.prefect_server.server import (
+    REPORTING_SETTINGS,
     ConfiguredServer,
     find_server,
     is_server_configured,
@@ -273,7 +274,7 @@ def open_history(state_dir: Path, *, starts_server: bool = True) -> Iterator[His
     """
     # It may be the first thing that is made of a store.
     limit_umask(state_dir.parent)
-    keep_prefect_quiet(state_dir)
+    keep_prefect_quiet(state_dir, REPORTING_SETTINGS)
     history = History(Reporter(find_server(state_dir)) if starts_server or is_server_configured() else None)
     try:
         yield history

@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,9 +50,9 @@ QUIET_SETTINGS = {
     # The history gets every line; the terminal is nightboard's own.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    # Whoever reports knows when to try again.
-    "PREFECT_CLIENT_MAX_RETRIES": "0",
 }
+# For a process that only reports: its reporter knows when to try again.
+REPORTING_SETTINGS = QUIET_SETTINGS | {"PREFECT_CLIENT_MAX_RETRIES": "0"}
 
 
 class ServerError(Exception):
@@ -82,6 +82,29 @@ def find_server(state_dir: Path) -> Server:
     return ConfiguredServer() if is_server_configured() else OwnServer(state_dir)
 
 
+@contextlib.contextmanager
+def open_server(state_dir: Path) -> Iterator[str]:
+    """The address of the configured server's pages; where none is, one of our own is this process's until this closes.
+
+    Raises ServerError.
+    """
+    server = find_server(state_dir)
+    try:
+        if isinstance(server, OwnServer):
+            with server.open_client():
+                os.environ["PREFECT_API_URL"] = str(server.url)
+            _read_settings_again()
+        yield _find_pages()
+    finally:
+        server.stop()
+
+
+def _find_pages() -> str:
+    from prefect.settings import get_current_settings
+
+    return str(get_current_settings().ui_url or get_current_settings().api.url)
+
+
 def is_server_configured() -> bool:
     """Whether Prefect's settings name a server, wherever they come from."""
     from prefect.settings import get_current_settings
@@ -89,14 +112,19 @@ def is_server_configured() -> bool:
     return bool(get_current_settings().api.url)
 
 
-def keep_prefect_quiet(state_dir: Path) -> None:
+def keep_prefect_quiet(state_dir: Path, settings: Mapping[str, str] = QUIET_SETTINGS) -> None:
     """Set what the user has not set, for the rest of this process."""
-    for key, value in QUIET_SETTINGS.items():
+    for key, value in settings.items():
         os.environ.setdefault(key, value)
     # Prefect makes its folder whenever it reads its settings. Where there is none yet, there is no profile to miss.
     if "PREFECT_HOME" not in os.environ and not (Path.home() / ".prefect").exists():
         state_dir.mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(state_dir.resolve())
+    _read_settings_again()
+
+
+def _read_settings_again() -> None:
+    """Prefect reads its settings once, when it is imported."""
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 

@@ -56,15 +56,15 @@ class LocalExecutor:
 
     def _choose_gpus(self, wanted: int) -> dict[str, str]:
         """What jobs may choose from. Where nothing tells, the machine is taken to have as many as a job wants."""
-        found = list_gpus(self._gpus, os.environ)
-        if found is None:
-            found = list_gpus(wanted, os.environ) or []
-        if wanted > len(found):
+        available = list_gpus(self._gpus, os.environ)
+        if available is None:
+            available = list_gpus(wanted, os.environ) or []
+        if wanted > len(available):
             raise ExecutorError(
-                f"a job needs {wanted} GPUs, but this machine has only {len(found)} available. "
+                f"a job needs {wanted} GPUs, but this machine has only {len(available)} available. "
                 "Write a smaller number in the tier, or check CUDA_VISIBLE_DEVICES and the cluster's gpus."
             )
-        return describe_choice(found, wanted)
+        return describe_choice(available, wanted)
 
     def _start(
         self, folder: Path, name: str, call: Call, resources: Resources, environment: Mapping[str, str]

@@ -46,17 +46,17 @@ def list_gpus(declared: int | Sequence[int] | None, environment: Mapping[str, st
 
     What the profile declares, else what nvidia-smi finds; of these only what the flow's own CUDA_VISIBLE_DEVICES names.
     """
-    found = _ask_nvidia_smi(environment.get("PATH"))
-    names = dict(found or ()) | {uuid: uuid for _, uuid in found or ()}
+    reported = _ask_nvidia_smi(environment.get("PATH"))
+    names = dict(reported or ()) | {uuid: uuid for _, uuid in reported or ()}
     visible = _read_visible(environment.get(VISIBLE))
     if declared is not None:
         indexes = range(declared) if isinstance(declared, int) else declared
         values = [str(index) for index in indexes if visible is None or str(index) in visible]
     elif visible is not None:
         values = visible
-    elif found is not None:
+    elif reported is not None:
         # Not by index: CUDA counts in another order than nvidia-smi where GPUs differ.
-        values = [uuid for _, uuid in found]
+        values = [uuid for _, uuid in reported]
     else:
         return None
     return [Gpu(value, names.get(value, value)) for value in dict.fromkeys(values)]
@@ -83,7 +83,7 @@ def describe_choice(gpus: Sequence[Gpu], wanted: int) -> dict[str, str]:
 
 def claim_gpus(environment: Mapping[str, str]) -> str:
     """Wait until as many GPUs are free as the job wants, and keep them; returns what CUDA_VISIBLE_DEVICES is to be."""
-    choice, wanted = [Gpu(*each) for each in json.loads(environment[CHOICE])], int(environment[WANTED])
+    choice, wanted = [Gpu(*fields) for fields in json.loads(environment[CHOICE])], int(environment[WANTED])
     if wanted > len(choice):
         raise ValueError(f"the job wants {wanted} GPUs of {len(choice)}")
     folder = _open_folder(LOCKS / f"nightboard-gpus-{os.geteuid()}")
@@ -129,8 +129,8 @@ def _open_folder(path: Path) -> Path:
     """The folder of this user's locks; another user may have made it before, to have files written elsewhere."""
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if path.is_symlink() or not path.is_dir() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    info = path.lstat()
+    if path.is_symlink() or not path.is_dir() or info.st_uid != os.geteuid() or info.st_mode & 0o022:
         raise StoreError(f"{path}: must be a folder that only this user can write. Remove it; it is created again.")
     return path
 
@@ -140,10 +140,10 @@ def _ask_nvidia_smi(path: str | None) -> tuple[tuple[str, str], ...] | None:
     """Index and uuid of each GPU; None where nvidia-smi is not there or does not answer. Asked once a process."""
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
     try:
-        done = run(_ASK, capture_output=True, text=True, timeout=_ASK_LIMIT_S, check=True)
+        answer = run(_ASK, capture_output=True, text=True, timeout=_ASK_LIMIT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    pairs = [tuple(cell.strip() for cell in line.split(",")) for line in done.stdout.splitlines() if "," in line]
+    pairs = [tuple(cell.strip() for cell in line.split(",")) for line in answer.stdout.splitlines() if "," in line]
     return tuple((pair[0], pair[1]) for pair in pairs)
 
 

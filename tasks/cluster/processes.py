@@ -26,9 +26,9 @@ _STATE, _START_TIME = 3 - 3, 22 - 3
 
 def current_process() -> ProcessId:
     """The identity of this process, for other processes."""
-    found = process_of(os.getpid())
-    assert found is not None, "this process is not in /proc"
-    return found
+    process = process_of(os.getpid())
+    assert process is not None, "this process is not in /proc"
+    return process
 
 
 def process_of(pid: int) -> ProcessId | None:
@@ -48,17 +48,17 @@ def is_alive(process: ProcessId) -> bool | None:
 
 def list_descendants(pid: int) -> list[int]:
     """All processes below one on this host, children before grandchildren."""
-    found: list[int] = []
+    descendants: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, path.read_text().split()):
-                found += [child, *list_descendants(child)]
-    return found
+                descendants += [child, *list_descendants(child)]
+    return descendants
 
 
 def find_processes(environment: Mapping[str, str], containing: Mapping[str, str]) -> list[int]:
     """Processes on this host that were started with these variables; of `containing` the text is a part."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # it has just ended, or is another user's
             pairs = (part.partition("=") for part in path.read_bytes().decode(errors="replace").split("\0"))
@@ -66,8 +66,8 @@ def find_processes(environment: Mapping[str, str], containing: Mapping[str, str]
             if environment.items() <= started_with.items() and all(
                 text in started_with.get(name, "") for name, text in containing.items()
             ):
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def kill_process(pid: int) -> None:

@@ -77,8 +77,8 @@ class SlurmExecutor:
                 return _submit_array(folder, name, calls, resources, parallelism)
             except ClusterAway as error:
                 _log.warning("%s; trying again for %.0f s", error, max(0.0, deadline - time.monotonic()))
-                if found := self._find_until(deadline, folder, name, calls, error):
-                    return found
+                if started := self._find_until(deadline, folder, name, calls, error):
+                    return started
             for path in pickles_without_job(folder):
                 path.unlink(missing_ok=True)
 
@@ -96,36 +96,42 @@ class SlurmExecutor:
         """One sacct for all; one squeue more for jobs of which accounting cannot have the last word, or that wait:
         accounting does not know why.
         """
-        jobs = {job_id: each for each in submissions for job_id in each.job_ids if job_id}
+        jobs = {job_id: submission for submission in submissions for job_id in submission.job_ids if job_id}
         if not jobs:
             return {}
         try:
             answers = self._ask(jobs)
             doubtful = {
-                job_id: each
-                for job_id, each in jobs.items()
-                if (not answers[job_id].is_sure if job_id in answers else now - each.submitted_at > ASK_QUEUE_AFTER)
+                job_id: submission
+                for job_id, submission in jobs.items()
+                if (
+                    not answers[job_id].is_sure
+                    if job_id in answers
+                    else now - submission.submitted_at > ASK_QUEUE_AFTER
+                )
             }
-            waiting = {job_id: each for job_id, each in jobs.items() if job_id in answers and answers[job_id].waits}
+            waiting = {
+                job_id: submission for job_id, submission in jobs.items() if job_id in answers and answers[job_id].waits
+            }
             queued = self._ask_queue(doubtful, waiting)
         except ClusterAway as error:
             _log.info("%s", error)
             return None
-        arrays = {array for array, _, index in (each.partition("_") for each in (*answers, *queued)) if index}
+        arrays = {array for array, _, index in (known_id.partition("_") for known_id in (*answers, *queued)) if index}
         return {
             job_id: _conclude(
                 answers.get(job_id),
                 queued.get(job_id),
                 is_doubtful=job_id in doubtful,
-                lost=_explain_loss(job_id, arrays, now - each.submitted_at),
+                lost=_explain_loss(job_id, arrays, now - submission.submitted_at),
             )
-            for job_id, each in jobs.items()
+            for job_id, submission in jobs.items()
         }
 
     def _ask(self, jobs: Mapping[str, Submission]) -> dict[str, slurm.JobAnswer]:
         if self._has_accounting:
             try:
-                return slurm.ask_sacct({job_id: each.launch_id for job_id, each in jobs.items()})
+                return slurm.ask_sacct({job_id: submission.launch_id for job_id, submission in jobs.items()})
             except slurm.NoAccounting:
                 self._has_accounting = False
         return slurm.ask_squeue(_names(jobs))
@@ -170,7 +176,7 @@ class SlurmExecutor:
 
 
 def _names(jobs: Mapping[str, Submission]) -> list[str]:
-    return sorted({each.launch_id for each in jobs.values()})
+    return sorted({submission.launch_id for submission in jobs.values()})
 
 
 def _conclude(

@@ -196,7 +196,7 @@ def throttle_array(array: str, parallelism: int) -> None:
 def run(*command: str) -> str:
     """What a command prints. Raises ClusterAway when the cluster does not answer, ExecutorError when it refuses."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=COMMAND_TIMEOUT_S, check=False,
             env=_environment(),
         )  # fmt: skip
@@ -205,9 +205,9 @@ def run(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise ClusterAway(f"{command[0]}: no answer within {COMMAND_TIMEOUT_S:.0f} s") from None
     # sacct also exits with 0 when slurmdbd has lost its data base, and then knows no job.
-    if done.returncode or "error:" in done.stderr:
-        raise refusal(command[0], done.stderr or done.stdout)
-    return done.stdout
+    if process.returncode or "error:" in process.stderr:
+        raise refusal(command[0], process.stderr or process.stdout)
+    return process.stdout
 
 
 def refusal(command: str, text: str) -> ExecutorError:
@@ -297,10 +297,10 @@ def explain_wait(reason: str) -> tuple[str, str | None]:
 
 def expand_job_id(text: str) -> list[str]:
     """`7` as it is; `7_3`; `7_[1,3-5%2]` as 7_1, 7_3, 7_4, 7_5. What cannot be read stands for no job."""
-    found = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(\.\.\.)?(?:%\d+)?\]?))?", text)
-    if not found:
+    match = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(\.\.\.)?(?:%\d+)?\]?))?", text)
+    if not match:
         return []
-    array, single, ranges, is_cut = found.groups()
+    array, single, ranges, is_cut = match.groups()
     if single is not None or ranges is None:
         return [text]
     # The last number before the cut may itself be cut.
@@ -309,10 +309,10 @@ def expand_job_id(text: str) -> list[str]:
 
 
 def _expand_range(text: str) -> Sequence[int]:
-    found = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text)
-    if not found:
+    match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text)
+    if not match:
         return ()
-    first, last, step = found.groups()
+    first, last, step = match.groups()
     return range(int(first), int(last or first) + 1, max(1, int(step or 1)))
 
 
@@ -352,8 +352,8 @@ def _judge(report: JobReport, limit_min: float | None) -> JobAnswer:
 
 def _read_signal(exit_code: str | None) -> int:
     """The signal that may have ended a job, from `code:signal`; 0 for none."""
-    found = re.fullmatch(r"(\d+):(\d+)", exit_code or "")
-    code, signal = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d+):(\d+)", exit_code or "")
+    code, signal = map(int, match.groups()) if match else (0, 0)
     return signal or (code - 128 if code > 128 else code)
 
 
@@ -374,10 +374,10 @@ def _read_energy(text: str) -> float | None:
 
 def _read_duration(text: str) -> float | None:
     """Seconds of `[days-][hours:]minutes:seconds`; None for UNLIMITED and the like."""
-    found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
-    if not found:
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
+    if not match:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 

@@ -31,9 +31,9 @@ class Answers:
 
     def add(self, doc_id: int, sample: dict[str, Any]) -> None:
         """Take the answers to one document; of a sample that is there once a filter, only once."""
-        found = [*_read_answers(sample)]
-        numbers = [each for each in found if isinstance(each, float)]
-        texts = [each for each in found if isinstance(each, str)]
+        answers = [*_read_answers(sample)]
+        numbers = [answer for answer in answers if isinstance(answer, float)]
+        texts = [answer for answer in answers if isinstance(answer, str)]
         strange = next((number for number in numbers if not math.isfinite(number)), None)
         if strange is not None:
             self.n_not_finite += 1
@@ -75,7 +75,7 @@ def _read_answers(sample: dict[str, Any]) -> Iterator[float | str]:
     requests = sample.get("resps")
     if not isinstance(requests, list):
         filtered = sample.get("filtered_resps")
-        requests = [[each] for each in filtered] if isinstance(filtered, list) else []
+        requests = [[response] for response in filtered] if isinstance(filtered, list) else []
     is_whole = _count_arguments(sample.get("arguments")) == 1
     for request in requests:
         for answer in request if isinstance(request, list) else ():

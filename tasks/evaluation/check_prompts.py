@@ -64,9 +64,11 @@ class Prompts:
 
     def _count_cut(self, samples: Sequence[Sample]) -> tuple[int, int | None]:
         """Documents whose prompt was cut, and whose answer; None for these where one is from an earlier attempt."""
-        by_document = {sample["doc_id"]: [self._look_at(each) for each in sample["arguments"]] for sample in samples}
-        prompts = [any(is_cut for is_cut, _ in found) for found in by_document.values()]
-        answers = [is_full for found in by_document.values() for _, is_full in found[:1]]
+        by_document = {
+            sample["doc_id"]: [self._look_at(arguments) for arguments in sample["arguments"]] for sample in samples
+        }
+        prompts = [any(is_cut for is_cut, _ in requests) for requests in by_document.values()]
+        answers = [is_full for requests in by_document.values() for _, is_full in requests[:1]]
         return sum(prompts), None if None in answers else sum(map(bool, answers))
 
     def _look_at(self, arguments: Sequence[Any]) -> tuple[bool, bool | None]:
@@ -101,14 +103,14 @@ def _read_hf(model: Any, output: Any, asked: Mapping[str, Any]) -> dict[tuple[in
     answers = output[:, asked["context"].shape[1] :].tolist()
     is_long = output.shape[1] >= asked["max_length"]
     ends = _list_end_tokens(model)
-    found = {}
+    is_full_by_prompt = {}
     for prompt, mask, answer in zip(prompts, masks, answers, strict=True):
         has_ended = not is_long or answer[-1] in ends
         if not has_ended:
             text = model.tok_decode(answer, skip_special_tokens=False)
             has_ended = any(stop and stop in text for stop in stops)
-        found[tuple(token for token, is_real in zip(prompt, mask, strict=True) if is_real)] = not has_ended
-    return found
+        is_full_by_prompt[tuple(token for token, is_real in zip(prompt, mask, strict=True) if is_real)] = not has_ended
+    return is_full_by_prompt
 
 
 def _list_end_tokens(model: Any) -> set[int]:
@@ -121,7 +123,7 @@ def _list_end_tokens(model: Any) -> set[int]:
 def _read_vllm(_: Any, output: Any, asked: Mapping[str, Any]) -> dict[tuple[int, ...], bool]:
     if not asked["generate"]:
         return {}
-    reasons = [each.outputs[0].finish_reason for each in output]
+    reasons = [request.outputs[0].finish_reason for request in output]
     return {tuple(tokens): reason == "length" for tokens, reason in zip(asked["requests"], reasons, strict=True)}
 
 

@@ -50,7 +50,7 @@ def check_whole(info: Mapping[str, Any], is_packed: bool = False) -> None:
     unexpected = {key for key in unexpected if not _HARMLESS.search(key)}
     reasons = [
         *([f"they lack {_list_names(missing)}"] if missing else []),
-        *([_list_names([_describe_shapes(*each) for each in mismatched], "; ")] if mismatched else []),
+        *([_list_names([_describe_shapes(*mismatch) for mismatch in mismatched], "; ")] if mismatched else []),
         *([f"the model has no place for {_list_names(unexpected)}"] if unexpected else []),
         *(str(message) for message in list(info.get("error_msgs") or ())[:1]),
     ]
@@ -84,7 +84,7 @@ def _read_header(path: Path) -> Shapes:
     shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
     for name, shape in shapes.items():
         # Two numbers to a byte are the most there are.
-        if any(type(each) is not int or each < 0 for each in shape) or math.prod(shape) > 2 * size:
+        if any(type(dimension) is not int or dimension < 0 for dimension in shape) or math.prod(shape) > 2 * size:
             raise ValueError(f"{name} has no shape that fits into the file")
     return shapes
 

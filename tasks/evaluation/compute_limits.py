@@ -75,7 +75,7 @@ def _limited_memory(memory_gb: float) -> Iterator[None]:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = used + int(memory_gb * 1e9)
-    limits = [each for each in (soft, hard, wanted) if each != resource.RLIM_INFINITY]
+    limits = [limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
     try:
         yield

@@ -174,15 +174,15 @@ def is_stop(error: Exception) -> bool:
 def _judge_error(error: BaseException, log: Path) -> tuple[State, str]:
     """What an unexpected error, what caused it, or what vLLM's own process wrote of it, is charged to."""
     causes = list(_walk_causes(error))
-    reasons = [describe_error(each) for each in causes]
+    reasons = [describe_error(cause) for cause in causes]
     if any(sign in reasons[0].lower() for sign in _ENGINE_ERRORS):
         causes += [RuntimeError(line) for line in read_log_tail(log, lines=200)]
     for cause in causes:
         if any(describe_error(cause).startswith(words) for words in _OUT_OF_MEMORY):
             return "out_of_memory", describe_error(cause)
     for cause in _walk_causes(error):
-        if found := _blame_elsewhere(cause):
-            return found
+        if blamed := _blame_elsewhere(cause):
+            return blamed
     return "failed", reasons[0]
 
 
@@ -211,17 +211,17 @@ def _blame_elsewhere(error: BaseException) -> tuple[State, str] | None:
 
 def _find_resource(text: str) -> str:
     """What nltk misses; its message is a page."""
-    found = re.search(r"nltk\.download\('([\w.-]+)'\)", text)
-    return found[1] if found else _shorten(text)
+    match = re.search(r"nltk\.download\('([\w.-]+)'\)", text)
+    return match[1] if match else _shorten(text)
 
 
 def _walk_causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        yield each
-        each = each.__cause__ or each.__context__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def describe_error(error: BaseException) -> str:

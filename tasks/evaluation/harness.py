@@ -64,12 +64,12 @@ class NodeRun:
 def check_harness(wanted: str) -> None:
     """Raise NodeError unless this node has the version of lm-eval that the suite declares."""
     try:
-        found = metadata.version("lm_eval")
+        installed = metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
         raise NodeError("lm-eval is not installed on this node. Install nightboard[harness] there.") from None
-    if found != wanted:
+    if installed != wanted:
         raise NodeError(
-            f"the suite requires lm-eval {wanted}, but this node has {found}. "
+            f"the suite requires lm-eval {wanted}, but this node has {installed}. "
             f"Install lm_eval=={wanted} there, or change harness.version in the suite (that makes a new version of it)."
         )
 

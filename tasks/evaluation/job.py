@@ -148,6 +148,6 @@ def _run_benchmarks(run: NodeRun, todo: list[str], model: Any, index: Any) -> li
 
 def _write_progress(run: NodeRun, benchmark: str | None, todo: list[str]) -> None:
     wanted = run.spec.planned.shard.benchmarks
-    finished = tuple(each for each in wanted if each not in todo)
+    finished = tuple(benchmark for benchmark in wanted if benchmark not in todo)
     progress = Progress(benchmark=benchmark, finished=finished, total=len(wanted), at=datetime.now(UTC))
     write_bytes(run.folder / PROGRESS_FILE, progress.to_bytes())

@@ -86,23 +86,23 @@ def _open_stderr() -> TextIO:
 @contextlib.contextmanager
 def _copied(path: Path, start: int) -> Iterator[None]:
     """While open, what is added to the file after `start` also goes to where stdout goes now."""
-    target, done = os.dup(1), threading.Event()
-    copier = threading.Thread(target=_copy_until, args=(path, start, target, done), daemon=True)
+    target, ended = os.dup(1), threading.Event()
+    copier = threading.Thread(target=_copy_until, args=(path, start, target, ended), daemon=True)
     copier.start()
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         copier.join()
         os.close(target)
 
 
-def _copy_until(path: Path, start: int, target: int, done: threading.Event) -> None:
+def _copy_until(path: Path, start: int, target: int, ended: threading.Event) -> None:
     with path.open("rb") as log:
         log.seek(start)
         is_last = False
         while not is_last:
-            is_last = done.wait(_COPY_INTERVAL_S)
+            is_last = ended.wait(_COPY_INTERVAL_S)
             for block in iter(lambda: log.read(65536), b""):
                 # A job whose own output cannot be written any more still has its log.
                 with contextlib.suppress(OSError):

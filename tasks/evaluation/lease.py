@@ -118,22 +118,22 @@ def heartbeat(folder: Path) -> Iterator[None]:
     The process ends as soon as it sees that it has lost the attempt: cancelled, or taken for dead and given to another
     run, whose answers it would mix with its own.
     """
-    done = threading.Event()
-    beating = threading.Thread(target=_beat, args=(folder, done), name="heartbeat", daemon=True)
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(folder, ended), name="heartbeat", daemon=True)
     beating.start()
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         beating.join()
 
 
-def _beat(folder: Path, done: threading.Event) -> None:
+def _beat(folder: Path, ended: threading.Event) -> None:
     while True:
         # A full disk stops no evaluation here; the worst is that another run takes over.
         with contextlib.suppress(OSError):
             (folder / HEARTBEAT_FILE).touch()
-        if done.wait(HEARTBEAT_S):
+        if ended.wait(HEARTBEAT_S):
             return
         if loss := _find_loss(folder):
             print(f"{folder}: {loss}; this run stops", file=sys.stderr, flush=True)

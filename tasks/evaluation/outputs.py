@@ -140,9 +140,9 @@ def _check_sealed(path: Path, sealed: tuple[int, str]) -> list[str]:
     size, digest = sealed
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno()).st_size
-            if found != size:
-                return [f"{path}: must have {size} bytes as its manifest says (got {found})."]
+            actual = os.fstat(file.fileno()).st_size
+            if actual != size:
+                return [f"{path}: must have {size} bytes as its manifest says (got {actual})."]
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 return [f"{path}: its content is not what its manifest says."]
     except OSError as error:

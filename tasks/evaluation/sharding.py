@@ -39,7 +39,7 @@ def _is_one_piece(suite: Suite) -> bool:
 def cut(suite: Suite, benchmark: str) -> tuple[Shard, ...]:
     """The benchmark's documents, its tasks joined in their order, in ranges; none when it is not to be cut."""
     spec = suite.benchmarks[benchmark]
-    counts = {task: suite.expected_samples(each) for task, each in spec.tasks.items()}
+    counts = {task: suite.expected_samples(declared) for task, declared in spec.tasks.items()}
     total, size = sum(counts.values()), spec.cut_documents
     if size is None or total <= size:
         return ()

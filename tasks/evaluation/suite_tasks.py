@@ -71,9 +71,9 @@ class SuiteTasks:
         if wanted.id != task.DATASET_PATH:
             yield f"{name}: uses the dataset {task.DATASET_PATH} (the suite declares {wanted.id})."
         for split, data in task.dataset.items():
-            found = {Path(file["filename"]).parent.name for file in data.cache_files}
-            if found != {wanted.sha}:
-                revision = ", ".join(sorted(found)) or "none"
+            revisions = {Path(file["filename"]).parent.name for file in data.cache_files}
+            if revisions != {wanted.sha}:
+                revision = ", ".join(sorted(revisions)) or "none"
                 yield f"{name}: split {split} is of revision {revision} (the suite declares {wanted.sha})."
 
 
@@ -88,9 +88,9 @@ def _check_cut(name: str, task: Any, shots: int) -> Iterator[str]:
     if task.config.process_docs is not None and not _is_steady(task):
         yield f"{name}: makes its documents with random numbers, so it cannot be split."
     for metric, aggregate in task.aggregation().items():
-        found = getattr(aggregate, "__module__", None), getattr(aggregate, "__name__", str(aggregate))
-        if found != _MEAN:
-            yield f"{name}: {metric} is not a mean over documents but {found[1]}, so it cannot be split."
+        function = getattr(aggregate, "__module__", None), getattr(aggregate, "__name__", str(aggregate))
+        if function != _MEAN:
+            yield f"{name}: {metric} is not a mean over documents but {function[1]}, so it cannot be split."
 
 
 def _is_steady(task: Any) -> bool:

@@ -143,11 +143,11 @@ def _read_results(path: Path, reasons: list[str]) -> dict[str, Any] | None:
 
 
 def _check_template(results: dict[str, Any], is_templated: bool, reasons: list[str]) -> str | None:
-    found = results.get("chat_template_sha")
-    if is_templated != (found is not None):
+    reported = results.get("chat_template_sha")
+    if is_templated != (reported is not None):
         expected = "a chat template applied" if is_templated else "no chat template"
-        reasons.append(f"{RESULTS}: chat_template_sha: the evaluation asks for {expected} (got {found}).")
-    return str(found) if found is not None else None
+        reasons.append(f"{RESULTS}: chat_template_sha: the evaluation asks for {expected} (got {reported}).")
+    return str(reported) if reported is not None else None
 
 
 def _check_task(
@@ -188,11 +188,11 @@ def _section(results: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _check_counts(results: dict[str, Any], expected: _Expected, reasons: list[str]) -> None:
     counts = _section(_section(results, "n-samples"), expected.task)
-    found = counts.get("effective"), counts.get("original"), _section(results, "n-shot").get(expected.task)
+    reported = counts.get("effective"), counts.get("original"), _section(results, "n-shot").get(expected.task)
     wanted = expected.n_samples, expected.n_documents, expected.n_shot
     keys = f"n-samples.{expected.task}.effective", f"n-samples.{expected.task}.original", f"n-shot.{expected.task}"
     nouns = "scored documents", "documents in the dataset", "few-shot examples"
-    for key, want, got, noun in zip(keys, wanted, found, nouns, strict=True):
+    for key, want, got, noun in zip(keys, wanted, reported, nouns, strict=True):
         if want != got:
             reasons.append(f"{RESULTS}: {key}: the suite declares {want} {noun} (got {got}).")
 
@@ -264,8 +264,8 @@ def _read_samples(path: Path, expected: _Expected, reasons: list[str]) -> _Sampl
         reasons.append(f"{path.name}: lm-eval did not save it ({error.strerror}).")
         return None
     if expected.filter not in samples.doc_ids:
-        found = ", ".join(sorted(samples.doc_ids)) or "an empty file"
-        reasons.append(f"{path.name}: no sample at the declared filter {expected.filter} (got {found}).")
+        filters = ", ".join(sorted(samples.doc_ids)) or "an empty file"
+        reasons.append(f"{path.name}: no sample at the declared filter {expected.filter} (got {filters}).")
     if problem := samples.answers.explain_not_finite():
         is_told = any(_NOT_FINITE in reason for reason in reasons)
         reasons.append(f"{path.name}: {problem}" if is_told else f"{path.name}: {problem} {_NOT_FINITE}")

@@ -122,10 +122,10 @@ def link_dataset(shared: Path, sha: str, private: Path) -> None:
     lm-eval's tasks write what they make of the documents beside them (GPQA: shuffled by the global random state) and
     read it back within the run. Beside the shared files it would decide the documents of every later run.
     """
-    found = sorted(shared.glob(f"*/*/*/{sha}/dataset_info.json"))
-    if not found:
+    infos = sorted(shared.glob(f"*/*/*/{sha}/dataset_info.json"))
+    if not infos:
         raise FileNotFoundError(f"{shared}: the dataset is not in the store's cache. The next run downloads it again.")
-    for info in found:
+    for info in infos:
         target = private / info.parent.relative_to(shared)
         target.mkdir(parents=True)
         for file in info.parent.iterdir():

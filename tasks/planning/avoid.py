@@ -49,8 +49,8 @@ def find_avoided(attempts: Iterable[EndedAttempt]) -> Avoided:
         if attempt.node:
             by_node[attempt.node].append(attempt)
             by_tier[attempt.tier or ""].append(attempt)
-    nodes = {name: _find_rows(found) for name, found in by_node.items()}
-    tiers = {name: [row for row in _find_rows(found) if _is_wide(row)] for name, found in by_tier.items() if name}
+    nodes = {name: _find_rows(ended) for name, ended in by_node.items()}
+    tiers = {name: [row for row in _find_rows(ended) if _is_wide(row)] for name, ended in by_tier.items() if name}
     return Avoided(
         {name: _tell_node(name, rows[0]) for name, rows in nodes.items() if rows},
         {name: _tell_tier(name, rows[0]) for name, rows in tiers.items() if rows},

@@ -206,14 +206,14 @@ def _read_done(
     others = {key for key in ids if known[key].suite_version not in versions}
     numbers = _read_numbers(store, others) if others else {}
     measurements = _read_measurements(store) if others else {}
-    done: dict[ScoreKey, list[Done]] = defaultdict(list)
+    by_score: dict[ScoreKey, list[Done]] = defaultdict(list)
     for key in ids:
         evaluation = known[key]
-        each = Done(evaluation)
+        entry = Done(evaluation)
         if key in others:
-            each = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
-        done[ScoreKey.of(evaluation)].append(each)
-    return dict(done)
+            entry = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
+        by_score[ScoreKey.of(evaluation)].append(entry)
+    return dict(by_score)
 
 
 def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str, Collection[Number]]:
@@ -231,8 +231,8 @@ def _read_measurements(store: Store) -> Mapping[str, Mapping[str, Measurement]]:
     columns = ["suite_version", "task", "n_samples", "n_shot", "measurement", "declared_at"]
     measurements: dict[str, dict[str, Measurement]] = defaultdict(dict)
     for row in read_table(store, SUITES, columns).sort_by([("declared_at", "ascending")]).to_pylist():
-        found = Measurement(row["n_samples"], row["n_shot"], row["measurement"])
-        measurements[row["suite_version"]][row["task"]] = found
+        measurement = Measurement(row["n_samples"], row["n_shot"], row["measurement"])
+        measurements[row["suite_version"]][row["task"]] = measurement
     return measurements
 
 
@@ -263,8 +263,8 @@ def _is_lost(store: Store, folder: Path) -> bool:
 
 
 def _as_evaluation(row: dict[str, Any]) -> Evaluation:
-    found = {key: value for key, value in row.items() if key in Evaluation.model_fields}
-    return Evaluation.model_validate(found | {"left_out": json.loads(row["left_out"] or "{}")})
+    fields = {key: value for key, value in row.items() if key in Evaluation.model_fields}
+    return Evaluation.model_validate(fields | {"left_out": json.loads(row["left_out"] or "{}")})
 
 
 def read_freed(store: Store, evaluation_ids: Iterable[str]) -> dict[ShardKey, int]:
@@ -285,7 +285,7 @@ def _read_tries(attempts: Sequence[dict[str, Any]], freed: Mapping[ShardKey, int
         key = (row["evaluation_id"], row["shard"])
         if row["attempt"] > freed.get(key, 0):
             rows[key].append(row)
-    return {key: _sum_up(each) for key, each in rows.items()}
+    return {key: _sum_up(rows_of_shard) for key, rows_of_shard in rows.items()}
 
 
 def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:

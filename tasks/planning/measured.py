@@ -24,15 +24,15 @@ class _Task:
     numbers: frozenset[Number]
     measurement: Measurement
 
-    def is_in(self, done: Done) -> bool:
+    def is_in(self, entry: Done) -> bool:
         """Whether an evaluation at another version of the suite has it; what is not known of it is as asked for."""
-        if done.numbers is None or not self.numbers <= done.numbers:
+        if entry.numbers is None or not self.numbers <= entry.numbers:
             return False
-        found, asked = done.measurements.get(self.task), self.measurement
-        if found is None:
+        measured, asked = entry.measurements.get(self.task), self.measurement
+        if measured is None:
             return True
-        is_same = found.otherwise in (None, asked.otherwise)
-        return is_same and (found.n_samples, found.n_shot) == (asked.n_samples, asked.n_shot)
+        is_same = measured.otherwise in (None, asked.otherwise)
+        return is_same and (measured.n_samples, measured.n_shot) == (asked.n_samples, asked.n_shot)
 
 
 class Wanted:
@@ -42,17 +42,17 @@ class Wanted:
         self._version = suite.version
         self._tasks = {name: tuple(_list_tasks(suite.suite, name)) for name in suite.suite.benchmarks}
 
-    def choose_sources(self, done: Sequence[Done]) -> dict[str, Evaluation]:
+    def choose_sources(self, entries: Sequence[Done]) -> dict[str, Evaluation]:
         """The evaluation to reuse each benchmark from, if any: the one with most benchmarks, then the newest."""
-        found = [(self._list_measured(entry), entry.evaluation) for entry in reversed(done)]
-        found.sort(key=lambda pair: -len(pair[0]))
-        sources = ((name, next((source for names, source in found if name in names), None)) for name in self._tasks)
+        measured = [(self._list_measured(entry), entry.evaluation) for entry in reversed(entries)]
+        measured.sort(key=lambda pair: -len(pair[0]))
+        sources = ((name, next((source for names, source in measured if name in names), None)) for name in self._tasks)
         return {name: source for name, source in sources if source is not None}
 
-    def _list_measured(self, done: Done) -> frozenset[str]:
-        if done.evaluation.suite_version == self._version:
-            return frozenset(self._tasks) - frozenset(done.evaluation.left_out)
-        return frozenset(name for name, tasks in self._tasks.items() if all(task.is_in(done) for task in tasks))
+    def _list_measured(self, entry: Done) -> frozenset[str]:
+        if entry.evaluation.suite_version == self._version:
+            return frozenset(self._tasks) - frozenset(entry.evaluation.left_out)
+        return frozenset(name for name, tasks in self._tasks.items() if all(task.is_in(entry) for task in tasks))
 
 
 def _list_tasks(suite: Suite, benchmark: str) -> Iterator[_Task]:

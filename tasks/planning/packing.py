@@ -44,7 +44,7 @@ def pack_jobs(placements: Iterable[Placement], cluster: Cluster) -> tuple[Job, .
         by_tier.setdefault(placement.tier.name, []).append(placement)
     jobs: list[Job] = []
     for tier in cluster.tiers:
-        members = sorted(by_tier.get(tier.name, ()), key=lambda each: each.order)
+        members = sorted(by_tier.get(tier.name, ()), key=lambda placement: placement.order)
         is_short = [
             placement.planned.estimate_s < tier.share_job_below_min * 60 and not placement.is_alone
             for placement in members

@@ -125,11 +125,11 @@ def make_plan(inputs: PlanInputs) -> Plan:
     for commit in oldest_first:
         model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
         for suite in _suites_of(inputs.suites, model_settings):
-            for found in _judge(commit, suite, model_settings, known, chosen):
-                if isinstance(found, _Candidate):
-                    chosen[found.evaluation.evaluation_id] = found
+            for verdict in _judge(commit, suite, model_settings, known, chosen):
+                if isinstance(verdict, _Candidate):
+                    chosen[verdict.evaluation.evaluation_id] = verdict
                 else:
-                    skipped.append(_skip(commit, suite, found))
+                    skipped.append(_skip(commit, suite, verdict))
     jobs = pack_jobs((placement for candidate in chosen.values() for placement in candidate.placements), inputs.cluster)
     return Plan(
         board=inputs.board,
@@ -169,14 +169,14 @@ def _judge(
         return [_Refusal("rejected", refusal or _tell_size(commit, precision, weights_gb, inputs.cluster))]
     evaluation = make_evaluation(commit, suite, settings, tier)
     score = ScoreKey.of(evaluation)
-    done = inputs.history.done.get(score, ())
-    sources = known.wanted[suite.version].choose_sources(done)
+    entries = inputs.history.done.get(score, ())
+    sources = known.wanted[suite.version].choose_sources(entries)
     left_out = _leave_out(commit, suite, tier, sources, known)
     refusals = _group(left_out)
     if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
         evaluation = make_evaluation(commit, suite, settings, tier, reasons)
     todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
-    if scored := _find_scored(evaluation, sources, [entry.evaluation for entry in done], has_todo=bool(todo)):
+    if scored := _find_scored(evaluation, sources, [entry.evaluation for entry in entries], has_todo=bool(todo)):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
         source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"
         return [_Refusal("done", f"scored already{source}"), *refusals]
@@ -228,11 +228,11 @@ def _group(left_out: Mapping[str, _Refusal]) -> tuple[_Refusal, ...]:
 
 
 def _find_scored(
-    evaluation: Evaluation, sources: Mapping[str, Evaluation], done: Sequence[Evaluation], *, has_todo: bool
+    evaluation: Evaluation, sources: Mapping[str, Evaluation], evaluations: Sequence[Evaluation], *, has_todo: bool
 ) -> Evaluation | None:
     """The evaluation that has all that can be had; None when one is to be made, by running or from several others."""
     # An evaluation that is done under this id never runs again, even if rows are missing.
-    if same := next((earlier for earlier in done if earlier.evaluation_id == evaluation.evaluation_id), None):
+    if same := next((earlier for earlier in evaluations if earlier.evaluation_id == evaluation.evaluation_id), None):
         return same
     distinct = {source.evaluation_id: source for source in sources.values()}
     # Of several that have it all together one is put together; what lacks a benchmark is not ranked in any case.

@@ -93,9 +93,9 @@ def _find_damage(work: Path, suite: Suite, shard: Shard) -> list[str]:
     """Problems of a shard's finished benchmarks. Damaged ones are moved aside, so that they run again."""
     reasons = []
     for benchmark in shard.benchmarks:
-        found = check_finished(work / benchmark, suite, shard, benchmark)
-        if found:
-            reasons += [f"{benchmark}: {reason}" for reason in found]
+        damage = check_finished(work / benchmark, suite, shard, benchmark)
+        if damage:
+            reasons += [f"{benchmark}: {reason}" for reason in damage]
             # Another flow that collects at the same time may have done it, or there is nothing to set aside.
             with contextlib.suppress(FileNotFoundError):
                 set_aside(work / benchmark)
@@ -191,7 +191,7 @@ def _has_completed(store: Store, evaluation_id: str, shard: Shard) -> bool:
     """Whether another shard has completed, collected or not, and its benchmarks were not set aside since."""
     work = store.work_dir(evaluation_id, shard.name)
     is_there = all((work / benchmark / MANIFEST_FILE).exists() for benchmark in shard.benchmarks)
-    return is_there and any(each.state == "completed" for each in _outcomes(store, evaluation_id, shard.name))
+    return is_there and any(outcome.state == "completed" for outcome in _outcomes(store, evaluation_id, shard.name))
 
 
 def _outcomes(store: Store, evaluation_id: str, shard: str) -> Iterator[Outcome]:

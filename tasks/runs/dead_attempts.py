@@ -73,8 +73,8 @@ def _judge_end(store: Store, attempt: OpenAttempt, has_begun: bool, launch: Open
             return "out_of_memory", "out of host memory: the cluster killed the job, which used more than it was given"
         where = f" on {report.node}" if report and report.node else ""
         is_stopped = report is not None and report.ending not in (None, "failed", "interrupted")
-        if not is_stopped and (found := explain_lost_outcome(output, attempt.folder)):
-            return "environment", f"{found}{where}"
+        if not is_stopped and (lost := explain_lost_outcome(output, attempt.folder)):
+            return "environment", f"{lost}{where}"
         return (report and report.ending) or "interrupted", (
             (report and report.reason) or f"the process ended without an outcome (killed?){where}"
         )
@@ -83,9 +83,12 @@ def _judge_end(store: Store, attempt: OpenAttempt, has_begun: bool, launch: Open
     if report is None or report.ending is None or _has_anybody_begun(store, attempt, launch):
         return "not_started", f"the job ended before it started this evaluation{said}"
     # The model was not read, so it cannot be the cause.
-    found = explain_false_start(output)
-    if found or report.ending in ("failed", "timeout", "out_of_memory"):
-        return "environment", f"the job ended before it began to evaluate{said}{f'. {found}' if found else ''}"
+    false_start = explain_false_start(output)
+    if false_start or report.ending in ("failed", "timeout", "out_of_memory"):
+        return (
+            "environment",
+            f"the job ended before it began to evaluate{said}{f'. {false_start}' if false_start else ''}",
+        )
     return report.ending, f"the job ended before it began to evaluate{said}"
 
 

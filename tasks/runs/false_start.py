@@ -41,8 +41,8 @@ def explain_false_start(output: Sequence[str]) -> str | None:
     """The line of a job's output that tells why it did not begin, and what to do; None when none does."""
     lines = [line.strip() for line in reversed(output)]
     for sign, advice in _SIGNS:
-        if found := next(filter(sign.match, lines), None):
-            return f"{found.rstrip('.')}. {advice}"
+        if line := next(filter(sign.match, lines), None):
+            return f"{line.rstrip('.')}. {advice}"
     return None
 
 
@@ -52,5 +52,5 @@ def explain_lost_outcome(output: Sequence[str], folder: Path) -> str | None:
     The same output has what libraries say of a model. No repository knows the folder, which begins the line.
     """
     start = f"{folder}: {_LOST}"
-    found = next((line.strip() for line in reversed(output) if start in line), None)
-    return found and f"{_LOST}{found.partition(start)[2].strip()}"
+    last = next((line.strip() for line in reversed(output) if start in line), None)
+    return last and f"{_LOST}{last.partition(start)[2].strip()}"

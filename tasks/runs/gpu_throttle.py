@@ -73,13 +73,13 @@ class Throttle:
         """
         if not self._is_active or self.max_gpus is None:
             return [None] * len(arrays)
-        found = _group(opened)
-        known = {launched.launch_id: read_parallelism(self.store, launched.launch_id) for launched in found}
+        launches = _group(opened)
+        known = {launched.launch_id: read_parallelism(self.store, launched.launch_id) for launched in launches}
         self._lowered = {launch_id: lowered for launch_id, lowered in self._lowered.items() if launch_id in known}
-        before = [self._describe(launched, known[launched.launch_id]) for launched in found]
+        before = [self._describe(launched, known[launched.launch_id]) for launched in launches]
         wanted = [Array(array[0].gpus, len(array), longest_s=array[0].estimate_s) for array in arrays]
         shares = allocate(before, wanted, self.max_gpus)
-        for launched, array, allowed in zip(found, before, shares.opened, strict=True):
+        for launched, array, allowed in zip(launches, before, shares.opened, strict=True):
             try:
                 self._set(launched, known[launched.launch_id], allowed, array)
             except ClusterAway:
@@ -92,8 +92,8 @@ class Throttle:
         """Whether an open array could run more jobs than it may, or is being throttled."""
         if not self._is_active:
             return False
-        found = _group(opened)
-        bounds = ((launched, read_parallelism(self.store, launched.launch_id)) for launched in found)
+        launches = _group(opened)
+        bounds = ((launched, read_parallelism(self.store, launched.launch_id)) for launched in launches)
         return bool(self._lowered) or any(
             bound is not None and bound < len(launched.jobs) for launched, bound in bounds
         )

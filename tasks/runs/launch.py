@@ -82,14 +82,17 @@ class Launcher:
         avoided: Collection[str],
         now: datetime,
     ) -> list[Started]:
-        folder, calls = self.store.submit_dir(launch.launch_id), [make_call(self.store, each) for each in attempts]
+        folder, calls = (
+            self.store.submit_dir(launch.launch_id),
+            [make_call(self.store, folders) for folders in attempts],
+        )
         resources = self._resources(launch.jobs, avoided)
         try:
             return self.executor.submit(folder, launch.launch_id, calls, resources, parallelism)
         except ClusterAway:
             raise
         except ExecutorError as error:
-            for attempt in (attempt for each in attempts for attempt in each):
+            for attempt in (attempt for folders in attempts for attempt in folders):
                 release(attempt, f"the cluster refused the job: {error}", now)
             self._record_submission(launch, {}, now)
             raise

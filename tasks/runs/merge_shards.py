@@ -48,10 +48,10 @@ def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], take
     for shard in shards:
         for benchmark in shard.benchmarks:
             folders[benchmark].append(store.work_dir(evaluation_id, shard.name) / benchmark)
-    scores = [row for found in folders.values() for row in _score(found)]
+    scores = [row for of_shards in folders.values() for row in _score(of_shards)]
     scores += [row for benchmark in taken for row in _take_scores(store, evaluation_id, benchmark)]
     write_file(store, TASK_SCORES, evaluation_id, scores)
-    files = [folder / SAMPLES_TABLE for found in folders.values() for folder in found]
+    files = [folder / SAMPLES_TABLE for of_shards in folders.values() for folder in of_shards]
     own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
     others = (_take_samples(store, evaluation_id, benchmark) for benchmark in taken)
     _write_all(itertools.chain(own, others), store.lake_file(SAMPLES.name, evaluation_id), SAMPLES)
@@ -85,7 +85,7 @@ def _score(folders: Sequence[Path]) -> list[dict[str, Any]]:
     documents = _join_documents(folders)
     values = _join_values(folders)
     seconds = sum(BenchmarkManifest.read(folder / MANIFEST_FILE).elapsed_s for folder in folders)
-    return [_join_rows(found, documents[key[0]], values[key], seconds) for key, found in rows.items()]
+    return [_join_rows(parts, documents[key[0]], values[key], seconds) for key, parts in rows.items()]
 
 
 def _join_documents(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -111,9 +111,9 @@ def _join_values(folders: Sequence[Path]) -> dict[tuple[str, str, str], _Values]
     values: dict[tuple[str, str, str], _Values] = defaultdict(lambda: _Values([], is_plain=True))
     cells = (table[name].to_pylist() for name in ("task", "metric", "filter", "value", "weight"))
     for task, metric, chosen, value, weight in zip(*cells, strict=True):
-        found = values[task, metric, chosen]
-        found.numbers.append(value)
-        found.is_plain &= value is not None and weight == 1
+        joined = values[task, metric, chosen]
+        joined.numbers.append(value)
+        joined.is_plain &= value is not None and weight == 1
     return values
 
 
@@ -130,8 +130,8 @@ def _join_rows(
             f"{where}: is not a mean over documents, so it cannot be split. Remove cut_documents from the suite."
         )
     for name in _COMMON:
-        if len(found := dict.fromkeys(str(row[name]) for row in rows)) > 1:
-            raise MergeError(f"{where}: the shards were run with different values of {name}: {', '.join(found)}.")
+        if len(distinct := dict.fromkeys(str(row[name]) for row in rows)) > 1:
+            raise MergeError(f"{where}: the shards were run with different values of {name}: {', '.join(distinct)}.")
     return {
         **first,
         **{name: _join_texts(row[name] for row in rows) for name in _OF_PART},
@@ -159,8 +159,8 @@ def mean_stderr(numbers: Sequence[float]) -> float:
 
 
 def _join_texts(texts: Iterable[str | None]) -> str | None:
-    found = list(dict.fromkeys(text for text in texts if text is not None))
-    return ", ".join(found) or None
+    distinct = list(dict.fromkeys(text for text in texts if text is not None))
+    return ", ".join(distinct) or None
 
 
 def _add_up(counts: Sequence[int | None]) -> int | None:

@@ -205,6 +205,12 @@ def list_open(store: Store, executor: Executor | None, now: datetime) -> OpenRun
     return OpenRuns(tuple(is_open), tuple(problems), cluster.reports is None)
 
 
+def find_executor(store: Store, now: datetime) -> str | None:
+    """The name of the executor of the newest open launch; None if no launch is open."""
+    launches = [opened.launch for opened in read_open_launches(store, None, now, [])]
+    return max(launches, key=lambda launch: launch.created_at).executor if launches else None
+
+
 def ask(executor: Executor | None, launches: Sequence[OpenLaunch], now: datetime) -> ClusterAnswer:
     """One question to the cluster for all jobs that it may know."""
     if executor is None:

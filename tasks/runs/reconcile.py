@@ -52,15 +52,15 @@ def reconcile(store: Store, executor: Executor, now: datetime) -> Reconciled:
         is_over = not launch.is_launching
         for attempt in list_claimed(store, launch, cluster):
             try:
-                found = _reconcile_attempt(store, attempt, launch, cluster)
+                result = _reconcile_attempt(store, attempt, launch, cluster)
             except RecordError as error:
                 problems.append(advise_on_launch(error, attempt.folder))
-                found = attempt
-            if isinstance(found, OpenAttempt):
-                still_open.append(found)
+                result = attempt
+            if isinstance(result, OpenAttempt):
+                still_open.append(result)
                 is_over = False
-            elif found is not None:
-                collected.append(found)
+            elif result is not None:
+                collected.append(result)
         if is_over:
             write_bytes(launch.folder / CLOSED_FILE, Closed(closed_at=now).to_bytes())
     return Reconciled(tuple(still_open), tuple(problems), cluster.reports is None, tuple(collected))

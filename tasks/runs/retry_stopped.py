@@ -22,6 +22,9 @@ from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, Freed
 
+# How an attempt ended is known once it is collected.
+SEEN_LATER = "What has just failed or been cancelled can be retried after `nightboard collect`."
+
 
 class FreeError(TaskError):
     """A name matches nothing that can be freed; the message says why, with similar names."""
@@ -43,9 +46,9 @@ def find_stopped(
 ) -> list[Stopped]:
     """Shards that gave up or were cancelled, of evaluations that are not done."""
     by_fingerprint = {commit.fingerprint: commit for commit in commits}
-    found = []
-    done = {entry.evaluation.evaluation_id for serving in history.done.values() for entry in serving}
-    known = {row.evaluation_id: row for row in evaluations if row.evaluation_id not in done}
+    stopped = []
+    scored = {entry.evaluation.evaluation_id for serving in history.done.values() for entry in serving}
+    known = {row.evaluation_id: row for row in evaluations if row.evaluation_id not in scored}
     for (key, shard), tries in sorted(history.tries.items()):
         evaluation = known.get(key)
         if evaluation is None or (key, shard) in history.shards_in_flight or (key, shard) in history.finished:
@@ -57,8 +60,8 @@ def find_stopped(
             if choose_resources(tries, cluster, tier) is None:
                 ending, reason = "out_of_memory", explain_size(tries, shard)
         if ending and reason:
-            found.append(Stopped(evaluation, shard, ending, reason, history.last_attempts.get((key, shard), 0)))
-    return found
+            stopped.append(Stopped(evaluation, shard, ending, reason, history.last_attempts.get((key, shard), 0)))
+    return stopped
 
 
 def choose_stopped(stopped: Sequence[Stopped], targets: Sequence[str], known: Iterable[Evaluation]) -> list[Stopped]:
@@ -85,7 +88,7 @@ def is_meant(evaluation: Evaluation, target: str) -> bool:
 def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
     models = sorted({shard.evaluation.model_id for shard in stopped})
     if any(is_meant(evaluation, target) for evaluation in known):
-        return f"{target}: is neither stopped nor cancelled, so it needs no retry."
+        return f"{target}: is neither stopped nor cancelled, so it needs no retry. {SEEN_LATER}"
     near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
     hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."
     return f"{target}: matches no stopped or cancelled evaluation. {hint}"
@@ -97,8 +100,8 @@ def free(store: Store, stopped: Iterable[Stopped], by: str, now: datetime) -> No
     for shard in stopped:
         attempts[shard.evaluation.evaluation_id][shard.shard] = shard.last_attempt
     with launching(store):
-        for key, found in attempts.items():
+        for key, numbers in attempts.items():
             path = store.freed_file(key)
             before: Mapping[str, int] = Freed.read(path).attempts if path.exists() else {}
-            freed = Freed(evaluation_id=key, attempts={**before, **found}, by=by, at=now)
+            freed = Freed(evaluation_id=key, attempts={**before, **numbers}, by=by, at=now)
             write_bytes(path, freed.to_bytes())

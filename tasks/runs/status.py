@@ -53,8 +53,8 @@ def sum_up_waits(rows: Sequence[Status]) -> list[str]:
     for row in rows:
         if row.waits_for:
             jobs[row.waits_for, row.advice][row.job_id or row.evaluation_id] = None
-    most_first = sorted(jobs.items(), key=lambda each: -len(each[1]))
-    return [word_wait(list(found), reason, advice) for (reason, advice), found in most_first]
+    most_first = sorted(jobs.items(), key=lambda wait: -len(wait[1]))
+    return [word_wait(list(job_ids), reason, advice) for (reason, advice), job_ids in most_first]
 
 
 def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
@@ -66,20 +66,20 @@ def word_wait(job_ids: Sequence[str], reason: str, advice: str | None) -> str:
 
 def describe_open(shards: Sequence[OpenAttempt], now: datetime) -> tuple[list[Status], list[str]]:
     """Open shards, those that run first, oldest first; and what could not be read."""
-    found, problems = [], []
-    begun = {(each.launch_id, each.job_index) for each in shards if _running_owner(each.folder)}
-    for each in shards:
+    rows, problems = [], []
+    begun = {(attempt.launch_id, attempt.job_index) for attempt in shards if _running_owner(attempt.folder)}
+    for attempt in shards:
         try:
-            found.append(_describe(each, now, (each.launch_id, each.job_index) in begun))
+            rows.append(_describe(attempt, now, (attempt.launch_id, attempt.job_index) in begun))
         except RecordError as error:
             problems.append(str(error))
-    return sorted(found, key=lambda s: (s.state != "RUNNING", -s.age_s, s.model_id, s.shard)), problems
+    return sorted(rows, key=lambda s: (s.state != "RUNNING", -s.age_s, s.model_id, s.shard)), problems
 
 
-def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
-    spec = AttemptSpec.read(each.folder / SPEC_FILE)
-    owner = _running_owner(each.folder)
-    progress = read_progress(each.folder)
+def _describe(attempt: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
+    spec = AttemptSpec.read(attempt.folder / SPEC_FILE)
+    owner = _running_owner(attempt.folder)
+    progress = read_progress(attempt.folder)
     return Status(
         evaluation_id=spec.evaluation.evaluation_id,
         model_id=spec.evaluation.model_id,
@@ -87,27 +87,27 @@ def _describe(each: OpenAttempt, now: datetime, has_job_begun: bool) -> Status:
         suite=spec.evaluation.suite,
         shard=spec.planned.shard.name,
         attempt=spec.planned.number,
-        state=_name_state(each, is_waiting_in_job=has_job_begun and owner is None),
-        job_id=each.job_id,
-        node=(each.report.node if each.report else None) or (owner.process.host if owner else None),
-        gpus=each.gpus,
+        state=_name_state(attempt, is_waiting_in_job=has_job_begun and owner is None),
+        job_id=attempt.job_id,
+        node=(attempt.report.node if attempt.report else None) or (owner.process.host if owner else None),
+        gpus=attempt.gpus,
         age_s=max(0.0, (now - (owner.at if owner else spec.created_at)).total_seconds()),
         benchmark=progress.benchmark if progress else None,
         finished=len(progress.finished) if progress else 0,
         total=len(spec.planned.shard.benchmarks),
         left_s=_estimate_left(spec, owner, progress, now),
-        waits_for=each.report.reason if each.report and each.report.waits_for else None,
-        advice=each.report.advice if each.report else None,
+        waits_for=attempt.report.reason if attempt.report and attempt.report.waits_for else None,
+        advice=attempt.report.advice if attempt.report else None,
     )
 
 
-def _name_state(each: OpenAttempt, *, is_waiting_in_job: bool) -> str:
+def _name_state(attempt: OpenAttempt, *, is_waiting_in_job: bool) -> str:
     """The cluster's state, or nightboard's own."""
     if is_waiting_in_job:
         return "NEXT IN JOB"
-    if each.job_id is None:
+    if attempt.job_id is None:
         return "SUBMITTING"
-    return each.report.state if each.report else "NO ANSWER"
+    return attempt.report.state if attempt.report else "NO ANSWER"
 
 
 def _running_owner(folder: Path) -> AttemptOwner | None:
@@ -144,7 +144,7 @@ def _estimate_left(
             name: sum(suite.expected_samples(task) for task in suite.benchmarks[name].tasks.values())
             for name in spec.planned.shard.benchmarks
         }
-        done = sum(documents[name] for name in progress.finished)
-        pace_s = (progress.at - owner.at).total_seconds() / done
-        left_s = pace_s * (sum(documents.values()) - done) - (now - progress.at).total_seconds()
+        n_finished = sum(documents[name] for name in progress.finished)
+        pace_s = (progress.at - owner.at).total_seconds() / n_finished
+        left_s = pace_s * (sum(documents.values()) - n_finished) - (now - progress.at).total_seconds()
     return left_s if left_s > 0 else None

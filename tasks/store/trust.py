@@ -57,12 +57,12 @@ def check_trust(path: Path, root: Path) -> None:
 def _check(path: Path, group: int | None) -> None:
     """Check a path; for a link, its target and the owner of the link."""
     try:
-        found, owners = path.stat(), {path.lstat().st_uid, path.stat().st_uid}
+        info, owners = path.stat(), {path.lstat().st_uid, path.stat().st_uid}
     except FileNotFoundError:
         return
-    if found.st_mode & _OTHERS or (found.st_mode & _GROUP and found.st_gid != group):
+    if info.st_mode & _OTHERS or (info.st_mode & _GROUP and info.st_gid != group):
         raise StoreError(
-            f"{path}: is writable by others (mode {stat.S_IMODE(found.st_mode):o}), so it is not read. "
+            f"{path}: is writable by others (mode {stat.S_IMODE(info.st_mode):o}), so it is not read. "
             f"Check that it is unchanged, then run: chmod go-w {path}"
         )
     for uid in owners - {os.geteuid(), 0}:
@@ -73,10 +73,10 @@ def _check(path: Path, group: int | None) -> None:
 def _find_group(root: Path) -> int | None:
     """The group that the store belongs to; None if it is one user's."""
     try:
-        found = root.stat()
+        info = root.stat()
     except OSError:
         return None
-    return found.st_gid if found.st_mode & _GROUP else None
+    return info.st_gid if info.st_mode & _GROUP else None
 
 
 def _gets_group(root: Path) -> bool:

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from make_lake import START, Lake
@@ -43,32 +43,44 @@ QUERIES = [
 def start_times() -> Iterator[tuple[str, float, str, float, float]]:
     """What, its seconds, against what, the seconds of that, and the ratio of the two."""
     with tempfile.TemporaryDirectory() as name:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPYCACHEPREFIX"] = f"{name}/bytecode"
+        environment = keep_byte_code(Path(name))
         libraries = "import typer, rich"
-        least = _measure([sys.executable, "-c", libraries], environment)
+        least = measure_cpu([sys.executable, "-c", libraries], environment)
         for arguments in HELPS:
-            ours = _measure([COMMAND, *arguments.split()], environment)
+            ours = measure_cpu([COMMAND, *arguments.split()], environment)
             yield f"nightboard {arguments}", ours, libraries, least, ours / least
         store = _make_store(Path(name))
         libraries = "import duckdb, typer, rich"
-        least = _measure([sys.executable, "-c", libraries], environment)
+        least = measure_cpu([sys.executable, "-c", libraries], environment)
         for words, call in QUERIES:
-            ours = _measure([COMMAND, *words, "--store", str(store)], environment)
+            ours = measure_cpu([COMMAND, *words, "--store", str(store)], environment)
             ours -= _time_query(call, store, environment)
             yield f"nightboard {' '.join(words)}, without its query", ours, libraries, least, ours / least
         board = Path(name) / "mine.yaml"
         board.write_text(BOARD + f"store: {store}\n")
-        ours = _measure([COMMAND, "status", "--board", str(board)], environment)
+        ours = measure_cpu([COMMAND, "status", "--board", str(board)], environment)
         yield "nightboard status, with its profiles", ours, libraries, least, ours / least
 
 
-def _measure(command: list[str], environment: dict[str, str]) -> float:
+def keep_byte_code(folder: Path) -> dict[str, str]:
+    """An environment with byte code in a folder of its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return environment | {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+
+
+def run_quietly(command: list[str], environment: dict[str, str]) -> None:
+    """Run a command, and drop what it prints."""
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def measure_cpu(
+    command: list[str], environment: dict[str, str], run: Callable[[list[str], dict[str, str]], None] = run_quietly
+) -> float:
     """The least seconds of the processor that a process takes; the first run, which writes byte code, is left out."""
     times = []
     for _ in range(RUNS + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        run(command, environment)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return min(times[1:])

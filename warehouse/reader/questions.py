@@ -70,21 +70,26 @@ def rank(
     `selected_rank` those that the filters let through. `limit` counts rows in the given order. Raises QueryError for a
     suite, era or column that does not exist, and for a type, license ... that no row has.
     """
-    suite = _choose_suite(con, suite)
-    if era is not None:
-        _require(
-            era,
-            list_values(con, "select distinct era from main.leaderboard where suite = ?", [suite]),
-            f"era of suite {suite}",
-        )
-    _require_values(con, suite, era, filters)
+    suite = _choose_suite(con, None) if suite is None else suite
     benchmarks = [row[0] for row in _run_named(con, "benchmarks", {"suite": suite}).rows]
     of_ranks = None if order else limit
-    columns, rows = _run_named(con, "rank", {"suite": suite, "era": era, "limit": of_ranks} | asdict(filters))
+    asked = {"suite": suite, "benchmarks": benchmarks, "era": era, "limit": of_ranks} | asdict(filters)
+    columns, rows = _run_named(con, "rank", asked)
+    if not rows:
+        _require_known(con, suite, era, filters)
     at = columns.index("scores")
-    spread = [(*row[:at], *(row[at].get(benchmark) for benchmark in benchmarks), *row[at + 1 :]) for row in rows]
+    spread = [(*row[:at], *row[at], *row[at + 1 :]) for row in rows]
     result = Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
     return _sort(result, order, benchmarks, limit) if order else result
+
+
+def _require_known(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
+    """Raise QueryError for a name that no row has: the empty table that it gives would look like an answer."""
+    _choose_suite(con, suite)
+    if era is not None:
+        eras = list_values(con, "select distinct era from main.leaderboard where suite = ?", [suite])
+        _require(era, eras, f"era of suite {suite}")
+    _require_values(con, suite, era, filters)
 
 
 def _sort(result: Result, order: Order, benchmarks: Sequence[str], limit: int | None) -> Result:
@@ -110,7 +115,7 @@ def _sort(result: Result, order: Order, benchmarks: Sequence[str], limit: int | 
 
 
 def _require_values(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
-    """Raise QueryError for a value that no row has: the empty table that it gives would look like an answer."""
+    """Raise QueryError for a value of a filter that no row has."""
     asked = {column: value for column in _VALUES if (value := getattr(filters, column)) is not None}
     if not asked:
         return

@@ -60,7 +60,10 @@ def _without(table: Table, *names: str) -> tuple[Column, ...]:
 _IDENTICAL_TO = take(LEADERBOARD, "identical_to")
 # Rank intervals compare every pair of models; they are computed once per build.
 _INTERVALS = ("rank_low", "rank_high", "average_stderr", "average_low", "average_high", "is_approximate")
-_RANKED = _without(LEADERBOARD, *_INTERVALS)
+_RANKED = tuple(
+    replace(column, description=f"{column.description}; null: as_of is given") if column.name in _INTERVALS else column
+    for column in LEADERBOARD.columns
+)
 
 _ERA = Parameter("era", "era of the suite; null: the current one", "null")
 _UNTIL = replace(_AS_OF, default="null")
@@ -68,7 +71,10 @@ _UNTIL = replace(_AS_OF, default="null")
 _SELECTED_RANK = Column("selected_rank", INT, "rank among the rows that pass the filters")
 
 _PAIR = tuple(
-    Parameter(name, "model id, model@revision (a prefix of the revision is enough) or evaluation id")
+    Parameter(
+        name,
+        "whole model id, model@revision (a prefix of the revision is enough) or evaluation id; others give no row",
+    )
     for name in ("model_a", "model_b")
 )
 _SUITE_ERA = take(LEADERBOARD, "suite", "era")
@@ -180,7 +186,18 @@ MACROS = {
             (_AS_OF,),
             (*_without(CANDIDATES, "evaluated_model_id"), *_IDENTICAL_TO),
         ),
-        Macro("ranks_as_of", f"{LEADERBOARD.grain} known at a given time", (_AS_OF,), _RANKED),
+        Macro(
+            "ranked_revisions_as_of",
+            f"{LEADERBOARD.grain} known at a given time, computed for any time",
+            (_AS_OF,),
+            _without(LEADERBOARD, *_INTERVALS),
+        ),
+        Macro(
+            "ranks_as_of",
+            f"{LEADERBOARD.grain} known at a given time; without a time, the rows of leaderboard",
+            (_AS_OF,),
+            _RANKED,
+        ),
         Macro(
             "leaderboard_as_of",
             f"{LEADERBOARD.grain} known at a given time, of one suite, best first. Scores and commits are as of that"

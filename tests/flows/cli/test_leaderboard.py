@@ -13,9 +13,9 @@ from make_lake import START, Lake
 from screen import run_on_screen, show_on_screen
 from typer.testing import CliRunner, Result
 
-from nightboard.flows.cli.leaderboard import describe_filters, parse_time
+from nightboard.flows.cli.leaderboard import parse_time
 from nightboard.flows.cli.main import app
-from nightboard.flows.display.leaderboard import list_footnotes, print_ranking
+from nightboard.flows.display.leaderboard import describe_filters, list_footnotes, print_ranking
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.questions import Filters
 from nightboard.warehouse.reader.result import Result as Rows
@@ -142,6 +142,9 @@ def test_a_time_has_no_intervals_of_today(store: Path) -> None:
     assert " ".join(title) == "Leaderboard of small (era now): as of 2026-01-01 03:30 UTC"
     assert titles[:2] == ["#", "model"]
     assert "95%" not in titles
+    note = "No places and no 95% with --as-of: the build computes them for the newest leaderboard only."
+    assert note in call(store, "--as-of", "2026-01-01T03:30").output
+    assert note not in call(store).output
 
 
 @pytest.mark.parametrize(
@@ -240,6 +243,20 @@ def test_machines_and_people_get_the_most_telling_columns_first(store: Path) -> 
     assert columns.index("license") < columns.index("arc") < columns.index("precision") < columns.index("revision")
     titles = " ".join(read_lines(call(store))[1])
     assert titles.startswith("# places model average 95% params (B) license arc")
+
+
+def test_a_terminal_shows_the_first_hundred_rows_unless_more_are_asked_for_and_says_so(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nightboard.flows.display.leaderboard.SHOWN_ROWS", 3)
+    arguments = ("rank", "--store", str(store))
+    models = [word for line in run_on_screen(200, *arguments) for word in line.split() if word in MODELS]
+    assert models == ["fr/a", "fr/b", "cn/c"]
+    text = " ".join(run_on_screen(200, *arguments))
+    assert "... and 2 more rows. `nightboard rank` shows them with --top 5; --output ranking.csv" in text
+    for whole in (" ".join(run_on_screen(200, *arguments, "--top", "5")), call(store).output):
+        assert "xx/e" in whole and "more row" not in whole
+    assert "... and 1 more row." in " ".join(run_on_screen(200, *arguments, "--sort", "arc", "--no-flagged"))
 
 
 @pytest.mark.parametrize("width", [30, 60, 80])

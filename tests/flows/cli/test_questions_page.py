@@ -24,7 +24,10 @@ PAGE = (ROOT / "docs" / "questions.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)\n```\n(?:\n```text\n(.*?)\n```)?", PAGE, flags=re.DOTALL)
 BOARD = ROOT.parent / "shared" / "data" / "open_llm_leaderboard_contents_2025-02_sample.csv"
 # What others are made of.
-PARTS = {"ranks_as_of", "revision_scores_as_of", "comparable_evaluations", "paired_answers", "paired_effects"}
+PARTS = {
+    "ranks_as_of", "ranked_revisions_as_of", "revision_scores_as_of", "comparable_evaluations", "paired_answers",
+    "paired_effects",
+}  # fmt: skip
 
 
 def answer_all(store: Store) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 
 from nightboard.flows.cli.main import app
 from nightboard.flows.cli.runs import parse_minutes
+from nightboard.tasks.cluster.dry_run import DryExecutor
+from nightboard.tasks.runs.open_runs import find_executor
 from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Outcome
+from nightboard.tasks.store.records import Outcome, Submission
 
 runner = CliRunner()
 
@@ -58,9 +61,28 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
         "--all", "--dry-run"
     )
     assert not list(store.runs.glob("*/freed.json"))
-    assert "No matching evaluation" in retry("--all", "--state", "cancelled")
+    nothing = retry("--all", "--state", "cancelled")
+    assert "No matching evaluation" in nothing and "after `nightboard collect`" in " ".join(nothing.split())
     assert "No matching evaluation" in retry("--all", "--reason", "disk")
     assert "1 evaluation to retry." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
     assert "No matching evaluation" in retry("--all"), "what its environment failed has not given up"
     missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
-    assert "lab/b: is neither stopped nor cancelled" in str(missed.exception)
+    assert str(missed.exception) == (
+        "lab/b: is neither stopped nor cancelled, so it needs no retry. What has just failed or been cancelled can be"
+        " retried after `nightboard collect`."
+    )
+
+
+def test_status_needs_no_board_where_a_store_is_named(tmp_path: Path) -> None:
+    missing = runner.invoke(app, ["status", "--store", str(tmp_path / "store")])
+    assert "is not a store" in str(missing.exception)
+    assert "add --store FOLDER or --board BOARD" in runner.invoke(app, ["status"]).output
+    store = Store(tmp_path / "store")
+    store.lake.mkdir(parents=True)
+    assert runner.invoke(app, ["status", "--store", str(store.root)]).output == "No evaluations are running.\n"
+    make_launcher(store, DryExecutor()).launch([make_job("a")], NOW)
+    assert find_executor(store, NOW) == "dry"
+    shown = runner.invoke(app, ["status", "--store", str(store.root), "--format", "json"], catch_exceptions=False)
+    (row,) = json.loads(shown.output)
+    report = DryExecutor().poll([Submission.read(next(store.launches.glob("*/submission.json")))], NOW)
+    assert row["model_id"] == "lab/a" and row["state"] == report[row["job_id"]].state

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nightboard.flows.prefect_server.history import History
 from nightboard.flows.prefect_server.reporter import Reporter
-from nightboard.flows.prefect_server.server import OwnServer, find_server, keep_prefect_quiet
+from nightboard.flows.prefect_server.server import REPORTING_SETTINGS, OwnServer, find_server, keep_prefect_quiet
 
 
 def tell_all(history: History) -> None:
@@ -27,7 +27,7 @@ def tell_all(history: History) -> None:
 
 if __name__ == "__main__":
     state_dir = Path(sys.argv[1])
-    keep_prefect_quiet(state_dir)
+    keep_prefect_quiet(state_dir, REPORTING_SETTINGS)
     server = find_server(state_dir)
     assert isinstance(server, OwnServer)
     reporter = Reporter(server)

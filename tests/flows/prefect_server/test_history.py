@@ -17,14 +17,14 @@ from prefect import Task
 from nightboard.flows.prefect_server import reporter as module
 from nightboard.flows.prefect_server.history import NO_HISTORY, Ending, History
 from nightboard.flows.prefect_server.reporter import Reporter
-from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer, keep_prefect_quiet
+from nightboard.flows.prefect_server.server import REPORTING_SETTINGS, ConfiguredServer, OwnServer, keep_prefect_quiet
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[OwnServer]:
-    keep_prefect_quiet(tmp_path)
+    keep_prefect_quiet(tmp_path, REPORTING_SETTINGS)
     own = OwnServer(tmp_path)
     yield own
     own.stop()
@@ -93,7 +93,7 @@ def test_a_server_that_never_answers_is_told_of_once_and_the_end_waits_for_it_a_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    keep_prefect_quiet(Path("unused"))
+    keep_prefect_quiet(Path("unused"), REPORTING_SETTINGS)
     monkeypatch.setattr(module, "FLUSH_AWAY_S", 0.3)
     history = History(Reporter(ConfiguredServer()))
     with open_run(history):

@@ -16,7 +16,6 @@ from builders import NOW
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.evaluation.outputs import Provenance, check_finished, finish_benchmark, set_aside
 from nightboard.tasks.evaluation.validate import OutputError, read_outputs
-from nightboard.tasks.store import tables
 from nightboard.tasks.store.layout import StoreError
 from nightboard.tasks.store.records import AttemptSpec, Evaluation, PlannedAttempt, ResolvedSuite, Shard
 
@@ -365,7 +364,7 @@ def test_a_full_disk_while_writing_a_table_leaves_nothing_that_looks_finished(fo
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tables.pq, "write_table", full)
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
     with pytest.raises(StoreError, match=r"task_scores\.parquet: no space left on the disk"):
         finish(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["results.json", "samples_one.jsonl", "samples_two.jsonl"]

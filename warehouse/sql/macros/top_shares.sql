@@ -29,7 +29,9 @@ ranks as (
     from months
     cross join
         lateral (
-            select * from main.ranks_as_of((months.month + interval 1 month - interval 1 microsecond) at time zone 'UTC')
+            select *
+            from
+                main.ranked_revisions_as_of((months.month + interval 1 month - interval 1 microsecond) at time zone 'UTC')
         ) as ranks
     where ranks.suite = $suite and case when $era is null then ranks.is_current_era else ranks.era = $era end
 ),

@@ -1,15 +1,8 @@
--- One row per model, precision, chat template, settings and source of a suite's era that passes the filters, best first, with its
--- scores as a map from benchmark to normalized score. Null and true pass all rows. Rank intervals are current: none with $as_of.
--- Parameters: $suite, $era (null: the current one), $limit (null: all), and the filters of top_models.
+-- One row per model, precision, chat template, settings and source of a suite's era that passes the filters, best first, with a
+-- list of its normalized scores. Null and true pass all rows. Rank intervals are current: none with $as_of.
+-- Parameters: $suite, $benchmarks (in the order of the scores), $era (null: the current one), $limit (null: all), and the
+-- filters of top_models.
 with
-leaderboard as (
-    select * from main.leaderboard
-),
-
-benchmark_scores as (
-    select * from main.benchmark_scores
-),
-
 selected as (
     select *
     from main.top_models(
@@ -30,11 +23,13 @@ selected as (
     )
 ),
 
+-- A list and not a map, which takes ten times as long to become a Python object.
 scores as (
     select
         evaluation_id,
-        map(list(benchmark), list(normalized)) as scores
-    from benchmark_scores
+        list(normalized order by list_position($benchmarks, benchmark)) as scores
+    from main.benchmark_scores
+    where evaluation_id in (select selected.evaluation_id from selected)
     group by evaluation_id
 ),
 
@@ -51,27 +46,17 @@ ranked as (
         selected.settings,
         selected.identical_to,
         selected.revision,
-        leaderboard.rank_low,
-        leaderboard.rank_high,
-        leaderboard.average_low,
-        leaderboard.average_high,
+        selected.rank_low,
+        selected.rank_high,
+        selected.average_low,
+        selected.average_high,
         selected.era,
         selected.source,
-        leaderboard.is_approximate,
+        selected.is_approximate,
         selected.cut_prompts,
         selected.selected_rank
     from selected
     inner join scores on selected.evaluation_id = scores.evaluation_id
-    left join leaderboard
-        on
-            $as_of is null
-            and selected.suite = leaderboard.suite
-            and selected.era = leaderboard.era
-            and selected.model_id = leaderboard.model_id
-            and selected.precision is not distinct from leaderboard.precision
-            and selected.chat_template is not distinct from leaderboard.chat_template
-            and selected.settings = leaderboard.settings
-            and selected.ranked_as = leaderboard.ranked_as
     order by selected.rank
 )
 

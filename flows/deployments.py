@@ -1,0 +1,177 @@
+"""A board's flows as Prefect deployments, by the board's own schedule: `deploy` for a work pool, `serve` without one.
+
+A deployment names its flow by module and its files by absolute paths, so that it runs from any folder and from an
+installed wheel. A run whose process died without a word is marked as crashed by an automation: Prefect's deployments
+send heartbeats, and a server of one's own does nothing about those that stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.types.entrypoint import EntrypointType
+
+from nightboard.flows.collect import collect
+from nightboard.flows.nightly import nightly
+from nightboard.flows.prefect_server.server import ConfiguredServer, ServerError, is_server_configured, open_server
+from nightboard.flows.rebuild import rebuild
+from nightboard.profiles.loading.load import BoardBundle
+from nightboard.tasks.store.layout import Store
+
+COLLECT_EVERY = timedelta(minutes=10)
+# The shortest time between two heartbeats that Prefect allows, and how long a run may be silent.
+HEARTBEAT_S = 30
+SILENT_FOR = timedelta(seconds=3 * HEARTBEAT_S)
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `deploy` did. `made_pool`: the work pool was not there and has been made."""
+
+    names: tuple[str, ...]
+    made_pool: bool
+
+
+def make_deployments(bundle: BoardBundle, wait_min: float | None) -> list[RunnerDeployment]:
+    """The deployments of a board: nightly by its schedule, collect every few minutes, rebuild by hand."""
+    board, schedule = bundle.board, bundle.board.schedule
+    of_board: dict[str, Any] = {
+        "board": str(bundle.path.resolve() if bundle.path else board.board),
+        "store": str(bundle.store),
+    }
+    night = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+    return [
+        _make_deployment(nightly, bundle, of_board | {"wait_min": wait_min}, night),
+        _make_deployment(collect, bundle, of_board, IntervalSchedule(interval=COLLECT_EVERY)),
+        _make_deployment(rebuild, bundle, of_board | {"full": False}, None),
+    ]
+
+
+def _make_deployment(
+    flow: Flow[..., Any],
+    bundle: BoardBundle,
+    parameters: dict[str, Any],
+    schedule: CronSchedule | IntervalSchedule | None,
+) -> RunnerDeployment:
+    return RunnerDeployment.from_flow(
+        flow,
+        bundle.board.board,
+        schedules=[schedule] if schedule else [],
+        parameters=parameters,
+        tags=[tag_board(bundle)],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def tag_board(bundle: BoardBundle) -> str:
+    """The tag of all runs on a board."""
+    return f"board:{bundle.board.board}"
+
+
+def deploy(bundle: BoardBundle, work_pool: str, wait_min: float | None) -> Deployed:
+    """Create the board's deployments in a work pool, or update them. Makes the pool, of type process, if it is missing.
+
+    Raises ServerError where no server is configured, or it does not take them.
+    """
+    if not is_server_configured():
+        raise ServerError("no Prefect server is configured. Set PREFECT_API_URL, or use `nightboard serve`")
+    deployments = make_deployments(bundle, wait_min)
+    with _server_errors(), get_client(sync_client=True) as client:
+        made_pool = _make_pool(client, work_pool)
+        for deployment in deployments:
+            deployment.job_variables = {"env": HEARTBEAT}
+            deployment.apply(work_pool_name=work_pool)
+        _crash_silent_runs(client, bundle)
+    return Deployed(tuple(deployment.full_name for deployment in deployments), made_pool)
+
+
+@contextlib.contextmanager
+def _server_errors() -> Iterator[None]:
+    """What a server that does not answer, or refuses, is to an operator."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ServerError(f"{ConfiguredServer().name} cannot be used ({reason})") from error
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> bool:
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        return True
+    return False
+
+
+def _crash_silent_runs(client: SyncPrefectClient, bundle: BoardBundle) -> None:
+    """Create the automation that marks the board's silent runs as crashed, or update it."""
+    name = f"nightboard: crashed runs of {bundle.board.board}"
+    states = ("Completed", "Failed", "Cancelled", "Crashed")
+    automation = AutomationCore(
+        name=name,
+        description="A run that sends no heartbeat any more has lost its process.",
+        trigger=EventTrigger(
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{tag_board(bundle)}"}
+            ),
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in states)},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENT_FOR,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None, state=StateType.CRASHED, message="No heartbeat: its process has died.", force=False
+            )
+        ],
+    )
+    there = client.read_automations_by_name(name)
+    if there:
+        client.update_automation(there[0].id, automation)
+    else:
+        client.create_automation(automation)
+
+
+def serve(bundle: BoardBundle, wait_min: float | None, say: Callable[[str], None]) -> None:
+    """Run the board's flows as processes of this one, by schedule and on request, until it is interrupted.
+
+    Raises ServerError where the server cannot be used.
+    """
+    from prefect import serve as serve_deployments
+
+    with open_server(Store(bundle.store).prefect) as address, _server_errors():
+        # For the runs, which are processes of their own.
+        os.environ.update(HEARTBEAT)
+        with get_client(sync_client=True) as client:
+            _crash_silent_runs(client, bundle)
+        say(f"Serving board {bundle.board.board}: {describe_schedule(bundle)}.")
+        say(f"Runs in the browser: {address}. Ctrl-C ends this; submitted jobs keep running.")
+        serve_deployments(*make_deployments(bundle, wait_min), print_starting_message=False)
+
+
+def describe_schedule(bundle: BoardBundle) -> str:
+    """When the flows run, in a sentence for people."""
+    schedule = bundle.board.schedule
+    every = int(COLLECT_EVERY.total_seconds() // 60)
+    return f"nightly at {schedule.cron!r} ({schedule.timezone}), collect every {every} min, rebuild by hand"
