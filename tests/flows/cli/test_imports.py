@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -274,6 +275,23 @@ def test_files_that_do_not_rank_are_told_with_the_setting_and_the_sources_of_row
         ("lab/a", "", "import:results"), ("lab/a", "revision=step7", "import:results"),
         ("lab/served", "", "import:results"),
     ]  # fmt: skip
+
+
+def test_the_hub_is_asked_for_the_commit_of_a_branch_if_the_user_wants_it(tmp_path: Path) -> None:
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=lab/m,revision=step1"}}
+    file, store = tmp_path / "results.json", ("--store", str(tmp_path / "store"))
+    file.write_text(json.dumps(content | {"date": datetime(2026, 1, 8, tzinfo=UTC).timestamp()}))
+    with serve_hub() as hub:
+        hub.loopback.create_repo("lab/m")
+        sha = hub.loopback.commit("lab/m", {"a": b"1"}, "then", at=datetime(2026, 1, 7, tzinfo=UTC))
+        hub.loopback.commit("lab/m", {"a": b"2"}, "later", at=datetime(2026, 1, 9, tzinfo=UTC))
+        hub.loopback.create_branch("lab/m", "step1")
+        assert run("import", "results", str(file), *store, HF_ENDPOINT=hub.url).returncode == 0
+        columns = "revision, revision_name, is_revision_inferred"
+        sql = ("sql", *store, "--format", "csv", f"select {columns} from imports")
+        assert run(*sql).stdout.splitlines()[1:] == [",step1,"]
+        assert run("import", "results", str(file), *store, "--ask-hub", HF_ENDPOINT=hub.url).returncode == 0
+    assert run(*sql).stdout.splitlines()[1:] == [f"{sha},step1,true"]
 
 
 def test_where_only_scores_without_a_suite_exist_rank_says_where_they_are(tmp_path: Path) -> None:

@@ -466,7 +466,9 @@ def test_what_an_option_says_of_a_file_replaces_what_was_said_before(store: Stor
     before = snapshot(store)
     assert said(model_id="org/said") == [first]
     assert snapshot(store) == before
+    assert ask(store, "select settings from imports") == [("chat_template_sha=c0",)]
     assert said(model_id="org/said", supersedes=True) == [("org/said", None, "r64", None, True)]
+    assert ask(store, "select settings from imports") == [(None,)], "as of an own run"
     assert said(model_id="org/said") == [first]
     found = ("org/said", SHA, "r64", True, None)
     assert said(model_id="org/said", find_commit=lambda model, name, moment: SHA) == [found]
