@@ -60,7 +60,7 @@ def make_deployments(bundle: BoardBundle, wait_min: float | None) -> list[Runner
     return [
         _make_deployment(nightly, bundle, of_board | {"wait_min": wait_min}, night),
         _make_deployment(collect, bundle, of_board, IntervalSchedule(interval=COLLECT_EVERY)),
-        _make_deployment(rebuild, bundle, of_board | {"full": False}, None),
+        _make_deployment(rebuild, bundle, of_board, None),
     ]
 
 

@@ -29,37 +29,31 @@ class Rebuild:
 
 
 @flow(name="rebuild", flow_run_name=name_run, validate_parameters=False)
-def rebuild(board: str, store: str | None = None, full: bool = False) -> State[None]:
-    """Build the warehouse from the files in a board's store; readers keep the previous build until it is ready.
-
-    `full` computes everything again, instead of taking over what the previous build has computed.
-    """
+def rebuild(board: str, store: str | None = None) -> State[None]:
+    """Build the warehouse from the files in a board's store; readers keep the previous build until it is ready."""
 
     def run(history: History) -> tuple[str, bool]:
         root = find_root(store, Path.cwd()) if store is not None else load_board(board).store
         limit_umask(root)
-        return describe_build(run_rebuild(Store(root), history, is_full=full)), False
+        return describe_build(run_rebuild(Store(root), history)), False
 
     return run_deployed(run)
 
 
-def run_rebuild(
-    store: Store, history: History = NO_HISTORY, *, is_full: bool = False, is_quiet: bool = False
-) -> BuildResult:
+def run_rebuild(store: Store, history: History = NO_HISTORY, *, is_quiet: bool = False) -> BuildResult:
     """Build a store's warehouse. Raises BuildError when the new build is no good; the previous one stays current."""
     run = Rebuild(Terminal(is_quiet=is_quiet, log=history.log), history)
-    parameters = {"store": str(store.root), "full": is_full}
-    with history.flow_run("rebuild", f"store:{store.root}", parameters) as ending:
-        result = run_step(run, build_warehouse, store, is_full=is_full)
+    with history.flow_run("rebuild", f"store:{store.root}", {"store": str(store.root)}) as ending:
+        result = run_step(run, build_warehouse, store)
         ending.summary = describe_build(result)
     return result
 
 
 @task(name="build warehouse", tags=["warehouse"])
-def build_warehouse(run: Run, store: Store, *, is_full: bool) -> BuildResult:
+def build_warehouse(run: Run, store: Store) -> BuildResult:
     """Build the warehouse from the lake, whether it has grown or not."""
     with run.ui.show_work() as show:
-        result = build(store.lake, store.warehouse, utc_now(), show, is_full=is_full)
+        result = build(store.lake, store.warehouse, utc_now(), show)
     run.ui.step(f"Rebuild: {describe_build(result)}.")
     return result
 

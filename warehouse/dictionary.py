@@ -21,12 +21,11 @@ from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Column
 from nightboard.warehouse.schema.functions import FUNCTIONS
-from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.macros import MACROS, Macro
 
 _KEYS = {
     table.name: table.key
-    for table in (*marts_schema.MODEL_TABLES.values(), SAMPLES, marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
+    for table in (*marts_schema.MODEL_TABLES.values(), marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
 }
 
 _HEAD = """# The tables of the warehouse

@@ -34,21 +34,18 @@ app = typer.Typer()
 def rebuild(
     board: DataBoardOption = None,
     store: StoreOption = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Compute everything again, as after repairing a file of the store by hand.")
-    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Rebuild the warehouse from the files of the store.
 
-    Readers keep the previous build until the new one is ready. What was computed of an evaluation is taken over
-    from the previous build: the tables are the same either way.
+    Readers keep the previous build until the new one is ready. What samples decide is computed once per evaluation,
+    and kept in warehouse/derived/: to compute it again, remove that folder.
     """
     found = find_filled_store(board, store)
     with run_history(found, starts_server=False) as history:
         from nightboard.flows.rebuild import run_rebuild
 
-        run_rebuild(found, history, is_full=full, is_quiet=quiet)
+        run_rebuild(found, history, is_quiet=quiet)
 
 
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))

@@ -17,6 +17,8 @@ from nightboard.tasks.imports.ranking import RankingImport
 from nightboard.warehouse.reader.result import Result
 
 SHOWN_NAMES = 10
+# With fewer, the intervals of a rank correlation hold less often than they say.
+FEW_MODELS = 10
 
 # The earliest time zone is this much ahead of UTC.
 _EARLIEST_ZONE = timedelta(hours=14)
@@ -124,10 +126,13 @@ def describe_agreement(row: Mapping[str, Any]) -> str:
     if row["spearman_rho"] is None or row["kendall_tau_b"] is None:
         why = "too few to compare the rankings" if row["n_common"] < 2 else "but one of the two rankings ties them all"
         return f"{where}: {common}, {why}."
+    has_interval = row["spearman_low"] is not None or row["kendall_low"] is not None
+    is_rough = has_interval and row["n_common"] < FEW_MODELS
+    rough = f" With fewer than {FEW_MODELS} models, the intervals are rough." if is_rough else ""
     return (
         f"{where}: {common}, {_describe_size(row['spearman_rho'])}: Spearman's rho {row['spearman_rho']:.2f}"
         f"{_format_interval(row['spearman_low'], row['spearman_high'])}, Kendall's tau-b {row['kendall_tau_b']:.2f}"
-        f"{_format_interval(row['kendall_low'], row['kendall_high'])}."
+        f"{_format_interval(row['kendall_low'], row['kendall_high'])}.{rough}"
     )
 
 

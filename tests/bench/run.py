@@ -277,6 +277,13 @@ def bench_rank() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_rank())
 
 
+def bench_coverage() -> Iterator[Row]:
+    """How often intervals and tests keep what they promise; draws the pictures of docs/statistics.md (10 minutes)."""
+    from coverage import measure_coverage
+
+    yield from (Row(*row) for row in measure_coverage())
+
+
 def bench_start() -> Iterator[Row]:
     """Starting a command, against importing the libraries that it cannot do without."""
     from bench.start import start_times
@@ -297,14 +304,17 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "rebuild": bench_rebuild,
     "answers": bench_answers,
     "rank": bench_rank,
+    "coverage": bench_coverage,
     "gpu": bench_gpu,
 }
 
+# Most machines have no GPU, and how often an interval holds has nothing to do with the machine.
+BY_NAME = ("coverage", "gpu")
+
 
 def main() -> None:
-    # A GPU is asked for by name: most machines have none.
     asked = [name for argument in sys.argv[1:] for name in argument.split(",")]
-    chosen = asked or [name for name in BENCHES if name != "gpu"]
+    chosen = asked or [name for name in BENCHES if name not in BY_NAME]
     console, rows = make_console(), []
     for name in chosen:
         console.print(f"{name} ...")

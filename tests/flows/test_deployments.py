@@ -61,7 +61,7 @@ def test_deployments_are_named_after_the_board_and_run_from_any_folder(
     of_board = {"board": str(tmp_path / "mine.yaml"), "store": str(tmp_path / "store")}
     assert made["nightly/mine"].parameters == of_board | {"wait_min": 90}
     assert made["collect/mine"].parameters == of_board
-    assert made["rebuild/mine"].parameters == of_board | {"full": False}
+    assert made["rebuild/mine"].parameters == of_board
     for deployment in made.values():
         module, _, name = str(deployment.entrypoint).rpartition(".")
         flow = getattr(importlib.import_module(module), name)

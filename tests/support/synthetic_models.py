@@ -99,14 +99,14 @@ def _draw_evaluation(
             draws = chance.random(n)
             if task["benchmark"] in shared:
                 draws = np.where(chance.random(n) < _SAME_ANSWER, shared[task["benchmark"]][:n], draws)
-            yield _to_table(evaluation_id, task, task["metrics"][0], (draws < p).astype(float), np.ones(n))
+            yield to_samples(evaluation_id, task, task["metrics"][0], (draws < p).astype(float), np.ones(n))
             continue
         singles, pairs = _count_prompts(n)
         parts = np.repeat([1.0, 2.0], [singles, pairs])
         prompts = chance.beta(p * _PROMPTS_DIFFER, (1 - p) * _PROMPTS_DIFFER, n)
         followed = chance.binomial(parts.astype(int), prompts)
-        yield _to_table(evaluation_id, task, task["metrics"][0], (followed == parts).astype(float), np.ones(n))
-        yield _to_table(evaluation_id, task, task["metrics"][1], followed / parts, parts)
+        yield to_samples(evaluation_id, task, task["metrics"][0], (followed == parts).astype(float), np.ones(n))
+        yield to_samples(evaluation_id, task, task["metrics"][1], followed / parts, parts)
 
 
 def _count_prompts(n: int) -> tuple[int, int]:
@@ -115,7 +115,8 @@ def _count_prompts(n: int) -> tuple[int, int]:
     return n - pairs, pairs
 
 
-def _to_table(evaluation_id: str, task: Row, metric: str, values: Any, weights: Any) -> pa.Table:
+def to_samples(evaluation_id: str, task: Row, metric: str, values: Any, weights: Any) -> pa.Table:
+    """Answers to all documents of a task as rows of samples."""
     n = len(values)
     names = {"evaluation_id": evaluation_id, "benchmark": task["benchmark"], "task": task["task"], "metric": metric}
     columns: Table = {name: pa.repeat(pa.scalar(value), n) for name, value in names.items()}

@@ -9,39 +9,43 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.compact import compact, remove_replaced
 from nightboard.warehouse.builder.data_checks import find_violations
-from nightboard.warehouse.builder.incremental import KEPT_INPUTS, Keeper, close_build, list_kept_files, open_build
+from nightboard.warehouse.builder.derive import Deriver, list_sample_files
 from nightboard.warehouse.builder.macro_ddl import create_macro
-from nightboard.warehouse.builder.open_build import open_current
 from nightboard.warehouse.builder.publish import (
     NoBuildError,
     Report,
+    current_build,
     lock_builds,
     name_build,
     publish_build,
     temporary_build,
 )
 from nightboard.warehouse.builder.scheduler import run_in_order
+from nightboard.warehouse.builder.sql_text import OFFLINE
 from nightboard.warehouse.builder.suite_tables import create_wide_tables
 from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.lake.files import LakeError, check_readable, read_listing
-from nightboard.warehouse.schema import marts as marts_schema
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.functions import FUNCTIONS
 from nightboard.warehouse.schema.lake_tables import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES
-from nightboard.warehouse.schema.macros import MACROS
+from nightboard.warehouse.schema.macros import MACROS, Macro
+from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, MODEL_TABLES
+
+DERIVED = "derived"
 
 Files = Mapping[str, tuple[str, ...]]
+Described = TypeVar("Described", Table, Macro)
 
 
 class BuildError(WarehouseError):
@@ -59,42 +63,26 @@ class BuildResult:
     elapsed_s: float
 
 
-def build(
-    lake: Path, warehouse: Path, now: datetime, report: Report | None = None, *, is_full: bool = False
-) -> BuildResult:
+def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult:
     """Build a warehouse from all files of the lake and make it the current one.
 
-    `report` is called during long work. `is_full`: recompute everything and reuse nothing of the previous build; the
-    resulting tables are the same. Raises BuildError if a model, a check or the disk fails; the current build is then
-    unchanged.
+    `report` is called during long work. Raises BuildError if a model, a check or the disk fails; the current build is
+    then unchanged.
     """
     started, build_id = time.monotonic(), name_build(now)
     with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
         try:
-            with ThreadPoolExecutor(1) as pool:
-                opening = pool.submit(open_build, temporary, warehouse, is_full=is_full)
-                compact(lake, report)
-                files = list_files(lake)
-            con, is_copy = opening.result()
-            try:
-                rows = _fill(con, lake.resolve(), files, is_copy, build_id, now, report)
-            except (duckdb.Error, sql_models.ModelError) as error:
-                if not is_copy:
-                    raise
-                if damage := _find_damage(lake, error):
-                    raise LakeError(damage) from error
-                # The previous build, which this one started as a copy of, may be damaged.
-                con.close()
-                temporary.unlink()
-                con, _ = open_build(temporary, warehouse, is_full=True)
-                rows = _fill(con, lake.resolve(), files, False, build_id, now, report)
-            finally:
-                con.close()
+            compact(lake, report)
+            files = list_files(lake)
+            deriver = Deriver(lake.resolve(), warehouse / DERIVED, report)
+            with ddl.open_new(temporary) as con:
+                rows = _fill(con, lake.resolve(), files, deriver, build_id, now)
             path = publish_build(temporary, warehouse, build_id)
         except (duckdb.Error, sql_models.ModelError, LakeError, OSError) as error:
             reason = _find_damage(lake, error) or str(error)
             raise BuildError(f"the warehouse was not rebuilt; the previous build stays current: {reason}") from error
         with contextlib.suppress(OSError, LakeError):  # the build is done; the next one removes the leftovers
+            deriver.remove_unused()
             remove_replaced(lake, warehouse)
     return BuildResult(
         path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
@@ -121,7 +109,7 @@ def rebuild_if_stale(lake: Path, warehouse: Path, now: datetime, report: Report 
 def is_current(lake: Path, warehouse: Path) -> bool:
     """Whether the current build was made from exactly the present files of the lake, by the models of this version."""
     try:
-        with open_current(warehouse) as con:
+        with duckdb.connect(str(current_build(warehouse)), read_only=True, config=OFFLINE) as con:
             info = con.execute("select lake, recipe from main.build_info").fetchall()
             paths_read = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
     except (NoBuildError, duckdb.Error):  # no readable build, or a database that nightboard did not make
@@ -141,101 +129,63 @@ def list_files(lake: Path) -> Files:
 
 
 def _fill(
-    con: duckdb.DuckDBPyConnection,
-    lake: Path,
-    files: Files,
-    is_copy: bool,
-    build_id: str,
-    now: datetime,
-    report: Report | None,
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, deriver: Deriver, build_id: str, now: datetime
 ) -> dict[str, int]:
-    """Make all contents of a build in its new file, which may start as a copy; returns rows per table of main."""
-    _attach_lake(con, lake, files)
-    tables = _run_models(con, lake, is_copy, report)
-    tables += _record_build(con, lake, files, is_copy, build_id, now)
-    made_anew = [*create_wide_tables(con), ddl.create_samples_view(con, lake, files[SAMPLES.name])]
-    tables += made_anew
-    if is_copy:
-        ddl.drop_others(con, tables)
-    else:
-        made_anew = tables
-        for macro in sql_models.load_macros(sql_models.SQL_FOLDER):
-            _create_macro(con, macro)
-    con.execute("begin")  # one write to disk for hundreds of comments
-    ddl.match_schemas(con, made_anew)
-    for table in made_anew:
-        ddl.comment_on(con, table)
-    con.execute("commit")
-    stored = [table for table in tables if table is not SAMPLES]
-    _run_checks(con, stored)
-    rows = ddl.count_rows(con, stored)
-    close_build(con)
-    return rows
-
-
-def _attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
-    """Make lake.<table> a view of its files. The schemas lake and staging are in memory, not in the new file."""
-    con.execute("attach ':memory:' as lake")
-    con.execute("attach ':memory:' as staging")
+    """Make all contents of a build in its new file; returns rows per table of main."""
+    for schema in ("lake", "staging", "derived"):
+        con.execute(f"attach ':memory:' as {schema}")
     for name, table in LAKE_TABLES.items():
-        if table not in KEPT_INPUTS:
+        if table is not SAMPLES:
             ddl.create_lake_view(con, table, lake, files[name])
-    list_kept_files(con, lake, files)
-
-
-def _run_models(con: duckdb.DuckDBPyConnection, lake: Path, is_copy: bool, report: Report | None) -> list[Table]:
-    """Run all SQL models; returns the tables of main."""
-    ordered = sql_models.load_models(sql_models.SQL_FOLDER)
-    keeper = Keeper(lake, ordered, is_copy, report)
-    tables = {model.key: _find_table(model) for model in ordered if not model.is_macro}
+    list_sample_files(con, lake, files[SAMPLES.name])
+    made = _record_build(con, lake, files, build_id, now)
+    models = sql_models.load_models(sql_models.SQL_FOLDER)
 
     def run(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
-        table = tables.get(model.key)
         try:
-            if model.is_macro:
-                if not is_copy:
-                    _create_macro(con, model)
-            elif model.is_kept:
-                keeper.make(con, model, table)
+            if model.folder == "derived":
+                deriver.make(con, model)
+            elif model.folder == "functions":
+                create_macro(con, model, _describe(model, FUNCTIONS))
+            elif model.folder == "macros":
+                create_macro(con, model, _describe(model, MACROS))
+            elif model.key == "main.samples":
+                ddl.create_samples_view(con, model.code, lake, files[SAMPLES.name])
             else:
-                is_there = is_copy and table is not None
-                ddl.create_table(con, model.schema, model.name, model.sql, table, is_there=is_there)
+                table = _describe(model, MODEL_TABLES) if model.folder == "marts" else None
+                ddl.create_table(con, model.schema, model.name, model.sql, table)
         except duckdb.Error as error:
             raise sql_models.ModelError(f"model {model.key}: {error}") from error
 
-    run_in_order(con, ordered, run)
-    return [table for table in tables.values() if table]
-
-
-def _find_table(model: sql_models.Model) -> Table | None:
-    """The description of a public table."""
-    if model.schema != "main":
-        return None
-    if model.name not in marts_schema.MODEL_TABLES:
-        raise sql_models.ModelError(
-            f"model {model.key} has no description. Add one to warehouse/schema/marts.py or analyses.py."
+    run_in_order(con, models, run)
+    stored = [*made, *(MODEL_TABLES[m.name] for m in models if m.folder == "marts"), *create_wide_tables(con)]
+    con.execute("begin")  # one write to disk for hundreds of comments
+    for table in stored:
+        ddl.describe_table(con, table)
+    con.execute("commit")
+    stored.remove(SAMPLES)
+    if violations := find_violations(con, stored):
+        raise BuildError(
+            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
+            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
         )
-    return marts_schema.MODEL_TABLES[model.name]
+    return ddl.count_rows(con, stored)
 
 
-def _create_macro(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
-    described = (FUNCTIONS if model.folder == "functions" else MACROS).get(model.name)
-    if described is None:
+def _describe(model: sql_models.Model, described: Mapping[str, Described]) -> Described:
+    if model.name not in described:
         raise sql_models.ModelError(
-            f"{model.folder}/{model.name}.sql has no description. Add one to warehouse/schema/{model.folder}.py."
+            f"{model.folder}/{model.name}.sql has no description. Add one below warehouse/schema/."
         )
-    try:
-        create_macro(con, model, described)
-    except duckdb.Error as error:
-        raise sql_models.ModelError(f"macro {model.key}: {error}") from error
+    return described[model.name]
 
 
 def _record_build(
-    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, is_copy: bool, build_id: str, now: datetime
+    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime
 ) -> tuple[Table, Table]:
-    tables = (marts_schema.BUILD_FILES, marts_schema.BUILD_INFO)
+    tables = (BUILD_FILES, BUILD_INFO)
     for table in tables:
-        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table, is_there=is_copy)
+        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table)
     names = [table for table, paths in files.items() for _ in paths]
     con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
     con.execute(
@@ -243,12 +193,3 @@ def _record_build(
         [build_id, now, str(lake), sql_models.hash_recipe(sql_models.SQL_FOLDER), duckdb.__version__],
     )
     return tables
-
-
-def _run_checks(con: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
-    """Raise BuildError with all failed checks and the first rows of each."""
-    if violations := find_violations(con, tables):
-        raise BuildError(
-            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
-            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild --full`."
-        )

@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightboard.warehouse.builder.ddl import select_files
-from nightboard.warehouse.builder.open_build import open_build
-from nightboard.warehouse.builder.publish import Report, UnreadableBuildError, kept_builds
+from nightboard.warehouse.builder.publish import Report, kept_builds
 from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.lake.files import COMPACTED, SOURCES_KEY, Listing, list_written, read_listing
 from nightboard.warehouse.lake.locks import sync
@@ -85,10 +84,7 @@ def remove_replaced(lake: Path, warehouse: Path) -> int:
     replaced = [f"{table}/{name}" for table in LAKE_TABLES for name in _find_replaced(lake, table)]
     try:
         needed = _read_by_builds(warehouse) if replaced else set()
-    except (
-        duckdb.Error,
-        UnreadableBuildError,
-    ):  # for example from another DuckDB version: which files it reads is unknown
+    except duckdb.Error:  # for example from another DuckDB version: which files it reads is unknown
         return 0
     removed = [path for path in replaced if path not in needed]
     for path in removed:
@@ -175,6 +171,6 @@ def _read_by_builds(warehouse: Path) -> set[str]:
     """All files of the lake that a kept build reads."""
     needed: set[str] = set()
     for path in kept_builds(warehouse):
-        with open_build(path) as con:
+        with duckdb.connect(str(path), read_only=True, config=OFFLINE) as con:
             needed |= {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
     return needed

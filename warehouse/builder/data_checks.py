@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 
 from nightboard.warehouse.builder import sql_models
-from nightboard.warehouse.builder.ddl import find_repeated_keys, key_check, open_another
+from nightboard.warehouse.builder.sql_text import quote
 from nightboard.warehouse.schema.columns import Table
 
 SHOWN_ROWS = 5
@@ -22,12 +21,18 @@ SHOWN_ROWS = 5
 
 def find_violations(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
     """One text per failed check: its name, its meaning, the number of violating rows, and the first ones."""
-    tables, checks = list(tables), sql_models.load_checks(sql_models.SQL_FOLDER)
-    with open_another(con) as other, ThreadPoolExecutor(1) as pool:
-        repeated = pool.submit(find_repeated_keys, other, tables)
-        violations = [_run_check(con, name, sql) for name, sql in checks.items()]
-    keys = {f"{table.name}_key_is_unique": key_check(table) for table in tables if table.name in repeated.result()}
-    return [violation for violation in [*violations, *(_run_check(con, *check) for check in keys.items())] if violation]
+    checks = sql_models.load_checks(sql_models.SQL_FOLDER)
+    checks |= {f"{table.name}_key_is_unique": _key_check(table) for table in tables}
+    return [violation for name, sql in checks.items() if (violation := _run_check(con, name, sql))]
+
+
+def _key_check(table: Table) -> str:
+    """A check that returns duplicate keys."""
+    key = ", ".join(map(quote, table.key))
+    return (
+        f"-- Duplicate keys of {table.name}.\n"
+        f"select {key}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
+    )
 
 
 def _run_check(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> str | None:

@@ -8,18 +8,32 @@ SQL is composed from parts only here and in suite_tables.py, because DuckDB bind
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
 
 from nightboard.warehouse.builder.sql_models import ModelError
-from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal, quote
+from nightboard.warehouse.builder.sql_text import LAKE, OFFLINE, escape_glob, literal, quote
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 # The file format of DuckDB 1.4, so that analysts' tools can be older than the builder.
 STORAGE = {"storage_compatibility_version": "v1.4.0"}
+
+
+@contextlib.contextmanager
+def open_new(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a new build to fill it. Nobody reads it before it is whole: it has no journal, and is written at the end."""
+    one_write = {"checkpoint_threshold": "1TB", "temp_directory": f"{path}.tmp"}
+    with duckdb.connect(config=OFFLINE | STORAGE | one_write) as con:
+        con.execute(f"attach {literal(str(path))} as build (recovery_mode no_wal_writes)")
+        con.execute("use build")
+        con.execute("set TimeZone = 'UTC'")
+        yield con
+        con.execute("use memory")
+        con.execute("detach build")  # raises when the disk fails
 
 
 def open_another(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -57,50 +71,12 @@ def create_lake_view(con: duckdb.DuckDBPyConnection, table: Table, lake: Path, p
     con.execute(f"create view lake.{quote(table.name)} as {select_files(table, lake, paths)}")
 
 
-def create_table(
-    con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None, *, is_there: bool = False
-) -> None:
-    """Make a table from one SELECT; with a description, with its columns and order of rows.
-
-    `is_there`: the table exists with these columns and comments; only its rows are replaced.
-    """
-    order = f"order by {', '.join(map(quote, table.order or table.key))}" if table else ""
-    target, select = f"{quote(schema)}.{quote(name)}", f"{select_columns(table, sql)} {order}"
-    if is_there:
-        con.execute(f"delete from {target}")
-        con.execute(f"insert into {target} {select}")
-    else:
-        con.execute(f"create or replace table {target} as {select}")
-
-
-def select_columns(table: Table | None, sql: str) -> str:
-    """A SELECT of the described columns, or of all, from another SELECT, with the alias `answer`."""
-    return f"select {_columns(table, 'answer') if table else 'answer.*'} from ({sql}\n) as answer"
-
-
-def find_repeated_keys(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> set[str]:
-    """Names of the tables of main that may have duplicate keys: the keys of two rows have the same hash."""
-    counts = [
-        f"select {literal(table.name)} as name, count(*) as n_rows, count(distinct hash({_key(table)})) as n_keys"
-        f" from main.{quote(table.name)}"
-        for table in tables
-    ]
-    return {
-        name
-        for (name,) in con.execute(f"select name from ({' union all '.join(counts)}) where n_keys < n_rows").fetchall()
-    }
-
-
-def key_check(table: Table) -> str:
-    """A check that returns duplicate keys."""
-    return (
-        f"-- Duplicate keys of {table.name}.\n"
-        f"select {_key(table)}, count(*) as n_rows from main.{quote(table.name)} group by all having count(*) > 1"
-    )
-
-
-def _key(table: Table) -> str:
-    return ", ".join(quote(name) for name in table.key)
+def create_table(con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, table: Table | None) -> None:
+    """Make a table from one SELECT; with a description, with its columns and order of rows."""
+    columns, order = _columns(table, "answer") if table else "answer.*", ""
+    if table:
+        order = f" order by {', '.join(map(quote, table.order or table.key))}"
+    con.execute(f"create table {quote(schema)}.{quote(name)} as select {columns} from ({sql}\n) as answer{order}")
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
@@ -113,56 +89,26 @@ def _columns(table: Table, relation: str) -> str:
     return ", ".join(f"{relation}.{quote(column.name)}" for column in table.columns)
 
 
-def create_samples_view(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> Table:
-    """Make main.samples, a view of the samples of done evaluations in the lake's Parquet files.
+def create_samples_view(con: duckdb.DuckDBPyConnection, sql: str, lake: Path, paths: tuple[str, ...]) -> None:
+    """Make main.samples, a view of the lake's files, from its SELECT."""
+    files = select_files(SAMPLES, lake, paths, can_move=True)
+    con.execute(f"create view main.samples as {sql.replace('lake.samples', f'({files})')}")
 
-    Every column is qualified with its relation, because a macro replaces bare names by its parameters, even in views.
+
+def describe_table(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Write the grain of a table of main, and the descriptions of its columns, to the database as comments.
+
+    Raises ModelError if it has other columns or types than its description.
     """
-    done = "select done.evaluation_id from main.evaluations as done where done.state = 'done'"
-    source = f"({select_files(SAMPLES, lake, paths, can_move=True)}) as rows"
-    con.execute(
-        f"create or replace view main.samples as select rows.* from {source} where rows.evaluation_id in ({done})"
-    )
-    return SAMPLES
-
-
-def drop_others(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
-    """Drop all other tables of main: a build that starts as a copy may have more."""
-    names = {table.name for table in tables}
-    existing = con.execute(
-        "select table_name from duckdb_tables() where database_name = current_database() and schema_name = 'main'"
-    ).fetchall()
-    for name in sorted({name for (name,) in existing} - names):
-        con.execute(f"drop table main.{quote(name)}")
-
-
-def match_schemas(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
-    """Raise ModelError if a table of main has other columns or types than its description."""
-    actual: dict[str, list[tuple[str, str]]] = {}
-    columns = con.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
-        " where database_name = current_database() and schema_name = 'main' order by table_name, column_index"
-    ).fetchall()
-    for name, column, kind in columns:
-        actual.setdefault(name, []).append((column, kind))
-    for table in tables:
-        _match_schema(table, actual.get(table.name, []))
-
-
-def _match_schema(table: Table, actual: list[tuple[str, str]]) -> None:
+    kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
+    actual = [row[:2] for row in con.execute(f"describe {name}").fetchall()]
     described = [(column.name, column.type) for column in table.columns]
     if actual != described:
-        difference = sorted({f"{name} {kind}" for name, kind in set(actual) ^ set(described)})
+        difference = sorted({f"{column} {kind}" for column, kind in set(actual) ^ set(described)})
         raise ModelError(
             f"main.{table.name} differs from its description: {', '.join(difference) or 'order of columns'}."
             " Correct the SQL or the schema."
         )
-
-
-def comment_on(con: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Write the table's grain and its columns' descriptions to the database as comments."""
-    kind, name = "view" if table is SAMPLES else "table", f"main.{quote(table.name)}"
-    columns = [
-        f"comment on column {name}.{quote(column.name)} is {literal(column.description)}" for column in table.columns
-    ]
-    con.execute(";\n".join([f"comment on {kind} {name} is {literal(table.grain)}", *columns]))
+    comments = [f"comment on {kind} {name} is {literal(table.grain)}"]
+    comments += [f"comment on column {name}.{quote(c.name)} is {literal(c.description)}" for c in table.columns]
+    con.execute(";\n".join(comments))

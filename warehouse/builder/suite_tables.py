@@ -14,7 +14,6 @@ import duckdb
 from nightboard.warehouse.builder.ddl import create_table
 from nightboard.warehouse.builder.sql_text import literal, quote
 from nightboard.warehouse.schema.columns import DOUBLE, Column, Table
-from nightboard.warehouse.schema.lake_tables import SAMPLES
 from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, LEADERBOARD, MODEL_TABLES
 
 _BENCHMARKS = """
@@ -30,7 +29,7 @@ def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
     suites: dict[str, list[tuple[str, str]]] = {}
     for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
         suites.setdefault(suite, []).append((benchmark, title))
-    taken = {*MODEL_TABLES, SAMPLES.name, BUILD_FILES.name, BUILD_INFO.name}
+    taken = {*MODEL_TABLES, BUILD_FILES.name, BUILD_INFO.name}
     names = identifiers(suites, taken)
     return [_create_wide_table(con, names[suite], suite, benchmarks) for suite, benchmarks in suites.items()]
 

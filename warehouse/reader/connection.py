@@ -13,9 +13,9 @@ from typing import Any
 
 import duckdb
 
-from nightboard.warehouse.builder.open_build import open_current
 from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal
 from nightboard.warehouse.errors import WarehouseError
+from nightboard.warehouse.reader.open_build import open_current
 from nightboard.warehouse.reader.sql_errors import explain_files
 
 
@@ -74,7 +74,7 @@ def explained() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         message = str(error).strip().splitlines()[0]
-        advice = explain_files(message) or "If this happens again, run `nightboard rebuild --full` to make a new build."
+        advice = explain_files(message) or "If this happens again, run `nightboard rebuild` to make a new build."
         raise QueryError(f"the warehouse cannot be read: {message}\n{advice}") from error
 
 

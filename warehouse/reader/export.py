@@ -14,11 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from nightboard.warehouse.builder.open_build import explain_build
 from nightboard.warehouse.builder.publish import UnreadableBuildError, current_build
 from nightboard.warehouse.builder.sql_text import OFFLINE, literal, quote
 from nightboard.warehouse.reader.connection import QueryError, find_lake, set_lake
 from nightboard.warehouse.reader.file_format import FileFormat
+from nightboard.warehouse.reader.open_build import explain_build
 from nightboard.warehouse.reader.sql_errors import explain, explain_table, list_columns
 
 _OPTIONS = {

@@ -27,8 +27,7 @@ class Column:
 class Table:
     """One table. `grain` says what a row is; `key` names the columns that are unique together.
 
-    A table of the warehouse is sorted by `order`, or by its key. One that is reused from build to build (see
-    incremental.py) is sorted by the time when evaluations finished, first.
+    A table of the warehouse is sorted by `order`, or by its key.
     """
 
     name: str

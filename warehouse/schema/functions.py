@@ -13,6 +13,12 @@ _VARIANCE = Parameter("variance", "sampling variance of the mean: the square of 
 _N = Parameter("n", "documents")
 _T = Parameter("t", "transformed argument")
 _Z = Parameter("z", "standard normal statistic")
+_PAIRED = (
+    Parameter("difference", "paired difference"),
+    Parameter("reach", "largest possible difference"),
+    Parameter("size", "number of equally weighted questions: reach squared / sum of the questions' squared reaches"),
+    Parameter("spread", "sum of the squared influences of the questions on the difference"),
+)
 
 FUNCTIONS = {
     function.name: function
@@ -63,6 +69,24 @@ FUNCTIONS = {
             "normal_p_value",
             "two-sided p-value of a standard normal statistic, to a relative 2e-7 (Numerical Recipes 6.2)",
             (_Z,),
+        ),
+        Macro(
+            "paired_variance",
+            "variance of difference * size / (size + 2): of a paired difference with two questions more, one won and"
+            " one lost (Bonett & Price 2012)",
+            _PAIRED,
+        ),
+        Macro(
+            "paired_z",
+            "standard normal statistic of a paired difference, by the paired_variance that it would have if there were"
+            " none; for right and wrong answers of equal weight, (wins - losses) / sqrt(wins + losses + 2)",
+            _PAIRED,
+        ),
+        Macro(
+            "paired_margin",
+            "half-width of the 95% interval around difference * size / (size + 2): the interval holds the differences"
+            " that paired_z does not reject",
+            _PAIRED,
         ),
         Macro(
             "sign_test",

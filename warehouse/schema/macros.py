@@ -153,25 +153,38 @@ MACROS = {
                 Column(
                     "stderr",
                     DOUBLE,
-                    "standard error of difference: paired, linearized, clustered by question; null: a task has one"
-                    " document",
+                    "standard error of difference: paired, linearized, clustered by question (Taylor); null: a task has"
+                    " one document",
                 ),
                 Column(
                     "low",
                     DOUBLE,
-                    "lower end of the 95% interval of difference, clipped to the possible range",
+                    "lower end of the 95% interval of difference: the differences that p_value's test does not reject;"
+                    " clipped to the possible range",
                 ),
-                Column(
-                    "high",
-                    DOUBLE,
-                    "upper end of the 95% interval of difference, clipped to the possible range",
-                ),
+                Column("high", DOUBLE, "upper end of the 95% interval of difference, as low"),
                 Column(
                     "p_value",
                     DOUBLE,
-                    "two-sided p-value: exact McNemar (sign) test of wins against losses; for the average, from the"
-                    " normal"
-                    " distribution (null: no standard error)",
+                    "two-sided p-value of difference, by its paired linearized variance with one win and one loss more"
+                    " (Bonett & Price 2012), as it is if there is no difference; null: no standard error",
+                ),
+                Column(
+                    "holm_p",
+                    DOUBLE,
+                    "p_value adjusted for the number of benchmarks (Holm 1979): below 0.05 for any of them in at most"
+                    " 5% of the comparisons of equal models; null for the average, which is one test of its own",
+                ),
+                Column(
+                    "mcnemar_p",
+                    DOUBLE,
+                    "two-sided p-value of McNemar's exact (sign) test of wins against losses: counts questions and"
+                    " ignores their weights, so it answers another question than p_value; null for the average",
+                ),
+                Column(
+                    "detectable_difference",
+                    DOUBLE,
+                    "smallest true difference that such a comparison finds (p_value < 0.05) in 80% of cases",
                 ),
                 Column("wins", INT, "questions that model_a answered better"),
                 Column("losses", INT, "questions that model_b answered better"),
@@ -306,9 +319,9 @@ MACROS = {
                 Column(
                     "discrimination",
                     DOUBLE,
-                    "point-biserial correlation of the document's score with the models' averages: high if good models"
-                    " get it"
-                    " right and bad ones wrong; negative suggests a wrong target; null: all scores are equal",
+                    "correlation of the document's score with the models' averages without this document (item-rest,"
+                    " Henrysson 1963): high if good models get it right and bad ones wrong; negative suggests a wrong"
+                    " target; null: all scores are equal, or nothing else is in the average",
                 ),
             ),
         ),

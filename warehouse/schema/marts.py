@@ -391,17 +391,15 @@ RANKING_CORRELATIONS = Table(
             "spearman_low",
             DOUBLE,
             "lower end of its 95% interval: Fisher's z with variance (1 + rho^2 / 2) / (n - 3), Bonett & Wright"
-            " (2000); null:"
-            " fewer than 4 models, or perfect agreement",
+            " (2000); rough for fewer than 10 models; null: fewer than 4 models, or perfect agreement",
         ),
         Column("spearman_high", DOUBLE, "upper end of its 95% interval"),
         Column("kendall_tau_b", DOUBLE, "Kendall's rank correlation over pairs of models, corrected for ties"),
         Column(
             "kendall_low",
             DOUBLE,
-            "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), Fieller et al. (1957); null:"
-            " fewer than"
-            " 5 models, or perfect agreement",
+            "lower end of its 95% interval: Fisher's z with variance 0.437 / (n - 4), Fieller et al. (1957); rough for"
+            " fewer than 10 models; null: fewer than 5 models, or perfect agreement",
         ),
         Column("kendall_high", DOUBLE, "upper end of its 95% interval"),
     ),
@@ -518,12 +516,12 @@ BUILD_INFO = Table(
     ),
 )
 
-# Tables made by the SQL file of the same name in marts/.
+# Tables, and the view samples, made by the SQL file of the same name in marts/.
 MODEL_TABLES = {
     table.name: table
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, EVALUATIONS, ATTEMPTS, TASK_SCORES,
-        IMPORTS, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS,
-        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
+        IMPORTS, lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE,
+        FAILURES, COSTS, RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

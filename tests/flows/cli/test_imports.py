@@ -113,7 +113,7 @@ def test_an_external_ranking_is_shown_beside_ours_with_the_correlation_in_words(
     assert "Not matched to our models: gpt-4o." in lines
     assert lines[-2].endswith(
         "5 common models, almost the same order: Spearman's rho 0.90 (95%: -0.17 to 1.00),"
-        " Kendall's tau-b 0.80 (95%: -0.19 to 0.98)."
+        " Kendall's tau-b 0.80 (95%: -0.19 to 0.98). With fewer than 10 models, the intervals are rough."
     )
     again = run("import", "ranking", *options, "--format", "json")
     report = json.loads(again.stdout)
@@ -163,6 +163,9 @@ def test_a_correlation_is_told_in_words(rho: float, words: str) -> None:
     }  # fmt: skip
     said = describe_agreement(row)
     assert f"9 common models, {words}: Spearman's rho {rho:.2f}, Kendall's tau-b 0.50 (95%: 0.25 to 0.75)." in said
+    assert said.endswith("(95%: 0.25 to 0.75). With fewer than 10 models, the intervals are rough.")
+    assert "rough" not in describe_agreement(row | {"n_common": 10})
+    assert "rough" not in describe_agreement(row | {"kendall_low": None, "kendall_high": None})
     said = describe_agreement(row | {"spearman_rho": None, "n_common": 1})
     assert said == "arena and s (era e): 1 common model, too few to compare the rankings."
     said = describe_agreement(row | {"spearman_rho": None})

@@ -307,16 +307,18 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     arguments = ["compare", "lab/a", "lab/b@0123", "--store", str(tmp_path)]
     lines = CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines()
     assert lines[0].startswith("lab/a@0123456 (a) and lab/b@0123456 (b) in small")
-    assert " ".join(lines).endswith(
-        "Fewer than 30 questions in arc: the 95% interval is rough there; trust p, which is exact."
-    )
+    assert " ".join(lines).endswith("detects: the true difference that p finds in 80% of cases.")
     result = Rows(["suite", "benchmark", "low", "n_questions"], [("small", "arc", None, 1)])
-    assert list(list_footnotes(result))[1:] == [
-        "No 95% for arc: a task has one document, so there is no standard error."
-    ]
+    assert list(list_footnotes(result))[1] == (
+        "No 95% and p for arc: a task has one document, so there is no standard error."
+    )
     arguments = ["compare", "A", "b@0123", "--store", str(tmp_path)]
     assert CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines() == lines, "endings are enough"
     narrow = run_on_screen(50, *arguments)
     assert max(map(len, narrow)) <= 50
     (titles,) = [line.split() for line in narrow if line.startswith("benchmark")]
-    assert titles[:3] == ["benchmark", "a", "b"] and "p" in titles and "ties" not in titles
+    assert titles[0] == "benchmark" and "p" in titles and "questions" not in titles
+    wide = run_on_screen(80, *arguments)
+    assert max(map(len, wide)) <= 80
+    (titles,) = [line for line in wide if line.startswith("benchmark")]
+    assert " ".join(titles.split()) == "benchmark a b a - b 95% p Holm p detects questions"

@@ -41,7 +41,7 @@ def store(tmp_path: Path, lake: Lake) -> Path:
 def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the SQL folders that a test may break."""
     folder = tmp_path / "sql"
-    for name in ("staging", "marts", "checks", "functions", "macros"):
+    for name in ("staging", "derived", "marts", "checks", "functions", "macros"):
         if (sql_models.SQL_FOLDER / name).is_dir():
             shutil.copytree(sql_models.SQL_FOLDER / name, folder / name)
     monkeypatch.setattr(sql_models, "SQL_FOLDER", folder)
@@ -130,10 +130,10 @@ def test_a_build_cannot_be_opened_for_writing_by_mistake(store: Path) -> None:
     assert result.path.stat().st_mode & 0o222 == 0
 
 
-def test_only_the_build_and_the_pointer_are_left(store: Path) -> None:
+def test_only_the_build_the_pointer_and_the_derived_files_are_left(store: Path) -> None:
     result = build(store / "lake", store / "warehouse", START)
     names = {path.name for path in (store / "warehouse").iterdir()}
-    assert names == {result.path.name, "current.duckdb", ".build.lock"}
+    assert names == {result.path.name, "current.duckdb", ".build.lock", "derived"}
 
 
 def test_every_table_and_column_of_main_has_a_comment(store: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_spoiled_lake_is_told_with_every_check_what_it_means_and_its_first_row
         "  ... and 2 more",
         "check nobody_is_ranked failed for 1 row. Rows that rank.",
         "  model_id=org/m",
-        "Find the files of these rows in the lake, repair or remove them, and run `nightboard rebuild --full`.",
+        "Find the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`.",
     ]
     assert current_build(store / "warehouse") == good.path
 
@@ -241,7 +241,7 @@ def test_a_broken_model_or_file_leaves_the_last_good_build(store: Path, sql: Pat
 
 def test_a_model_without_a_description_fails_the_build(store: Path, sql: Path) -> None:
     (sql / "marts" / "extra.sql").write_text("select 1 as one")
-    with pytest.raises(BuildError, match=r"main\.extra has no description"):
+    with pytest.raises(BuildError, match=r"marts/extra\.sql has no description"):
         build(store / "lake", store / "warehouse", START)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from statistics import correlation
 from typing import Any
@@ -341,12 +342,13 @@ def test_document_difficulty_finds_hard_and_discriminating_documents(lake: Lake,
     for name, older in (("older commit", {"revision": "r0"}), ("older precision", {"precision": "float16"})):
         lake.done(name, "org/worst", hours=0, scores=0.0, tasks=tasks, **older)
         answer(lake, name, [1, 1, 1, 1])
-    averages = [25, 50, 75]
+    # Without its own 12.5 points: a document is a quarter of one of two benchmarks.
+    rest = {3: [25, 50, 62.5], 2: [25, 37.5, 62.5]}
     columns = "task, doc_id, n_models, share_right, discrimination"
     assert ask(f"select {columns} from document_difficulty('small', benchmark := 'truth')") == [
         ("truth", 0, 3, 0, None),
-        ("truth", 3, 3, pytest.approx(1 / 3), pytest.approx(correlation([0, 0, 1], averages))),
-        ("truth", 2, 3, pytest.approx(2 / 3), pytest.approx(correlation([0, 1, 1], averages))),
+        ("truth", 3, 3, pytest.approx(1 / 3), pytest.approx(correlation([0, 0, 1], rest[3]))),
+        ("truth", 2, 3, pytest.approx(2 / 3), pytest.approx(correlation([0, 1, 1], rest[2]))),
         ("truth", 1, 3, 1, None),
     ]
     assert ask(f"select {columns} from document_difficulty('small') where benchmark = 'two'") == [
@@ -354,3 +356,19 @@ def test_document_difficulty_finds_hard_and_discriminating_documents(lake: Lake,
         ("two", 1, 3, 1, None),
     ]
     assert ask("from document_difficulty('small', era := 'other')") == []
+
+
+def test_a_document_of_chance_does_not_discriminate_by_being_in_the_average(lake: Lake, ask: Ask) -> None:
+    """All answers are drawn with the same chance: a document says nothing of the others."""
+    tasks = [declare_task("truth", "truth", n_samples=6), declare_task("one", "one", n_samples=1)]
+    lake.suite(tasks)
+    chance = random.Random(5)
+    for number in range(150):
+        values = [chance.randrange(2) for _ in range(6)]
+        lake.commit(f"org/m{number}")
+        lake.done(f"m{number}", f"org/m{number}", scores={"truth": sum(values) / 6, "one": 1.0}, tasks=tasks)
+        answer(lake, f"m{number}", values)
+        answer(lake, f"m{number}", [1.0], benchmark="one", task="one")
+    found = ask("select discrimination from document_difficulty('small', benchmark := 'truth')")
+    assert len(found) == 6 and all(abs(value) < 0.25 for (value,) in found)  # with itself in the average, 0.41
+    assert abs(sum(value for (value,) in found) / 6) < 0.1

@@ -72,9 +72,34 @@ def test_normal_quantiles_are_those_of_scipy(con: Con, probability: float) -> No
 @pytest.mark.parametrize("z", [0.0, 0.01, -0.5, 1.96, -3.3, 6.0, 12.0])
 def test_normal_p_values_are_those_of_scipy(con: Con, z: float) -> None:
     assert ask(con, "normal_p_value(?)", z) == pytest.approx(2 * norm.sf(abs(z)), rel=1e-6)
+    assert con.execute("select normal_p_value(null::double)").fetchone() == (None,)
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (0, 5), (3, 4), (120, 90), (700, 812)])
 def test_sign_tests_are_those_of_scipy(con: Con, wins: int, losses: int) -> None:
     expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1
     assert ask(con, "sign_test(?, ?)", wins, losses) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("wins", "losses", "n"), [(0, 0, 1), (0, 0, 9), (3, 0, 3), (7, 2, 10), (120, 90, 600)])
+def test_paired_differences_of_right_and_wrong_answers_are_those_of_bonett_and_price(
+    con: Con, wins: int, losses: int, n: int
+) -> None:
+    difference = (wins - losses) / n
+    spread = ((wins + losses) / n - difference**2) / n
+    arguments = [difference, 1.0, float(n), spread]
+    p_won, p_lost = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
+    variance = (p_won + p_lost - (p_won - p_lost) ** 2) / (n + 2)
+    assert ask(con, "paired_variance(?, ?, ?, ?)", *arguments) == pytest.approx(variance)
+    expected = (wins - losses) / (wins + losses + 2) ** 0.5
+    assert ask(con, "paired_z(?, ?, ?, ?)", *arguments) == pytest.approx(expected)
+    margin = ask(con, "paired_margin(?, ?, ?, ?)", *arguments)
+    limit = norm.ppf(0.975)
+    assert margin == (float("inf") if n + 2 < limit**2 else pytest.approx(
+        limit * (variance / (1 - limit**2 / (n + 2))) ** 0.5
+    ))  # fmt: skip
+    # What has the margin's distance to the difference is just not rejected.
+    if n > 1:
+        center = p_won - p_lost
+        assert abs(margin) / (variance + margin**2 / (n + 2)) ** 0.5 == pytest.approx(limit)
+        assert center - margin <= difference <= center + margin

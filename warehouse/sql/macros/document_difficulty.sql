@@ -1,6 +1,7 @@
 -- One row per document of a suite's era: how many models answer it correctly, and how well it separates good models from bad
 -- ones. Uses the declared metrics (the mean of several) and filter of each task, the newest evaluation of each model, and
--- identical weights once. Parameters: $suite, $benchmark (null: all), $era (null: the current one).
+-- identical weights once. A document is correlated with the models' averages without its own part of them (item-rest correlation,
+-- by the formula of Henrysson 1963). Parameters: $suite, $benchmark (null: all), $era (null: the current one).
 with
 evaluations as (
     select
@@ -17,14 +18,27 @@ evaluations as (
         ) = 1
 ),
 
+-- `points`: what a task adds to the average between no and all right answers, not clipped at its baseline.
+tasks as (
+    select
+        suites.*,
+        case suites.aggregate when 'pooled' then suites.n_samples else 1 end as task_weight,
+        case suites.normalize when 'task' then suites.task_lower_bound else suites.benchmark_lower_bound end as bound,
+        100 / (1 - bound) * task_weight / sum(task_weight) over (partition by suites.benchmark)
+        / count(distinct suites.benchmark) over () as points
+    from main.suites as suites
+    where suites.suite = $suite and suites.is_newest
+),
+
 declared as (
     select
-        suites.task,
-        suites.filter,
-        len(suites.metrics) as n_metrics,
-        unnest(suites.metrics) as metric
-    from main.suites as suites
-    where suites.suite = $suite and suites.is_newest and ($benchmark is null or suites.benchmark = $benchmark)
+        tasks.task,
+        tasks.filter,
+        tasks.points,
+        len(tasks.metrics) as n_metrics,
+        unnest(tasks.metrics) as metric
+    from tasks
+    where $benchmark is null or tasks.benchmark = $benchmark
 ),
 
 values_of_metrics as (
@@ -34,7 +48,9 @@ values_of_metrics as (
         samples.task,
         samples.doc_id,
         samples.value,
+        samples.weight,
         evaluations.average,
+        declared.points,
         declared.n_metrics
     from main.samples as samples
     inner join evaluations on samples.evaluation_id = evaluations.evaluation_id
@@ -56,13 +72,15 @@ answers as (
         several.task,
         several.doc_id,
         main.exact_mean(several.value) as value,
-        any_value(several.average) as average
+        main.exact_mean(several.weight) as weight,
+        any_value(several.average) as average,
+        any_value(several.points) as points
     from values_of_metrics as several
     where several.n_metrics > 1
     group by several.evaluation_id, several.task, several.doc_id
 ),
 
-difficulty as (
+documents as (
     select
         any_value(answers.benchmark) as benchmark,
         answers.task,
@@ -70,10 +88,31 @@ difficulty as (
         count(answers.value) as n_models,
         main.exact_mean(answers.value) as share_right,
         corr(answers.value, answers.average) as correlation,
-        case when isfinite(correlation) then correlation end as discrimination
+        stddev_pop(answers.average) as spread,
+        stddev_pop(answers.value) * any_value(answers.points) as task_spread,
+        any_value(answers.weight) as parts
     from answers
     group by answers.task, answers.doc_id
-    order by share_right, answers.task, answers.doc_id
+),
+
+-- What the document adds to the spread of the averages, in points.
+parted as (
+    select
+        *,
+        task_spread * parts / sum(parts) over (partition by task) as own_spread,
+        pow(spread, 2) + pow(own_spread, 2) - 2 * correlation * spread * own_spread as rest_variance
+    from documents
+),
+
+difficulty as (
+    select
+        *,
+        case
+            when isfinite(correlation) and rest_variance > 1e-9 * pow(spread, 2)
+                then (correlation * spread - own_spread) / sqrt(rest_variance)
+        end as discrimination
+    from parted
+    order by share_right, task, doc_id
 )
 
 select * from difficulty

@@ -1,5 +1,4 @@
 -- One row per done evaluation and benchmark with all declared tasks complete. An incomplete benchmark has no score.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values

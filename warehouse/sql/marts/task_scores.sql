@@ -1,12 +1,11 @@
 -- One row per done evaluation, task, metric and filter, as lm-eval reported it, with a 95% interval of its value.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_scores as (
     select * from staging.task_scores
 ),
 
 sample_variances as (
-    select * from staging.sample_variances
+    select * from derived.sample_variances
 ),
 
 measured as (

@@ -1,6 +1,6 @@
 -- One row per complete evaluation: standard error and 95% interval of its average, 0..100. Benchmarks are treated as
--- independent, and their intervals are combined by their half-widths, as in benchmark_intervals.
--- Kept: all rows of an evaluation follow from its own inputs.
+-- independent. On each side, the wider one counts of their combined half-widths (MOVER) and of Wilson's interval at the average's
+-- effective size, as in benchmark_variances: near the ceiling the first alone is too narrow above.
 with
 evaluation_scores as (
     select * from staging.evaluation_scores
@@ -24,14 +24,24 @@ joined as (
     group by evaluation_id
 ),
 
-average_intervals as (
+measured as (
     select
-        joined.*,
+        joined.* exclude (floor_half, top_half),
         evaluation_scores.average,
-        greatest(0, joined.average_floor - joined.floor_half) as average_low,
-        least(100, evaluation_scores.average + joined.top_half) as average_high
+        evaluation_scores.average / 100 as share,
+        pow(joined.average_stderr / 100, 2) as share_variance,
+        greatest(joined.floor_half, 100 * (share - main.wilson_low(share, share_variance, null))) as floor_half,
+        greatest(joined.top_half, 100 * (main.wilson_high(share, share_variance, null) - share)) as top_half
     from joined
     inner join evaluation_scores using (evaluation_id)
+),
+
+average_intervals as (
+    select
+        * exclude (share, share_variance),
+        greatest(0, average_floor - floor_half) as average_low,
+        least(100, average + top_half) as average_high
+    from measured
 )
 
 select * from average_intervals

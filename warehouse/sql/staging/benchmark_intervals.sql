@@ -1,7 +1,6 @@
 -- One row per evaluation and benchmark with a score: standard errors and 95% intervals, raw (0..1) and normalized (0..100).
 -- Intervals of tasks are combined by their half-widths (MOVER, Zou & Donner 2008). Clipping at the baseline raises a mean of task
 -- scores, so the lower half-width is subtracted from `floor`: the unclipped score, except for tasks clearly below their baseline.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 variances as (
     select * from staging.benchmark_variances

@@ -1,7 +1,6 @@
 -- One row per done evaluation and declared benchmark: raw and normalized score, and its problem (null: none).
 -- An imported board has no tasks: its normalized score is computed if the benchmark has one baseline, otherwise as published.
 -- norm(x, bound) = greatest(0, x - bound) / (1 - bound) * 100, clipped before any mean.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_values as (
     select

@@ -1,6 +1,8 @@
 -- One row per evaluation with tasks and benchmark: sampling variance of the raw score, and, if baselines are per task, the
 -- parts of the normalized score's interval (fractions). Tasks are treated as independent, unless they share questions.
--- Kept: all rows of an evaluation follow from its own inputs.
+-- While no task's interval reaches its baseline, the normalized score is linear in the answers, and has Wilson's interval at its
+-- effective size (Korn & Graubard 1998): MOVER (Zou & Donner 2008) is too narrow above scores near the ceiling. Else the wider of
+-- the two counts, on each side.
 with
 tasks as (
     select
@@ -14,7 +16,7 @@ tasks as (
 ),
 
 question_variances as (
-    select * from staging.question_variances
+    select * from derived.question_variances
     where task is null
 ),
 
@@ -28,6 +30,9 @@ joined as (
         case when count(variance) = count(*) then main.exact_sum(pow(task_weight, 2) * variance) end as variance,
         case when count(variance) = count(*) then main.exact_sum(pow(task_weight * slope, 2) * variance) end
             as normalized_variance,
+        bool_or(normalized_low <= 0) as is_clipped,
+        main.exact_sum(task_weight * normalized) as linear,
+        main.exact_sum(task_weight * task_lower_bound * slope) as depth,
         main.exact_sum(task_weight * if(is_below, 0, normalized)) as floor,
         main.exact_sum(pow(task_weight * if(is_below, 0, normalized - normalized_low), 2)) as floor_half_squared,
         main.exact_sum(pow(task_weight * (greatest(0, normalized_high) - greatest(0, normalized)), 2)) as top_half_squared
@@ -35,18 +40,40 @@ joined as (
     group by evaluation_id, benchmark
 ),
 
+halves as (
+    select
+        *,
+        normalized_variance / independent_share as clustered_variance,
+        sqrt(floor_half_squared / independent_share) as mover_floor_half,
+        sqrt(top_half_squared / independent_share) as mover_top_half,
+        -- The linear score as a fraction of its range, which begins below 0: at the score without any right answer.
+        least(1, (linear + depth) / (1 + depth)) as share,
+        clustered_variance / pow(1 + depth, 2) as share_variance,
+        (1 + depth) * (share - main.wilson_low(share, share_variance, n_independent)) as wilson_floor_half,
+        (1 + depth) * (main.wilson_high(share, share_variance, n_independent) - share) as wilson_top_half
+    from joined
+),
+
 benchmark_variances as (
     select
-        joined.evaluation_id,
-        joined.benchmark,
-        joined.n_independent,
-        joined.floor,
-        joined.is_approximate or (joined.independent_share < 1 and question_variances.variance is null) as is_approximate,
-        coalesce(question_variances.variance, joined.variance / joined.independent_share) as raw_variance,
-        joined.normalized_variance / joined.independent_share as normalized_variance,
-        sqrt(joined.floor_half_squared / joined.independent_share) as floor_half,
-        sqrt(joined.top_half_squared / joined.independent_share) as top_half
-    from joined
+        halves.evaluation_id,
+        halves.benchmark,
+        halves.n_independent,
+        halves.floor,
+        halves.clustered_variance as normalized_variance,
+        halves.is_approximate or (halves.independent_share < 1 and question_variances.variance is null) as is_approximate,
+        coalesce(question_variances.variance, halves.variance / halves.independent_share) as raw_variance,
+        case
+            when halves.is_clipped or halves.clustered_variance is null
+                then greatest(halves.mover_floor_half, halves.wilson_floor_half)
+            else halves.wilson_floor_half
+        end as floor_half,
+        case
+            when halves.is_clipped or halves.clustered_variance is null
+                then greatest(halves.mover_top_half, halves.wilson_top_half)
+            else halves.wilson_top_half
+        end as top_half
+    from halves
     left join question_variances using (evaluation_id, benchmark)
 )
 

@@ -1,6 +1,7 @@
 -- One row per evaluation of an imported board and benchmark: like benchmark_variances, but approximate. A board has no tasks:
 -- every document is treated as right or wrong with the benchmark's raw score as probability, which gives the largest variance.
--- Kept: all rows of an evaluation follow from its own inputs.
+-- Clipping every task at its baseline raises the published score of a model that guesses, so the lower end of the interval starts
+-- from the score above the mean baseline, if that is less.
 with
 benchmark_values as (
     select * from staging.benchmark_values
@@ -23,6 +24,7 @@ declared as (
         suite,
         benchmark,
         sum(n_samples) * min(independent_share) as n_independent,
+        main.exact_sum(task_weight * task_lower_bound) as mean_lower_bound,
         main.exact_sum(pow(task_weight, 2) / n_samples) / min(independent_share) as share,
         main.exact_sum(pow(task_weight * slope, 2) / n_samples) / min(independent_share) as normalized_share
     from definitions
@@ -36,6 +38,7 @@ variances as (
         benchmark_values.raw,
         benchmark_values.normalized,
         declared.n_independent,
+        (benchmark_values.raw - declared.mean_lower_bound) / (1 - declared.mean_lower_bound) as linear,
         sqrt(declared.normalized_share / declared.share) as slope,
         benchmark_values.raw * (1 - benchmark_values.raw) * declared.share as raw_variance,
         benchmark_values.raw * (1 - benchmark_values.raw) * declared.normalized_share as normalized_variance
@@ -48,7 +51,7 @@ board_variances as (
         evaluation_id,
         benchmark,
         n_independent,
-        normalized / 100 as floor,
+        least(normalized / 100, linear) as floor,
         true as is_approximate,
         raw_variance,
         normalized_variance,

@@ -1,5 +1,4 @@
 -- One row per evaluation of a suite, task and declared metric, with the task's weight in the benchmark's raw score.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 weighted as (
     select

@@ -1,5 +1,4 @@
 -- One row per complete evaluation: one hash over the versions and shots of all tasks, and one that includes the documents.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluation_tasks as (
     select * from staging.evaluation_tasks

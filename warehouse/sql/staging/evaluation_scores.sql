@@ -1,5 +1,4 @@
 -- One row per complete evaluation that may be ranked: all benchmarks of its suite version have a score.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 benchmark_values as (
     select * from staging.benchmark_values

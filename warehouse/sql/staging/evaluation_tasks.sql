@@ -1,6 +1,5 @@
 -- One row per complete evaluation and task: the values that decide which evaluations it can be compared with. An imported
 -- evaluation without samples has no doc_set_hash: its documents are unknown.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_values as (
     select * from staging.task_values

@@ -1,7 +1,6 @@
 -- One row per evaluation and task that its suite now declares: what the evaluation must have to be scored. The newest version
 -- of the suite declares how a score is computed. Documents and shots are those of the version that the evaluation was run
 -- with; eras separate different ones. `otherwise` says which other settings differ (null: none known).
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 evaluations as (
     select

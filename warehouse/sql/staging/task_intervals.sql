@@ -1,7 +1,6 @@
 -- One row per evaluation and complete task: sampling variance and 95% interval of its value. From the samples; without them,
 -- approximate: from the standard errors that lm-eval reports, or as if every document were right or wrong. A single document
 -- has no variance.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 task_values as (
     select
@@ -21,11 +20,11 @@ declared_metrics as (
 ),
 
 sample_variances as (
-    select * from staging.sample_variances
+    select * from derived.sample_variances
 ),
 
 question_variances as (
-    select * from staging.question_variances
+    select * from derived.question_variances
     where task is not null
 ),
 

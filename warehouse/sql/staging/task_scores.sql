@@ -1,6 +1,5 @@
 -- One row per done evaluation, task, metric and filter. Rows of an evaluation without an outcome may be incomplete. An
 -- import writes a row again when it gets samples: the one with samples counts.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 reported as (
     select * from lake.task_scores

@@ -1,6 +1,5 @@
 -- One row per done evaluation and declared task: the mean of its declared metrics, and its problem (null: none).
 -- Evaluations of imported boards have no tasks.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 imported_scores as (
     select evaluation_id from staging.imported_scores

@@ -2,7 +2,6 @@
 -- their mean), and (task null) per benchmark whose tasks share questions (of its raw score). The influence of a document is the
 -- change of the score that it causes; influences on one question are added before they are squared (Taylor linearization,
 -- clusters).
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 declared_metrics as (
     select * from staging.declared_metrics
@@ -10,7 +9,7 @@ declared_metrics as (
 ),
 
 sample_variances as (
-    select * from staging.sample_variances
+    select * from derived.sample_variances
 ),
 
 samples as (

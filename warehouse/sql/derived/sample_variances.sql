@@ -1,7 +1,6 @@
 -- One row per evaluation with samples, task, metric and filter: the mean over the documents, and its sampling variance. A
 -- document of several parts counts as one: the mean is linearized (Taylor). Values that are not fractions have neither. All sums
 -- are of integers (multiples of 2^-30), so they are the same in any order.
--- Kept: all rows of an evaluation follow from its own inputs.
 with
 samples as (
     select * from lake.samples
