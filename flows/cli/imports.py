@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,7 +91,7 @@ def import_board_command(
         update_warehouse(root, now)
         with connect(root.warehouse) as connection:
             disagreements = find_disagreements(connection, done.source, SCORE_TOLERANCE)
-            n_complete = sum(row[-1] for row in count_complete(connection, done.evaluation_ids).rows)
+            n_complete = sum(row[2] for row in count_complete(connection, done.evaluation_ids).rows)
     print_board_import(done, disagreements, n_complete, form)
     if done.left_out:
         raise typer.Exit(3)
@@ -129,18 +129,41 @@ def import_results_command(
             " board's suites or of leaderboard-v2 and leaderboard-v1."
         ),
     ] = None,
+    model_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Model of the files that do not name theirs, such as lab/model. Default: they are skipped.",
+        ),
+    ] = None,
+    supersede: Annotated[
+        bool,
+        typer.Option(
+            "--supersede",
+            help="Rank them in place of your runs, and of boards' rows, of the same model and settings. Default: beside"
+            " them.",
+        ),
+    ] = False,
+    ask_hub: Annotated[
+        bool,
+        typer.Option(
+            "--ask-hub",
+            help="Ask the Hub which commit a branch or tag had when it was evaluated; marked as inferred.",
+        ),
+    ] = False,
     form: FormatOption = Format.table,
 ) -> None:
     """Import scores and samples of other lm-eval runs.
 
     Reads all versions of lm-eval. A file with tasks of a suite is scored like a run, and ranked if this file has all
     benchmarks of the suite: several files are not combined. Table `coverage` says what is missing. The numbers of
-    other files are in `task_scores` and `samples`. Give samples together with their results file. Unreadable files
-    are listed with line and reason; `--format json` lists all of them.
+    other files, also of lighteval, are in `task_scores` and `samples`. Give samples together with their results file.
+    Unreadable files, and those whose settings are not comparable, are listed with the reason; `--format json` lists all
+    of them.
     """
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.results_import import print_results_import
-    from nightboard.tasks.imports.results import ResultsImport, import_results
+    from nightboard.tasks.imports.results import Options, ResultsImport, import_results
     from nightboard.tasks.store.records import utc_now
     from nightboard.warehouse.reader.connection import connect
     from nightboard.warehouse.reader.questions import count_complete
@@ -150,7 +173,8 @@ def import_results_command(
     done = ResultsImport()
     with Terminal().progress() as progress:
         bar = progress.add_task("Reading", total=None)
-        for done in import_results(root, paths, choose_suites(board, suite), now):
+        options = Options(model_id, supersede, find_past_commits(board) if ask_hub else None)
+        for done in import_results(root, paths, choose_suites(board, suite), now, options):
             progress.update(bar, completed=done.n_read, total=done.n_files)
     suites = Result([], [])
     if done.imported:
@@ -160,6 +184,15 @@ def import_results_command(
     print_results_import(done, suites, form)
     if done.left_out:
         raise typer.Exit(3)
+
+
+def find_past_commits(board: str | None) -> Callable[[str, str, datetime], str | None]:
+    """Asks the board's Hub, or the public one."""
+    from nightboard.profiles.loading.load import load_board
+    from nightboard.tasks.hub.client import open_hub
+    from nightboard.tasks.imports.past_commits import PastCommits
+
+    return PastCommits(open_hub(load_board(board).board.hub if board else None, tell_wait)).find
 
 
 @app.command("remove", epilog=example("nightboard import remove --name arena --era launch --store nightboard-store"))

@@ -56,6 +56,11 @@ def print_board_import(done: BoardImport, disagreements: Result, n_complete: int
             f" eras is wrong: nightboard import remove --name {done.source.removeprefix('import:')} --era WRONG, with"
             " the same --store or --board."
         )
+    if done.n_withdrawn:
+        ui.warn(
+            f"{count(done.n_withdrawn, 'row')} of the last import of {done.source} in era {done.era}: not in this table"
+            " any more, so withdrawn and not ranked."
+        )
     if n_incomplete:
         ui.warn(
             f"{count(n_incomplete, 'row')} without all benchmarks: not ranked. See table coverage for what is missing."

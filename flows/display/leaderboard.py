@@ -5,6 +5,7 @@ Asks nothing and decides nothing about scores: rows come from the warehouse.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -26,11 +27,11 @@ RANK_TITLES = {
     "identical_to": "identical to",
 }
 # Where a terminal is narrow: the first to be shown, and the last. Benchmarks are between them.
-RANK_FIRST = ("here", "#", "model", "average", "params (B)", "license", "places")
+RANK_FIRST = ("here", "#", "model", "settings", "source", "average", "params (B)", "license", "places")
 RANK_LAST = ("95%", "chat", "precision", "identical to", "revision")
 # Past rankings have no intervals.
-RANK_OFTEN_EMPTY = ("places", "95%", "identical_to")
-FOLDED = ("license", "identical to", "source")
+RANK_OFTEN_EMPTY = ("places", "95%", "settings", "identical_to")
+FOLDED = ("license", "settings", "identical to", "source")
 # What licenses take at least: apache-2.0 is not folded.
 LICENSE_WIDTH = 12
 OWN_SOURCE = "run"
@@ -80,7 +81,7 @@ def _print_ranking(ui: Terminal, result: Result, heading: str, filters: Filters,
     choices = ", ".join(text for text in (chosen, f"sorted by {order.column}" if order else "") if text)
     ui.step(f"{heading}{era}{f': {choices}' if choices else ''}")
     if not rows:
-        ui.say("  No row matches all filters." if chosen else "  No complete evaluation to rank yet.")
+        ui.say("  No row matches all filters." if chosen else "  No complete evaluation of this era to rank yet.")
         return
     table = to_table(_without(result, hidden), RANK_TITLES, to_score_text)
     telling = [column.title for column in table if column.title not in RANK_LAST]
@@ -128,13 +129,18 @@ def _make_foldable(column: TextColumn) -> TextColumn:
 def _list_notes(result: Result, shown: Sequence[str]) -> Iterator[str]:
     """What a reader must know of the columns and marks that are shown."""
     columns, rows = result
-    sources = {row[columns.index("source")] for row in rows}
+    sources = Counter(row[columns.index("source")] for row in rows)
     if "here" in shown:
         yield "#: rank among all rows of the era; here: among the rows that match the filters."
     if "places" in shown:
         yield "places: the range of ranks consistent with the noise."
-    if len(sources) == 1 and sources != {OWN_SOURCE}:
-        yield f"Source of all rows: {sources.pop()}."
+    if len(sources) == 1 and OWN_SOURCE not in sources:
+        yield f"Source of all rows: {next(iter(sources))}."
+    if len(sources) > 1:
+        mixed = ", ".join(f"{source} ({count(rows, 'row')})" for source, rows in sources.most_common())
+        yield f"Rows of several sources, so a model may have several: {mixed}."
+    if "settings" in shown:
+        yield "settings: what can change a score, beside precision and chat template; empty: lm-eval's default."
     if "95%" in shown and any(str(row[columns.index("95%")]).startswith(APPROXIMATE) for row in rows):
         yield f"{APPROXIMATE}: an approximate interval, not computed from samples alone."
     if any(row[columns.index("model_id")].endswith(CUT_PROMPTS) for row in rows):

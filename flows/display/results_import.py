@@ -20,7 +20,7 @@ SHOWN_MODELS, SHOWN_SKIPPED = 40, 20
 
 
 def print_results_import(done: ResultsImport, suites: Result, form: Format) -> None:
-    """Print imported models, suites (`suites`: number of evaluations and complete ones), and skipped files."""
+    """Print imported models, suites (`suites`: number of evaluations, complete and ranked ones), and skipped files."""
     if form is Format.json:
         report = asdict(done) | {"suites": to_records(suites)}
         print_json(report)
@@ -36,13 +36,28 @@ def print_results_import(done: ResultsImport, suites: Result, form: Format) -> N
         ui.warn(f"skipped: {where}: {reason}")
     for where, reason in shorten_skipped(done.future):
         ui.warn(f"imported with the present time: {where}: {reason}")
-    for suite, n_evaluations, n_complete in suites.rows:
-        missing = n_evaluations - n_complete
-        ui.say(
-            f"Suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} with all benchmarks and ranked"
-            + (f"; {missing} incomplete, see table coverage." if missing else ".")
-        )
+    for where, reason in shorten_skipped(list_not_comparable(done.imported)):
+        ui.warn(f"imported, but not comparable: {where}: {reason}")
+    for row in suites.rows:
+        ui.say(_describe_suite(**dict(zip(suites.columns, row, strict=True))))
     ui.say(_sum_up(done))
+
+
+def list_not_comparable(imported: Sequence[ResultsFile]) -> list[LeftOut]:
+    """The files that are not ranked because of their settings, with these."""
+    return [LeftOut(file.file, file.not_comparable) for file in imported if file.suite and file.not_comparable]
+
+
+def _describe_suite(suite: str, n_evaluations: int, n_complete: int, n_not_comparable: int, n_ranked: int) -> str:
+    """`n_not_comparable` and `n_ranked` are of the complete ones."""
+    n_incomplete, n_older = n_evaluations - n_complete, n_complete - n_not_comparable - n_ranked
+    parts = [
+        f"Suite {suite}: {count(n_evaluations, 'evaluation')}, {n_complete} with all benchmarks, {n_ranked} ranked",
+        f"{n_incomplete} incomplete, see table coverage" if n_incomplete else "",
+        f"{n_not_comparable} not comparable, see evaluations.not_ranked" if n_not_comparable else "",
+        f"{n_older} behind another one of the same model and settings" if n_older else "",
+    ]
+    return "; ".join(filter(None, parts)) + "."
 
 
 def _sum_up(done: ResultsImport) -> str:

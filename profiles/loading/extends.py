@@ -98,6 +98,7 @@ def extend_suite(child: SmallerSuite, parent: Suite) -> Suite:
         seed=parent.seed if child.seed is None else child.seed,
         limit=parent.limit if child.limit is None else child.limit,
         benchmarks=benchmarks,
+        allowed_generation=parent.allowed_generation,
     )
     return suite.model_copy(update={"eras": inherit_eras(suite, parent)})
 

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from nightboard.profiles.models.base import Bound, ModelId, Name, Profile, Sha, Share, Text
 
+# Generation arguments that leave decoding greedy.
+GREEDY: dict[str, tuple[bool | float, ...]] = {"do_sample": (False,), "temperature": (0,)}
+
 # --------------------------------------------------------------------------------------------------------- suites
 
 
@@ -108,6 +111,12 @@ class Suite(Profile):
     limit: int | None = Field(default=None, gt=0, description="score only the first N documents of a task")
     benchmarks: dict[Name, Benchmark] = Field(min_length=1)
     eras: tuple[Era, ...] = ()
+    allowed_generation: dict[str, tuple[bool | float, ...]] = Field(
+        default_factory=lambda: dict(GREEDY),
+        exclude=True,  # decides what of imports is ranked, and nothing about an evaluation: not in versions and records
+        description="generation arguments that an imported result may have and still be ranked, with their values;"
+        " default: those of greedy decoding",
+    )
 
     def expected_samples(self, task: TaskSpec) -> int:
         """Documents that a complete evaluation scores in `task`."""

@@ -82,7 +82,7 @@ def _read_answers(sample: dict[str, Any]) -> Iterator[float | str]:
             if isinstance(answer, list):
                 if len(answer) == 2 and str(answer[1]) in ("True", "False"):
                     yield _to_number(answer[0])
-            elif isinstance(answer, str) and not is_whole:
+            elif isinstance(answer, str) and not (is_whole and _is_number(answer)):
                 yield answer
             elif isinstance(answer, str | float):
                 yield _to_number(answer)
@@ -94,6 +94,14 @@ def _count_arguments(arguments: object) -> int | None:
         arguments = [*arguments.values()]
     first = arguments[0] if isinstance(arguments, list) and arguments else None
     return len(first) if isinstance(first, list | dict) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _to_number(value: object) -> float:

@@ -151,9 +151,15 @@ class Hub:
 
     def commit_date(self, model_id: str, revision: str) -> datetime | None:
         """The date of a commit: that of the first entry in the history that ends there."""
+        return next(self.history(model_id, revision), (None, None))[0]
+
+    def history(self, model_id: str, revision: str) -> Iterator[tuple[datetime | None, str | None]]:
+        """Date and sha of the commits that end at a commit, branch or tag, the newest first."""
         what, route = _name("model", model_id, revision), f"/api/models/{model_id}/commits/{quote(revision, safe='')}"
-        newest = next((entry for page in self._pages(route, what, {}) for entry in page), None)
-        return read_time(as_mapping(newest).get("date"))
+        for page in self._pages(route, what, {}):
+            for entry in map(as_mapping, page):
+                sha = entry.get("id")
+                yield read_time(entry.get("date")), sha if isinstance(sha, str) else None
 
     def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
         """All files of a commit, also those in folders, sorted by path."""

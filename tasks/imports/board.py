@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,7 @@ _REQUIRED = ("eval_name", "fullname", "model sha", "precision", "chat template",
 class BoardImport:
     """The result of an import of a board. `is_new`: it was not in the store before; `revision`: its commit on the Hub.
 
+    `n_withdrawn`: rows of the last import of this board and era that are no longer in the table, so no longer ranked.
     `unread_dates`: invalid dates of rows that are imported without them; `other_eras`: number of rows that are also in
     the store under another era, by model, commit and precision.
     """
@@ -63,6 +64,7 @@ class BoardImport:
     era: str
     is_new: bool
     n_without_sha: int
+    n_withdrawn: int
     left_out: tuple[LeftOut, ...]
     unread_dates: tuple[LeftOut, ...]
     evaluation_ids: tuple[str, ...]
@@ -99,6 +101,7 @@ def import_board(
     common = {"source": source, "suite": suite.suite, "era": era}
     if tables.revision is not None:  # rows of a local file are identified only by their content
         common["source_revision"] = tables.revision
+    n_withdrawn = _count_withdrawn(store, source, suite, era, found)
     is_new = bool(found) and _write(store, found, common, suite, now)
     return BoardImport(
         file=tables.name,
@@ -107,6 +110,7 @@ def import_board(
         suite=suite.suite,
         era=era,
         is_new=is_new,
+        n_withdrawn=n_withdrawn if is_new else 0,
         n_without_sha=sum(evaluation["revision"] is None for evaluation, _ in found.values()),
         left_out=tuple(left_out),
         unread_dates=tuple(unread_dates),
@@ -151,6 +155,14 @@ def _count_other_eras(store: Store, found: Sequence[Row], source: str, suite: Su
         if (row["source"], row["suite"]) == (source, suite.suite) and row["era"] != era
     }
     return dict(sorted(Counter(other for other, key in others if key in mine).items()))
+
+
+def _count_withdrawn(store: Store, source: str, suite: Suite, era: str, found: Collection[str]) -> int:
+    """Number of rows of the newest import of the same board and era that are not among the evaluations found now."""
+    rows = read_table(store, IMPORTS, ["evaluation_id", "source", "suite", "era", "imported_at"]).to_pylist()
+    same = [row for row in rows if (row["source"], row["suite"], row["era"]) == (source, suite.suite, era)]
+    newest = max((row["imported_at"] for row in same), default=None)
+    return len({row["evaluation_id"] for row in same if row["imported_at"] == newest} - {*found})
 
 
 def _write(

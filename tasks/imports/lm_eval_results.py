@@ -1,6 +1,6 @@
 """Parses a results file of lm-eval: the scores and the facts about each task, in the layouts of all its versions.
 
-Covers lm-eval 0.4 in all versions, and 0.3 and older. Writes nothing. A file is read completely or rejected.
+Covers lm-eval 0.4 in all versions, 0.3 and older, and lighteval. Writes nothing. A file is read completely or rejected.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.profiles.loading.regular_file import open_regular
+from nightboard.tasks.imports.lighteval_results import convert_lighteval, is_lighteval
 
 # Largest file that is read at once; as Python's values it takes ten times the memory.
 MOST_BYTES = 2**29
@@ -68,6 +69,7 @@ def parse_results(data: bytes) -> Json:
         raise BrokenFileError(f"cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict) or "results" not in content:
         raise BrokenFileError("is not a results file of lm-eval: it has no `results`.")
+    content = convert_lighteval(content) if is_lighteval(content) else dict(content)
     tasks = content["results"]
     if not isinstance(tasks, dict) or not all(isinstance(values, dict) for values in tasks.values()):
         raise BrokenFileError("has an unknown layout: `results` is not an object of tasks with their metrics.")
@@ -96,6 +98,14 @@ def read_metrics(content: Json) -> Iterator[tuple[str, str, str, float | None, f
                 to_finite(value),
                 to_finite(values.get(f"{metric}_stderr{comma}{chosen}")),
             )
+
+
+def list_structured(content: Json) -> Iterator[tuple[str, str]]:
+    """Task and name of metrics that are not numbers but objects or lists: nothing of them can be stored."""
+    for task, values in content["results"].items():
+        for key, value in values.items():
+            if key not in _NO_METRICS and isinstance(value, dict | list):
+                yield task, key
 
 
 def score_rows(content: Json, benchmarks: Mapping[str, str]) -> Iterator[Json]:

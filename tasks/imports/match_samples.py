@@ -92,12 +92,13 @@ class RunIndex:
         runs = [run for run in self._by_folder[file.parent] if stamped is None or run.stamp is None]
         if stamped is not None:
             return [Match(run, stamped["task"]) for run in runs if stamped["task"] in run.tasks]
-        named = (Match(run, task) for run in runs for task in run.tasks if file.stem.endswith(task))
+        named = (Match(run, task) for run in runs for task in _tasks_named(file, run))
         return [match for match in named if match.task == max(_tasks_named(file, match.run), key=len)]
 
 
 def _tasks_named(file: Path, run: ResultsRun) -> list[str]:
-    return [task for task in run.tasks if file.stem.endswith(task)]
+    """Users add to a name, before the task and after it."""
+    return [task for task in run.tasks if task in file.stem]
 
 
 def _distinct(matches: Iterable[Match]) -> list[Match]:

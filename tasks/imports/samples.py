@@ -198,9 +198,11 @@ def _is_proven(file: Path, match: Match) -> bool:
 
 
 def _find_break(file: Path) -> BrokenFileError | None:
-    """The error at the beginning of a file, if it has one."""
+    """Why a file cannot be read from its beginning, or holds no samples at all."""
     try:
-        next(list_samples(file), None)
+        line, _, first = next(list_samples(file), (None, "", {"doc_id": 0}))
     except BrokenFileError as error:
         return error
+    if not isinstance(first, dict) or "doc_id" not in first:
+        return BrokenFileError("is not a samples file of lm-eval: it has no doc_id.", line)
     return None

@@ -174,7 +174,7 @@ def compare_ranking(con: duckdb.DuckDBPyConnection, ranking: str, suite: str, er
 
 
 def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]) -> Result:
-    """One row per suite: how many of these evaluations are of it, and how many of them are complete."""
+    """One row per suite: how many of these evaluations are of it, and of them complete, not comparable and ranked."""
     return _run_named(con, "imported_coverage", {"evaluation_ids": [*evaluation_ids]})
 
 
@@ -268,7 +268,11 @@ def _run_named(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, 
 def _choose_suite(con: duckdb.DuckDBPyConnection, suite: str | None) -> str:
     suites = [str(row[0]) for row in list_suites(con).rows]
     if not suites:
-        raise QueryError("the warehouse has no suite yet. Run `nightboard nightly` first.")
+        raise QueryError(
+            "there is nothing to rank yet: the store has no evaluation of a suite. `nightboard nightly` runs some,"
+            " `nightboard import` brings in those of others. Scores of imported files that have no tasks of a suite are"
+            ' in the table task_scores: nightboard sql "select * from task_scores".'
+        )
     if suite is None:
         return suites[0]
     _require(suite, suites, "suite")

@@ -46,11 +46,13 @@ REGRESSIONS = Table(
     "regressions",
     "one row per suite, era, model, precision, chat template, benchmark and commit that scored significantly worse"
     " than the complete commit before it, corrected for the number of benchmarks and of commits of the night",
-    ("suite", "era", "model_id", "precision", "chat_template", "benchmark", "revision"),
+    ("suite", "era", "model_id", "precision", "chat_template", "settings", "ranked_as", "benchmark", "revision"),
     (
         *take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
         *take(lake_tables.EVALUATIONS, "model_id", "precision", "chat_template"),
+        Column("settings", STRING, "other settings that can change a score, as in leaderboard"),
+        Column("ranked_as", STRING, "source that it is ranked as, as in leaderboard"),
         Column("benchmark", STRING, "key of the benchmark; average: the mean of all"),
         *take(lake_tables.COMMITS, "revision", "committed_at"),
         Column("revision_before", STRING, "complete commit before it, full sha"),

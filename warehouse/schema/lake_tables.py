@@ -218,12 +218,39 @@ IMPORTS = Table(
         ),
         Column("model_id", STRING, "repository id on the Hub"),
         Column("revision", STRING, "full commit sha; null: not in the file"),
+        Column(
+            "revision_name",
+            STRING,
+            "branch or tag that was evaluated, if the file names one other than main; it is part of the identity",
+        ),
+        Column(
+            "is_revision_inferred",
+            BOOL,
+            "whether revision is the commit that the Hub has for revision_name at the time of the evaluation; null: no",
+        ),
         Column("precision", STRING, "number format the weights were loaded in, from the file"),
         Column("chat_template", BOOL, "whether prompts went through the chat template; null: not in the file"),
         Column(
             "fewshot_as_multiturn",
             BOOL,
             "whether few-shot examples were turns of a conversation; null: not in the file",
+        ),
+        Column(
+            "settings",
+            STRING,
+            "other settings that can change a score, as lm-eval's name=value, sorted; they are part of the identity;"
+            " null: none",
+        ),
+        Column(
+            "not_comparable",
+            STRING,
+            "settings that the suite does not allow, or whose influence is not known, as name=value: it is not ranked;"
+            " null: none",
+        ),
+        Column(
+            "supersedes",
+            BOOL,
+            "whether it was imported with --supersede: it ranks as an own run does, and before one; null: no",
         ),
         Column("backend", STRING, "lm-eval model back end; null: not in the file"),
         Column("harness_version", STRING, "lm-eval version or commit that ran; null: not in the file"),

@@ -88,7 +88,7 @@ MACROS = {
             "comparable_evaluations",
             "one row per suite that two models share: their evaluations of the same era, the current one if possible;"
             " the"
-            " best-ranked settings of a model that has several",
+            " best-ranked settings of a model that has several, of its own runs if there are some",
             _PAIR,
             (*_SUITE_ERA, *_EVALUATION_PAIR),
         ),
@@ -194,8 +194,8 @@ MACROS = {
         ),
         Macro(
             "revision_scores_as_of",
-            "one row per suite, era, model, revision, precision and chat template: its newest evaluation at a given"
-            " time",
+            "one row per suite, era, model, revision, precision, chat template, settings and source: its newest"
+            " evaluation at a given time",
             (_AS_OF,),
             (*_without(CANDIDATES, "evaluated_model_id"), *_IDENTICAL_TO),
         ),

@@ -53,6 +53,21 @@ _IS_APPROXIMATE = Column(
     " number of documents, as for an imported board",
 )
 
+_SETTINGS = Column(
+    "settings",
+    STRING,
+    "other settings that can change a score, as lm-eval's name=value, sorted: few-shot examples in one turn, a branch,"
+    " a GGUF file, thinking ...; rows that differ in them are never merged; empty: none, or unknown for a board",
+)
+_RANKED_AS = Column(
+    "ranked_as",
+    STRING,
+    "source that it is ranked as: its own, or run if it was imported with --supersede; a model has a row for each, but"
+    " where a run is ranked, no row of a board with the same precision, chat template and settings",
+)
+# What makes two rows of a model two.
+_SETTING = (*_take(lake_tables.EVALUATIONS, "precision", "chat_template"), _SETTINGS)
+
 _CUT_PROMPTS = Column(
     "cut_prompts",
     INT,
@@ -113,6 +128,13 @@ EVALUATIONS = Table(
     lake_tables.EVALUATIONS.key,
     (
         *lake_tables.EVALUATIONS.columns,
+        _SETTINGS,
+        Column(
+            "not_ranked",
+            STRING,
+            "why it is not ranked, even if it is complete: settings that are not comparable, or a row that the newest"
+            " table of its board no longer has; null: no such reason",
+        ),
         _STATE,
         Column("reason", STRING, "why the last attempt did not complete; null: done or not tried"),
         *_take(lake_tables.OUTCOMES, "source"),
@@ -175,13 +197,14 @@ CANDIDATES = Table(
         _ERA,
         _IS_CURRENT_ERA,
         *_take(lake_tables.COMMITS, "model_id", "organization", "revision", "fingerprint"),
-        *_take(lake_tables.EVALUATIONS, "precision", "chat_template"),
+        *_SETTING,
         *_take(lake_tables.COMMITS, "params_b", "model_type", "license"),
         _IS_MERGED,
         _IS_FLAGGED,
         _AVERAGE,
         _CUT_PROMPTS,
         *_take(lake_tables.OUTCOMES, "source"),
+        _RANKED_AS,
         *_take(lake_tables.EVALUATIONS, "evaluation_id"),
         Column("evaluated_model_id", STRING, "model that was evaluated; its files are identical to this revision's"),
         *_take(lake_tables.COMMITS, "committed_at", "discovered_at"),
@@ -189,17 +212,16 @@ CANDIDATES = Table(
         Column(
             "known_at",
             UTC_TIMESTAMP,
-            "time from which both score and commit are known; a commit is known when it is discovered or evaluated;"
-            " null:"
-            " an imported score without a time",
+            "time from which both score and commit are known: the evaluation's, or, if that is unknown, the import's; a"
+            " commit is known when it is discovered or evaluated",
         ),
     ),
 )
 
 LEADERBOARD = Table(
     "leaderboard",
-    "one row per suite, era, model, precision and chat template: the newest complete revision",
-    ("suite", "era", "model_id", "precision", "chat_template"),
+    "one row per suite, era, model, precision, chat template, settings and source: the newest complete revision",
+    ("suite", "era", "model_id", "precision", "chat_template", "settings", "ranked_as"),
     (
         *_take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
@@ -227,7 +249,7 @@ LEADERBOARD = Table(
             STRING,
             "newest complete commit of the model, full sha; commits with the same fingerprint share scores",
         ),
-        *_take(lake_tables.EVALUATIONS, "precision", "chat_template"),
+        *_SETTING,
         *_take(lake_tables.COMMITS, "params_b", "model_type", "license"),
         _IS_MERGED,
         _IS_FLAGGED,
@@ -243,6 +265,7 @@ LEADERBOARD = Table(
         _CUT_PROMPTS,
         Column("identical_to", STRING, "evaluated model with identical files; null: this model itself was evaluated"),
         *_take(lake_tables.OUTCOMES, "source"),
+        _RANKED_AS,
         Column("evaluation_id", STRING, "evaluation of the scores"),
         *_take(lake_tables.COMMITS, "committed_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
@@ -265,17 +288,33 @@ TASK_SCORES = Table(
 
 HISTORY = Table(
     "history",
-    "one row per suite, era, model, revision, precision, chat template and benchmark: scores of complete commits",
-    ("suite", "era", "model_id", "revision", "precision", "chat_template", "benchmark"),
+    "one row per suite, era, model, revision, precision, chat template, settings, source and benchmark: scores of"
+    " complete commits",
+    ("suite", "era", "model_id", "revision", "precision", "chat_template", "settings", "ranked_as", "benchmark"),
     (
         *_take(lake_tables.EVALUATIONS, "suite"),
         _ERA,
         *_take(lake_tables.COMMITS, "model_id", "revision", "committed_at"),
-        *_take(lake_tables.EVALUATIONS, "precision", "chat_template"),
+        *_SETTING,
         _BENCHMARK,
         _NORMALIZED,
         _AVERAGE,
+        _RANKED_AS,
         Column("evaluation_id", STRING, "evaluation of the scores"),
+    ),
+)
+
+IMPORTS = Table(
+    lake_tables.IMPORTS.name,
+    "one row per imported evaluation, from its newest import",
+    ("evaluation_id",),
+    (
+        *lake_tables.IMPORTS.columns,
+        Column(
+            "is_withdrawn",
+            BOOL,
+            "whether a newer table of the same board, suite and era no longer has it; then it is not ranked",
+        ),
     ),
 )
 
@@ -482,7 +521,7 @@ MODEL_TABLES = {
     table.name: table
     for table in (
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, EVALUATIONS, ATTEMPTS, TASK_SCORES,
-        lake_tables.IMPORTS, lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE,
+        IMPORTS, lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE,
         FAILURES, COSTS, RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

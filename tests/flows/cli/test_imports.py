@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from served_hub import serve_hub
 from warm import warm_command
 
 from nightboard.flows.display.ranking_import import describe_agreement
+from nightboard.profiles.loading.load import load_suite
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -232,6 +234,78 @@ def test_results_are_summed_up_by_model_and_suite_and_what_is_left_out_is_listed
     assert "2 results files with 2 different contents, 2 of them new; 0 samples files; 3 skipped." in done.stdout
 
 
+def test_files_that_do_not_rank_are_told_with_the_setting_and_the_sources_of_rows_are_named(tmp_path: Path) -> None:
+    """A board's row, the same model greedy and sampled, a checkpoint, and a file without a model."""
+    suite = load_suite("leaderboard-v2")
+    tasks = [(b, name, task) for b in suite.benchmarks.values() for name, task in b.tasks.items()]
+    versions = {era.name: era.task_versions for era in suite.eras}["math-verify"]
+    content = {
+        "results": {name: {f"{metric},none": 0.5 for metric in b.metrics} for b, name, _ in tasks},
+        "versions": {name: versions.get(name, "1.0") for _, name, _ in tasks},
+        "n-shot": {name: b.shots for b, name, _ in tasks},
+        "n-samples": {name: {"effective": task.samples} for _, name, task in tasks},
+        "chat_template": None, "date": 1742000000.0,
+    }  # fmt: skip
+    arguments = f"pretrained=lab/a,dtype=bfloat16,revision={'a' * 40}"
+    configs = {
+        "greedy": {"model": "hf", "model_args": arguments},
+        "sampled": {"model": "hf", "model_args": arguments, "gen_kwargs": "temperature=0.6"},
+        "step": {"model": "hf", "model_args": "pretrained=lab/a,dtype=bfloat16,revision=step7"},
+        "served": {"model": "gguf", "model_args": "base_url=http://h:1"},
+    }
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    for name, config in configs.items():
+        (folder / f"{name}.json").write_text(json.dumps(content | {"config": config}))
+    file, store = (
+        write_csv(tmp_path / "board.csv", [board_row("lab/a", **{"Chat Template": False})]),
+        ("--store", str(tmp_path / "store")),
+    )
+    assert run("import", "board", str(file), *store, "--era", "math-verify").returncode == 0
+    done = run("import", "results", str(folder), *store)
+    told = done.stdout + done.stderr
+    assert done.returncode == 3
+    assert f"imported, but not comparable: {folder}/sampled.json: temperature=0.6" in told
+    assert f"skipped: {folder}/served.json: does not name the evaluated model, only its back end (got gguf)" in told
+    assert "Suite leaderboard-v2: 3 evaluations, 3 with all benchmarks, 2 ranked; 1 not comparable" in told
+    ranked = run("rank", *store).stdout
+    assert ranked.count("lab/a") == 3
+    assert "revision=step7" in ranked
+    assert "several sources, so a model may have several: import:results (2 rows), import:open-llm" in ranked
+    assert run("import", "results", str(folder), *store, "--model-id", "lab/served", "--supersede").returncode == 0
+    rows = json.loads(run("rank", *store, "--format", "json").stdout)
+    assert sorted((row["model_id"], row["settings"], row["source"]) for row in rows) == [
+        ("lab/a", "", "import:results"), ("lab/a", "revision=step7", "import:results"),
+        ("lab/served", "", "import:results"),
+    ]  # fmt: skip
+
+
+def test_the_hub_is_asked_for_the_commit_of_a_branch_if_the_user_wants_it(tmp_path: Path) -> None:
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=lab/m,revision=step1"}}
+    file, store = tmp_path / "results.json", ("--store", str(tmp_path / "store"))
+    file.write_text(json.dumps(content | {"date": datetime(2026, 1, 8, tzinfo=UTC).timestamp()}))
+    with serve_hub() as hub:
+        hub.loopback.create_repo("lab/m")
+        sha = hub.loopback.commit("lab/m", {"a": b"1"}, "then", at=datetime(2026, 1, 7, tzinfo=UTC))
+        hub.loopback.commit("lab/m", {"a": b"2"}, "later", at=datetime(2026, 1, 9, tzinfo=UTC))
+        hub.loopback.create_branch("lab/m", "step1")
+        assert run("import", "results", str(file), *store, HF_ENDPOINT=hub.url).returncode == 0
+        columns = "revision, revision_name, is_revision_inferred"
+        sql = ("sql", *store, "--format", "csv", f"select {columns} from imports")
+        assert run(*sql).stdout.splitlines()[1:] == [",step1,"]
+        assert run("import", "results", str(file), *store, "--ask-hub", HF_ENDPOINT=hub.url).returncode == 0
+    assert run(*sql).stdout.splitlines()[1:] == [f"{sha},step1,true"]
+
+
+def test_where_only_scores_without_a_suite_exist_rank_says_where_they_are(tmp_path: Path) -> None:
+    content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=a/b"}}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    store = ("--store", str(tmp_path / "store"))
+    assert run("import", "results", str(tmp_path / "results.json"), *store).returncode == 0
+    told = run("rank", *store).stderr
+    assert "nothing to rank yet" in told and "task_scores" in told
+
+
 def test_a_date_in_the_future_is_told(tmp_path: Path) -> None:
     content = {"results": {"boolq": {"acc,none": 0.5}}, "config": {"model_args": "pretrained=a/b"}, "date": 4e9}
     file = tmp_path / "results.json"
@@ -255,7 +329,9 @@ def test_many_files_of_one_folder_with_one_reason_are_one_line(tmp_path: Path) -
     whole = json.loads(run(*options, "--format", "json").stdout)
     assert len(whole["left_out"]) == 31
     assert [each["suite"] for each in whole["imported"]] == [None, "leaderboard-v2"]
-    assert whole["suites"] == [{"suite": "leaderboard-v2", "n_evaluations": 1, "n_complete": 0}]
+    assert whole["suites"] == [
+        {"suite": "leaderboard-v2", "n_evaluations": 1, "n_complete": 0, "n_not_comparable": 0, "n_ranked": 0}
+    ]
 
 
 def test_results_are_scored_by_the_suite_that_is_named(tmp_path: Path) -> None:

@@ -103,10 +103,11 @@ def test_a_selection_says_its_filters_and_keeps_the_ranks_among_all(store: Path)
 
 
 def test_the_whole_board_is_shown_as_before_with_the_other_eras_named(store: Path) -> None:
-    title, titles, *rows, _, _, _, others = read_lines(call(store))
+    title, titles, *rows, _, sources, _, _, others = read_lines(call(store))
     assert " ".join(title) == "Leaderboard of small (era now)"
     assert titles[:3] == ["#", "places", "model"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert " ".join(sources).endswith("a model may have several: run (4 rows), import:board (1 row).")
     assert " ".join(others) == "Other eras do not compare and are ranked separately: old (1 row). Show one with --era."
     assert " ".join(read_lines(call(store, "--era", "old"))[-1]).endswith(
         "separately: now (5 rows). Show one with --era."

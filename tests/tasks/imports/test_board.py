@@ -101,10 +101,13 @@ def test_importing_twice_changes_nothing(store: Store, bring_in: Callable[..., B
 
 
 def test_a_newer_table_takes_the_place_of_an_older_one(store: Store, bring_in: Callable[..., BoardImport]) -> None:
-    bring_in(board_row("lab/a"), board_row("lab/gone"))
-    bring_in(board_row("lab/a", **{"MATH Lvl 5 Raw": 0.9, "MATH Lvl 5": 90.0}), hours=1)
+    assert bring_in(board_row("lab/a"), board_row("lab/gone")).n_withdrawn == 0
+    newer = bring_in(board_row("lab/a", **{"MATH Lvl 5 Raw": 0.9, "MATH Lvl 5": 90.0}), hours=1)
+    assert newer.n_withdrawn == 1
     sql = "select model_id, raw from benchmark_scores where benchmark = 'math_lvl_5' order by model_id"
     assert ask(store, sql) == [("lab/a", 0.9), ("lab/gone", 0.4)]
+    assert ask(store, "select model_id from leaderboard") == [("lab/a",)]
+    assert ask(store, "select model_id from imports where is_withdrawn") == [("lab/gone",)]
     # A table that was there before does not count as the newest because it is seen again.
     bring_in(board_row("lab/a"), board_row("lab/gone"), hours=2)
     assert ask(store, sql) == [("lab/a", 0.9), ("lab/gone", 0.4)]

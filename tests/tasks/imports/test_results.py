@@ -14,9 +14,9 @@ import pytest
 
 from nightboard.profiles.loading.load import load_suite
 from nightboard.tasks.imports.errors import ImportFileError
-from nightboard.tasks.imports.results import ResultsImport, import_results
+from nightboard.tasks.imports.results import Options, ResultsImport, import_results
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.tables import read_table
+from nightboard.tasks.store.tables import read_table, write_file
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.lake.files import LakeError
 from nightboard.warehouse.reader.connection import connect
@@ -426,7 +426,6 @@ MODELS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"model_args": '{"pretrained": "a/b", "dtype": "float"}'}, ("a/b", None, "float32")),
     ({"model_args": {"model": "gpt-4o"}}, ("gpt-4o", None, None)),
     ({"model_args": "pretrained=a/b,peft=a/lora", "model_sha": "0" * 40, "peft_sha": SHA}, ("a/lora", SHA, None)),
-    ({"model_args": "", "model": "dummy"}, ("dummy", None, None)),
 ]
 
 
@@ -450,6 +449,102 @@ def test_the_chat_template_is_unknown_where_the_file_does_not_tell(
     write_run(tmp_path, OLD | template)
     bring_in(store, tmp_path)
     assert read_table(store, IMPORTS)["chat_template"].to_pylist() == [expected]
+
+
+def test_what_an_option_says_of_a_file_replaces_what_was_said_before(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", NEW | {"config": {"model": "gguf", "model_args": "base_url=http://h:1,revision=r64"}})
+
+    def said(**options: Any) -> list[tuple[Any, ...]]:
+        *_, done = import_results(store, [tmp_path / "run"], SUITES, NOW, Options(**options))
+        assert len(done.imported) + len(done.left_out) == 1
+        columns = "model_id, revision, revision_name, is_revision_inferred, supersedes"
+        return ask(store, f"select {columns} from imports order by all") if done.imported else []
+
+    assert said() == []
+    first = ("org/said", None, "r64", None, None)
+    assert said(model_id="org/said") == [first]
+    before = snapshot(store)
+    assert said(model_id="org/said") == [first]
+    assert snapshot(store) == before
+    assert ask(store, "select settings from imports") == [("chat_template_sha=c0",)]
+    assert said(model_id="org/said", supersedes=True) == [("org/said", None, "r64", None, True)]
+    assert ask(store, "select settings from imports") == [(None,)], "as of an own run"
+    assert said(model_id="org/said") == [first]
+    found = ("org/said", SHA, "r64", True, None)
+    assert said(model_id="org/said", find_commit=lambda model, name, moment: SHA) == [found]
+    assert said(model_id="org/said") == [found]
+    assert said(model_id="org/other") == [("org/other", None, "r64", None, None), found]
+
+
+def test_a_file_that_an_older_version_imported_is_described_anew(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", NEW | {"system_instruction": "Be brief."})
+    bring_in(store, tmp_path)
+    [file] = (store.lake / "imports").iterdir()
+    write_file(store, IMPORTS, file.stem, [read_table(store, IMPORTS).to_pylist()[0] | {"not_comparable": None}])
+    assert ask(store, "select not_ranked from evaluations") == [(None,)]
+    bring_in(store, tmp_path)
+    assert ask(store, "select not_ranked from evaluations") == [("not comparable: system_instruction=Be brief.",)]
+
+
+LIGHTEVAL: dict[str, Any] = {
+    "config_general": {
+        "lighteval_sha": "ab12", "model_name": "org/light", "model_sha": SHA,
+        "model_config": {"model_name": "org/light", "dtype": "float16", "revision": "v2"},
+    },
+    "results": {"leaderboard|arc:challenge|25|0": {"acc": 0.25, "acc_stderr": 0.5}, "mmlu:law|5": {"acc": 0.75}},
+    "versions": {"mmlu:law|5": 0},
+}  # fmt: skip
+
+
+def test_numbers_of_lighteval_are_read_and_named_as_such(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path, LIGHTEVAL)
+    assert bring_in(store, tmp_path).left_out == []
+    columns = "task, metric, value, stderr, n_shot, task_version, harness_version"
+    assert ask(store, f"select {columns} from task_scores order by value") == [
+        ("leaderboard|arc:challenge|25|0", "acc", 0.25, 0.5, 25, None, "lighteval ab12"),
+        ("mmlu:law|5", "acc", 0.75, None, 5, "0", "lighteval ab12"),
+    ]
+    columns = "model_id, revision, precision, backend, not_ranked, suite"
+    assert ask(store, f"select {columns} from evaluations") == [
+        ("org/light", SHA, "float16", "lighteval", "not comparable: model=lighteval", None)
+    ]
+
+
+def test_metrics_that_are_objects_are_listed(store: Store, tmp_path: Path) -> None:
+    results = {"a": {"acc,none": 0.5, "confusion,none": {"x": 1}, "sample_count": {"acc": 3}}}
+    path = write_run(tmp_path, OLD | {"results": results})
+    done = bring_in(store, path)
+    assert [(skipped.where, skipped.reason) for skipped in done.left_out] == [
+        (f"{path}: results.a", "confusion,none is an object or a list, not a number, so it is no score.")
+    ]
+    assert ask(store, "select task, metric, value from task_scores") == [("a", "acc", 0.5)]
+
+
+def test_endings_of_names_are_read_in_any_case(store: Store, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", samples={"boolq": [sample(doc_id) for doc_id in range(4)]})
+    path.rename(path.with_suffix(".JSON"))
+    [lines] = tmp_path.rglob("*.jsonl")
+    lines.rename(lines.with_suffix(".JSONL"))
+    assert [each.n_samples_files for each in bring_in(store, tmp_path).imported] == [1]
+
+
+@pytest.mark.parametrize("name", ["samples_boolq_L2.jsonl", "mine-boolq.jsonl", "boolq.jsonl"])
+def test_samples_without_a_time_in_their_name_are_matched_by_their_content(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    write_run(tmp_path)
+    lines = [sample(doc_id) | {"acc": float(doc_id % 2)} for doc_id in range(4)]
+    (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [each.n_samples_files for each in bring_in(store, tmp_path).imported] == [1]
+    assert ask(store, "select count(*) from samples") == [(4,)]
+
+
+def test_lines_that_are_no_samples_are_said_to_be_none(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "questions.jsonl").write_text('{"id": "1", "question": "q"}\n')
+    [skipped] = bring_in(store, tmp_path).left_out
+    assert skipped.where == f"{tmp_path / 'questions.jsonl'}:1"
+    assert skipped.reason == "is not a samples file of lm-eval: it has no doc_id."
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"

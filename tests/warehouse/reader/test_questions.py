@@ -12,7 +12,7 @@ from make_lake import START, Lake
 
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.questions import compare, complete_name, list_suites, name_compared, rank
+from nightboard.warehouse.reader.questions import compare, complete_name, list_eras, list_suites, name_compared, rank
 
 REVISION = "0123456789" * 4
 
@@ -44,16 +44,16 @@ def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.D
     columns, rows = rank(con, suite="small")
     assert columns == [
         "rank", "model_id", "average", "params_b", "license", "arc", "truth", "precision", "chat_template",
-        "identical_to", "revision", "rank_low", "rank_high", "average_low", "average_high", "era",
+        "settings", "identical_to", "revision", "rank_low", "rank_high", "average_low", "average_high", "era",
         "source", "is_approximate", "cut_prompts", "selected_rank",
     ]  # fmt: skip
     arc = (75 + (0.75 - 0.25) / 0.75 * 100) / 2
     average = (arc + 75) / 2
-    assert rows[0][:11] == (
+    assert rows[0][:12] == (
         1, "org/good", pytest.approx(average, abs=1e-12), 1.0, "apache-2.0", pytest.approx(arc, abs=1e-12), 75.0,
-        "bfloat16", False, None, REVISION,
+        "bfloat16", False, "", None, REVISION,
     )  # fmt: skip
-    low, high, average_low, average_high, era, *others = rows[0][11:]
+    low, high, average_low, average_high, era, *others = rows[0][12:]
     assert (low, high, era, others) == (1, 2, "now", ["run", True, None, 1])
     assert average_low < average < average_high
     assert [row[1] for row in rows] == ["org/good", "org/fair", "it's/odd"]
@@ -64,6 +64,19 @@ def test_rank_takes_a_limit_an_era_and_the_fullest_suite_when_none_is_named(con:
     assert [row[1] for row in rank(con, suite="small", era="old").rows] == ["org/fair"]
     assert [row[1] for row in rank(con, suite="other").rows] == ["org/good"]
     assert [row[0] for row in list_suites(con).rows] == ["small", "other"]
+
+
+def test_a_suite_without_rows_in_its_current_era_comes_before_one_without_any(tmp_path: Path) -> None:
+    lake = Lake()
+    for suite in ("a", "b", "c"):
+        lake.suite(suite=suite, version=f"{suite}1")
+    lake.era("old", {"task": "truth", "task_version": "0"}, suite="b", version="b1", is_current=False)
+    lake.era("now", {"task": "truth", "task_version": "1"}, suite="b", version="b1", position=2)
+    lake.done("e", "org/m", suite="b", suite_version="b1", versions={"truth": "0"})
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        assert [(row[0], row[3]) for row in list_suites(con).rows] == [("b", 0), ("a", 0), ("c", 0)]
+        assert (rank(con).rows, list_eras(con, "b").rows) == ([], [("old", False, 1)])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +96,7 @@ def test_rank_answers_an_unknown_name_with_the_known_ones(
 
 def test_a_warehouse_without_suites_says_so(tmp_path: Path) -> None:
     build(tmp_path / "lake", tmp_path / "warehouse", START)
-    with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="no suite yet"):
+    with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="nothing to rank yet"):
         rank(con)
 
 

@@ -86,6 +86,8 @@ def test_an_imported_model_is_known_from_its_submission_on_even_if_it_is_discove
     lake.board_row("undated", "org/n", hours=None)
     assert stood(ask, 4) == []
     assert stood(ask, 5) == [(1, "org/m", "r1", "dated", None)]
+    assert stood(ask, 999) == [(1, "org/m", "r1", "dated", None)]
+    assert [row[3] for row in stood(ask, 1000)] == ["dated", "undated"]
     assert ask("select model_id from leaderboard order by rank") == [("org/m",), ("org/n",)]
 
 

@@ -47,16 +47,109 @@ def test_the_newest_complete_revision_is_shown(lake: Lake, ask: Ask) -> None:
     assert ask("select distinct revision from history order by 1") == [("r1",), ("r2",)]
 
 
-def test_a_run_of_our_own_stands_for_its_revision_whatever_is_imported_later(lake: Lake, ask: Ask) -> None:
+def test_imported_results_stand_for_nothing_but_themselves_unless_they_supersede(lake: Lake, ask: Ask) -> None:
     lake.suite()
+    lake.era("main")
     lake.commit("org/m", "r1")
     lake.done("ours", "org/m", "r1", scores=0.5, hours=1)
     for hours, name in ((9, "theirs"), (10, "newer")):
         lake.imported(name, "org/m", scores=1.0, hours=hours)
         lake.files["imports", name][0]["revision"] = "r1"
-    assert ask("select evaluation_id, source from leaderboard") == [("ours", "run")]
-    del lake.files["outcomes", "ours"]
-    assert ask("select evaluation_id, source from leaderboard") == [("newer", "import:results")]
+    lake.board_row("official", "org/n", hours=2)
+    lake.imported("beside", "org/n", scores=0.9, hours=3)
+    rows = "select model_id, evaluation_id, source, ranked_as from leaderboard order by all"
+    assert ask(rows) == [
+        ("org/m", "newer", "import:results", "import:results"),
+        ("org/m", "ours", "run", "run"),
+        ("org/n", "beside", "import:results", "import:results"),
+        ("org/n", "official", "import:board", "import:board"),
+    ]
+    assert ask("select evaluation_b from comparable_evaluations('org/n', 'org/m')") == [("ours",)]
+    for name in ("theirs", "beside"):
+        lake.files["imports", name][0]["supersedes"] = True
+    assert ask(rows) == [
+        ("org/m", "newer", "import:results", "import:results"),
+        ("org/m", "theirs", "import:results", "run"),
+        ("org/n", "beside", "import:results", "run"),
+    ]
+
+
+def test_a_run_stands_for_the_rows_of_boards_and_boards_for_none_of_each_other(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("main")
+    lake.board_row("a", "org/m", 0.5, hours=2)
+    lake.board_row("b", "org/m", 0.6, hours=3, source="import:other")
+    rows = "select evaluation_id from leaderboard order by all"
+    assert ask(rows) == [("a",), ("b",)]
+    lake.done("run", "org/m", "r0", hours=1)
+    assert ask(rows) == [("run",)]
+    lake.files["evaluations", "run"][0]["precision"] = "float16"
+    assert ask(rows) == [("a",), ("b",), ("run",)]
+    lake.files["evaluations", "run"][0] |= {"precision": "bfloat16", "chat_template": True}
+    for name in ("a", "b"):
+        lake.files["imports", name][0]["chat_template"] = True
+    assert ask(rows) == [("a",), ("b",), ("run",)], "the few-shot examples of the run are in one turn"
+    lake.files["evaluations", "run"][0]["fewshot_as_multiturn"] = True
+    assert ask(rows) == [("run",)]
+
+
+def test_settings_make_rows_of_their_own_for_runs_and_imports(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.commit("org/m")
+    for name, turns in (("many", True), ("one", False)):
+        lake.done(name, "org/m", chat_template=True, fewshot_as_multiturn=turns)
+    settings: dict[str, dict[str, str]] = {
+        "plain": {}, "branch": {"revision_name": "step1"}, "later": {"revision_name": "step2"},
+        "file": {"settings": "gguf_file=q4"}, "both": {"revision_name": "step1", "settings": "gguf_file=q4"},
+    }  # fmt: skip
+    for name, row in settings.items():
+        lake.imported(name, "org/i")
+        lake.files["imports", name][0].update(row, row_name="results.json")
+    assert ask("select evaluation_id, settings from leaderboard order by all") == [
+        ("both", "revision=step1, gguf_file=q4"), ("branch", "revision=step1"), ("file", "gguf_file=q4"),
+        ("later", "revision=step2"), ("many", ""), ("one", "fewshot_as_multiturn=False"), ("plain", ""),
+    ]  # fmt: skip
+    assert ask("select count(*), count(distinct (model_id, settings)) from history") == [(14, 7)]
+    assert ask("select count(distinct fingerprint) from evaluations where model_id = 'org/i'") == [(3,)]
+
+
+def test_what_is_not_comparable_is_scored_and_not_ranked(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for name, unknown in (("greedy", None), ("sampled", "temperature=0.6")):
+        lake.imported(name, "org/m", hours=2 if unknown else 1)
+        lake.files["imports", name][0]["not_comparable"] = unknown
+    assert ask("select evaluation_id from leaderboard") == [("greedy",)]
+    assert ask("select not_ranked from evaluations order by evaluation_id") == [
+        (None,), ("not comparable: temperature=0.6",),
+    ]  # fmt: skip
+    assert ask("select evaluation_id, count(*) from benchmark_scores group by all order by all") == [
+        ("greedy", 2), ("sampled", 2),
+    ]  # fmt: skip
+
+
+def test_attributes_are_those_of_the_row_that_ranks(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    row = {"params_b": 7.0, "model_type": "chat", "is_merged": False, "is_flagged": False, "license": "mit"}
+    other = {"params_b": 7.2, "model_type": "merge", "is_flagged": True, "license": "apache-2.0"}
+    lake.board_row("half", "org/m", precision="float16", **row)
+    lake.board_row("full", "org/m", hours=9, **other)
+    columns = "evaluation_id, params_b, model_type, is_merged, is_flagged, license"
+    assert ask(f"select {columns} from leaderboard order by all") == [
+        ("full", 7.2, "merge", True, True, "apache-2.0"), ("half", 7.0, "chat", False, False, "mit"),
+    ]  # fmt: skip
+
+
+def test_rows_that_a_newer_dump_of_their_board_lacks_are_withdrawn(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    for name, imported_at in (("gone", 1000), ("kept", 1000), ("kept again", 2000)):
+        lake.board_row(name.split()[0], f"org/{name.split()[0]}", imported_at=after(imported_at))
+    lake.board_row("elsewhere", "org/e", source="import:other")
+    lake.board_row("in another era", "org/a", era="launch")
+    assert ask("select evaluation_id from leaderboard order by all") == [("elsewhere",), ("in another era",), ("kept",)]
+    assert ask("select evaluation_id from imports where is_withdrawn") == [("gone",)]
+    assert ask("select not_ranked from evaluations where evaluation_id = 'gone'") == [
+        ("the newest table of the board no longer has this row",)
+    ]
 
 
 def test_rows_of_the_leaderboard_lie_in_the_order_of_their_ranks(lake: Lake, ask: Ask) -> None:

@@ -1,5 +1,6 @@
 -- One row per suite that two models share: the two evaluations to compare. They are of the same era, the current one if possible,
--- and of the best-ranked settings. Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
+-- own runs where there are some, and of the best-ranked settings.
+-- Parameters: $model_a, $model_b: a model, model@revision or an evaluation.
 with
 candidates as (
     select * from main.candidates
@@ -20,6 +21,7 @@ named as (
         leaderboard.era,
         leaderboard.is_current_era,
         leaderboard.evaluation_id,
+        leaderboard.ranked_as = 'run' as is_run,
         leaderboard.rank
     from leaderboard
     semi join asked on leaderboard.model_id = asked.name
@@ -30,6 +32,7 @@ named as (
         candidates.era,
         candidates.is_current_era,
         candidates.evaluation_id,
+        true as is_run,
         0 as rank
     from candidates
     inner join asked
@@ -49,7 +52,7 @@ pairs as (
     where a.name = $model_a and b.name = $model_b
     qualify row_number() over (
         partition by a.suite
-        order by a.is_current_era desc, a.rank + b.rank, a.era, a.evaluation_id, b.evaluation_id
+        order by a.is_current_era desc, a.is_run desc, b.is_run desc, a.rank + b.rank, a.era, a.evaluation_id, b.evaluation_id
     ) = 1
 )
 

@@ -1,6 +1,6 @@
--- One row per suite, era, model, precision and chat template: its newest complete revision known at a given time,
--- ranked within suite and era. Without a time, these are the rows that the build has put into leaderboard; with one, they are
--- computed, without intervals. DuckDB runs only one of the two. Parameter: $as_of (null: everything).
+-- One row per suite, era, model, precision, chat template, settings and source: its newest complete revision known at a given
+-- time, ranked within suite and era. Without a time, these are the rows that the build has put into leaderboard; with one, they
+-- are computed, without intervals. DuckDB runs only one of the two. Parameter: $as_of (null: everything).
 with
 ranks_now as (
     select leaderboard.*

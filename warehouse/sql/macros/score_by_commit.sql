@@ -10,8 +10,8 @@ of_model as (
     from history
     where history.model_id = $model_id and history.suite = $suite
     order by
-        history.era, history.precision, history.chat_template, history.committed_at nulls first, history.revision,
-        history.benchmark
+        history.era, history.precision, history.chat_template, history.settings, history.ranked_as,
+        history.committed_at nulls first, history.revision, history.benchmark
 )
 
 select * from of_model

@@ -1,4 +1,5 @@
--- One row per suite, era, model, revision, precision, chat template and benchmark: the score of each complete commit.
+-- One row per suite, era, model, revision, precision, chat template, settings, source and benchmark: the score of each
+-- complete commit.
 with
 revision_scores as (
     select * from staging.revision_scores

@@ -1,4 +1,5 @@
--- One row per suite, era, model, precision and chat template: its newest complete revision, ranked within suite and era.
+-- One row per suite, era, model, precision, chat template, settings and source: its newest complete revision,
+-- ranked within suite and era.
 with
 ranked_revisions as (
     select * from staging.ranked_revisions

@@ -95,7 +95,7 @@ stepped as (
         *,
         (count(p_value) over commits + 1 - row_number() over (commits order by p_value nulls last, benchmark)) * p_value as step
     from tested
-    window commits as (partition by suite, era, model_id, precision, chat_template, revision)
+    window commits as (partition by suite, era, model_id, precision, chat_template, settings, ranked_as, revision)
 ),
 
 -- A night is from noon to noon.
@@ -105,7 +105,7 @@ adjusted as (
         (finished_at at time zone 'UTC' - interval 12 hours)::date as night,
         case when p_value is not null then least(1, max(step) over (commits order by p_value nulls last, benchmark)) end as holm_p
     from stepped
-    window commits as (partition by suite, era, model_id, precision, chat_template, revision)
+    window commits as (partition by suite, era, model_id, precision, chat_template, settings, ranked_as, revision)
 ),
 
 commits as (
@@ -114,7 +114,7 @@ commits as (
         min(holm_p) as commit_p
     from adjusted
     where p_value is not null
-    group by suite, era, model_id, precision, chat_template, revision, night
+    group by suite, era, model_id, precision, chat_template, settings, ranked_as, revision, night
 ),
 
 levels as (

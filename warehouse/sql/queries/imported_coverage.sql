@@ -1,4 +1,5 @@
--- One row per suite: how many evaluations in $evaluation_ids belong to it, and how many of these have all its benchmarks.
+-- One row per suite: how many evaluations in $evaluation_ids belong to it, how many of these have all its benchmarks, and of
+-- these, how many are not ranked because of their settings, and how many are rows of the ranking.
 with
 coverage as (
     select * from main.coverage
@@ -6,6 +7,17 @@ coverage as (
 ),
 
 evaluations as (
+    select
+        evaluation_id,
+        not_ranked
+    from main.evaluations
+),
+
+ranked as (
+    select distinct evaluation_id from main.leaderboard
+),
+
+complete as (
     select
         suite,
         evaluation_id,
@@ -16,12 +28,16 @@ evaluations as (
 
 counted as (
     select
-        suite,
+        complete.suite,
         count(*) as n_evaluations,
-        count(*) filter (where is_complete) as n_complete
-    from evaluations
-    group by suite
-    order by n_evaluations desc, suite asc
+        count(*) filter (where complete.is_complete) as n_complete,
+        count(*) filter (where complete.is_complete and evaluations.not_ranked is not null) as n_not_comparable,
+        count(ranked.evaluation_id) as n_ranked
+    from complete
+    inner join evaluations on complete.evaluation_id = evaluations.evaluation_id
+    left join ranked on complete.evaluation_id = ranked.evaluation_id
+    group by complete.suite
+    order by n_evaluations desc, complete.suite asc
 )
 
 select * from counted

@@ -1,5 +1,5 @@
--- One row per model, precision and chat template of a suite's era that passes the filters, best first, with a list of its
--- normalized scores. Null and true pass all rows. Rank intervals are current: none with $as_of.
+-- One row per model, precision, chat template, settings and source of a suite's era that passes the filters, best first, with a
+-- list of its normalized scores. Null and true pass all rows. Rank intervals are current: none with $as_of.
 -- Parameters: $suite, $benchmarks (in the order of the scores), $era (null: the current one), $limit (null: all), and the
 -- filters of top_models.
 with
@@ -43,6 +43,7 @@ ranked as (
         scores.scores,
         selected.precision,
         selected.chat_template,
+        selected.settings,
         selected.identical_to,
         selected.revision,
         selected.rank_low,

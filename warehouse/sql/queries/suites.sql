@@ -1,4 +1,5 @@
--- One row per declared suite: its title, its current era and the number of ranked rows in it; most rows first.
+-- One row per declared suite: its title, its current era and the number of ranked rows in it; most rows first, then most rows in
+-- other eras.
 with
 suites as (
     select
@@ -11,21 +12,21 @@ suites as (
 leaderboard as (
     select
         suite,
-        era
+        era,
+        is_current_era
     from main.leaderboard
-    where is_current_era
 ),
 
 counted as (
     select
         suites.suite,
         suites.title,
-        min(leaderboard.era) as era,
-        count(leaderboard.suite) as n_ranked
+        min(leaderboard.era) filter (where leaderboard.is_current_era) as era,
+        count(*) filter (where leaderboard.is_current_era) as n_ranked
     from suites
     left join leaderboard on suites.suite = leaderboard.suite
     group by suites.suite, suites.title
-    order by n_ranked desc, suites.suite asc
+    order by n_ranked desc, count(leaderboard.suite) desc, suites.suite asc
 )
 
 select * from counted

@@ -1,5 +1,5 @@
--- One row per suite, era, model, revision, precision and chat template whose complete commit before it was another evaluation:
--- what regressions compare.
+-- One row per suite, era, model, revision, precision, chat template, settings and source whose complete commit before it was
+-- another evaluation: what regressions compare.
 with
 revision_scores as (
     select * from staging.revision_scores
@@ -12,7 +12,7 @@ steps as (
         lag(evaluation_id) over commits as evaluation_before
     from revision_scores
     window commits as (
-        partition by suite, era, model_id, precision, chat_template
+        partition by suite, era, model_id, precision, chat_template, settings, ranked_as
         order by committed_at nulls first, discovered_at, finished_at, revision
     )
 ),

@@ -1,11 +1,12 @@
--- One row per complete evaluation: all benchmarks of its suite version have a score. Only these are ranked.
+-- One row per complete evaluation that may be ranked: all benchmarks of its suite version have a score.
 with
 benchmark_values as (
     select * from staging.benchmark_values
 ),
 
 evaluations as (
-    select * from staging.evaluations
+    select * exclude (not_ranked) from staging.evaluations
+    where not_ranked is null
 ),
 
 outcomes as (

@@ -1,4 +1,4 @@
--- One row per ranked suite, era, model, precision and chat template: its newest complete revision, with its rank.
+-- One row per ranked suite, era, model, precision, chat template, settings and source: its newest complete revision and its rank.
 with
 ranked_revisions as (
     select * from main.ranked_revisions_as_of(null)

@@ -1,4 +1,5 @@
--- One row per suite, era, model, revision, precision and chat template: the complete evaluation that now counts for the commit.
+-- One row per suite, era, model, revision, precision, chat template, settings and source: the complete evaluation that now
+-- counts for the commit.
 with
 revision_scores as (
     select * from main.revision_scores_as_of(null)

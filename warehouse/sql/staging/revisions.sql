@@ -37,7 +37,8 @@ imported as (
     select *
     from staging.imports
     qualify row_number() over (
-        partition by model_id, revision order by finished_at desc nulls last, imported_at desc, evaluation_id
+        partition by model_id, revision
+        order by source = 'import:results', finished_at desc nulls last, imported_at desc, evaluation_id
     ) = 1
 ),
 
