@@ -283,3 +283,74 @@ def count_alarms(rows: list[Row]) -> dict[str, float]:
         "any p_value": any_below("p_value"),
         "any holm_p": any_below("holm_p"),
     }
+
+
+# ----------------------------------------------------------------------------------------------------- regressions
+
+# Shares of the answers to a document that a commit keeps from the one before: most commits change little.
+KEPT_ANSWERS = 0.9
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Shares of commits that are listed: of those that are as good as the one before, and of those that are worse."""
+
+    false_alarms: float
+    found: float
+    found_unpaired: float
+
+
+def simulate_commits(folder: Path, n_equal: int, n_worse: int, drop: float = 0.01, seed: int = 11) -> Listed:
+    """Models with two commits in one night, in six benchmarks of 1,000 documents.
+
+    `found_unpaired`: a benchmark or the average drops by 1.96 standard errors, if the commits are taken as independent.
+    """
+    tasks = _declare("nights", *(
+        declare_task(f"b{i}", f"t{i}", n_samples=1000, benchmark_position=i + 1) for i in range(6)
+    ))  # fmt: skip
+    lake, chance, tables = Lake(), np.random.default_rng(seed), []
+    lake.add("suites", "nights", tasks)
+    for number in range(n_equal + n_worse):
+        name, lost = f"{'worse' if number >= n_equal else 'equal'}{number}", drop if number >= n_equal else 0.0
+        answers = {task["task"]: chance.random(task["n_samples"]) for task in tasks}
+        for commit in range(2):
+            if commit:
+                answers = {
+                    task: np.where(chance.random(len(draws)) < KEPT_ANSWERS, draws, chance.random(len(draws)))
+                    for task, draws in answers.items()
+                }
+            scores = {}
+            for task in tasks:
+                right = (answers[task["task"]] < 0.5 - lost * commit).astype(float)
+                scores[task["task"]] = float(right.mean())
+                tables.append(to_samples(f"{name}-{commit}", task, "acc", right, np.ones(len(right))))
+            lake.commit(f"lab/{name}", f"r{commit}", commit)
+            lake.done(
+                f"{name}-{commit}", f"lab/{name}", f"r{commit}", hours=commit + 1, tasks=tasks, scores=scores,
+                suite="nights", suite_version="nights",
+            )  # fmt: skip
+    (folder / "lake" / "samples").mkdir(parents=True)
+    pq.write_table(pa.concat_tables(tables), folder / "lake" / "samples" / "commits.parquet")
+    built = build(lake.write(folder / "lake"), folder / "warehouse", START)
+    with duckdb.connect(str(built.path), read_only=True) as con:
+        listed = {name for (name,) in con.execute("select model_id from regressions").fetchall()}
+        unpaired = {name for (name,) in con.execute(_UNPAIRED).fetchall()}
+
+    def share(names: set[str], what: str, n: int) -> float:
+        return sum(what in name for name in names) / n
+
+    return Listed(
+        share(listed, "equal", n_equal), share(listed, "worse", n_worse), share(unpaired, "worse", n_worse)
+    )  # fmt: skip
+
+
+_UNPAIRED = """
+with scores as (
+    select model_id, revision, benchmark, normalized as score, normalized_stderr as stderr from benchmark_scores
+    union all
+    select model_id, revision, 'average', avg(normalized), sqrt(sum(normalized_stderr ** 2)) / count(*)
+    from benchmark_scores group by model_id, revision
+)
+select distinct a.model_id from scores as a inner join scores as b using (model_id, benchmark)
+where a.revision = 'r0' and b.revision = 'r1' and a.score - b.score > 1.96 * sqrt(a.stderr ** 2 + b.stderr ** 2)
+"""

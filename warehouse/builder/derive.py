@@ -23,13 +23,13 @@ import duckdb
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.publish import Report
 from nightboard.warehouse.builder.sql_text import escape_glob, literal, quote
-from nightboard.warehouse.lake.files import read_holders
+from nightboard.warehouse.lake.files import COMPACTED, read_listing
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 # Bounds the memory: samples are too many to work on all of them at once.
-BATCH_EVALUATIONS = 200
+BATCH_EVALUATIONS = 400
 # A file with an evaluation's samples has the name of the evaluation, alone or with a hash.
-_NAME = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{16})?")
+_NAME = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{16})?\.parquet")
 
 
 def list_sample_files(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[str, ...]) -> None:
@@ -37,11 +37,11 @@ def list_sample_files(con: duckdb.DuckDBPyConnection, lake: Path, paths: tuple[s
 
     A file whose name does not tell its evaluations, as after a repair by hand, is read.
     """
-    names: dict[str, list[str]] = {path: [] for path in paths}
-    for name, file in read_holders(lake, SAMPLES.name).items():
-        names.get(f"{SAMPLES.name}/{file}", []).append(name)
+    large = read_listing(lake, SAMPLES.name).large
     rows: set[tuple[str, str, str]] = set()
-    for path, written in names.items():
+    for path in paths:
+        file = path.removeprefix(f"{SAMPLES.name}/")
+        written = [name for name in large.get(file, [file]) if not name.startswith(f"{COMPACTED}/")]
         ids = [match[1] for match in map(_NAME.fullmatch, written) if match]
         if not ids or len(ids) < len(written):
             found = f"select distinct evaluation_id from ({ddl.select_files(SAMPLES, lake, [path])})"

@@ -68,15 +68,6 @@ def list_written(lake: Path, table: str) -> set[str]:
     return {name.removesuffix(".parquet") for name in listing.small | listing.replaced}
 
 
-def read_holders(lake: Path, table: str) -> dict[str, str]:
-    """All files of a table that were ever written, without suffix, and the file that now holds the rows of each."""
-    listing = read_listing(lake, table)
-    held = {file: file for file in listing.small}
-    live = set(listing.live)
-    held |= {source: large for large, sources in listing.large.items() if large in live for source in sources}
-    return {file.removesuffix(".parquet"): held[file] for file in sorted(held) if not file.startswith(f"{COMPACTED}/")}
-
-
 def is_written(lake: Path, table: str, name: str) -> bool:
     """Whether the file `name`.parquet of a table was ever written, even if compacted since."""
     file = f"{name}.parquet"

@@ -45,7 +45,7 @@ RANK_SHIFTS = Table(
 REGRESSIONS = Table(
     "regressions",
     "one row per suite, era, model, precision, chat template, benchmark and commit that scored significantly worse"
-    " than the complete commit before it",
+    " than the complete commit before it, corrected for the number of benchmarks and of commits of the night",
     ("suite", "era", "model_id", "precision", "chat_template", "settings", "ranked_as", "benchmark", "revision"),
     (
         *take(lake_tables.EVALUATIONS, "suite"),
@@ -62,10 +62,20 @@ REGRESSIONS = Table(
         Column(
             "change_stderr",
             DOUBLE,
-            "standard error of change, if the two commits are independent; a drop is listed if it exceeds 1.96 standard"
-            " errors (95%, not corrected for multiple comparisons)",
+            "standard error of change: paired by question, linearized, as in compare; without samples of the same"
+            " documents, as if the two commits were independent, which overstates it",
         ),
+        Column("is_paired", BOOL, "whether the commits are paired: both have samples of the same documents"),
         Column("is_approximate", BOOL, "whether a standard error is approximate, not computed from samples"),
+        Column("p_value", DOUBLE, "two-sided p-value of change, paired as in compare, or of the normal distribution"),
+        Column("holm_p", DOUBLE, "p_value adjusted for the benchmarks and the average of the commit (Holm 1979)"),
+        Column(
+            "threshold",
+            DOUBLE,
+            "what holm_p may be at most to be listed: 5% times the share of the night's commits that are listed"
+            " (Benjamini & Hochberg 1995; Benjamini & Bogomolov 2014), so that at most 5% of these are expected to be"
+            " due to chance. A night: commits whose evaluation finished from noon to noon UTC",
+        ),
         *take(lake_tables.EVALUATIONS, "evaluation_id"),
     ),
 )

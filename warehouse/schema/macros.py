@@ -253,6 +253,14 @@ MACROS = {
             (_SELECTED_RANK, *_RANKED),
         ),
         Macro(
+            "inseparable_from_first",
+            "one row per row of a suite's current era that may be the best: all that have rank_low 1. The best model is"
+            " among these with 95% confidence, all differences to it taken at once (multiple comparisons with the best,"
+            " Hsu 1984)",
+            (_SUITE,),
+            LEADERBOARD.columns,
+        ),
+        Macro(
             "best_by_size",
             "one row per non-empty size bracket: its best-ranked model; models of unknown size are in no bracket",
             (

@@ -92,7 +92,8 @@ def site(tmp_path: Path, lake: Lake) -> Site:
 
 
 def of_all(n_evaluations: int) -> dict[str, int]:
-    return dict.fromkeys(("compute sample_variances", "compute question_variances"), n_evaluations)
+    models = ("sample_variances", "question_variances", "question_influences")
+    return {f"compute {model}": n_evaluations for model in models}
 
 
 def test_a_night_computes_what_is_new_and_every_build_is_one_from_nothing(site: Site) -> None:
@@ -106,7 +107,7 @@ def test_a_night_computes_what_is_new_and_every_build_is_one_from_nothing(site: 
     add_evaluation(site.lake, 5)
     site.write()
     night = site.build()
-    assert site.computed == of_all(2) and len(site.derived) == 2
+    assert site.computed == of_all(2) and len(site.derived) == 3
     assert night == site.build_from_nothing()
     assert site.computed == of_all(6)
     shutil.rmtree(site.root / "warehouse" / "derived")
@@ -116,20 +117,24 @@ def test_a_night_computes_what_is_new_and_every_build_is_one_from_nothing(site: 
 
 def test_only_a_declaration_that_samples_meet_computes_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = site.build()
-    site.lake.suite([task | {"task_lower_bound": 0.25} for task in SUITE], version="v2", hours=1)
+    site.lake.suite([task | {"benchmark_title": "Another"} for task in SUITE], version="v2", hours=1)
     site.write()
-    scored = site.build()
+    titled = site.build()
     assert site.computed == {}
-    assert scored["main.benchmark_scores"] != before["main.benchmark_scores"]
-    assert scored == site.build_from_nothing()
-    site.lake.suite([task | {"independent_share": None} for task in SUITE], version="v3", hours=2)
+    assert titled["main.suites"] != before["main.suites"]
+    assert titled == site.build_from_nothing()
+    site.lake.suite([task | {"task_lower_bound": 0.25} for task in SUITE], version="v3", hours=2)
+    site.write()
+    assert site.build() == site.build_from_nothing()
+    assert site.computed == of_all(4)
+    site.lake.suite([task | {"independent_share": None} for task in SUITE], version="v4", hours=3)
     site.write()
     independent = site.build()
     assert site.computed == of_all(4)
     assert independent == site.build_from_nothing()
     monkeypatch.setattr(sql_models, "hash_recipe", lambda folder: "another")
     assert site.build() == independent
-    assert site.computed == of_all(4) and len(site.derived) == 2
+    assert site.computed == of_all(4) and len(site.derived) == 3
 
 
 def test_rows_of_an_evaluation_that_is_gone_go(site: Site) -> None:
@@ -152,7 +157,7 @@ def test_a_damaged_file_is_made_again(site: Site, damage: Any) -> None:
         path.write_bytes(damage(path.read_bytes()))
     (site.root / "warehouse" / "derived" / ".sample_variances.tmp").write_bytes(b"of a killed build")
     assert site.build() == first
-    assert site.computed == of_all(4) and len(site.derived) == 2
+    assert site.computed == of_all(4) and len(site.derived) == 3
     assert site.build() == first
     assert site.computed == {}
 
@@ -160,7 +165,7 @@ def test_a_damaged_file_is_made_again(site: Site, damage: Any) -> None:
 def test_two_builds_at_once_make_the_same(site: Site) -> None:
     with ThreadPoolExecutor(2) as pool:
         paths = list(pool.map(lambda n: build(site.root / "lake", site.root / "warehouse", after(n)).path, (1, 2)))
-    assert len(site.derived) == 2
+    assert len(site.derived) == 3
     assert read_build(paths[0]) == read_build(paths[1])
     again = site.build()
     assert site.computed == {}
@@ -179,10 +184,9 @@ def test_compaction_and_a_move_change_no_table(site: Site, monkeypatch: pytest.M
     assert site.computed == {}
 
 
-@pytest.mark.parametrize("n_batch", [1, 3])
-def test_batches_of_any_size_give_the_same(site: Site, monkeypatch: pytest.MonkeyPatch, n_batch: int) -> None:
+def test_evaluations_of_many_batches_have_the_same_rows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     first = site.build()
-    monkeypatch.setattr(derive, "BATCH_EVALUATIONS", n_batch)
+    monkeypatch.setattr(derive, "BATCH_EVALUATIONS", 3)
     assert site.build_from_nothing() == first
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import correlation
 from typing import Any
 
 import duckdb
 import pytest
 from make_lake import START, Lake, after, declare_task
+from scipy.stats import false_discovery_control, norm
+from simulations import simulate_commits
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -208,17 +211,29 @@ def answer(lake: Lake, evaluation_id: str, values: Iterable[float], **changes: A
 def test_regressions_are_drops_beyond_noise_from_one_complete_commit_to_the_next(lake: Lake, ask: Ask) -> None:
     tasks = [declare_task("truth", "truth", n_samples=100)]
     lake.suite(tasks)
-    right = {"r1": 50, "r2": 80, "r3": 60, "r4": 58}  # 0.20 down with a standard error of 0.063; then 0.02 down
+    right = {"r1": 50, "r2": 80, "r3": 60, "r4": 58}  # 20 answers lost and none won; then 2 lost
     for hours, (revision, n_right) in enumerate(right.items()):
         lake.commit("org/m", revision, hours)
         lake.done(revision, "org/m", revision, scores=n_right / 100, hours=hours + 9, tasks=tasks)
         answer(lake, revision, [i < n_right for i in range(100)])
     lake.commit("org/m", "readme", 9, fingerprint="org/m@r4")
     lake.done("partial", "org/m", "r3", scores=0.0, hours=20, tasks=tasks, replicate=1).pop()
-    columns = "benchmark, revision_before, revision, score_before, score, change, change_stderr, is_approximate"
-    noise = 100 * (0.8 * 0.2 / 100 + 0.6 * 0.4 / 100) ** 0.5
-    step = ("r2", "r3", 80, pytest.approx(60), pytest.approx(-20), pytest.approx(noise, rel=0.02), False)
+    columns = "benchmark, revision_before, revision, score_before, score, change, change_stderr"
+    columns += ", is_paired, is_approximate"
+    noise = 100 * (0.2 * 0.8 / 99) ** 0.5
+    step = ("r2", "r3", 80, pytest.approx(60), pytest.approx(-20), pytest.approx(noise), True, False)
     assert ask(f"select {columns} from regressions order by benchmark") == [("average", *step), ("truth", *step)]
+
+
+def add_commits(lake: Lake, model_id: str, *answers: list[int], hours: float = 9) -> None:
+    """One commit of a model after the other, an hour apart, with these answers to the documents of task truth."""
+    for number, values in enumerate(answers):
+        name = f"{model_id.replace('/', ' ')} {number}"
+        lake.commit(model_id, f"r{number}", number)
+        tasks = [declare_task("truth", "truth", n_samples=len(values))]
+        score = sum(values) / len(values)
+        lake.done(name, model_id, f"r{number}", scores=score, hours=hours + number, tasks=tasks)
+        answer(lake, name, values)
 
 
 def test_regressions_without_samples_are_marked_approximate(lake: Lake, ask: Ask) -> None:
@@ -227,8 +242,53 @@ def test_regressions_without_samples_are_marked_approximate(lake: Lake, ask: Ask
     for hours, score in enumerate([0.9, 0.5]):
         lake.commit("org/m", f"r{hours}", hours)
         lake.done(f"e{hours}", "org/m", f"r{hours}", scores=score, hours=hours + 9, tasks=tasks)
-    found = ask("select benchmark, revision, change, is_approximate from regressions order by benchmark")
-    assert found == [("average", "r1", -40, True), ("truth", "r1", -40, True)]
+    columns = "benchmark, revision, change, change_stderr, p_value, is_paired, is_approximate"
+    noise = 100 * (0.9 * 0.1 / 100 + 0.5 * 0.5 / 100) ** 0.5
+    step = ("r1", -40, pytest.approx(noise), pytest.approx(2 * norm.sf(40 / noise), rel=1e-5), False, True)
+    assert ask(f"select {columns} from regressions order by benchmark") == [("average", *step), ("truth", *step)]
+
+
+def test_a_small_drop_is_found_where_two_commits_answered_the_same_documents(lake: Lake, ask: Ask) -> None:
+    """Eleven answers lost and one won of 200: one standard error if the commits were independent, three by document."""
+    lake.suite([declare_task("truth", "truth", n_samples=200)])
+    before = [1] * 100 + [0] * 100
+    later = [0] * 11 + [1] * 89 + [1] + [0] * 99
+    add_commits(lake, "org/m", before, later)
+    add_commits(lake, "org/other", before, later)
+    for row in lake.files["samples", "org other 1"]:
+        row["doc_hash"] += " of another version"
+    columns = "model_id, benchmark, is_paired, p_value, holm_p, threshold"
+    p_value = 2 * norm.sf(10 / (11 + 1 + 2) ** 0.5)
+    row = (True, pytest.approx(p_value, rel=1e-4), pytest.approx(2 * p_value, rel=1e-4), 0.025)
+    assert ask(f"select {columns} from regressions order by benchmark") == [
+        ("org/m", "average", *row), ("org/m", "truth", *row)
+    ]  # fmt: skip
+    compared = ask("select p_value, stderr from compare('org/m@r1', 'org/m@r0')")
+    found = ask("select p_value, change_stderr from regressions order by benchmark desc")
+    assert compared == [tuple(pytest.approx(value, rel=1e-4) for value in row) for row in found], (
+        "compare tells the same"
+    )
+
+
+def test_regressions_of_a_night_are_corrected_for_its_number_of_commits(lake: Lake, ask: Ask) -> None:
+    """Benjamini-Hochberg as scipy has it, over the commits of a night, whichever of them got better."""
+    lake.suite([declare_task("truth", "truth", n_samples=60)])
+    lost = [4, 7, 8, 8, 9, 12, -12, 0]
+    for number, n_lost in enumerate(lost):
+        add_commits(lake, f"org/{number}", [1] * 30 + [0] * 30, [1] * (30 - n_lost) + [0] * (30 + n_lost))
+    add_commits(lake, "org/alone", [1] * 30 + [0] * 30, [1] * 23 + [0] * 37, hours=40)
+    of_commits = [min(1, 2 * 2 * norm.sf(n / (n + 2) ** 0.5)) if n > 0 else 1 for n in lost]
+    expected = {f"org/{number}" for number, p in enumerate(false_discovery_control(of_commits)) if p <= 0.05}
+    assert len(expected) == 4, "seven lost answers are none in a night with seven other commits"
+    found = dict(ask("select model_id, threshold from regressions where benchmark = 'truth'"))
+    assert found == pytest.approx(dict.fromkeys(expected, 0.05 * 4 / 8) | {"org/alone": 0.05})
+
+
+@pytest.mark.real
+def test_a_drop_of_one_point_is_found_among_commits_that_are_as_good_as_before(tmp_path: Path) -> None:
+    listed = simulate_commits(tmp_path, n_equal=40, n_worse=20)
+    assert listed.found >= 0.25 and listed.found_unpaired <= 0.1, listed
+    assert listed.false_alarms <= 0.1, listed
 
 
 def test_rank_shifts_place_anew_the_models_that_both_suites_have(lake: Lake, ask: Ask) -> None:

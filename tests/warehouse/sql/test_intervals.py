@@ -91,6 +91,16 @@ def test_models_far_apart_have_no_other_place(lake: Lake, ask: Ask) -> None:
     ]
 
 
+def test_who_may_be_the_best_is_told_for_all_at_once(lake: Lake, ask: Ask) -> None:
+    tasks = [declare_task("arc", "arc", n_samples=400)]
+    lake.suite(tasks)
+    for name, score in (("first", 0.8), ("close", 0.79), ("far", 0.6)):
+        lake.commit(f"lab/{name}")
+        lake.done(name, f"lab/{name}", scores=score, tasks=tasks)
+    assert ask("select model_id, rank_low from inseparable_from_first('small')") == [("lab/first", 1), ("lab/close", 1)]
+    assert ask("from inseparable_from_first('other')") == []
+
+
 def test_one_document_tells_an_interval_but_no_standard_error_and_no_regression(lake: Lake, ask: Ask) -> None:
     tasks = [declare_task("arc", f"arc-{number}", n_samples=1) for number in range(7)]
     lake.suite(tasks)

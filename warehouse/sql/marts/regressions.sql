@@ -1,68 +1,145 @@
--- One row per model, setting, benchmark (or `average`) and commit that scored significantly worse than
--- the complete commit before it: by more than 1.96 standard errors of the difference (95%, not corrected for multiple
--- comparisons, so some are due to chance). The two commits are treated as independent, which overstates the noise, because they
--- answered the same documents. The error of the average treats the benchmarks as independent.
+-- One row per model, setting, benchmark (or `average`) and commit that scored significantly worse than the complete commit before
+-- it. Commits with samples of the same documents are paired by question, as in compare: their answers agree on most questions, so
+-- much smaller drops are found. Other ones are treated as independent, which overstates the noise. Within a commit p-values are
+-- adjusted by Holm (1979); a night lists commits by Benjamini & Hochberg (1995), and of those the benchmarks that pass the same
+-- threshold (Benjamini & Bogomolov 2014): of all that it lists, 5% are expected to be due to chance.
 with
--- Only models with more than one commit; most have one.
-revision_scores as (
-    select *
-    from staging.revision_scores
-    qualify count(*) over (partition by suite, era, model_id, precision, chat_template, settings, ranked_as) > 1
+commit_steps as (
+    select * from staging.commit_steps
 ),
 
-benchmark_scores as (
+scores as (
     select
-        evaluation_id,
-        benchmark,
-        normalized as score,
-        normalized_stderr as stderr,
-        is_approximate
-    from main.benchmark_scores
+        benchmark_scores.evaluation_id,
+        benchmark_scores.benchmark,
+        benchmark_scores.normalized as score,
+        pow(benchmark_scores.normalized_stderr, 2) as variance,
+        benchmark_scores.is_approximate,
+        influences.* exclude (evaluation_id, benchmark)
+    from main.benchmark_scores as benchmark_scores
+    left join derived.question_influences as influences using (evaluation_id, benchmark)
+),
+
+pairs as (
+    select
+        commit_steps.*,
+        after.benchmark,
+        after.score,
+        before.score as score_before,
+        after.is_approximate or before.is_approximate as is_approximate,
+        coalesce(
+            not after.is_approximate and not before.is_approximate
+            and after.documents = before.documents
+            and len(after.influences) = len(before.influences),
+            false
+        ) as is_paired,
+        after.reach,
+        after.points_squared,
+        len(after.influences) as n_questions,
+        case when is_paired then pow(list_distance(after.influences, before.influences), 2) end as spread,
+        after.variance + before.variance as independent_variance
+    from commit_steps
+    inner join scores as after on commit_steps.evaluation_id = after.evaluation_id
+    inner join scores as before
+        on commit_steps.evaluation_before = before.evaluation_id and after.benchmark = before.benchmark
+),
+
+benchmarks as (
+    select
+        *,
+        case when is_paired then spread * n_questions / nullif(n_questions - 1, 0) else independent_variance end as variance
+    from pairs
 ),
 
 averages as (
     select
-        evaluation_id,
+        benchmarks.* exclude (
+            benchmark, score, score_before, is_approximate, is_paired, reach, points_squared, n_questions, spread,
+            independent_variance, variance
+        ),
         'average' as benchmark,
         main.exact_mean(score) as score,
-        case when count(stderr) = count(*) then sqrt(main.exact_sum(stderr * stderr)) / count(*) end as stderr,
-        bool_or(is_approximate) as is_approximate
-    from benchmark_scores
-    group by evaluation_id
+        main.exact_mean(score_before) as score_before,
+        bool_or(is_approximate) as is_approximate,
+        bool_and(is_paired) as is_paired,
+        main.exact_mean(reach) as reach,
+        main.exact_sum(points_squared) / pow(count(*), 2) as points_squared,
+        case when bool_and(is_paired) then main.exact_sum(spread) / pow(count(*), 2) end as spread,
+        case when count(variance) = count(*) then main.exact_sum(variance) / pow(count(*), 2) end as variance
+    from benchmarks
+    group by all
 ),
 
-scores as (
-    select * from benchmark_scores
+scored as (
+    select * from benchmarks
     union all by name
     select * from averages
 ),
 
-steps as (
+tested as (
     select
-        revision_scores.*,
-        scores.benchmark,
-        scores.score,
-        lag(revision_scores.revision) over commits as revision_before,
-        lag(scores.score) over commits as score_before,
-        lag(scores.evaluation_id) over commits as evaluation_before,
-        sqrt(pow(scores.stderr, 2) + pow(lag(scores.stderr) over commits, 2)) as change_stderr,
-        scores.score - score_before as change,
-        scores.is_approximate or lag(scores.is_approximate) over commits as is_approximate
-    from revision_scores
-    inner join scores on revision_scores.evaluation_id = scores.evaluation_id
-    window commits as (
-        partition by
-            revision_scores.suite, revision_scores.era, revision_scores.model_id, revision_scores.precision,
-            revision_scores.chat_template, revision_scores.settings, revision_scores.ranked_as, scores.benchmark
-        order by
-            revision_scores.committed_at nulls first, revision_scores.discovered_at, revision_scores.finished_at,
-            revision_scores.revision
-    )
+        *,
+        sqrt(variance) as change_stderr,
+        score - score_before as change,
+        pow(reach, 2) / points_squared as size,
+        case
+            when change >= 0 and variance is not null then 1
+            when is_paired then main.normal_p_value(main.paired_z(change, reach, size, spread))
+            when variance > 0 then main.normal_p_value(change / change_stderr)
+        end as p_value
+    from scored
+),
+
+stepped as (
+    select
+        *,
+        (count(p_value) over commits + 1 - row_number() over (commits order by p_value nulls last, benchmark)) * p_value as step
+    from tested
+    window commits as (partition by suite, era, model_id, precision, chat_template, settings, ranked_as, revision)
+),
+
+-- A night is from noon to noon.
+adjusted as (
+    select
+        *,
+        (finished_at at time zone 'UTC' - interval 12 hours)::date as night,
+        case when p_value is not null then least(1, max(step) over (commits order by p_value nulls last, benchmark)) end as holm_p
+    from stepped
+    window commits as (partition by suite, era, model_id, precision, chat_template, settings, ranked_as, revision)
+),
+
+commits as (
+    select
+        night,
+        min(holm_p) as commit_p
+    from adjusted
+    where p_value is not null
+    group by suite, era, model_id, precision, chat_template, settings, ranked_as, revision, night
+),
+
+levels as (
+    select
+        *,
+        0.05 * row_number() over (partition by night order by commit_p) / count(*) over (partition by night) as level
+    from commits
+),
+
+thresholds as (
+    select
+        night,
+        max(level) as threshold
+    from levels
+    where commit_p <= level
+    group by night
 ),
 
 regressions as (
-    select * from steps
-    where change < -1.959963984540054 * change_stderr and evaluation_id != evaluation_before
+    select
+        adjusted.*,
+        thresholds.threshold
+    from adjusted
+    inner join thresholds on adjusted.night is not distinct from thresholds.night
+    where adjusted.change < 0 and adjusted.holm_p <= thresholds.threshold
 )
 
 select * from regressions

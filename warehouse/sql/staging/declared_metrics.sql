@@ -1,4 +1,5 @@
--- One row per evaluation of a suite, task and declared metric, with the task's weight in the benchmark's raw score.
+-- One row per evaluation of a suite, task and declared metric, with the task's weight in the benchmark's raw score, and the slope
+-- of the normalized score above its baseline.
 with
 weighted as (
     select
@@ -8,6 +9,7 @@ weighted as (
         filter,
         metrics,
         independent_share,
+        1 / (1 - case normalize when 'task' then task_lower_bound else benchmark_lower_bound end) as slope,
         case aggregate
             when 'pooled' then n_samples / sum(n_samples) over (partition by evaluation_id, benchmark)
             else 1 / count(*) over (partition by evaluation_id, benchmark)

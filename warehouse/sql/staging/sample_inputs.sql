@@ -1,5 +1,5 @@
 -- One row per done evaluation with samples: the files that hold them, and a hash over what decides its derived rows: these
--- files as they are now, and the metrics that its suite declares.
+-- files as they are now, the metrics that its suite declares, and whether it is compared with another commit.
 with
 sample_files as (
     select * from lake.sample_files
@@ -35,9 +35,15 @@ sample_inputs as (
     select
         of_done.evaluation_id,
         of_done.files,
-        sha256(concat_ws(' ', of_done.files::varchar, of_done.states, declared.declaration)) as inputs
+        sha256(
+            concat_ws(
+                ' ', of_done.files::varchar, of_done.states, declared.declaration, compared_evaluations.evaluation_id
+            )
+        ) as inputs
     from of_done
     left join declared on of_done.evaluation_id = declared.evaluation_id
+    left join staging.compared_evaluations as compared_evaluations
+        on of_done.evaluation_id = compared_evaluations.evaluation_id
 )
 
 select * from sample_inputs
