@@ -54,7 +54,7 @@ def test_rank_shows_the_current_era_of_a_suite_with_its_benchmarks(con: duckdb.D
         "bfloat16", False, "", None, REVISION,
     )  # fmt: skip
     low, high, average_low, average_high, era, *others = rows[0][12:]
-    assert (low, high, era, others) == (1, 2, "now", ["run", True, None, 1])
+    assert (low, high, era, others) == (1, 3, "now", ["run", True, None, 1])
     assert average_low < average < average_high
     assert [row[1] for row in rows] == ["org/good", "org/fair", "it's/odd"]
 

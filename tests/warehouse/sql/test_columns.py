@@ -27,11 +27,12 @@ LAKE_COLUMNS = {
     for table in LAKE_TABLES.values()
     for column in table.columns
 }
-# Columns that other tests name: imports have none of their own, costs are sums, and the last three spoil a score.
+# Columns that other tests name: imports have none of their own, costs are sums, and the last four spoil a score.
 NOT_COPIED = {
     ("evaluations", "fingerprint"), ("evaluations", "planned_at"), ("candidates", "fingerprint"),
     ("model_costs", "elapsed_s"), ("model_costs", "gpu_hours"),
     ("evaluations", "left_out"), ("task_scores", "empty_answers"), ("task_scores", "only_answer"),
+    ("imports", "not_comparable"),
 }  # fmt: skip
 COPIED = {
     (name, column.name): LAKE_COLUMNS[column.name, column.description]
@@ -40,7 +41,10 @@ COPIED = {
     if (column.name, column.description) in LAKE_COLUMNS and (name, column.name) not in NOT_COPIED
 }
 # What makes a score count.
-PLAIN = {"not_finite_answers": 0, "empty_answers": None, "only_answer": None, "left_out": None, "stderr": 0.01}
+PLAIN = {
+    "not_comparable": None, "not_finite_answers": 0, "empty_answers": None, "only_answer": None, "left_out": None,
+    "stderr": 0.01,
+}  # fmt: skip
 
 
 def fill(lake: Lake) -> None:
@@ -114,14 +118,16 @@ def test_what_a_mart_takes_from_the_lake_is_the_same_value(full: Lake, ask: Ask)
 
 def test_what_marts_compute_of_it_is_known_beforehand(full: Lake, ask: Ask) -> None:
     v2 = "suite = 'leaderboard-v2'"
-    assert ask(f"select benchmark, revision, normalized, average from history where {v2} and model_id = 'org/m'") == [
-        (benchmark, revision, score, score)
+    columns = "benchmark, revision, ranked_as, normalized, average"
+    assert ask(f"select {columns} from history where {v2} and model_id = 'org/m'") == [
+        (benchmark, revision, "run", score, score)
         for revision, score in (("r0", 90), ("r1", 30))
         for benchmark in ("arc", "truth")
     ]
-    columns = "era, is_current_era, evaluated_model_id, average, is_merged, is_flagged, known_at, fingerprint"
-    assert ask(f"select {columns} from candidates where {v2} and model_id = 'org/m' and revision = 'r1'") == [
-        ("now", True, "org/m", 30, None, False, after(2), "org/m@r1")
+    columns = "evaluated_model_id, average, is_merged, is_flagged, known_at, fingerprint"
+    key = "era, settings, ranked_as, is_current_era"
+    assert ask(f"select {key}, {columns} from candidates where {v2} and model_id = 'org/m' and revision = 'r1'") == [
+        ("now", "", "run", True, "org/m", 30, None, False, after(2), "org/m@r1")
     ]
     columns = "evaluated_model_id, average, is_merged, is_flagged, known_at, starts_with(fingerprint, 'import:')"
     assert ask(f"select {columns} from candidates where {v2} and model_id = 'org/board'") == [
@@ -138,7 +144,7 @@ def test_what_marts_compute_of_it_is_known_beforehand(full: Lake, ask: Ask) -> N
         ("leaderboard-v1", "now", score, 30), ("leaderboard-v2", "now", score, 30),
     ]  # fmt: skip
     assert ask("select model_id, average_a, average_b from rank_shifts") == [("org/m", 30, 30)]
-    assert ask("select distinct era from regressions") == [("now",)]
+    assert ask("select distinct era, settings, ranked_as from regressions") == [("now", "", "run")]
     assert ask("select model_id, first_at, model_state from identical_weights order by first_at") == [
         ("org/m", after(1), "available"), ("copy/m", after(2), None),
     ]  # fmt: skip

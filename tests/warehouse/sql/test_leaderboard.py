@@ -119,6 +119,7 @@ def test_what_is_not_comparable_is_scored_and_not_ranked(lake: Lake, ask: Ask) -
         lake.imported(name, "org/m", hours=2 if unknown else 1)
         lake.files["imports", name][0]["not_comparable"] = unknown
     assert ask("select evaluation_id from leaderboard") == [("greedy",)]
+    assert ask("select not_comparable from imports order by evaluation_id") == [(None,), ("temperature=0.6",)]
     assert ask("select not_ranked from evaluations order by evaluation_id") == [
         (None,), ("not comparable: temperature=0.6",),
     ]  # fmt: skip
