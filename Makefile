@@ -28,9 +28,9 @@ help: ## list the targets
 demo: .venv/.installed-demo ## install, then run the flow twice on small models, without a GPU and without the Hub
 	@$(BIN)/nightboard demo
 
-# Two at a time: the tests on a SLURM, which mostly wait, beside all others.
+# Three at a time, for two cores: the tests on a SLURM, which mostly wait, beside all others.
 test: .venv/.installed-dev ## run all tests; PYTEST_ARGS="-m 'not real'" for the fast ones
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadscope $(PYTEST_ARGS)
 
 # The tools see the packages under the names they have when installed.
 $(TYPING): Makefile
