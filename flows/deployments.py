@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -167,7 +169,13 @@ def serve(bundle: BoardBundle, wait_min: float | None, say: Callable[[str], None
             _crash_silent_runs(client, bundle)
         say(f"Serving board {bundle.board.board}: {describe_schedule(bundle)}.")
         say(f"Runs in the browser: {address}. Ctrl-C ends this; submitted jobs keep running.")
+        # As asyncio itself takes Ctrl-C, Prefect's runner may wait for ever for the runs that it has to stop.
+        signal.signal(signal.SIGINT, _end)
         serve_deployments(*make_deployments(bundle, wait_min), print_starting_message=False)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def describe_schedule(bundle: BoardBundle) -> str:
