@@ -20,6 +20,7 @@ import duckdb
 import numpy as np
 
 from nightboard.warehouse.reader import questions as query
+from nightboard.warehouse.reader.connection import connect
 from warehouse import N_EVALUATIONS, Cells, build_lake, make_lake
 
 N_ASKED = 20
@@ -32,7 +33,7 @@ def measure_answers() -> Iterator[Cells]:
         folder = Path(name)
         lake = make_lake(folder / "store", 0, N_EVALUATIONS)
         build_lake(lake)
-        with query.connect(lake.parent / "warehouse") as con:
+        with connect(lake.parent / "warehouse") as con:
             models = [
                 row[0] for row in con.execute("select model_id from leaderboard order by rank limit 200").fetchall()
             ]
