@@ -26,11 +26,12 @@ def convert_lighteval(content: Json) -> Json:
     name = general.get("model_name") or model.get("model_name") or model.get("pretrained")
     dtype = general.get("model_dtype") or model.get("dtype")
     sha = general.get("lighteval_sha")
-    tasks = content["results"] if isinstance(content["results"], dict) else {}
+    written = content["results"] if isinstance(content["results"], dict) else {}
+    results = {task: values for task, values in written.items() if not _is_mean(task)}
     return {
-        "results": content["results"],
+        "results": results,
         "versions": content.get("versions"),
-        "n-shot": {task: shots for task in tasks if (shots := _count_shots(task)) is not None},
+        "n-shot": {task: shots for task in results if (shots := _count_shots(task)) is not None},
         "config": {
             "model": BACK_END,
             "model_args": {"pretrained": name, "revision": model.get("revision"), "dtype": dtype},
@@ -38,6 +39,11 @@ def convert_lighteval(content: Json) -> Json:
         },
         "lm_eval_version": f"{BACK_END} {sha}" if isinstance(sha, str) and len(sha) > 1 else BACK_END,
     }
+
+
+def _is_mean(name: str) -> bool:
+    """Whether it is no task but a mean over tasks: `all`, or `mmlu:_average|5`."""
+    return name == "all" or ":_average|" in name
 
 
 def _count_shots(task: str) -> int | None:

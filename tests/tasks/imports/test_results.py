@@ -491,7 +491,10 @@ LIGHTEVAL: dict[str, Any] = {
         "lighteval_sha": "ab12", "model_name": "org/light", "model_sha": SHA,
         "model_config": {"model_name": "org/light", "dtype": "float16", "revision": "v2"},
     },
-    "results": {"leaderboard|arc:challenge|25|0": {"acc": 0.25, "acc_stderr": 0.5}, "mmlu:law|5": {"acc": 0.75}},
+    "results": {
+        "leaderboard|arc:challenge|25|0": {"acc": 0.25, "acc_stderr": 0.5}, "mmlu:law|5": {"acc": 0.75},
+        "mmlu:_average|5": {"acc": 0.75}, "all": {"acc": 0.5},
+    },
     "versions": {"mmlu:law|5": 0},
 }  # fmt: skip
 
