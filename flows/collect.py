@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
-from nightboard.flows.run.deployed import name_run, run_deployed
+from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
 from nightboard.tasks.board import OpenBoard
@@ -39,7 +39,7 @@ def run_collect(
     opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
     run = RunState(opened, ui, history)
     parameters = {"board": board, "store": str(store) if store else None}
-    with history.flow_run("collect", f"board:{opened.bundle.board.board}", parameters) as ending:
+    with history.flow_run("collect", tag_board(opened.bundle), parameters) as ending:
         run_step(run, collect_ended)
         run_step(run, rebuild_stale, opened.store)
         ending.summary, ending.has_failures = summarize_collect(run), has_failures(run)

@@ -33,6 +33,7 @@ from nightboard.flows.collect import collect
 from nightboard.flows.nightly import nightly
 from nightboard.flows.prefect_server.server import ConfiguredServer, ServerError, is_server_configured, open_server
 from nightboard.flows.rebuild import rebuild
+from nightboard.flows.run.deployed import tag_board
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.store.layout import Store
 
@@ -80,11 +81,6 @@ def _make_deployment(
         tags=[tag_board(bundle)],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-
-
-def tag_board(bundle: BoardBundle) -> str:
-    """The tag of all runs on a board."""
-    return f"board:{bundle.board.board}"
 
 
 def deploy(bundle: BoardBundle, work_pool: str, wait_min: float | None) -> Deployed:

@@ -18,7 +18,7 @@ from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.plan import show_plan
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
-from nightboard.flows.run.deployed import name_run, run_deployed
+from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import NewCommit, RunReport, describe_run, rank_records, summarize_run
 from nightboard.flows.run.state import RunState
@@ -59,7 +59,7 @@ def run_nightly(
     ui = Terminal(is_quiet=is_quiet, log=history.log)
     run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
     parameters = {"board": board, "store": store, "wait_min": wait_min}
-    with history.flow_run("nightly", f"board:{run.board.bundle.board.board}", parameters) as ending:
+    with history.flow_run("nightly", tag_board(run.board.bundle), parameters) as ending:
         report = run_steps(run, wait_min)
         ending.summary, ending.has_failures = summarize_run(report), report.has_failures
     return report

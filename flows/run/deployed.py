@@ -1,4 +1,4 @@
-"""What a flow is when Prefect starts it: its name, and its end in one sentence instead of a traceback."""
+"""What a flow run is for Prefect: its name, its tag, and its end in one sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 
 from nightboard.flows.prefect_server.history import History, open_deployed_history
 from nightboard.profiles.errors import ProfileError
+from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.errors import TaskError
 from nightboard.warehouse.errors import WarehouseError
 
@@ -18,6 +19,11 @@ from nightboard.warehouse.errors import WarehouseError
 def name_run() -> str:
     """`nightly mine` for the flow nightly with a board mine or /path/to/mine.yaml."""
     return f"{flow_run.flow_name} {Path(flow_run.parameters['board']).stem}"
+
+
+def tag_board(bundle: BoardBundle) -> str:
+    """The tag of all runs on a board."""
+    return f"board:{bundle.board.board}"
 
 
 def run_deployed(run: Callable[[History], tuple[str, bool]]) -> State[None]:

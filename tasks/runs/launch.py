@@ -82,10 +82,8 @@ class Launcher:
         avoided: Collection[str],
         now: datetime,
     ) -> list[Started]:
-        folder, calls = (
-            self.store.submit_dir(launch.launch_id),
-            [make_call(self.store, folders) for folders in attempts],
-        )
+        folder = self.store.submit_dir(launch.launch_id)
+        calls = [make_call(self.store, folders) for folders in attempts]
         resources = self._resources(launch.jobs, avoided)
         try:
             return self.executor.submit(folder, launch.launch_id, calls, resources, parallelism)
