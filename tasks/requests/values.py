@@ -61,7 +61,9 @@ class Comparison:
 
     def __str__(self) -> str:
         bound = str(self.bound) if isinstance(self.bound, Version) else _write_number(self.bound)
-        return f"{'' if self.subject is None else quote(self.subject)}{self.operator}{quote(bound)}"
+        if self.subject is None:
+            return quote(bound) if self.operator == "=" else f"{self.operator}{quote(bound)}"
+        return f"{quote(self.subject)}{self.operator}{quote(bound)}"
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,10 @@ def _compare_number(given: Given) -> Comparison | None:
     return None if bound is None or given.operator is None else Comparison(given.operator, bound, given.name)
 
 
+def _read_score(given: Given) -> Value | None:
+    return _read_numbers(given) if given.name is None or given.operator is None else _compare_number(given)
+
+
 def _read_version(given: Given) -> Value | None:
     is_compared = given.operator is not None
     if is_compared and given.name is not None:
@@ -223,7 +229,7 @@ METHODS: dict[str, Method] = {
     "params": Method(f"billions of parameters as {_NUMBERS}", "7..14", _read_numbers),
     "state": Method("a state", "failed", _read_choice(get_args(State), "state")),
     "reason": Method("an ending", "out_of_memory", _read_choice((*get_args(Ending), LEFT_OUT), "reason")),
-    "score": Method("a comparison, with or without a benchmark before it", "bbh>60", _compare_number),
+    "score": Method(f"{_NUMBERS} or bbh>60", "bbh>60", _read_score),
     "rank": Method(_NUMBERS, "<=100", _read_numbers),
     "request": Method("a request's id or pattern", "4f1c2a", _read_pattern),
     "selector": Method("the name of a selector", "small-models", _read_pattern),

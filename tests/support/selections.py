@@ -43,7 +43,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "chat-template": _choose(("yes", "no")),
     "state": _choose(get_args(State)),
     "reason": _choose(get_args(Ending)),
-    "score": st.builds(Comparison, _OPERATORS, _NUMBERS, st.none() | _TEXTS),
+    "score": _MEASURES | st.builds(Comparison, _OPERATORS, _NUMBERS, _TEXTS),
 }
 METHODS_WITH_VALUES = tuple(_VALUES)
 

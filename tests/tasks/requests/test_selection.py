@@ -46,6 +46,7 @@ def test_values_are_of_the_kind_of_their_method() -> None:
         Span(7, 14), Span(None, 3), Span(70, None), Comparison("<=", 8), Comparison("=", 7.5),
     )  # fmt: skip
     assert parse_selection("score:bbh>60|<=5") == Term("score", (Comparison(">", 60, "bbh"), Comparison("<=", 5)))
+    assert parse_selection("score:60..70") == Term("score", (Span(60, 70),))
     assert parse_selection("commits:newest|newest-3|all") == Term("commits", (Newest(1), Newest(3), Newest(None)))
     assert parse_selection("""model:"a \\" b, (c)"|'d|e'""") == Term("model", (Pattern('a " b, (c)'), Pattern("d|e")))
 
@@ -82,8 +83,8 @@ WRONG = {
     "params:^bbh>3": "params takes billions",
     "params:^14..7": "a range goes from the lower to the higher number (got 14..7). Write 7..14.",
     "rank:=^=3": "'=' is no operator here. Operators: < <= > >= = !=.",
-    "score:^bbh": "score takes a comparison, with or without a benchmark before it (got bbh).",
-    "score:^bbh>high": "score takes a comparison",
+    "score:^bbh": "score takes a number, a range such as 7..14, ..3 or 70.., or a comparison such as <=8 or bbh>60 (got",
+    "score:^bbh>high": "score takes a number",
     "harness:^<main": "harness takes a version or a comparison such as <3 (got <main).",
     "commits:^newest-0": "commits takes newest, newest-N or all (got newest-0).",
     "since:^2026-02-30": "2026-02-30 is no day of the calendar.",
