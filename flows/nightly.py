@@ -8,7 +8,7 @@ run/steps.py), so that none needs its server.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -74,6 +74,7 @@ def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     if not run_step(run, fetch_datasets, plan, suites):
         plan = run_step(run, make_plan, discovery, suites)
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
+    record_requests(run, plan, lambda: run.board.plan(discovery, suites, utc_now()))
     run_step(run, rebuild_stale, run.board.store)
     return run_step(run, write_report, discovery, plan, not_started)
 
@@ -106,8 +107,16 @@ def make_plan(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) 
     """Decide what to evaluate, show it with what is skipped and why, and record what the profiles declare."""
     plan = run.board.plan(discovery, suites, utc_now())
     run.board.declare(suites, plan.created_at)
+    run.board.record_requests(plan, "nightly", plan.created_at)
     show_plan(run.ui, plan)
     return plan
+
+
+def record_requests(run: RunState, plan: Plan, replan: Callable[[], Plan]) -> None:
+    """Store how far the requests are that the plan has, after its jobs ended or time is up."""
+    if plan.targets:
+        after = replan()
+        run.board.record_requests(after, "nightly", after.created_at)
 
 
 def plan_again(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:

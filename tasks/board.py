@@ -26,8 +26,10 @@ from nightboard.tasks.hub.discover import Discovery, Known, discover
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
-from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.requests.book import OPEN, Entry, add_events, read_book
+from nightboard.tasks.requests.progress import find_changes
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns, list_open
@@ -35,7 +37,7 @@ from nightboard.tasks.runs.reconcile import Reconciled, reconcile
 from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, ResolvedSuite, as_row
+from nightboard.tasks.store.records import Commit, Evaluation, RequestEvent, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.tasks.store.trust import limit_umask
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
@@ -138,12 +140,15 @@ class OpenBoard:
         suites: Sequence[ResolvedSuite],
         now: datetime,
         run_started_at: datetime | None = None,
+        requests: Iterable[Entry] | None = None,
     ) -> Plan:
-        """Plan what runs, from the watched heads and the store. Writes nothing.
+        """Plan what runs, from the watched heads, the open requests and the store. Writes nothing.
 
         In a run that started at `run_started_at`, evaluations that have to wait for the next run are skipped.
+        `requests`: these and no others.
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
+        entries = self.read_requests() if requests is None else requests
         return make_plan(
             PlanInputs(
                 board=self.bundle.board.board,
@@ -154,8 +159,19 @@ class OpenBoard:
                 history=read_history(self.store, suites),
                 now=now,
                 run_started_at=run_started_at,
+                requested=_find_commits(entries, commits),
             )
         )
+
+    def read_requests(self) -> list[Entry]:
+        """The board's open requests, the most urgent first."""
+        return [entry for entry in read_book(self.store, self.bundle.board.board).values() if entry.state in OPEN]
+
+    def record_requests(self, plan: Plan, by: str, now: datetime) -> list[RequestEvent]:
+        """Store how far the plan says that requests are; returns what has changed."""
+        changes = find_changes(read_book(self.store, self.bundle.board.board), plan.targets, by, now)
+        add_events(self.store, changes)
+        return changes
 
     def fetch_datasets(self, suite: ResolvedSuite, benchmarks: Iterable[str]) -> dict[str, str]:
         """Download the datasets and NLTK data of benchmarks into the store's cache; returns failures with reasons."""
@@ -188,6 +204,7 @@ class OpenBoard:
             evaluations={evaluation.evaluation_id: evaluation for evaluation in plan.evaluations},
             suites={suite.version: suite for suite in suites},
             shards={shards.evaluation_id: shards for shards in plan.shards},
+            requests=plan.requests,
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:
@@ -201,6 +218,16 @@ def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:
     for name, reason in unavailable.items():
         names.setdefault(reason, []).append(name)
     return [f"Suite {suite} runs without {', '.join(benchmarks)}: {reason}" for reason, benchmarks in names.items()]
+
+
+def _find_commits(entries: Iterable[Entry], commits: Mapping[tuple[str, str], Commit]) -> list[RequestedCommit]:
+    """The targets of requests, with commits; one whose commit was never read is left to the next run."""
+    return [
+        RequestedCommit(entry.request, target, commits[target.model_id, target.revision])
+        for entry in entries
+        for target in entry.targets
+        if (target.model_id, target.revision) in commits
+    ]
 
 
 def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:
