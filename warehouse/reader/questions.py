@@ -154,6 +154,16 @@ def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: f
     return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
 
 
+def list_unit_scores(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per own evaluation and benchmark: evaluation_id, benchmark, normalized, average and era (or null)."""
+    return _run_named(con, "unit_scores", {})
+
+
+def list_model_ranks(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per suite, era and ranked model: suite, era, whether it is the current one, model_id, best rank."""
+    return _run_named(con, "model_ranks", {})
+
+
 def list_correlations(
     con: duckdb.DuckDBPyConnection, ranking: str, suite: str | None = None, era: str | None = None
 ) -> Result:
