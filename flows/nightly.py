@@ -73,9 +73,7 @@ def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     return evaluate(run, discovery, suites, wait_min)
 
 
-def evaluate(
-    run: RunState, discovery: Discovery, suites: list[ResolvedSuite], wait_min: float | None
-) -> RunReport:
+def evaluate(run: RunState, discovery: Discovery, suites: list[ResolvedSuite], wait_min: float | None) -> RunReport:
     """Plan, run the jobs, and rebuild: the steps that all flows share which evaluate something."""
     plan = run_step(run, make_plan, discovery, suites)
     if not run_step(run, fetch_datasets, plan, suites):

@@ -28,11 +28,10 @@ from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan
-from nightboard.tasks.requests.backfill import Backfill, BackfillOrder, find_past, make_backfill
+from nightboard.tasks.requests.backfill import Backfill, BackfillOrder, NothingSelectedError, find_past, make_backfill
 from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, read_book
 from nightboard.tasks.requests.progress import find_changes
 from nightboard.tasks.requests.select import explain_nothing, select
-from nightboard.tasks.requests.selection import SelectionError
 from nightboard.tasks.requests.selectors import read_selection, read_selectors
 from nightboard.tasks.requests.units import Unit, read_units
 from nightboard.tasks.runs.cancel import Cancelled, cancel
@@ -181,7 +180,7 @@ class OpenBoard:
     ) -> tuple[Backfill, list[str]]:
         """The request that an order makes, and problems. Stores only past commits that are not known yet.
 
-        Raises SelectionError for an expression that is wrong, or selects nothing.
+        Raises SelectionError for an expression that is wrong, NothingSelectedError for one that selects nothing.
         """
         selectors = read_selectors(self.bundle.path)
         selection = read_selection(order.selection, selectors, "--select")
@@ -194,7 +193,7 @@ class OpenBoard:
             units = self._read_units(suites, book)
         selected = select(selection, exclusion, units)
         if not selected:
-            raise SelectionError(f"nothing is selected. {explain_nothing(selection, units, exclusion)}")
+            raise NothingSelectedError(f"nothing is selected. {explain_nothing(selection, units, exclusion)}")
         known, board = read_evaluations(self.store).values(), self.bundle.board.board
         return make_backfill(order, selected, suites, known, book, board, by, now), problems
 

@@ -63,9 +63,11 @@ class RunState:
     ) -> Plan:
         """What to do now; in the midst of the run, what is left to do in it."""
         chosen = self.only_requests
-        requests = None if chosen is None else [
-            entry for entry in self.board.read_requests() if entry.request.request_id in chosen
-        ]
+        requests = (
+            None
+            if chosen is None
+            else [entry for entry in self.board.read_requests() if entry.request.request_id in chosen]
+        )
         return self.board.plan(discovery, suites, utc_now(), run_started_at, requests)
 
     def report_problems(self, problems: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.profiles.suite_version import hash_json
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import UNFINISHED, Entry
 from nightboard.tasks.requests.select import matches
 from nightboard.tasks.requests.selection import Either, Selection, Term, list_terms
@@ -17,6 +18,10 @@ from nightboard.tasks.store.records import Evaluation, Request, RequestEvent, Re
 
 # Of several states of a target's benchmarks, the first one decides its mode.
 _MODES: tuple[TargetMode, ...] = ("replicate", "stale", "failed", "missing")
+
+
+class NothingSelectedError(TaskError):
+    """A selection that matches nothing; the message says why, with near names."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,13 @@ def _make_target(
     model_id, revision, name = key
     mode = _choose_mode({unit.state for unit in units}, is_replicate=order.is_replicate)
     benchmarks = tuple(unit.benchmark for unit in units)
-    of_suite = next((suite.suite.benchmarks.keys() for suite in suites if suite.suite.suite == name), set())
+    of_suite = {benchmark for suite in suites if suite.suite.suite == name for benchmark in suite.suite.benchmarks}
     return RequestTarget(
         request_id=request_id,
         model_id=model_id,
         revision=revision,
         suite=name,
-        benchmarks=() if set(benchmarks) == set(of_suite) else benchmarks,
+        benchmarks=() if set(benchmarks) == of_suite else benchmarks,
         mode=mode,
         replicate=replicate if mode == "replicate" else 0,
     )
