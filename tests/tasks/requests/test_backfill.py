@@ -36,8 +36,8 @@ def make_unit(model: str = "lab/a", benchmark: str = "short", state: State = "mi
 def make_evaluation(replicate: int) -> Evaluation:
     return Evaluation(
         evaluation_id=f"e{replicate}", suite=SUITE.suite, suite_version="v1", model_id="lab/a", revision="1" * 40,
-        fingerprint="f", precision="bfloat16", chat_template=False, fewshot_as_multiturn=False, harness_version="0.4.13",
-        replicate=replicate,
+        fingerprint="f", precision="bfloat16", chat_template=False, fewshot_as_multiturn=False,
+        harness_version="0.4.13", replicate=replicate,
     )  # fmt: skip
 
 
