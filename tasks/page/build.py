@@ -69,7 +69,7 @@ def write_page(data: PageData, folder: Path, title: str) -> None:
 
 
 def _write_data(data: PageData, folder: Path) -> dict[str, str]:
-    """The rows of each suite as a script, in a file whose name tells its content: an old tab never reads those of a new page."""
+    """The rows of each suite as a script. Its name tells its content: an old tab never reads the rows of a new page."""
     folder.mkdir()
     return {suite.suite: _write_suite(suite, folder) for suite in data.suites}
 

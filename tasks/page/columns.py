@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightboard.tasks.page.data import DECIMALS, SuiteData
+from nightboard.tasks.page.render import show_codes
 
+# Names and licenses are shorter; what is longer comes from a repository that plays tricks.
+MAX_LENGTH = 300
 # So many shades tell low scores from high ones.
 N_SHADES = 8
 
@@ -27,7 +30,7 @@ class Column:
 
 _FIRST = (
     Column("rank", "#", "number", 52, "Rank by average", True),
-    Column("places", "Places", "places", 70, "Ranks consistent with the noise, at 95%, among all models of the era", True),
+    Column("places", "Places", "places", 70, "Ranks consistent with the noise, at 95%, among all of the era", True),
     Column("band", "Range", "band", 76, "The places, drawn: the left edge is rank 1", True),
     Column("model_id", "Model", "model", 300, "The model's repository", True),
     Column("average", "Average", "number", 80, "Mean of the normalized benchmark scores, 0 to 100", True, 2),
@@ -65,7 +68,7 @@ _SCORE_WIDTH = 74
 def list_columns(suite: SuiteData) -> list[Column]:
     """All columns of a suite, in the order of the table. A benchmark's key is told from others by its prefix."""
     scores = (
-        Column(f"score:{benchmark.key}", benchmark.title, "score", max(_SCORE_WIDTH, 28 + 8 * len(benchmark.title)),
+        Column(f"score:{benchmark.key}", benchmark.title, "score", max(_SCORE_WIDTH, 24 + 9 * len(benchmark.title)),
                f"Score in {benchmark.title}", True, 2)
         for benchmark in suite.benchmarks
     )  # fmt: skip
@@ -74,7 +77,7 @@ def list_columns(suite: SuiteData) -> list[Column]:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the first rows: its text and shade; `band`: where the range of places begins, and how wide it is, in percent."""
+    """A cell of the first rows. `band`: where the range of places begins, and how wide it is, in percent."""
 
     column: Column
     text: str
@@ -102,7 +105,9 @@ def write_rows(suite: SuiteData, columns: list[Column], rows: list[dict[str, Any
             return Cell(column, write_short(row["params_b"]))
         if column.kind == "number":
             return Cell(column, write_number(row[column.key], column.decimals))
-        return Cell(column, {True: "yes", False: "no", None: ""}.get(row[column.key], row[column.key]))
+        if column.kind == "yes":
+            return Cell(column, {True: "yes", False: "no"}.get(row[column.key], ""))
+        return Cell(column, shorten(row[column.key] or ""))
 
     return [[write(column, row) for column in columns] for row in rows]
 
@@ -132,6 +137,12 @@ def place_band(low: int | None, high: int | None, n_ranked: int) -> tuple[float,
     return round(min((low - 1) / n_ranked * 100, 100 - width), 2), round(width, 2)
 
 
+def shorten(text: str) -> str:
+    """A text from a repository, with what turns it or cannot be written shown as codes, and not too long."""
+    shown = show_codes(text[: MAX_LENGTH + 1])
+    return shown if len(text) <= MAX_LENGTH else f"{shown[:MAX_LENGTH]}…"
+
+
 def write_number(value: float | None, decimals: int) -> str:
     """A number with so many decimals."""
     return "" if value is None else f"{value:.{decimals}f}"
@@ -146,4 +157,4 @@ def write_span(low: float | None, high: float | None, decimals: int) -> str:
     """From and to; one number where they are the same."""
     if low is None or high is None:
         return ""
-    return write_number(low, decimals) if low == high else f"{low:.{decimals}f}–{high:.{decimals}f}"  # noqa: RUF001
+    return write_number(low, decimals) if low == high else f"{low:.{decimals}f}–{high:.{decimals}f}"

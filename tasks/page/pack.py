@@ -9,14 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nightboard.tasks.page.columns import list_columns, list_spans
+from nightboard.tasks.page.columns import list_columns, list_spans, shorten
 from nightboard.tasks.page.data import DECIMALS, OF_BENCHMARKS, SuiteData
-from nightboard.tasks.page.render import show_codes
 
 # A commit is told from others by so many characters.
 _REVISION_LENGTH = 7
-# No name or license is longer; what says so comes from a repository.
-_MAX_LENGTH = 300
 # The front page tells rows apart by what it shows.
 _LEFT_OUT = {"evaluation_id", "is_current_era", *OF_BENCHMARKS}
 
@@ -41,21 +38,17 @@ def _pack(name: str, values: Sequence[Any]) -> dict[str, Any]:
     if name == "revision":
         values = [value and value[:_REVISION_LENGTH] for value in values]
     if any(isinstance(value, str) for value in values):
-        return _pack_texts([value and _cut(show_codes(value)) for value in values])
+        return _pack_texts([value and shorten(value) for value in values])
     return _pack_numbers(values, DECIMALS.get(name, 0))
 
 
 def _pack_texts(values: Sequence[str | None]) -> dict[str, Any]:
-    """The texts in the order of their first row, and the number of each row's text; no numbers if each row has its own."""
+    """The texts in the order of their first row, and the number of each row's text; none if each row has its own."""
     texts = list(dict.fromkeys(value for value in values if value is not None))
     if len(texts) == len(values):
         return {"texts": texts}
     numbers = {text: number for number, text in enumerate(texts)}
     return {"texts": texts, "of": [None if value is None else numbers[value] for value in values]}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 def _pack_numbers(values: Iterable[float | None], decimals: int) -> dict[str, Any]:
@@ -64,19 +57,21 @@ def _pack_numbers(values: Iterable[float | None], decimals: int) -> dict[str, An
 
 
 def _pack_scores(suite: SuiteData) -> list[dict[str, Any]]:
-    """For each benchmark: raw and normalized scores, and how far the ends of the interval are from the normalized one."""
+    """For each benchmark: raw and normalized scores, and how far from the latter its interval goes."""
     packed = []
     for position in range(len(suite.benchmarks)):
         raw, normalized, low, high = (
             [None if row is None else row[position] for row in suite.columns[name]]
             for name in ("raw", "normalized", "low", "high")
         )
-        packed.append({
-            "raw": _pack_numbers(raw, OF_BENCHMARKS["raw"]),
-            "normalized": _pack_numbers(normalized, OF_BENCHMARKS["normalized"]),
-            "low": _pack_numbers(map(_subtract, normalized, low), OF_BENCHMARKS["low"]),
-            "high": _pack_numbers(map(_subtract, high, normalized), OF_BENCHMARKS["high"]),
-        })
+        packed.append(
+            {
+                "raw": _pack_numbers(raw, OF_BENCHMARKS["raw"]),
+                "normalized": _pack_numbers(normalized, OF_BENCHMARKS["normalized"]),
+                "low": _pack_numbers(map(_subtract, normalized, low), OF_BENCHMARKS["low"]),
+                "high": _pack_numbers(map(_subtract, high, normalized), OF_BENCHMARKS["high"]),
+            }
+        )
     return packed
 
 

@@ -110,6 +110,7 @@ export function findBenchmark(suite: Suite, key: string): number {
   return key.startsWith("score:") ? suite.benchmarks.indexOf(key.slice(6)) : -1;
 }
 
+/** As name_model_file of ../../render.py. */
 export function linkModel(model: string): string {
-  return `models/${encodeURIComponent(model.replaceAll("/", "--"))}.html`;
+  return `models/${model.replaceAll("/", "--").replace(/[^\w.-]/gu, (sign) => `~${sign.codePointAt(0)?.toString(16)}`)}.html`;
 }

@@ -24,7 +24,7 @@ let controls: Controls;
 
 function start(): void {
   const element = document.getElementById("board") as HTMLTableElement | null;
-  if (!element) return;
+  if (!element || !nameSuite()) return;
   state = readState(location.hash);
   table = new Table(element, { sort, pin });
   controls = new Controls(change);

@@ -3,8 +3,9 @@
 import { type Column, linkModel, readText } from "./data";
 import { type Drawn, findShade, placeBand, writeCell } from "./cells";
 
-// Rows above and below those in sight, so that quick scrolling shows no gap.
+// Rows that are drawn above and below those in sight; others are drawn when fewer than the second number are left.
 const MARGIN = 12;
+const MIN_MARGIN = 3;
 // So many pinned rows stay in sight; more would fill a small screen.
 const MAX_STICKY = 6;
 
@@ -145,6 +146,8 @@ export class Table {
     const nPins = view.pins.length;
     const first = Math.floor(this.scroller.scrollTop / this.rowHeight) - nPins;
     const nSeen = Math.ceil(this.scroller.clientHeight / this.rowHeight);
+    if (!isAll && height === this.rowHeight && this.covers(Math.max(0, first - MIN_MARGIN), Math.min(view.rows.length, first + nSeen + MIN_MARGIN)))
+      return;
     const from = Math.max(0, Math.min(first, view.rows.length - nSeen) - MARGIN);
     const to = Math.min(view.rows.length, Math.max(0, first) + nSeen + MARGIN);
     const hadFocus = this.table.contains(document.activeElement);
@@ -170,6 +173,13 @@ export class Table {
     setHeight(this.below, (view.rows.length - to) * this.rowHeight);
     this.markActive();
     if (height !== this.rowHeight) this.drawPins();
+  }
+
+  /** Whether rows are drawn, without the pinned ones. */
+  private covers(from: number, to: number): boolean {
+    const nPins = (this.drawn as Drawn).view.pins.length;
+    const [first, last] = [this.lines[0], this.lines[this.lines.length - 1]];
+    return first !== undefined && first.place - nPins <= from && last.place - nPins + 1 >= to;
   }
 
   private makeLine(body: HTMLTableSectionElement): Line {
