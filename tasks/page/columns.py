@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nightboard.tasks.page.data import DECIMALS, SuiteData
@@ -28,9 +28,11 @@ class Column:
     decimals: int = 0
 
 
+_PADDING = 16
+_DIGIT = 8
 _FIRST = (
-    Column("rank", "#", "number", 52, "Rank by average", True),
-    Column("places", "Places", "places", 70, "Ranks consistent with the noise, at 95%, among all of the era", True),
+    Column("rank", "#", "number", 0, "Rank by average", True),
+    Column("places", "Places", "places", 0, "Ranks consistent with the noise, at 95%, among all of the era", True),
     Column("band", "Range", "band", 76, "The places, drawn: the left edge is rank 1", True),
     Column("model_id", "Model", "model", 300, "The model's repository", True),
     Column("average", "Average", "number", 80, "Mean of the normalized benchmark scores, 0 to 100", True, 2),
@@ -67,12 +69,16 @@ _SCORE_WIDTH = 74
 
 def list_columns(suite: SuiteData) -> list[Column]:
     """All columns of a suite, in the order of the table. A benchmark's key is told from others by its prefix."""
+    n_digits = max(3, len(str(max(filter(None, suite.columns.get("rank", ())), default=1))))
+    # A rank has the sign of a tie behind it, places a dash between them.
+    widths = {"rank": _PADDING + 15 + _DIGIT * n_digits, "places": _PADDING + 10 + 2 * _DIGIT * n_digits}
+    first = [replace(column, width=widths.get(column.key, column.width)) for column in _FIRST]
     scores = (
         Column(f"score:{benchmark.key}", benchmark.title, "score", max(_SCORE_WIDTH, 24 + 9 * len(benchmark.title)),
                f"Score in {benchmark.title}", True, 2)
         for benchmark in suite.benchmarks
     )  # fmt: skip
-    return [*_FIRST, *scores, *_LAST]
+    return [*first, *scores, *_LAST]
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def place_band(low: int | None, high: int | None, n_ranked: int) -> tuple[float,
     """Where a range of places begins and how wide it is, in percent of all places; narrow ones stay visible."""
     if low is None or high is None or not n_ranked:
         return None
-    width = max(2.5, (high - low + 1) / n_ranked * 100)
+    width = min(100.0, max(2.5, (high - low + 1) / n_ranked * 100))
     return round(min((low - 1) / n_ranked * 100, 100 - width), 2), round(width, 2)
 
 

@@ -435,6 +435,7 @@ def test_suites_and_eras_are_chosen_and_loaded_when_asked_for(front: Front) -> N
     assert len([url for url in front.requests if "/rows-" in url]) == n_files + 1
     front.page.select_option("#era", "old")
     assert front.models() == ["lab/old"]
+    assert front.page.locator("#about").inner_text() == "Small suite, era old · "
     front.page.go_back()
     assert front.models()[0] == "lab/small-1"
 
@@ -449,7 +450,7 @@ def test_all_shown_rows_are_saved_as_csv(front: Front) -> None:
     assert [int(row["rank"]) for row in rows] == ranks_where(lambda rank: rank % 3 != 0)
     assert rows[0] == {
         "rank": "1", "rank_low": "1", "rank_high": "5", "model_id": "org1/model-1",
-        "average": "90.00", "average_low": "88.00", "average_high": "92.00", 
+        "average": "90.00", "average_low": "88.00", "average_high": "92.00",
         "alpha": "95.00", "beta": "85.00", "params_b": "0.1", "license": "mit",
     }  # fmt: skip
     assert SCRIPT in {row["model_id"] for row in rows}

@@ -44,7 +44,7 @@ export function placeBand({ suite, view }: Drawn, row: number): [number, number]
   const low = readNumber(suite, "rank_low", row);
   const high = readNumber(suite, "rank_high", row);
   if (!view.hasPlaces || Number.isNaN(low) || Number.isNaN(high) || !view.nAll) return null;
-  const width = Math.max(2.5, ((high - low + 1) / view.nAll) * 100);
+  const width = Math.min(100, Math.max(2.5, ((high - low + 1) / view.nAll) * 100));
   return [Math.min(((low - 1) / view.nAll) * 100, 100 - width), width];
 }
 

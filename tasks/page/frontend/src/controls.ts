@@ -125,6 +125,7 @@ export class Controls {
     for (const name of Object.keys(CHOICES)) get<HTMLSelectElement>(`choice-${name}`).value = state.choices[name] ?? "";
     for (const name of Object.keys(LISTS)) checkBoxes(get(`list-${name}`), state.lists[name] ?? []);
     checkBoxes(get("column-list"), view.columns.map(({ key }) => key));
+    get("about").textContent = `${suite.title}, era ${findEra(suite, state)} · `;
     get("reset").hidden = writeState({ ...state, suite: "" }) === "";
     const nFilters = countFilters(state);
     get("n-filters").textContent = nFilters ? ` (${nFilters})` : "";
