@@ -62,13 +62,20 @@ def make_row(rank: int | None, model_id: str, average: float, **changes: Any) ->
 
 
 def make_suite() -> SuiteData:
-    """Ranked models from 90 down in steps of 0.5; the first ten of them have older commits, known since January."""
+    """Ranked models from 90 down in steps of 0.5; the first ten have older commits, known since January, five of
+    them even older ones."""
     rows = [make_row(rank, _name(rank), 90.5 - rank / 2, **_describe(rank)) for rank in range(1, N_MODELS + 1)]
     older = [
         make_row(None, _name(rank), 40.0 + rank, **_describe(rank), committed_at="2025-01-01", known_at="2025-01-10")
         for rank in range(1, 11)
     ]
-    return SuiteData("big", "Big suite", BENCHMARKS, ("now",), _transpose(rows + older))
+    oldest = [
+        make_row(None, _name(rank), 30.0, **_describe(rank), committed_at="2024-12-01", known_at="2024-12-10")
+        for rank in range(1, 6)
+    ]
+    # Rank 3 is a run, which stands for the row of a board.
+    board = make_row(None, _name(3), 80.0, **{**_describe(3), "source": "import:board"}, known_at="2025-01-05")
+    return SuiteData("big", "Big suite", BENCHMARKS, ("now",), _transpose([*rows, *oldest, board, *older]))
 
 
 def make_small_suite() -> SuiteData:

@@ -357,6 +357,10 @@ def test_board_as_of_a_day_has_the_commits_known_then(front: Front) -> None:
     front.page.fill("#date", "2025-06-01")
     front.page.locator("#date").blur()
     assert_shows(front, ranks_where(lambda rank: True))
+    front.page.fill("#date", "2024-12-31")
+    front.page.locator("#date").blur()
+    assert_shows(front, list(range(1, 6)))
+    assert set(front.column("average")) == {"30.00"}
 
 
 def test_columns_are_chosen(front: Front) -> None:
@@ -454,6 +458,14 @@ def test_all_shown_rows_are_saved_as_csv(front: Front) -> None:
         "alpha": "95.00", "beta": "85.00", "params_b": "0.1", "license": "mit",
     }  # fmt: skip
     assert SCRIPT in {row["model_id"] for row in rows}
+
+
+def test_pinned_models_are_saved_first_and_once(front: Front) -> None:
+    front.open("pin=org5%2Fmodel-5&pin=org1%2Fmodel-1&q=org1")
+    with front.page.expect_download() as download:
+        front.page.click("#csv")
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_bytes().decode())))
+    assert [int(row["rank"]) for row in rows] == [1, 5, *ranks_where(lambda rank: rank % 7 == 1 and rank > 1)]
 
 
 def test_table_and_address_are_copied(front: Front) -> None:
