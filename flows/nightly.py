@@ -158,6 +158,7 @@ def write_report(run: RunState, discovery: Discovery, plan: Plan, not_started: I
         in_flight=tuple(sorted(run.open_runs.in_flight)),
         not_started=tuple(not_started),
         problems=tuple(run.problems),
+        given_up=run.given_up,
     )
     key = re.sub(r"[^a-z0-9]+", "-", plan.board)
     run.history.add_markdown(f"{key}-report", describe_run(result), "What the run did")

@@ -29,6 +29,8 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.flows.display.console import Terminal
+    from nightboard.tasks.planning.result import Skip
     from nightboard.tasks.runs.status import Status
 
 app = typer.Typer()
@@ -82,8 +84,20 @@ def nightly(
         f"Run finished: {count(len(report.evaluated), 'evaluation')} completed, {len(report.failed)} failed, "
         f"in {duration(time.monotonic() - started)}."
     )
+    show_given_up(ui, report.given_up, board)
     if report.has_failures:
         raise typer.Exit(3)
+
+
+def show_given_up(ui: Terminal, given_up: Sequence[Skip], board: str) -> None:
+    """Say how many models no run tries again and what to do; their causes, too, unless it is quiet."""
+    from nightboard.flows.display.console import count
+    from nightboard.flows.run.report import advise_given_up, count_models, list_given_up
+
+    if given_up:
+        ui.warn(f"{count(count_models(given_up), 'model')} given up: {advise_given_up(board)}.")
+    for line in list_given_up(given_up):
+        ui.say(f"  {line}")
 
 
 @app.command(epilog=example("nightboard plan --board quickstart"))

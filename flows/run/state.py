@@ -15,7 +15,7 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
-from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
 from nightboard.tasks.runs.reconcile import Reconciled
@@ -50,6 +50,8 @@ class RunState:
     # Jobs that wait for what does not end by itself, by reason and advice.
     stuck: dict[tuple[str, str], Stuck] = field(default_factory=dict)
     causes: set[tuple[str, str]] = field(default_factory=set)
+    # What no run tries again, by the last plan.
+    given_up: tuple[Skip, ...] = ()
     planned: dict[str, Evaluation] = field(default_factory=dict)
     shards: dict[str, EvaluationShards] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class RunState:
         """Remember what this run means to do; it may plan more than once."""
         self.planned |= {each.evaluation_id: each for each in plan.evaluations}
         self.shards |= {each.evaluation_id: each for each in plan.shards}
+        self.given_up = tuple(skip for skip in plan.skipped if skip.kind == "gave_up")
         for planned in (planned for job in plan.jobs for planned in job.attempts):
             self.first_attempts.setdefault((planned.evaluation_id, planned.shard.name), planned.number)
 

@@ -272,6 +272,8 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
     assert [(skip.model_id, skip.kind) for skip in given_up.plan.skipped if skip.kind != "done"] == [
         ("lab/broken", "gave_up")
     ]
+    assert [skip.model_id for skip in given_up.given_up] == ["lab/broken"]
+    assert not given_up.has_failures, "it is no failure of this night"
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
