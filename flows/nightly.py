@@ -20,6 +20,7 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
 from nightboard.flows.run.dispatcher import run_jobs
+from nightboard.flows.run.notify import list_causes, notify, notify_of_error
 from nightboard.flows.run.report import NewCommit, RunReport, describe_run, rank_records, summarize_run
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
@@ -60,7 +61,9 @@ def run_nightly(
     run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
     parameters = {"board": board, "store": store, "wait_min": wait_min}
     with history.flow_run("nightly", tag_board(run.board.bundle), parameters) as ending:
-        report = run_steps(run, wait_min)
+        with notify_of_error(run):
+            report = run_steps(run, wait_min)
+        notify(run, list_causes(report), is_night=True)
         ending.summary, ending.has_failures = summarize_run(report), report.has_failures
     return report
 

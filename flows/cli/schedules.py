@@ -41,6 +41,8 @@ def deploy(
         ui.say(f"Work pool {work_pool}: made, of type process.")
     for name in deployed.names:
         ui.say(f"deployed  {name}")
+    for warning in deployed.warnings:
+        ui.warn(warning)
     ui.say(f"Schedule: {deployments.describe_schedule(bundle)}.")
     ui.say(f"Runs need a worker: prefect worker start --pool {work_pool}")
 

@@ -85,7 +85,7 @@ class RunState:
         cause = name_cause(first)
         is_known = cause in self.causes
         self.causes.add(cause)
-        show_outcome(first, self, is_brief=is_known or self._is_retried(first), is_shown=not is_known)
+        show_outcome(first, self, is_brief=is_known or self.is_retried(first), is_shown=not is_known)
         if is_known:
             self.ui.warn(f"{first.state} {first.model_id}@{first.revision[:7]} {first.suite}: as before")
         for attempt in others:
@@ -106,7 +106,8 @@ class RunState:
                 stuck.is_reported = True
                 self.ui.warn(word_wait(list(jobs[key]), *key))
 
-    def _is_retried(self, attempt: Collected) -> bool:
+    def is_retried(self, attempt: Collected) -> bool:
+        """Whether a run that waits tries again what ended so, by itself."""
         ending: Ending = attempt.state  # type: ignore[assignment]
         return self.board.bundle.cluster.retry(ending).same_run
 

@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule), and organizations with their display names."""
+"""The board model (watch list, suites, cluster, store, schedule, notify), and organizations with their display names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
+from nightboard.profiles.models.notify import NotifyPlace
 from nightboard.profiles.models.schedule import Schedule
 
 # ------------------------------------------------------------------------------------------- organizations, boards
@@ -39,3 +40,6 @@ class Board(Profile):
     organizations: Name = "organizations"
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
+    notify: tuple[NotifyPlace, ...] = Field(
+        default=(), description="who is told of failures: Prefect blocks (slack-webhook/ops), or env/VARIABLE"
+    )

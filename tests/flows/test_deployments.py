@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 from prefect import Flow, Task
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from served_hub import serve_hub
+from webhook import serve_webhook
 
 from nightboard.flows import collect, deployments, nightly, rebuild
 from nightboard.flows.deployments import deploy, describe_schedule, make_deployments
@@ -149,9 +151,15 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
     tmp_path: Path, server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployments, "SILENT_FOR", timedelta(seconds=deployments.HEARTBEAT_S + 5))
-    with serve_hub() as hub:
-        bundle = load_board(write_board(tmp_path / "board", hub=hub.url))
-        assert deploy(bundle, "pool", 60).made_pool
+    with serve_hub() as hub, serve_webhook() as hook:
+        board = write_board(tmp_path / "board", hub=hub.url)
+        board.write_text(board.read_text() + "notify: [custom-webhook/ops, secret/other, env/OTHER]\n")
+        bundle = load_board(board)
+        lacking = "notify: custom-webhook/ops: the Prefect server has no such block. Create it, or correct the name."
+        first = deploy(bundle, "pool", 60)
+        assert (first.made_pool, first.warnings) == (True, (lacking,))
+        data = {"text": "{{subject}}\n{{body}}"}
+        CustomWebhookNotificationBlock(name="ops", url=hook.url, json_data=data).save("ops")
         assert deploy(bundle, "pool", 60) == deployments.Deployed(
             ("nightly/mine", "collect/mine", "rebuild/mine"), False
         )
@@ -171,9 +179,24 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
             worker.kill()
             os.kill(process.pid, signal.SIGKILL)
             crashed = wait_for(server, "nightly mine", lambda run: bool(run.state and run.state.is_crashed()), 240)
+            wait_until(lambda: len(hook.bodies) == 2, "both notifications")
+    failed, died = (str(body["text"]) for body in hook.bodies)
+    assert failed.startswith("nightboard mine: ") and "new cause" in failed
+    assert died == (
+        "nightboard mine: a run has crashed\nnightly mine: No heartbeat: its process has died. "
+        "Submitted jobs keep running; the next nightly or collect goes on."
+    )
     assert crashed.id == silent.id
     assert crashed.state is not None
     assert crashed.state.message == "No heartbeat: its process has died."
+
+
+def wait_until(is_so: Callable[[], bool], what: str, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.2)
 
 
 def wait_for_process(client: SyncPrefectClient, run: FlowRun) -> ProcessId:
