@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -90,7 +90,8 @@ def notify(run: RunState, causes: Sequence[Cause], *, is_night: bool) -> None:
         run.ui.warn(f"{error} All causes are told again.")
         before = Notified()
     news = [cause for cause in causes if cause.key not in before.causes]
-    is_told = not news or _send_to_all(run, board.notify, f"nightboard {board.board}: {_sum_up(news)}", _word(run, news))
+    subject = f"nightboard {board.board}: {count(len(news), 'new cause')} of failures"
+    is_told = not news or _send_to_all(run, board.notify, subject, _word(run, news))
     seen = (cause.key for cause in causes if is_told or cause.key in before.causes)
     after = remember(before, seen, utc_now(), run.started_at if is_night else None)
     try:
@@ -108,10 +109,6 @@ def notify_of_error(run: RunState) -> Iterator[None]:
         text = str(error) or type(error).__name__
         notify(run, [Cause(f"stopped: {generalize(text)}", f"The run stopped: {text}")], is_night=False)
         raise
-
-
-def _sum_up(causes: Sequence[Cause]) -> str:
-    return f"{count(len(causes), 'new cause')} of failures"
 
 
 def _word(run: RunState, causes: Sequence[Cause]) -> str:
@@ -152,15 +149,20 @@ def send(place: str, subject: str, body: str) -> None:
 
 def _send_by_block(slug: str, subject: str, body: str) -> None:
     # Importing them tells Prefect of its own kinds of blocks.
-    import prefect.blocks.notifications
+    import prefect.blocks.notifications  # noqa: F401
+    from prefect.blocks.abstract import NotificationBlock
     from prefect.blocks.core import Block
     from prefect.blocks.system import Secret
+    from prefect.utilities.asyncutils import run_coro_as_sync
 
     try:
         block: object = Block.load(slug)
-        if isinstance(block, prefect.blocks.notifications.NotificationBlock):
+        if isinstance(block, NotificationBlock):
             with block.raise_on_failure():
-                block.notify(body, subject)
+                # Only some kinds have a notify for callers like this one.
+                sent: object = block.notify(body, subject)
+                if isinstance(sent, Coroutine):
+                    run_coro_as_sync(sent)
             return
     except Exception as error:  # whatever the block does, and it may have the address in its message
         raise NotSentError(_explain(error)) from error

@@ -180,9 +180,8 @@ def list_given_up(given_up: Iterable[Skip]) -> list[str]:
 
 def advise_given_up(board: str) -> str:
     """What an operator can do about models that are given up."""
-    return (
-        f"`nightboard retry --board {board} --all` lets the next run try again; `nightboard why MODEL` says what happened"
-    )
+    retry = f"`nightboard retry --board {board} --all` lets the next run try again"
+    return f"{retry}; `nightboard why MODEL` says what happened"
 
 
 def name_models(model_ids: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def test_what_went_wrong_in_one_way_is_one_cause(store: Store) -> None:
     report = RunReport(
         board="mine", started_at=NOW, ended_at=NOW, new_commits=(), in_flight=(), not_started=(),
         plan=Plan(board="mine", created_at=NOW, evaluations=(), jobs=(), skipped=(), gpu_hours=0, estimate_s=0),
-        collected=(attempt("lab/a", reason="node 1"), attempt("lab/b", reason="node 22"), attempt("lab/c", "completed")),
+        collected=(attempt("lab/a", reason="node 1"), attempt("lab/b", reason="node 2"), attempt("lab/c", "completed")),
         problems=("Suite s: 3 tries", "Suite s: 4 tries"),
         given_up=(give_up("lab/x", "gave up after 2 tries"), give_up("lab/y", "gave up after 3 tries")),
     )  # fmt: skip
