@@ -34,6 +34,7 @@ from nightboard.flows.nightly import nightly
 from nightboard.flows.prefect_server.server import ConfiguredServer, ServerError, is_server_configured, open_server
 from nightboard.flows.rebuild import rebuild
 from nightboard.flows.run.deployed import tag_board
+from nightboard.flows.webhook import PATH, Listening, listen
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.profiles.models.notify import ENV, SECRET
 from nightboard.tasks.store.layout import Store
@@ -66,7 +67,7 @@ def make_deployments(bundle: BoardBundle, wait_min: float | None) -> list[Runner
     }
     night = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
     return [
-        _make_deployment(nightly, bundle, of_board | {"wait_min": wait_min}, night),
+        _make_deployment(nightly, bundle, of_board | {"wait_min": wait_min, "models": None}, night),
         _make_deployment(collect, bundle, of_board, IntervalSchedule(interval=COLLECT_EVERY)),
         _make_deployment(rebuild, bundle, of_board, None),
     ]
@@ -175,14 +176,18 @@ def _tell_of_crashes(client: SyncPrefectClient, bundle: BoardBundle) -> tuple[li
     return actions, warnings
 
 
-def serve(bundle: BoardBundle, wait_min: float | None, say: Callable[[str], None]) -> None:
+def serve(
+    bundle: BoardBundle, wait_min: float | None, say: Callable[[str], None], webhook: Listening | None = None
+) -> None:
     """Run the board's flows as processes of this one, by schedule and on request, until it is interrupted.
 
-    Raises ServerError where the server cannot be used.
+    `webhook`: where to listen for the Hub, which says that a model has changed.
+    Raises ServerError where the server cannot be used, or nobody can listen there.
     """
     from prefect import serve as serve_deployments
 
-    with open_server(Store(bundle.store).prefect) as address, _server_errors():
+    listening = listen(bundle, webhook) if webhook else contextlib.nullcontext()
+    with open_server(Store(bundle.store).prefect) as address, _server_errors(), listening:
         # For the runs, which are processes of their own.
         os.environ.update(HEARTBEAT)
         with get_client(sync_client=True) as client:
@@ -190,6 +195,8 @@ def serve(bundle: BoardBundle, wait_min: float | None, say: Callable[[str], None
         for warning in warnings:
             say(warning)
         say(f"Serving board {bundle.board.board}: {describe_schedule(bundle)}.")
+        if webhook:
+            say(f"The Hub's webhook: http://{webhook.host}:{webhook.port}{PATH}, one run for each model that changes.")
         say(f"Runs in the browser: {address}. Ctrl-C ends this; submitted jobs keep running.")
         # As asyncio itself takes Ctrl-C, Prefect's runner may wait for ever for the runs that it has to stop.
         signal.signal(signal.SIGINT, _end)

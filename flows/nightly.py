@@ -8,7 +8,7 @@ run/steps.py), so that none needs its server.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -31,14 +31,17 @@ from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 
 @flow(name="nightly", flow_run_name=name_run, validate_parameters=False)
-def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> State[None]:
+def nightly(
+    board: str, store: str | None = None, wait_min: float | None = None, models: list[str] | None = None
+) -> State[None]:
     """Find new commits, evaluate them, rebuild the leaderboard.
 
-    `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run.
+    `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. `models`: only these of
+    the watched ones.
     """
 
     def run(history: History) -> tuple[str, bool]:
-        report = run_nightly(board, store, wait_min, history)
+        report = run_nightly(board, store, wait_min, history, models=models)
         return summarize_run(report), report.has_failures
 
     return run_deployed(run)
@@ -50,20 +53,23 @@ def run_nightly(
     wait_min: float | None = None,
     history: History = NO_HISTORY,
     *,
+    models: Sequence[str] | None = None,
     is_quiet: bool = False,
 ) -> RunReport:
     """Evaluate what is new on a board and rebuild its leaderboard.
 
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. None waits for all.
-    Raises ProfileError, HubUnavailable or StoreError, each with one message that says what to do.
+    `models`: only these of the watched ones; None: all.
+    Raises ProfileError, HubUnavailable, StoreError or NotWatchedError, each with one message that says what to do.
     """
     ui = Terminal(is_quiet=is_quiet, log=history.log)
-    run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
-    parameters = {"board": board, "store": store, "wait_min": wait_min}
+    opened = OpenBoard.open(board, store, ui.warn)
+    run = RunState(opened if models is None else opened.narrow(models), ui, history)
+    parameters = {"board": board, "store": store, "wait_min": wait_min, "models": models}
     with history.flow_run("nightly", tag_board(run.board.bundle), parameters) as ending:
         with notify_of_error(run):
             report = run_steps(run, wait_min)
-        notify(run, list_causes(report), is_night=True)
+        notify(run, list_causes(report), is_night=models is None)
         ending.summary, ending.has_failures = summarize_run(report), report.has_failures
     return report
 

@@ -44,6 +44,9 @@ def nightly(
         str | None,
         typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs."),
     ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Only this watched model; may be repeated. Default: all.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and what not, and why; change nothing.")
     ] = False,
@@ -56,7 +59,7 @@ def nightly(
     from nightboard.profiles.loading.load import load_board
 
     if dry_run:
-        print_plan(board, store)
+        print_plan(board, store, models)
         return
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is reported at once.
@@ -66,7 +69,7 @@ def nightly(
         from nightboard.flows.nightly import run_nightly
 
         try:
-            report = run_nightly(board, str(found.root), wait_min, history, is_quiet=quiet)
+            report = run_nightly(board, str(found.root), wait_min, history, models=models or None, is_quiet=quiet)
         except KeyboardInterrupt:
             typer.echo(
                 "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
@@ -286,8 +289,8 @@ def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
     )
 
 
-def print_plan(board: str, store: Path | None) -> None:
-    """Show a plan; write nothing."""
+def print_plan(board: str, store: Path | None, models: Sequence[str] | None = None) -> None:
+    """Show a plan, for all watched models or some; write nothing."""
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.plan import show_plan
     from nightboard.tasks.board import OpenBoard
@@ -295,6 +298,7 @@ def print_plan(board: str, store: Path | None) -> None:
 
     ui = Terminal()
     opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
+    opened = opened.narrow(models) if models else opened
     discovery = opened.discover(utc_now())
     suites, problems = opened.resolve_suites(dry_run=True)
     for problem in [*map(str, discovery.problems), *problems]:
