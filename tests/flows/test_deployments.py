@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from deployed import start, wait_for, wait_for_process, wait_until
 from prefect import Flow, Task
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
 from served_hub import serve_hub
 from webhook import serve_webhook
 
@@ -26,7 +23,6 @@ from nightboard.flows import collect, deployments, nightly, rebuild
 from nightboard.flows.deployments import deploy, describe_schedule, make_deployments
 from nightboard.flows.prefect_server.server import OwnServer, ServerError
 from nightboard.profiles.loading.load import load_board
-from nightboard.tasks.store.records import ProcessId
 
 TASKS = {
     item.name: item
@@ -135,17 +131,6 @@ def server(tmp_path: Path, use_server: Callable[[str], None]) -> Iterator[SyncPr
     own.stop()
 
 
-def wait_for(client: SyncPrefectClient, flow: str, is_reached: Callable[[FlowRun], bool], within_s: float) -> FlowRun:
-    """The first run of a flow that gets there."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        for run in client.read_flow_runs():
-            if run.name.startswith(flow) and is_reached(run):
-                return run
-        time.sleep(0.5)
-    raise TimeoutError([(run.name, run.state) for run in client.read_flow_runs()])
-
-
 @pytest.mark.real
 def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
     tmp_path: Path, server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
@@ -191,25 +176,6 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
     assert crashed.state.message == "No heartbeat: its process has died."
 
 
-def wait_until(is_so: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        time.sleep(0.2)
-
-
-def wait_for_process(client: SyncPrefectClient, run: FlowRun) -> ProcessId:
-    """The process of a flow run, once it has said which one it is."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        label = client.read_flow_run(run.id).labels.get("nightboard.process")
-        if label:
-            return ProcessId.model_validate_json(str(label))
-        time.sleep(0.2)
-    raise TimeoutError(run.name)
-
-
 @pytest.mark.real
 def test_a_served_board_runs_by_its_own_cron_with_a_server_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,16 +201,3 @@ def wait_for_address(output: Path, within_s: float = 240) -> str:
             return said[1]
         time.sleep(0.2)
     raise TimeoutError(output.read_text())
-
-
-@contextlib.contextmanager
-def start(output: Path, program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment, ended hard where it still runs."""
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
-    with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
