@@ -95,9 +95,9 @@ class RunReport(Record):
 
 def summarize_run(report: RunReport) -> str:
     """The run in one sentence."""
-    parts = [f"{len(report.evaluated)} evaluations completed", f"{len(report.failed)} failed"]
+    parts = [f"{count(len(report.evaluated), 'evaluation')} completed", f"{len(report.failed)} failed"]
     parts += [f"{len(report.in_flight)} still running"] if report.in_flight else []
-    parts += [f"{len(report.problems)} problems"] if report.problems else []
+    parts += [count(len(report.problems), "problem")] if report.problems else []
     parts += [f"{count(count_models(report.given_up), 'model')} given up"] if report.given_up else []
     return ", ".join(parts)
 
