@@ -57,7 +57,7 @@ def test_deployments_are_named_after_the_board_and_run_from_any_folder(
     made = {deployment.full_name: deployment for deployment in make_deployments(load_board("mine"), 90)}
     assert made.keys() == {"nightly/mine", "collect/mine", "rebuild/mine"}
     of_board = {"board": str(tmp_path / "mine.yaml"), "store": str(tmp_path / "store")}
-    assert made["nightly/mine"].parameters == of_board | {"wait_min": 90}
+    assert made["nightly/mine"].parameters == of_board | {"wait_min": 90, "models": None}
     assert made["collect/mine"].parameters == of_board
     assert made["rebuild/mine"].parameters == of_board
     for deployment in made.values():

@@ -13,14 +13,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from builders import NOW
 from typer.testing import CliRunner
 
 from nightboard.flows import webhook as module
 from nightboard.flows.cli.main import app
 from nightboard.flows.deployments import make_deployments
+from nightboard.flows.nightly import run_nightly
 from nightboard.flows.prefect_server.server import OwnServer, ServerError
+from nightboard.flows.run.report import RunReport
+from nightboard.flows.run.state import RunState
 from nightboard.flows.webhook import MOST_BYTES, PATH, SECRET_HEADER, Change, Listening, Refused, listen, read_change
 from nightboard.profiles.loading.load import BoardBundle, load_board
+from nightboard.tasks.planning.result import Plan
 
 SECRET = "an-ümlaut"
 BOARD = """
@@ -194,6 +199,27 @@ def test_a_refusal_has_a_status() -> None:
     with pytest.raises(Refused) as refused:
         read_change(b"")
     assert refused.value.status == 400
+
+
+def test_the_run_that_it_starts_is_for_the_model_alone(bundle: BoardBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[RunState] = []
+
+    def run_steps(run: RunState, wait_min: float | None) -> RunReport:
+        runs.append(run)
+        plan = Plan(board="mine", created_at=NOW, evaluations=(), jobs=(), skipped=(), gpu_hours=0, estimate_s=0)
+        return RunReport(
+            board="mine", started_at=NOW, ended_at=NOW, new_commits=(), plan=plan, collected=(), in_flight=(),
+            not_started=(), problems=(),
+        )  # fmt: skip
+
+    monkeypatch.setattr("nightboard.flows.nightly.run_steps", run_steps)
+    run_nightly(str(bundle.path))
+    run_nightly(str(bundle.path), models=["lab/one"])
+    everything, alone = runs
+    assert (everything.board.bundle.watch, everything.only_requests) == (bundle.watch, None)
+    assert [model.id for model in alone.board.bundle.watch.models] == ["lab/one"]
+    assert not alone.board.bundle.watch.organizations
+    assert alone.only_requests == frozenset(), "it leaves requests to the night"
 
 
 @pytest.mark.real
