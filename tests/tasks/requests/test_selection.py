@@ -83,7 +83,7 @@ WRONG = {
     "params:^bbh>3": "params takes billions",
     "params:^14..7": "a range goes from the lower to the higher number (got 14..7). Write 7..14.",
     "rank:=^=3": "'=' is no operator here. Operators: < <= > >= = !=.",
-    "score:^bbh": "score takes a number, a range such as 7..14, ..3 or 70.., or a comparison such as <=8 or bbh>60 (got",
+    "score:^bbh": "score takes a number, a range such as 7..14, ..3 or 70.., or a comparison such as <=8 or bbh>60",
     "score:^bbh>high": "score takes a number",
     "harness:^<main": "harness takes a version or a comparison such as <3 (got <main).",
     "commits:^newest-0": "commits takes newest, newest-N or all (got newest-0).",
