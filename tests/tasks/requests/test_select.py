@@ -233,7 +233,7 @@ def test_units_keep_their_order_and_have_all_that_is_asked_about(units: list[Uni
     assert unit.score == 60.0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(SELECTIONS, SELECTIONS)
 def test_either_is_the_union_and_what_selects_nothing_is_explained(
     units: list[Unit], first: Selection, second: Selection

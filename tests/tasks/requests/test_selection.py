@@ -27,7 +27,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "selection.md"
 METHOD_LIST = "Methods: model, org, revision,"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(selections())
 def test_what_is_printed_is_read_as_the_same(selection: object) -> None:
     text = print_selection(selection)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_length_and_depth_are_limited() -> None:
     assert isinstance(parse_selection(longest), Either)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.lists(
         st.one_of(
