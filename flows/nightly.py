@@ -70,11 +70,16 @@ def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     run_step(run, collect_ended)
     discovery = run_step(run, discover_commits)
     suites = run_step(run, pin_datasets)
+    return evaluate(run, discovery, suites, wait_min)
+
+
+def evaluate(run: RunState, discovery: Discovery, suites: list[ResolvedSuite], wait_min: float | None) -> RunReport:
+    """Plan, run the jobs, and rebuild: the steps that all flows share which evaluate something."""
     plan = run_step(run, make_plan, discovery, suites)
     if not run_step(run, fetch_datasets, plan, suites):
         plan = run_step(run, make_plan, discovery, suites)
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
-    record_requests(run, plan, lambda: run.board.plan(discovery, suites, utc_now()))
+    record_requests(run, plan, lambda: run.plan(discovery, suites))
     run_step(run, rebuild_stale, run.board.store)
     return run_step(run, write_report, discovery, plan, not_started)
 
@@ -105,7 +110,7 @@ def pin_datasets(run: RunState) -> list[ResolvedSuite]:
 @task(name="plan", tags=["store"])
 def make_plan(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
     """Decide what to evaluate, show it with what is skipped and why, and record what the profiles declare."""
-    plan = run.board.plan(discovery, suites, utc_now())
+    plan = run.plan(discovery, suites)
     run.board.declare(suites, plan.created_at)
     run.board.record_requests(plan, "nightly", plan.created_at)
     show_plan(run.ui, plan)
@@ -121,9 +126,9 @@ def record_requests(run: RunState, plan: Plan, replan: Callable[[], Plan]) -> No
 
 def plan_again(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
     """What is left to do in this run, after something has not gone as planned."""
-    plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
+    plan = run.plan(discovery, suites, run.started_at)
     if not fetch_datasets.fn(run, plan, suites):
-        plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
+        plan = run.plan(discovery, suites, run.started_at)
     return plan
 
 

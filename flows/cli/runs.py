@@ -29,19 +29,21 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.tasks.planning.result import Plan
     from nightboard.tasks.runs.status import Status
 
 app = typer.Typer()
+
+WaitOption = Annotated[
+    str | None, typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs.")
+]
 
 
 @app.command(epilog=example("nightboard nightly --board quickstart --wait 8h"))
 def nightly(
     board: BoardOption,
     store: StoreOption = None,
-    wait: Annotated[
-        str | None,
-        typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs."),
-    ] = None,
+    wait: WaitOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and what not, and why; change nothing.")
     ] = False,
@@ -82,6 +84,70 @@ def nightly(
         f"Run finished: {count(len(report.evaluated), 'evaluation')} completed, {len(report.failed)} failed, "
         f"in {duration(time.monotonic() - started)}."
     )
+    if report.has_failures:
+        raise typer.Exit(3)
+
+
+@app.command(
+    epilog=example(
+        "nightboard backfill --board mine --select 'model:Qwen/*,benchmark:mmlu_pro,state:stale' --dry-run",
+        "nightboard backfill --board mine --select 'state:failed' --reason 'the driver is repaired'",
+        "nightboard backfill --board mine --select 'model:Qwen/Qwen3-8B' --replicate",
+    )
+)
+def backfill(
+    board: BoardOption,
+    select: Annotated[
+        str, typer.Option(help="What to evaluate: terms such as model:Qwen/* or state:stale; comma: and, space: or.")
+    ],
+    exclude: Annotated[str | None, typer.Option(help="What not to evaluate of it, in the same language.")] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Only these benchmarks: bbh,gpqa. Default: all that are selected.")
+    ] = None,
+    replicate: Annotated[
+        bool, typer.Option("--replicate", help="Evaluate again what is scored already, beside the old score.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    priority: Annotated[int, typer.Option(help="Above 0: before other requests.")] = 0,
+    wait: WaitOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run and what not, and why; launch nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, whatever it costs.")] = False,
+    store: StoreOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Evaluate what an expression selects: what is missing, failed or stale.
+
+    The language is in docs/selection.md. It becomes a request: interrupted, it continues when asked again, and
+    in the next nightly run.
+    """
+    from nightboard.flows.display.console import Terminal
+    from nightboard.tasks.requests.backfill import BackfillOrder
+
+    chosen = tuple(name.strip() for name in benchmarks.split(",") if name.strip()) if benchmarks else ()
+    order, wait_min = BackfillOrder(select, exclude, chosen, replicate, reason, priority), parse_minutes(wait)
+    found = find_store(board if store is None else None, store)
+    with run_history(found, starts_server=not dry_run) as history:
+        # Importing it imports Prefect, whose settings must stand by then.
+        from nightboard.flows.backfill import print_backfill, run_backfill
+
+        if dry_run:
+            print_backfill(board, order, name_caller(), str(found.root))
+            return
+        try:
+            report = run_backfill(
+                board, order, name_caller(), str(found.root), wait_min, history,
+                confirm=lambda plan: confirm_cost(plan, board, is_sure=yes), is_quiet=quiet,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            typer.echo("\nInterrupted. Submitted jobs keep running; the same command continues.", err=True)
+            raise typer.Exit(130) from None
+    if report is None:
+        return
+    from nightboard.flows.run.report import summarize_run
+
+    Terminal(is_quiet=quiet).say(f"Backfill: {summarize_run(report)}.")
     if report.has_failures:
         raise typer.Exit(3)
 
@@ -244,6 +310,11 @@ def retry(
         ui.say(f"{number} would be retried; nothing changed.")
     else:
         ui.say(f"{number} to retry. The next run evaluates those that the watch list still has.")
+
+
+def confirm_cost(plan: Plan, board: str, *, is_sure: bool) -> bool:
+    """Whether a plan may be carried out: asks above the board's limit on a terminal, and refuses it elsewhere."""
+    return True
 
 
 def name_caller() -> str:

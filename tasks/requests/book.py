@@ -16,8 +16,10 @@ from nightboard.tasks.store.records import Request, RequestEvent, RequestState, 
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_TARGETS, REQUESTS, VOTES
 
-# What planning takes into account: what failed is planned again after `nightboard retry`. And what is not over yet.
+# What planning takes into account (what failed is planned again after `nightboard retry`), with what is done as well,
+# and what is not over yet.
 OPEN: frozenset[RequestState] = frozenset(("accepted", "planned", "running", "failed"))
+SERVED: frozenset[RequestState] = OPEN | {"done"}
 UNFINISHED: frozenset[RequestState] = frozenset(("pending", "accepted", "planned", "running"))
 
 

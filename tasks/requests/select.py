@@ -38,7 +38,7 @@ def select(selection: Selection, exclusion: Selection | None, units: Iterable[Un
     return [
         unit
         for unit in units
-        if _is_selected(selection, unit) and not (exclusion is not None and _matches(exclusion, unit))
+        if _is_selected(selection, unit) and not (exclusion is not None and matches(exclusion, unit))
     ]
 
 
@@ -47,7 +47,8 @@ def _is_selected(selection: Selection, unit: Unit) -> bool:
     return by_commit or (anyhow and unit.nth_newest == 1)
 
 
-def _matches(selection: Selection, unit: Unit) -> bool:
+def matches(selection: Selection, unit: Unit) -> bool:
+    """Whether a unit matches, whichever of its model's commits it is of."""
     return any(_judge(selection, unit))
 
 
@@ -186,9 +187,9 @@ def explain_nothing(selection: Selection, units: Sequence[Unit], exclusion: Sele
     if selected:
         return f"The exclusion excludes all of the {_count(selected, 'selected benchmark')}."
     terms = dict.fromkeys(list_terms(selection))
-    if lines := [_explain_term(term, units) for term in terms if not any(_matches(term, unit) for unit in units)]:
+    if lines := [_explain_term(term, units) for term in terms if not any(matches(term, unit) for unit in units)]:
         return "\n".join(lines)
-    if older := sum(_matches(selection, unit) for unit in units):
+    if older := sum(matches(selection, unit) for unit in units):
         matched = _count(older, "benchmark")
         return f"Only commits that are not the newest of their model match ({matched}). Add commits:all to select them."
     return _explain_apart(selection, units)
@@ -199,7 +200,7 @@ def _explain_apart(selection: Selection, units: Sequence[Unit]) -> str:
     if isinstance(selection, Either):
         return "\n".join(dict.fromkeys(_explain_apart(part, units) for part in selection.parts))
     assert isinstance(selection, Both), "a term that matches is no reason"
-    counts = [(part, sum(_matches(part, unit) for unit in units)) for part in selection.parts]
+    counts = [(part, sum(matches(part, unit) for unit in units)) for part in selection.parts]
     if inner := [part for part, count in counts if not count]:
         return "\n".join(dict.fromkeys(_explain_apart(part, units) for part in inner))
     each = ", ".join(f"{print_selection(part)} ({_count(count, 'benchmark')})" for part, count in counts)
