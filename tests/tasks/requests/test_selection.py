@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from selections import selections
 
@@ -28,6 +28,7 @@ METHOD_LIST = "Methods: model, org, revision,"
 
 
 @settings(max_examples=150, deadline=None)
+@example(Term("score", (Comparison("=", 3.0, "a!"),)))
 @given(selections())
 def test_what_is_printed_is_read_as_the_same(selection: object) -> None:
     text = print_selection(selection)  # type: ignore[arg-type]
