@@ -1,4 +1,4 @@
-"""A lake to fill, and the warehouse that is built from it."""
+"""A lake to fill, and answers from the warehouse that is built from it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
-from make_lake import START, Lake
-
-from nightboard.warehouse.builder.build import build
+from asked import ask_lake
+from make_lake import Lake
 
 
 @pytest.fixture
@@ -20,15 +18,13 @@ def lake() -> Lake:
 
 @pytest.fixture
 def ask(lake: Lake, tmp_path: Path) -> Callable[..., list[tuple[Any, ...]]]:
-    """Build from the lake as it is now, if it has changed, and return the rows of a query."""
-    builds: dict[str, Path] = {}
+    """The rows of a query over the lake as it is now; with a seed, written in another order."""
+    written: dict[str, Path] = {}
 
-    def ask_built(sql: str, seed: int | None = None) -> list[tuple[Any, ...]]:
+    def ask_written(sql: str, seed: int | None = None) -> list[tuple[Any, ...]]:
         key = f"{seed} {lake.files}"
-        if key not in builds:
-            folder = tmp_path / str(len(builds))
-            builds[key] = build(lake.write(folder / "lake", seed), folder / "warehouse", START).path
-        with duckdb.connect(str(builds[key]), read_only=True) as con:
-            return con.execute(sql).fetchall()
+        if key not in written:
+            written[key] = lake.write(tmp_path / str(len(written)) / "lake", seed)
+        return ask_lake(written[key], sql)
 
-    return ask_built
+    return ask_written
