@@ -28,14 +28,15 @@ from importlib import import_module
 from pathlib import Path
 
 PRELOADED = (
-    "pyarrow.parquet", "duckdb", "typer", "rich.console", "rich.table", "rich.progress", "ruamel.yaml", "orjson",
-    "submitit", "httpx", "jinja2", "nightboard.profiles.loading.load", "nightboard.tasks.evaluation.job_process",
-    "nightboard.tasks.evaluation.job", "nightboard.warehouse.builder.build", "nightboard.warehouse.reader.connection",
+    "pyarrow.parquet", "pyarrow.dataset", "pandas", "duckdb", "typer", "rich.console", "rich.table", "rich.progress",
+    "ruamel.yaml", "orjson", "submitit", "httpx", "httpx2", "jinja2", "nightboard.profiles.loading.load",
+    "nightboard.tasks.evaluation.job_process", "nightboard.tasks.evaluation.job",
+    "nightboard.warehouse.builder.build", "nightboard.warehouse.reader.connection",
 )  # fmt: skip
 # What lm-eval needs takes long, and only jobs need it: imported when the first of them is to run.
 PRELOADED_FOR_JOBS = (
-    "pyarrow.dataset", "pandas", "scipy.stats", "sklearn.metrics", "torch", "torch.export", "torch.distributions",
-    "requests", "portalocker", "sklearn.preprocessing",
+    "scipy.stats", "sklearn.metrics", "torch", "torch.export", "torch.distributions", "requests", "portalocker",
+    "sklearn.preprocessing",
 )  # fmt: skip
 READS_ENVIRONMENT = {"prefect", "nltk", "huggingface_hub", "datasets", "transformers", "accelerate", "lm_eval"}
 
