@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,16 @@ def _models() -> dict[str, Model]:
     return {model.key: model for model in load_models()}
 
 
+def find_sources(models: Mapping[str, Model], names: Iterable[str]) -> set[str]:
+    """Names of these models, and of all that they read."""
+    found, waiting = set[str](), [*names]
+    while waiting:
+        if (key := waiting.pop()) in models and key not in found:
+            found.add(key)
+            waiting += models[key].references
+    return found
+
+
 @dataclass
 class _Tables:
     """Tables of one state of a lake, each made when a query first needs it."""
@@ -53,11 +63,7 @@ class _Tables:
 
     def make(self, names: Iterable[str]) -> None:
         """Make these models and all that they read, and check what is new."""
-        needed, waiting = set[str](), [*names]
-        while waiting:
-            if (key := waiting.pop()) in _models() and key not in needed | self.made:
-                needed.add(key)
-                waiting += _models()[key].references
+        needed = find_sources(_models(), names) - self.made
         make_models(self.con, [_models()[key] for key in needed], Deriver(self.lake, self.derived), self.files)
         self.made |= needed
         marts = [MODEL_TABLES[_models()[key].name] for key in needed if _models()[key].folder == "marts"]

@@ -19,6 +19,8 @@ from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.lake.files import read_sources
 from nightboard.warehouse.schema.lake_tables import LAKE_TABLES, SAMPLES
 
+pytestmark = pytest.mark.usefixtures("builds_few_models")
+
 # One task of two metrics, two that share questions: both derived models have rows.
 SUITE = [
     declare_task("arc", "arc_easy", metrics=["acc", "acc_norm"]),
