@@ -25,6 +25,12 @@ class Organizations(Profile):
     organizations: dict[OrganizationId, Organization]
 
 
+class Selectors(Profile):
+    """Named selections of a board: an expression by name, in the language of docs/selection.md."""
+
+    selectors: dict[Name, Text]
+
+
 class Board(Profile):
     """What an operator runs: watch list + suites + cluster + store + schedule."""
 
