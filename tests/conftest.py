@@ -21,8 +21,11 @@ APART = ("tests/flows/test_nightly.py", "tests/tasks/evaluation/test_job_real.py
 HARNESS = ("accelerate", "lm_eval", "torch", "transformers")
 
 
+# No test depends on how fast the machine is.
+settings.register_profile("full", deadline=None)
+settings.load_profile("full")
 # pytest --hypothesis-profile=few: for a second run of tests that have run in full.
-settings.register_profile("few", max_examples=25)
+settings.register_profile("few", max_examples=25, deadline=None)
 
 
 class FilesOnOneWorker(LoadScopeScheduling):

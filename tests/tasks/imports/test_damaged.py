@@ -143,7 +143,7 @@ select evaluation_id, task, doc_id from samples group by evaluation_id, task, do
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_files_give_no_error_and_nothing_half(tmp_path: Path, seed: int) -> None:
-    """Some at a time: files of equal contents may belong together, so each of a folder is compared with many others."""
+    """25 runs at a time: samples without a results file beside them are compared with every run of the same time."""
     chance = random.Random(seed)
     for number in range(250):
         write_damaged(tmp_path / "runs" / f"{number // 25}" / f"{number:03}", number, chance)
