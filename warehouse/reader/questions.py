@@ -21,7 +21,10 @@ from nightboard.warehouse.reader.sql_errors import sort_by_nearness, suggest
 
 @dataclass(frozen=True)
 class Filters:
-    """What a ranking shows, as in the macro top_models; None, and True, let everything through."""
+    """What a ranking shows, as in the macro top_models; None, and True, let everything through.
+
+    With `models`, only their runs pass, and what was imported from `sources`.
+    """
 
     min_params_b: float | None = None
     max_params_b: float | None = None
@@ -34,6 +37,8 @@ class Filters:
     with_merges: bool = True
     with_flagged: bool = True
     with_unavailable: bool = True
+    models: list[str] | None = None
+    sources: list[str] | None = None
 
 
 NO_FILTERS = Filters()
@@ -81,6 +86,24 @@ def rank(
     spread = [(*row[:at], *row[at], *row[at + 1 :]) for row in rows]
     result = Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
     return _sort(result, order, benchmarks, limit) if order else result
+
+
+def count_left_out(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> int:
+    """How many rows pass all filters but that of models and sources."""
+    asked = {"suite": suite, "era": era} | asdict(filters)
+    ((n_all,),) = _run_named(con, "rank_count", asked | {"models": None, "sources": None}).rows
+    ((n_shown,),) = _run_named(con, "rank_count", asked).rows
+    return int(n_all - n_shown)
+
+
+def list_run_models(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """All models with a row that is ranked as a run, sorted."""
+    return list_values(con, "select distinct model_id from main.candidates where ranked_as = 'run'")
+
+
+def list_submitted(con: duckdb.DuckDBPyConnection, board: str) -> frozenset[str]:
+    """Models whose submission to the board was accepted."""
+    return frozenset()
 
 
 def _require_known(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
