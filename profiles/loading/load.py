@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nightboard.profiles.errors import Mistake, ProfileError, sort_mistakes, suggest
+from nightboard.profiles.errors import KeyPath, Mistake, ProfileError, sort_mistakes, suggest
 from nightboard.profiles.loading.checks import check_watched_suites
 from nightboard.profiles.loading.reader import (
     BOARD,
@@ -39,7 +39,10 @@ _P = TypeVar("_P", bound=Profile)
 
 @dataclass(frozen=True)
 class BoardBundle:
-    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute."""
+    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute.
+
+    `watch_file`, `cluster_file`: where the watch list and the cluster were found.
+    """
 
     board: Board
     path: Path | None
@@ -48,6 +51,13 @@ class BoardBundle:
     cluster: Cluster
     organizations: Organizations
     store: Path
+    watch_file: Path
+    cluster_file: Path
+
+
+def find_line(file: Path, key: KeyPath) -> str:
+    """`file:line` of a key in a profile; of the nearest enclosing key, if it is not there."""
+    return f"{file}:{read_document(file).line(key)}"
 
 
 def load_board(name_or_path: str | Path) -> BoardBundle:
@@ -133,6 +143,8 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
         cluster=cluster.profile,
         organizations=organizations.profile,
         store=store,
+        watch_file=watch.document.path,
+        cluster_file=cluster.document.path,
     )
 
 
