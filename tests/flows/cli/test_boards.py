@@ -1,22 +1,115 @@
-"""The commands about a board: why a model is where it is, for people and for machines."""
+"""The commands about a board: a new one, and why a model is where it is, for people and for machines."""
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fake_slurm import FakeSlurm
 from make_lake import START, Lake
+from served_hub import make_model
 from typer.testing import CliRunner
 
 from nightboard.flows.cli.main import app
+from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
+from nightboard.flows.demo.loopback_hub.server import serve
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.why import print_why
+from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.runs.why import Why
 from nightboard.warehouse.builder.build import build
 
 runner = CliRunner(env={"COLUMNS": "100"})
+
+SINFO = "gpu*|up|1-00:00:00|38|64|1030000|gpu:h100:8(S:0-1)|idle\nold|up|infinite|1|8|16000|(null)|down*\n"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path / "bin")
+    fake.answer("sinfo", SINFO)
+    monkeypatch.setenv("PATH", fake.path)
+    return fake
+
+
+def test_init_takes_options_and_shows_what_it_found(slurm: FakeSlurm, tmp_path: Path) -> None:
+    options = ["--name", "mine", "--follow", "allenai", "--suite", "leaderboard-v2", "--where", "slurm:gpu"]
+    options += ["--store", "/shared/s", "--gpus", "4", "--gpu-memory", "64", "--time-limit", "90"]
+    made = runner.invoke(app, ["init", str(tmp_path / "new"), *options])
+    assert made.exit_code == 0, made.output
+    said = " ".join(made.output.split())
+    assert "! Partition old is left out: none of its nodes is up." in said
+    assert "slurm:gpu: SLURM's partition gpu, 38 nodes, up to 8 GPUs (h100) of 80 GB a node, 304 in all" in said
+    assert f"Look before you run: nightboard plan --board {tmp_path}/new/mine.yaml" in said
+    bundle = load_board(tmp_path / "new/mine.yaml")
+    assert (bundle.store, list(bundle.suites)) == (Path("/shared/s"), ["leaderboard-v2"])
+    assert [(tier.gpus, tier.time_min) for tier in bundle.cluster.tiers] == [(1, 90), (2, 90), (4, 90)]
+    assert (bundle.cluster.tiers[0].up_to_params_b, bundle.cluster.max_gpus) == (12, 152)
+    again = runner.invoke(app, ["init", str(tmp_path / "new"), *options])
+    assert "exist already, and nothing was written" in str(again.exception)
+
+
+def test_init_asks_five_questions_again_after_a_wrong_answer(slurm: FakeSlurm, tmp_path: Path) -> None:
+    answers = "Not a name\nmine\nlab/one lab/two\nnone\n\nslurm:old\ncpu\n\n"
+    made = runner.invoke(app, ["init", str(tmp_path / "new")], input=answers)
+    assert made.exit_code == 0, made.output
+    assert made.output.count("Name of the board [new]:") == 2
+    assert "(got slurm:old)" in made.output and "(got none)" in made.output
+    bundle = load_board(tmp_path / "new/mine.yaml")
+    assert [model.id for model in bundle.watch.models] == ["lab/one", "lab/two"]
+    assert (bundle.cluster.executor, list(bundle.suites)) == ("local", ["quickstart"])
+    assert bundle.store == tmp_path / "new/mine-store"
+
+
+def test_init_takes_what_it_would_propose(slurm: FakeSlurm, tmp_path: Path) -> None:
+    assert runner.invoke(app, ["init", str(tmp_path / "My Board"), "--yes"]).exit_code == 0
+    assert load_board(tmp_path / "My Board/my-board.yaml").cluster.slurm.partition == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--yes --where gpu", "write one of slurm:gpu, cpu (got gpu)"),
+        ("--yes --where cpu --gpus 2", "cpu has no GPUs"),
+        ("--yes --name A", "(got A)"),
+        ("--yes --follow a/b/c", "(got a/b/c)"),
+    ],
+)
+def test_a_wrong_option_of_init_is_wrong_usage(slurm: FakeSlurm, tmp_path: Path, options: str, says: str) -> None:
+    wrong = runner.invoke(app, ["init", str(tmp_path / "new"), *options.split()])
+    assert wrong.exit_code == 2
+    assert says in " ".join(re.sub("[│╭╰─╮╯]", "", wrong.output).split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_answers_that_end_too_early_are_one_message(slurm: FakeSlurm, tmp_path: Path) -> None:
+    ended = runner.invoke(app, ["init", str(tmp_path / "new")], input="mine\n")
+    assert "no answer to: Models or organizations to follow" in str(ended.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_new_board_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = LoopbackHub()
+    hub.create_repo("lab/one")
+    hub.commit("lab/one", make_model(), "Add")
+    hub.create_repo("TAUR-Lab/MuSR", "dataset")
+    hub.commit("TAUR-Lab/MuSR", {"README.md": b"questions"}, "Add", kind="dataset")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (
+        runner.invoke(app, ["init", str(tmp_path / "new"), "--name", "mine", "--follow", "lab", "--yes"]).exit_code == 0
+    )
+    suites = tmp_path / "new/suites"
+    suites.mkdir()
+    (suites / "small.yaml").write_text("suite: small\ntitle: S\nextends: quickstart\nonly: [musr]\n")
+    board = tmp_path / "new/mine.yaml"
+    with serve(hub) as endpoint:
+        board.write_text(board.read_text().replace("[quickstart]", "[small]") + f"hub: {endpoint}\n")
+        planned = runner.invoke(app, ["plan", "--board", str(board)])
+    assert planned.exit_code == 0, planned.output
+    assert "lab/one" in planned.output and "Plan: 1 evaluation in 1 job" in planned.output
 
 
 def test_why_tells_suites_of_which_the_same_holds_together(tmp_path: Path) -> None:
