@@ -116,12 +116,20 @@ def demo(
         raise typer.Exit(1) from error
 
 
-@others.command(epilog=example("nightboard validate boards/mine.yaml"))
+@others.command(epilog=example("nightboard validate boards/mine.yaml", "nightboard validate --harness leaderboard-v2"))
 def validate(
     paths: Annotated[
         list[str],
         typer.Argument(help="Profile files of any kind (mine for mine.yaml), folders, or names of shipped profiles."),
     ],
+    harness: Annotated[
+        bool | None,
+        typer.Option(
+            "--harness/--no-harness",
+            help="Ask lm-eval whether tasks, metrics, filters and counts are as suites say. Default: about suites of"
+            " your own, where lm-eval is installed.",
+        ),
+    ] = None,
 ) -> None:
     """Check profiles and everything they refer to.
 
@@ -134,6 +142,10 @@ def validate(
         if note := explain_choice(path):
             typer.echo(clean(note), err=True)
     mistakes = validate_paths(paths)
+    if not mistakes and harness is not False:
+        from nightboard.flows.cli.harness import ask_harness
+
+        mistakes = ask_harness(paths, asks_all=harness is True)
     for mistake in mistakes:
         typer.echo(clean(mistake), err=True)
     if mistakes:

@@ -19,6 +19,8 @@ from nightboard.flows.demo.loopback_hub.server import serve
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.why import print_why
 from nightboard.profiles.loading.load import load_board
+from nightboard.profiles.models.suite import Suite
+from nightboard.tasks.evaluation.check_suite import Finding
 from nightboard.tasks.runs.why import Why
 from nightboard.warehouse.builder.build import build
 
@@ -160,3 +162,59 @@ def test_a_failure_shows_the_end_of_its_log_and_a_command_that_can_be_pasted(
     assert lines[2] == "  evaluation eeeeeeee, 2026-01-01 00:00 UTC."
     assert lines[3:8] == [f"  | {number}" for number in range(4, 9)]
     assert lines[8:] == [f"  log: {failed.log}", f"  do: {failed.do}"]
+
+
+OWN_SUITE = """\
+suite: own
+title: Own
+harness: {version: 0.4.13}
+benchmarks:
+  arc:
+    title: ARC
+    group: arc_easy
+    dataset: {id: a/b}
+    shots: 0
+    metrics: [acc]
+    aggregate: mean
+    normalize: task
+    tasks: {arc_easy: {samples: 3}}
+"""
+
+
+def test_validate_asks_lm_eval_about_suites_of_ones_own_or_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites/own.yaml").write_text(OWN_SUITE)
+    (tmp_path / "suites/less.yaml").write_text("suite: less\ntitle: L\nextends: own\nlimit: 2\n")
+    (tmp_path / "suites/small.yaml").write_text("suite: small\ntitle: S\nextends: quickstart\nlimit: 1\n")
+    board = "board: mine\ntitle: M\nwatch: quickstart\nsuites: [{}]\ncluster: local\nstore: store\n"
+    (tmp_path / "mine.yaml").write_text(board.format("less, small"))
+    (tmp_path / "theirs.yaml").write_text(board.replace("mine", "theirs").format("small, demo"))
+    asked: list[str] = []
+
+    def compare(suite: Suite, count_rows: object) -> list[Finding]:
+        asked.append(suite.suite)
+        key = ("benchmarks", "arc", "tasks", "arc_easy", "samples")
+        return [Finding(("benchmarks", "arc", "dataset"), "wrong"), Finding(key, "the number", is_unchecked=True)]
+
+    monkeypatch.setattr("nightboard.tasks.evaluation.check_suite.compare_suite", compare)
+    wrong = runner.invoke(app, ["validate", str(tmp_path / "mine.yaml"), str(tmp_path / "suites/own.yaml")])
+    assert (wrong.exit_code, asked) == (1, ["own"]), "once, by the file that declares the tasks"
+    assert f"{tmp_path}/suites/own.yaml:8: benchmarks.arc.dataset: wrong" in wrong.stderr
+    assert "Not checked for 1 task of suite own: the number. A run does." in wrong.stderr
+    for arguments, expected in (
+        (["theirs.yaml"], []),
+        (["mine.yaml", "--no-harness"], []),
+        (["theirs.yaml", "--harness"], ["leaderboard-v2", "demo"]),
+    ):
+        asked.clear()
+        runner.invoke(app, ["validate", str(tmp_path / arguments[0]), *arguments[1:]])
+        assert asked == expected
+    monkeypatch.setattr(
+        "nightboard.tasks.evaluation.check_suite.compare_suite",
+        lambda *_: [Finding((), "no lm-eval", is_unchecked=True)],
+    )
+    nothing = runner.invoke(app, ["validate", str(tmp_path / "mine.yaml")])
+    assert nothing.exit_code == 0
+    assert "Suite own is not compared with lm-eval: no lm-eval." in nothing.stderr
