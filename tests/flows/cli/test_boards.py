@@ -206,7 +206,7 @@ def test_validate_asks_lm_eval_about_suites_of_ones_own_or_as_it_is_told(
     for arguments, expected in (
         (["theirs.yaml"], []),
         (["mine.yaml", "--no-harness"], []),
-        (["theirs.yaml", "--harness"], ["leaderboard-v2", "demo"]),
+        (["theirs.yaml", "--harness"], ["leaderboard-v2"]),
     ):
         asked.clear()
         runner.invoke(app, ["validate", str(tmp_path / arguments[0]), *arguments[1:]])
