@@ -8,7 +8,7 @@ run/steps.py), so that none needs its server.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -70,10 +70,16 @@ def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     run_step(run, collect_ended)
     discovery = run_step(run, discover_commits)
     suites = run_step(run, pin_datasets)
+    return evaluate(run, discovery, suites, wait_min)
+
+
+def evaluate(run: RunState, discovery: Discovery, suites: list[ResolvedSuite], wait_min: float | None) -> RunReport:
+    """Plan, run the jobs, and rebuild: the steps that all flows share which evaluate something."""
     plan = run_step(run, make_plan, discovery, suites)
     if not run_step(run, fetch_datasets, plan, suites):
         plan = run_step(run, make_plan, discovery, suites)
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
+    record_requests(run, plan, lambda: run.plan(discovery, suites))
     run_step(run, rebuild_stale, run.board.store)
     return run_step(run, write_report, discovery, plan, not_started)
 
@@ -104,17 +110,25 @@ def pin_datasets(run: RunState) -> list[ResolvedSuite]:
 @task(name="plan", tags=["store"])
 def make_plan(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
     """Decide what to evaluate, show it with what is skipped and why, and record what the profiles declare."""
-    plan = run.board.plan(discovery, suites, utc_now())
+    plan = run.plan(discovery, suites)
     run.board.declare(suites, plan.created_at)
+    run.board.record_requests(plan, "nightly", plan.created_at)
     show_plan(run.ui, plan)
     return plan
 
 
+def record_requests(run: RunState, plan: Plan, replan: Callable[[], Plan]) -> None:
+    """Store how far the requests are that the plan has, after its jobs ended or time is up."""
+    if plan.targets:
+        after = replan()
+        run.board.record_requests(after, "nightly", after.created_at)
+
+
 def plan_again(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:
     """What is left to do in this run, after something has not gone as planned."""
-    plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
+    plan = run.plan(discovery, suites, run.started_at)
     if not fetch_datasets.fn(run, plan, suites):
-        plan = run.board.plan(discovery, suites, utc_now(), run.started_at)
+        plan = run.plan(discovery, suites, run.started_at)
     return plan
 
 

@@ -22,12 +22,26 @@ from nightboard.tasks.fetch.model_cache import ModelCache
 from nightboard.tasks.fetch.models import fetch_model
 from nightboard.tasks.fetch.publish import FetchError
 from nightboard.tasks.hub.client import Hub, open_hub
-from nightboard.tasks.hub.discover import Discovery, Known, discover
+from nightboard.tasks.hub.discover import Discovery, Known, discover, discover_past
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.requests.backfill import (
+    Backfill,
+    BackfillOrder,
+    NothingSelectedError,
+    find_past,
+    make_backfill,
+    require_benchmarks,
+)
+from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, find_requested, read_book
+from nightboard.tasks.requests.progress import find_changes
+from nightboard.tasks.requests.select import explain_nothing, select
+from nightboard.tasks.requests.selection import Selection
+from nightboard.tasks.requests.selectors import read_selection, read_selectors
+from nightboard.tasks.requests.units import Unit, read_units
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns, list_open
@@ -35,7 +49,7 @@ from nightboard.tasks.runs.reconcile import Reconciled, reconcile
 from nightboard.tasks.runs.retry_stopped import Stopped, find_stopped, free
 from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, ResolvedSuite, as_row
+from nightboard.tasks.store.records import Commit, Evaluation, RequestEvent, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.tasks.store.trust import limit_umask
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
@@ -102,6 +116,14 @@ class OpenBoard:
             now = next_time(self.store, table, column, now)
         return discover(self.hub, self.bundle.watch, known, now)
 
+    def find_past_commits(self, model_ids: Iterable[str], newest: int | None, now: datetime) -> list[str]:
+        """Read and store the `newest` commits (None: all) of models, those that are not known; returns problems."""
+        known = Known(commits=read_commits(self.store))
+        now = next_time(self.store, COMMITS, "discovered_at", now)
+        commits, problems = discover_past(self.hub, self.bundle.watch, model_ids, known, now, newest)
+        append_rows(self.store, COMMITS, [as_row(commit) for commit in commits])
+        return [str(problem) for problem in problems]
+
     def record_discovery(self, discovery: Discovery) -> None:
         """Store new commits and changed states of models."""
         append_rows(self.store, COMMITS, [as_row(commit) for commit in discovery.commits])
@@ -138,12 +160,15 @@ class OpenBoard:
         suites: Sequence[ResolvedSuite],
         now: datetime,
         run_started_at: datetime | None = None,
+        requests: Sequence[Entry] | None = None,
     ) -> Plan:
-        """Plan what runs, from the watched heads and the store. Writes nothing.
+        """Plan what runs, from the watched heads, the open requests and the store. Writes nothing.
 
         In a run that started at `run_started_at`, evaluations that have to wait for the next run are skipped.
+        `requests`: these and no others.
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
+        entries = self.read_requests() if requests is None else requests
         return make_plan(
             PlanInputs(
                 board=self.bundle.board.board,
@@ -154,8 +179,67 @@ class OpenBoard:
                 history=read_history(self.store, suites),
                 now=now,
                 run_started_at=run_started_at,
+                requested=find_requested(entries, commits),
             )
         )
+
+    def make_backfill(
+        self, order: BackfillOrder, suites: Sequence[ResolvedSuite], by: str, now: datetime
+    ) -> tuple[Backfill, list[str]]:
+        """The request that an order makes, and problems. Stores only past commits that are not known yet.
+
+        Raises SelectionError for an expression that is wrong, NothingSelectedError for one that selects nothing.
+        """
+        selection, exclusion = self.parse_order(order)
+        require_benchmarks(order, suites)
+        book = read_book(self.store, self.bundle.board.board)
+        units, problems = self._read_units(suites, book), list[str]()
+        models, newest = find_past(selection, units)
+        if models:
+            problems = self.find_past_commits(models, newest, now)
+            units = self._read_units(suites, book)
+        selected = select(selection, exclusion, units)
+        if not selected:
+            raise NothingSelectedError(f"nothing is selected. {explain_nothing(selection, units, exclusion)}")
+        known, board = read_evaluations(self.store).values(), self.bundle.board.board
+        return make_backfill(order, selected, suites, known, book, board, by, now), problems
+
+    def parse_order(self, order: BackfillOrder) -> tuple[Selection, Selection | None]:
+        """What an order selects and excludes. Raises SelectionError with the place of a mistake."""
+        selectors = read_selectors(self.bundle.path)
+        selection = read_selection(order.selection, selectors, "--select")
+        return selection, read_selection(order.exclusion, selectors, "--exclude") if order.exclusion else None
+
+    def _read_units(self, suites: Sequence[ResolvedSuite], book: Mapping[str, Entry]) -> list[Unit]:
+        targets = [target for entry in book.values() if entry.state in SERVED for target in entry.targets]
+        return read_units(self.store, suites, self.bundle.cluster, self.bundle.watch, targets)
+
+    def accept_backfill(self, found: Backfill) -> None:
+        """Store a request, unless it is there; what failed for good may be tried again."""
+        if found.is_known:
+            return
+        entry = found.entry
+        models = {(target.model_id, target.revision, target.suite) for target in entry.targets}
+        stopped, _ = self.find_stopped()
+        chosen = [
+            stop
+            for stop in stopped
+            if (stop.evaluation.model_id, stop.evaluation.revision, stop.evaluation.suite) in models
+        ]
+        if chosen:
+            self.free(chosen, entry.request.asked_by, entry.request.asked_at)
+        add_requests(self.store, [entry.request], entry.targets)
+        add_events(self.store, [entry.event])
+
+    def read_requests(self) -> list[Entry]:
+        """The board's open requests, the most urgent first."""
+        return [entry for entry in read_book(self.store, self.bundle.board.board).values() if entry.state in OPEN]
+
+    def record_requests(self, plan: Plan, by: str, now: datetime) -> list[RequestEvent]:
+        """Store how far the plan says that requests are; returns what has changed."""
+        changes = find_changes(read_book(self.store, self.bundle.board.board), plan.targets, by, now)
+        add_events(self.store, changes)
+        return changes
 
     def fetch_datasets(self, suite: ResolvedSuite, benchmarks: Iterable[str]) -> dict[str, str]:
         """Download the datasets and NLTK data of benchmarks into the store's cache; returns failures with reasons."""
@@ -188,6 +272,7 @@ class OpenBoard:
             evaluations={evaluation.evaluation_id: evaluation for evaluation in plan.evaluations},
             suites={suite.version: suite for suite in suites},
             shards={shards.evaluation_id: shards for shards in plan.shards},
+            requests=plan.requests,
         )
 
     def declare(self, suites: Iterable[ResolvedSuite], now: datetime) -> None:

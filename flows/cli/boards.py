@@ -143,8 +143,8 @@ def why(
     from nightboard.flows.display.why import print_why
     from nightboard.profiles.loading.load import load_board
     from nightboard.tasks.runs.open_runs import find_executor
-    from nightboard.tasks.runs.why import Known, explain_in_store, explain_on_board, find_name
     from nightboard.tasks.store.records import utc_now
+    from nightboard.tasks.why import Known, explain_in_store, explain_on_board, find_name
 
     form = find_format(form, output)
     bundle = load_board(board) if board is not None else None

@@ -9,8 +9,10 @@ from nightboard.flows.display.tables import TextColumn, cells_table, show_table
 from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.store.records import Job, PlannedAttempt
 
+# The first letters of a request's id, which commands take for it.
+SHOWN_ID = 8
 # The first to be shown where a terminal is narrow.
-TELLING = ("model", "suite", "estimate", "benchmarks", "job", "tier", "shards", "precision")
+TELLING = ("model", "suite", "estimate", "benchmarks", "request", "job", "tier", "shards", "precision")
 
 
 def show_plan(ui: Terminal, plan: Plan) -> None:
@@ -40,7 +42,7 @@ def _evaluations_table(plan: Plan) -> list[TextColumn]:
     partial = {split.evaluation_id for split in plan.shards if split.taken or evaluations[split.evaluation_id].left_out}
     titles = [
         "job", "model", "suite", *(["benchmarks"] if partial else []), "estimate", "tier", "shards", "precision",
-        "chat template", "revision",
+        "chat template", "revision", *(["request"] if plan.requests else []),
     ]  # fmt: skip
     rows = []
     for evaluation_id, attempts in places.items():
@@ -53,15 +55,22 @@ def _evaluations_table(plan: Plan) -> list[TextColumn]:
             *([names if evaluation_id in partial else "all"] if partial else []),
             duration(sum(planned.estimate_s for _, _, planned in attempts)), attempts[0][1].tier, str(len(attempts)),
             evaluation.precision, "yes" if evaluation.chat_template else "no", evaluation.revision[:7],
+            *([plan.requests.get(evaluation_id, "")[:SHOWN_ID]] if plan.requests else []),
         ))  # fmt: skip
     return cells_table(titles, rows)
 
 
 def _skips_table(skips: Iterable[Skip]) -> list[TextColumn]:
     """One row a commit and reason, with all the suites that it holds for, or their benchmarks where not for all."""
-    suites: dict[tuple[str, str, str], list[str]] = {}
+    skips = list(skips)
+    suites: dict[tuple[str, str, str, str], list[str]] = {}
     for skip in skips:
         name = f"{skip.suite} ({', '.join(skip.benchmarks)})" if skip.benchmarks else skip.suite
-        suites.setdefault((skip.model_id, skip.revision[:7], skip.reason), []).append(name)
-    rows = [(model, revision, ", ".join(names), reason) for (model, revision, reason), names in suites.items()]
-    return cells_table(["model", "revision", "suites", "why"], rows)
+        request = (skip.request_id or "")[:SHOWN_ID]
+        suites.setdefault((skip.model_id, skip.revision[:7], skip.reason, request), []).append(name)
+    has_requests = any(skip.request_id for skip in skips)
+    rows = [
+        (model, revision, ", ".join(names), reason, *([request] if has_requests else []))
+        for (model, revision, reason, request), names in suites.items()
+    ]
+    return cells_table(["model", "revision", "suites", "why", *(["request"] if has_requests else [])], rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nightboard.flows.display.console import Terminal, duration, make_console
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
-from nightboard.tasks.runs.why import Why
+from nightboard.tasks.why import Why
 from nightboard.warehouse.reader.result import Result
 
 if TYPE_CHECKING:

@@ -15,13 +15,14 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
 from nightboard.tasks.runs.reconcile import Reconciled
 from nightboard.tasks.runs.status import word_wait
 from nightboard.tasks.store.layout import OUTCOME_FILE
-from nightboard.tasks.store.records import Evaluation, EvaluationShards, utc_now
+from nightboard.tasks.store.records import Evaluation, EvaluationShards, ResolvedSuite, utc_now
 
 # After so long the operator hears of jobs that wait for what does not end by itself.
 STUCK_LIMIT = timedelta(minutes=2)
@@ -54,6 +55,20 @@ class RunState:
     shards: dict[str, EvaluationShards] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     fetched: set[tuple[str, str]] = field(default_factory=set)
+    # The requests that this run plans; None: all open ones.
+    only_requests: frozenset[str] | None = None
+
+    def plan(
+        self, discovery: Discovery, suites: Sequence[ResolvedSuite], run_started_at: datetime | None = None
+    ) -> Plan:
+        """What to do now; in the midst of the run, what is left to do in it."""
+        chosen = self.only_requests
+        requests = (
+            None
+            if chosen is None
+            else [entry for entry in self.board.read_requests() if entry.request.request_id in chosen]
+        )
+        return self.board.plan(discovery, suites, utc_now(), run_started_at, requests)
 
     def report_problems(self, problems: Iterable[str]) -> None:
         """Keep and show what an operator should look at, each thing once."""

@@ -1,4 +1,4 @@
-"""Checks of suites, watch lists, organizations and boards that a type cannot express, such as duplicates.
+"""Checks of suites, watch lists, organizations, selectors and boards that a type cannot express, such as duplicates.
 
 Checks of a cluster are in cluster_checks.py, references to other files in load.py.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from nightboard.profiles.errors import KeyPath, Mistake, suggest
 from nightboard.profiles.loading.yaml_file import Document
-from nightboard.profiles.models.board import Board, Organizations
+from nightboard.profiles.models.board import Board, Organizations, Selectors
 from nightboard.profiles.models.suite import Benchmark, Suite
 from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, WatchList, WatchRule
 
@@ -89,6 +89,12 @@ def check_organizations(document: Document, organizations: Organizations) -> Ite
     """At least one organization is declared."""
     if not organizations.organizations:
         yield document.mistake(("organizations",), "is empty (got an empty mapping). Add an organization.")
+
+
+def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistake]:
+    """At least one selector is declared."""
+    if not selectors.selectors:
+        yield document.mistake(("selectors",), "is empty (got an empty mapping). Add a selector, or remove the file.")
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:

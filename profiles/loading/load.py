@@ -18,6 +18,7 @@ from nightboard.profiles.loading.reader import (
     CLUSTER,
     KINDS,
     ORGANIZATIONS,
+    SELECTORS,
     SHIPPED,
     SUITE,
     WATCHLIST,
@@ -29,12 +30,14 @@ from nightboard.profiles.loading.reader import (
 from nightboard.profiles.loading.store_path import StorePathError, find_root
 from nightboard.profiles.loading.yaml_file import Document, read_document
 from nightboard.profiles.models.base import Profile
-from nightboard.profiles.models.board import Board, Organizations
+from nightboard.profiles.models.board import Board, Organizations, Selectors
 from nightboard.profiles.models.cluster import Cluster
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.models.watchlist import WatchList
 
 _P = TypeVar("_P", bound=Profile)
+
+SELECTORS_FILE = "selectors.yaml"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,18 @@ def load_watchlist(name_or_path: str | Path) -> WatchList:
 def load_organizations(name_or_path: str | Path = "organizations") -> Organizations:
     """Load one file of organizations."""
     return _load(ORGANIZATIONS, name_or_path)
+
+
+def load_selectors(board: Path | None) -> Loaded[Selectors] | None:
+    """The named selectors beside a board's file; None without such a file, as for a shipped board."""
+    path = board.parent / SELECTORS_FILE if board else None
+    if path is None or not path.exists():
+        return None
+    reader = Reader()
+    loaded = reader.read(SELECTORS, path)
+    if loaded is None or reader.mistakes:
+        raise ProfileError(sort_mistakes(reader.mistakes))
+    return loaded
 
 
 def list_profiles() -> dict[str, tuple[str, ...]]:

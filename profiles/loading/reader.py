@@ -15,13 +15,19 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import ValidationError
 
 from nightboard.profiles.errors import KeyPath, Mistake, ProfileError, suggest
-from nightboard.profiles.loading.checks import check_board, check_organizations, check_suite, check_watchlist
+from nightboard.profiles.loading.checks import (
+    check_board,
+    check_organizations,
+    check_selectors,
+    check_suite,
+    check_watchlist,
+)
 from nightboard.profiles.loading.cluster_checks import check_cluster
 from nightboard.profiles.loading.extends import SmallerSuite, check_extension, extend_suite
 from nightboard.profiles.loading.type_errors import explain
 from nightboard.profiles.loading.yaml_file import Document, read_document
 from nightboard.profiles.models.base import NAME_PATTERN, Profile
-from nightboard.profiles.models.board import Board, Organizations
+from nightboard.profiles.models.board import Board, Organizations, Selectors
 from nightboard.profiles.models.cluster import Cluster
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.models.watchlist import WatchList
@@ -46,8 +52,9 @@ SUITE = Kind("suite", "suites", "suite", Suite, check_suite)
 CLUSTER = Kind("cluster", "clusters", "cluster", Cluster, check_cluster)
 WATCHLIST = Kind("watchlist", "watchlists", "watch list", WatchList, check_watchlist)
 ORGANIZATIONS = Kind("organizations", "organizations", "organizations file", Organizations, check_organizations)
+SELECTORS = Kind("selectors", "selectors", "selectors file", Selectors, check_selectors)
 BOARD = Kind("board", "boards", "board", Board, check_board)
-KINDS: dict[str, Kind[Any]] = {kind.key: kind for kind in (BOARD, SUITE, CLUSTER, WATCHLIST, ORGANIZATIONS)}
+KINDS: dict[str, Kind[Any]] = {kind.key: kind for kind in (BOARD, SUITE, CLUSTER, WATCHLIST, ORGANIZATIONS, SELECTORS)}
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Reader:
 
     def _check_name(self, kind: Kind[_P], name: str, loaded: Loaded[_P] | None) -> Loaded[_P] | None:
         declared = getattr(loaded.profile, kind.key) if loaded else name
-        if loaded and kind is not ORGANIZATIONS and declared != name:
+        if loaded and kind not in (ORGANIZATIONS, SELECTORS) and declared != name:
             text = f"must be the name of its file (got {declared!r}). Write {kind.key}: {name}, or rename the file."
             self.mistakes.append(loaded.document.mistake((kind.key,), text))
         return loaded

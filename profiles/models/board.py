@@ -33,6 +33,12 @@ def _strip_source(value: object) -> object:
 ImportName = Annotated[Name, BeforeValidator(_strip_source)]
 
 
+class Selectors(Profile):
+    """Named selections of a board: an expression by name, in the language of docs/selection.md."""
+
+    selectors: dict[Name, Text]
+
+
 class Board(Profile):
     """What an operator runs: watch list + suites + cluster + store + schedule."""
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import TypeVar, cast
 
 from nightboard.profiles.model_settings import find_explicit, is_watched, settings_for
@@ -37,6 +38,8 @@ CALLS_AT_ONCE = 8
 NO_SUCH_REVISION = "no such revision"
 # A pattern that matches more branches of one model is probably a mistake, or an attack.
 MOST_BRANCHES = 2_000
+# The same of the commits of one branch.
+MOST_COMMITS = 2_000
 # Beyond this many, problems of one kind are reported as a number.
 MOST_LINES = 5
 
@@ -111,6 +114,35 @@ def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discove
         model_states=_changed_states(listing, known, now),
         problems=(*listing.problems, *problems, *(seen for seen in looked if isinstance(seen, Problem))),
     )
+
+
+def discover_past(
+    hub: Hub, watch: WatchList, model_ids: Iterable[str], known: Known, now: datetime, newest: int | None = None
+) -> tuple[list[Commit], list[Problem]]:
+    """Commits of models' main branches that are not in the lake; of each model the `newest` ones (None: all).
+
+    Raises HubUnavailable if the Hub is down; a failure of one model or commit is its problem.
+    """
+    listed = _spread(lambda model_id: _list_past(hub, watch, model_id, newest), model_ids)
+    subjects = [s for past, _ in listed for s in past if (s.model_id, s.revision) not in known.commits]
+    looked = _spread(lambda subject: _look(hub, subject, now), subjects)
+    problems = [problem for _, found in listed for problem in found]
+    problems += [seen for seen in looked if isinstance(seen, Problem)]
+    return [seen for seen in looked if isinstance(seen, Commit)], problems
+
+
+def _list_past(hub: Hub, watch: WatchList, model_id: str, newest: int | None) -> tuple[list[Subject], list[Problem]]:
+    is_code_allowed = bool(settings_for(watch, model_id).trust_remote_code)
+    most = min(MOST_COMMITS, newest or MOST_COMMITS)
+    try:
+        head = hub.model_head(model_id)
+        commits = [sha for _, sha in islice(hub.history(model_id, "main"), most + 1) if sha and SHA.fullmatch(sha)]
+    except HubError as error:
+        hub.raise_if_down(error)
+        return [], [Problem(model_id, str(error))]
+    reason = f"has more than {MOST_COMMITS:,} commits; only the newest {MOST_COMMITS:,} are read"
+    problems = [Problem(model_id, reason)] if newest is None and len(commits) > most else []
+    return [Subject(head, "main", sha, is_code_allowed) for sha in commits[:most]], problems
 
 
 # ---------------------------------------------------------------------------------------------------- which models

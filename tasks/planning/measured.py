@@ -35,6 +35,21 @@ class _Task:
         return is_same and (measured.n_samples, measured.n_shot) == (asked.n_samples, asked.n_shot)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for of an evaluation. `benchmarks`: none are all of the suite.
+
+    `is_again`: a score of another version of the suite, or of a smaller `replicate`, does not serve.
+    """
+
+    benchmarks: tuple[str, ...] = ()
+    is_again: bool = False
+    replicate: int = 0
+
+
+NOTHING_ASKED = Asked()
+
+
 class Wanted:
     """What a suite requires, by benchmark."""
 
@@ -42,12 +57,23 @@ class Wanted:
         self._version = suite.version
         self._tasks = {name: tuple(_list_tasks(suite.suite, name)) for name in suite.suite.benchmarks}
 
-    def choose_sources(self, entries: Sequence[Done]) -> dict[str, Evaluation]:
-        """The evaluation to reuse each benchmark from, if any: the one with most benchmarks, then the newest."""
-        measured = [(self._list_measured(entry), entry.evaluation) for entry in reversed(entries)]
+    def choose_sources(self, entries: Sequence[Done], asked: Asked = NOTHING_ASKED) -> dict[str, Evaluation]:
+        """The evaluation to reuse each benchmark from, if any: the one with most benchmarks, then the newest.
+
+        What is asked for again is reused only from an evaluation that answers it.
+        """
+        measured = [
+            (self._list_measured(entry) - self._list_unanswered(entry, asked), entry.evaluation)
+            for entry in reversed(entries)
+        ]
         measured.sort(key=lambda pair: -len(pair[0]))
         sources = ((name, next((source for names, source in measured if name in names), None)) for name in self._tasks)
         return {name: source for name, source in sources if source is not None}
+
+    def _list_unanswered(self, entry: Done, asked: Asked) -> frozenset[str]:
+        """Benchmarks that are asked for again, and that the evaluation does not answer."""
+        is_answer = entry.evaluation.suite_version == self._version and entry.evaluation.replicate >= asked.replicate
+        return frozenset() if not asked.is_again or is_answer else frozenset(asked.benchmarks or self._tasks)
 
     def _list_measured(self, entry: Done) -> frozenset[str]:
         if entry.evaluation.suite_version == self._version:

@@ -1,12 +1,14 @@
 """Decides what is evaluated, in which shards and tiers, and what is skipped with the reason.
 
+The watch list asks for evaluations, and so do requests; both are judged alike.
+
 Pure: no file, clock or network; the same arguments give the same plan. A dry run shows the same plan that the nightly
 flow executes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -19,9 +21,9 @@ from nightboard.profiles.suite_version import hash_json, keep_benchmarks
 from nightboard.tasks.evaluation.sharding import split, whole
 from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import History, ScoreKey
-from nightboard.tasks.planning.measured import Wanted
+from nightboard.tasks.planning.measured import NOTHING_ASKED, Asked, Wanted
 from nightboard.tasks.planning.packing import Placement, pack_jobs
-from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.planning.result import Plan, Skip, TargetState, TargetStateName
 from nightboard.tasks.planning.retry_policy import (
     AttemptResources,
     choose_resources,
@@ -34,6 +36,8 @@ from nightboard.tasks.store.records import (
     Evaluation,
     EvaluationShards,
     PlannedAttempt,
+    Request,
+    RequestTarget,
     ResolvedSuite,
     Shard,
     Taken,
@@ -41,9 +45,19 @@ from nightboard.tasks.store.records import (
 
 
 @dataclass(frozen=True)
+class RequestedCommit:
+    """A target of a request, with its commit."""
+
+    request: Request
+    target: RequestTarget
+    commit: Commit
+
+
+@dataclass(frozen=True)
 class PlanInputs:
     """The inputs of a plan. `commits`: one per watched model and ref, in the order of the watch list.
 
+    `requested`: targets of open requests, the most urgent first.
     `run_started_at` is given when a run plans again: shards that are to be retried only in the next run are skipped.
     """
 
@@ -55,6 +69,18 @@ class PlanInputs:
     history: History
     now: datetime
     run_started_at: datetime | None = None
+    requested: Sequence[RequestedCommit] = ()
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A commit that is to be evaluated in a suite: for the watch list, or for a request."""
+
+    commit: Commit
+    suite: ResolvedSuite
+    settings: ModelSettings
+    asked: Asked = NOTHING_ASKED
+    target: RequestTarget | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,7 @@ class _Run:
     taken: tuple[Taken, ...]
     size: Size
     tier: Tier
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -107,29 +134,33 @@ class _Refusal:
 _UNDER_WAY = _Refusal("in_flight", "already running or submitted")
 
 
+_NOT_ASKED = _Refusal("not_asked", "not asked for")
+
+
 def make_plan(inputs: PlanInputs) -> Plan:
-    """Sort every watched commit and suite into evaluations to run and skips with their reasons."""
+    """Sort every watched and requested commit and suite into evaluations to run and skips with their reasons."""
     chosen: dict[str, _Candidate] = {}
     skipped: list[Skip] = []
-    settings: dict[str, ModelSettings] = {}
+    requests: dict[str, str] = {}
+    targets: list[TargetState] = []
     known = _Knowledge(
         inputs,
         Estimator(inputs.history),
         wanted={suite.version: Wanted(suite) for suite in inputs.suites},
         context_lengths={row.fingerprint: row.context_length for row in inputs.commits if row.context_length},
     )
-    # Of equal fingerprints, the oldest commit is evaluated: a re-upload is newer than its original.
-    oldest_first = sorted(
-        inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
-    )
-    for commit in oldest_first:
-        model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
-        for suite in _suites_of(inputs.suites, model_settings):
-            for verdict in _judge(commit, suite, model_settings, known, chosen):
-                if isinstance(verdict, _Candidate):
-                    chosen[verdict.evaluation.evaluation_id] = verdict
-                else:
-                    skipped.append(_skip(commit, suite, verdict))
+    for wish in (*_list_watched(inputs), *_list_requested(inputs)):
+        verdicts = _judge(wish, known, chosen)
+        for verdict in verdicts:
+            if isinstance(verdict, _Candidate):
+                chosen.setdefault(verdict.evaluation.evaluation_id, verdict)
+                if wish.target is not None:
+                    requests.setdefault(verdict.evaluation.evaluation_id, wish.target.request_id)
+            else:
+                skipped.append(_skip(wish, verdict))
+        if wish.target is not None:
+            targets.append(_describe_target(wish.target, verdicts))
+    targets += _list_unknown_suites(inputs)
     jobs = pack_jobs((placement for candidate in chosen.values() for placement in candidate.placements), inputs.cluster)
     return Plan(
         board=inputs.board,
@@ -140,47 +171,126 @@ def make_plan(inputs: PlanInputs) -> Plan:
         skipped=tuple(skipped),
         gpu_hours=sum(job.estimate_s * job.gpus for job in jobs) / 3600,
         estimate_s=sum(job.estimate_s for job in jobs),
+        requests=requests,
+        targets=tuple(targets),
     )
 
 
-def _suites_of(suites: Sequence[ResolvedSuite], settings: ModelSettings) -> list[ResolvedSuite]:
-    return [suite for suite in suites if settings.suites is None or suite.suite.suite in settings.suites]
+def _list_watched(inputs: PlanInputs) -> Iterator[_Wish]:
+    """What the watch list asks for."""
+    settings: dict[str, ModelSettings] = {}
+    # Of equal fingerprints, the oldest commit is evaluated: a re-upload is newer than its original.
+    oldest_first = sorted(
+        inputs.commits, key=lambda commit: (commit.committed_at is None, commit.committed_at or inputs.now)
+    )
+    for commit in oldest_first:
+        model_settings = settings.setdefault(commit.model_id, settings_for(inputs.watch, commit.model_id))
+        for suite in inputs.suites:
+            if model_settings.suites is None or suite.suite.suite in model_settings.suites:
+                yield _Wish(commit, suite, model_settings)
 
 
-def _skip(commit: Commit, suite: ResolvedSuite, refusal: _Refusal) -> Skip:
-    named = {"model_id": commit.model_id, "revision": commit.revision, "suite": suite.suite.suite}
-    return Skip.model_validate(named | asdict(refusal))
+def _list_requested(inputs: PlanInputs) -> Iterator[_Wish]:
+    """What requests ask for, in suites that the board has."""
+    suites = {suite.suite.suite: suite for suite in inputs.suites}
+    for each in inputs.requested:
+        if suite := suites.get(each.target.suite):
+            is_again = each.target.mode in ("stale", "replicate")
+            asked = Asked(each.target.benchmarks, is_again, each.target.replicate)
+            settings = _settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
+            yield _Wish(each.commit, suite, settings, asked, each.target)
 
 
-def _judge(
-    commit: Commit,
-    suite: ResolvedSuite,
-    settings: ModelSettings,
-    known: _Knowledge,
-    chosen: Mapping[str, _Candidate],
-) -> list[_Candidate | _Refusal]:
+def _settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
+    """A model's settings with what the request asks for; how large it may be is not the watch list's business."""
+    changes: dict[str, object] = {}
+    if request.precision is not None:
+        changes["precision"] = Precision(request.precision)
+    if request.chat_template is not None:
+        changes["chat_template"] = ChatTemplate(request.chat_template)
+    return settings.model_copy(update=changes)
+
+
+def _list_unknown_suites(inputs: PlanInputs) -> list[TargetState]:
+    suites = {suite.suite.suite for suite in inputs.suites}
+    return [
+        _state_of(each.target, "failed", f"the board has no suite {each.target.suite} any more")
+        for each in inputs.requested
+        if each.target.suite not in suites
+    ]
+
+
+def _state_of(
+    target: RequestTarget, state: TargetStateName, reason: str | None = None, estimate_s: float = 0
+) -> TargetState:
+    return TargetState(
+        request_id=target.request_id,
+        model_id=target.model_id,
+        revision=target.revision,
+        suite=target.suite,
+        state=state,
+        reason=reason,
+        estimate_s=estimate_s,
+    )
+
+
+# How far a target is, by the kind of the first reason why it does not run.
+_STATES: dict[str, TargetStateName] = {
+    "done": "done",
+    "in_flight": "running",
+    "same_fingerprint": "planned",
+    "rejected": "failed",
+    "gave_up": "failed",
+    "unavailable": "failed",
+    "later": "waiting",
+}
+
+
+def _describe_target(target: RequestTarget, verdicts: Sequence[_Candidate | _Refusal]) -> TargetState:
+    """How far a target is: by what runs, else by why it does not."""
+    for verdict in verdicts:
+        if isinstance(verdict, _Candidate):
+            return _state_of(
+                target, "planned", None, sum(placement.planned.estimate_s for placement in verdict.placements)
+            )
+    first = next((verdict for verdict in verdicts if isinstance(verdict, _Refusal)), None)
+    if first is None:
+        return _state_of(target, "failed", f"suite {target.suite} has no benchmark {', '.join(target.benchmarks)}")
+    state = _STATES[first.kind]
+    return _state_of(target, state, None if state in ("done", "running", "planned") else first.reason)
+
+
+def _skip(wish: _Wish, refusal: _Refusal) -> Skip:
+    commit, target = wish.commit, wish.target
+    named = {"model_id": commit.model_id, "revision": commit.revision, "suite": wish.suite.suite.suite}
+    return Skip.model_validate(named | asdict(refusal) | {"request_id": target.request_id if target else None})
+
+
+def _judge(wish: _Wish, known: _Knowledge, chosen: Mapping[str, _Candidate]) -> list[_Candidate | _Refusal]:
     """The evaluation of a suite for a commit, and the parts that do not run, with reasons."""
-    inputs = known.inputs
+    inputs, commit, suite, settings, asked = known.inputs, wish.commit, wish.suite, wish.settings, wish.asked
     precision = _resolve_precision(settings, commit)
     weights_gb = weigh(commit, precision)
     tier = choose_tier(inputs.cluster, weights_gb)
-    refusal = refuse(commit, settings, inputs.watch)
+    refusal = refuse(commit, settings, None if wish.target else inputs.watch)
     if refusal or tier is None:
         return [_Refusal("rejected", refusal or _tell_size(commit, precision, weights_gb, inputs.cluster))]
-    evaluation = make_evaluation(commit, suite, settings, tier)
+    evaluation = make_evaluation(commit, suite, settings, tier, replicate=asked.replicate)
     score = ScoreKey.of(evaluation)
     entries = inputs.history.done.get(score, ())
-    sources = known.wanted[suite.version].choose_sources(entries)
-    left_out = _leave_out(commit, suite, tier, sources, known)
-    refusals = _group(left_out)
+    sources = known.wanted[suite.version].choose_sources(entries, asked)
+    left_out = _leave_out(wish, tier, sources, known)
+    refusals = _group({name: refusal for name, refusal in left_out.items() if refusal is not _NOT_ASKED})
     if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
-        evaluation = make_evaluation(commit, suite, settings, tier, reasons)
+        evaluation = make_evaluation(commit, suite, settings, tier, reasons, asked.replicate)
     todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
     if scored := _find_scored(evaluation, sources, [entry.evaluation for entry in entries], has_todo=bool(todo)):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
         source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"
         return [_Refusal("done", f"scored already{source}"), *refusals]
-    if first := chosen.get(evaluation.evaluation_id):
+    if first := _find_chosen(evaluation, todo, asked, chosen):
+        if first.evaluation.model_id == commit.model_id and first.evaluation.revision == commit.revision:
+            return [first, *refusals]
         other = f"{first.evaluation.model_id}@{first.evaluation.revision[:7]}"
         return [_Refusal("same_fingerprint", f"same fingerprint as {other}, evaluated once"), *refusals]
     if left_out and not todo:
@@ -188,23 +298,45 @@ def _judge(
     params_b = tier.up_to_params_b if commit.params_b is None else commit.params_b
     size = Size(params_b, tier.max_weights_gb if weights_gb is None else weights_gb)
     kept, taken = keep_benchmarks(suite.suite, todo), _list_taken(suite.suite, sources)
-    run = _Run(evaluation, score, suite, kept, taken, size, tier)
+    run = _Run(evaluation, score, suite, kept, taken, size, tier, asked)
     return [_find_shards(run, known), *refusals]
+
+
+def _find_chosen(
+    evaluation: Evaluation, todo: Sequence[str], asked: Asked, chosen: Mapping[str, _Candidate]
+) -> _Candidate | None:
+    """The evaluation of this plan that serves: the same one, or one that runs at least these benchmarks as well."""
+    if same := chosen.get(evaluation.evaluation_id):
+        return same
+    if not asked.benchmarks or asked.is_again:
+        return None
+    score = ScoreKey.of(evaluation)
+    return next(
+        (
+            candidate
+            for candidate in chosen.values()
+            if ScoreKey.of(candidate.evaluation) == score
+            and candidate.evaluation.suite_version == evaluation.suite_version
+            and not set(todo) & candidate.evaluation.left_out.keys()
+        ),
+        None,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- benchmarks
 
 
-def _leave_out(
-    commit: Commit, suite: ResolvedSuite, tier: Tier, sources: Mapping[str, Evaluation], known: _Knowledge
-) -> dict[str, _Refusal]:
-    """Benchmarks that are not measured and are known to fail before anything runs."""
-    context = _find_context(tier, known.context_lengths.get(commit.fingerprint))
+def _leave_out(wish: _Wish, tier: Tier, sources: Mapping[str, Evaluation], known: _Knowledge) -> dict[str, _Refusal]:
+    """Benchmarks that are not measured and not asked for, or known to fail before anything runs."""
+    commit, suite, asked = wish.commit, wish.suite, wish.asked
+    context = _find_context(tier, known.context_lengths.get(commit.fingerprint, commit.context_length))
     left_out = {}
     for name, benchmark in suite.suite.benchmarks.items():
         if name in sources:
             continue
-        if reason := suite.unavailable.get(name):
+        if asked.benchmarks and name not in asked.benchmarks:
+            left_out[name] = _NOT_ASKED
+        elif reason := suite.unavailable.get(name):
             left_out[name] = _Refusal("unavailable", reason)
         # lm-eval reserves space for the longest answer, and fails if none is left for the prompt.
         elif context is not None and benchmark.max_new_tokens is not None and benchmark.max_new_tokens >= context:
@@ -294,7 +426,7 @@ def _split(run: _Run, known: _Knowledge) -> tuple[Shard, ...]:
 
 def _is_under_way_elsewhere(run: _Run, shards: Sequence[Shard], history: History) -> bool:
     """Whether what runs is not this evaluation but one whose score will serve for it: at another suite version."""
-    if run.score not in history.in_flight:
+    if run.score not in history.in_flight or run.asked.is_again:
         return False
     return not any((run.evaluation.evaluation_id, shard.name) in history.shards_in_flight for shard in shards)
 
@@ -320,12 +452,15 @@ def _place(run: _Run, shard: Shard, known: _Knowledge) -> Placement | _Refusal:
 # ------------------------------------------------------------------------------------------- models and their tiers
 
 
-def refuse(commit: Commit, settings: ModelSettings, watch: WatchList) -> str | None:
-    """Why a commit is not evaluated on this board; None if it is."""
+def refuse(commit: Commit, settings: ModelSettings, watch: WatchList | None) -> str | None:
+    """Why a commit is not evaluated on this board; None if it is.
+
+    Without a watch list it may be as large as the cluster takes.
+    """
     if commit.state == "rejected":
         return commit.reason or "rejected"
     size = commit.params_b
-    if watch.max_params_b is not None and size is not None and size > watch.max_params_b:
+    if watch is not None and watch.max_params_b is not None and size is not None and size > watch.max_params_b:
         return f"too large: {size:.3g}B parameters, the watch list takes up to {watch.max_params_b:g}B"
     if commit.needs_remote_code and not settings.trust_remote_code:
         return "remote code refused: the model loads code from its repository (trust_remote_code is off)"
@@ -361,7 +496,12 @@ def _tell_size(commit: Commit, precision: str, weights_gb: float | None, cluster
 
 
 def make_evaluation(
-    commit: Commit, suite: ResolvedSuite, settings: ModelSettings, tier: Tier, left_out: Mapping[str, str] | None = None
+    commit: Commit,
+    suite: ResolvedSuite,
+    settings: ModelSettings,
+    tier: Tier,
+    left_out: Mapping[str, str] | None = None,
+    replicate: int = 0,
 ) -> Evaluation:
     """Resolve the settings of a commit that can be evaluated. The id is a hash of exactly what can change the score.
 
@@ -376,7 +516,7 @@ def make_evaluation(
         "suite": suite.suite.suite,
         "suite_version": suite.version,
         "backend": tier.backend,
-        "replicate": 0,
+        "replicate": replicate,
         **({"without": sorted(left_out)} if left_out else {}),
     }
     return Evaluation.model_validate(

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from nightboard.tasks.store.records import Evaluation, EvaluationShards, Job, Record
 
+TargetStateName = Literal["planned", "waiting", "running", "done", "failed"]
+
 
 class Skip(Record):
-    """A watched commit that a suite, or some of its benchmarks, will not run, and why."""
+    """A watched or requested commit that a suite, or some of its benchmarks, will not run, and why."""
 
     model_id: str
     revision: str
@@ -19,6 +21,19 @@ class Skip(Record):
     kind: Literal["done", "in_flight", "same_fingerprint", "rejected", "gave_up", "later", "unavailable"]
     reason: str
     benchmarks: tuple[str, ...] = Field(default=(), description="of the suite; none: all remaining ones")
+    request_id: str | None = Field(default=None, description="request that asks for it; none: the watch list")
+
+
+class TargetState(Record):
+    """How far a target of a request is, by a plan."""
+
+    request_id: str
+    model_id: str
+    revision: str
+    suite: str
+    state: TargetStateName
+    reason: str | None = Field(default=None, description="what it waits for, or why it failed")
+    estimate_s: float = Field(default=0, description="computing time that is left, if it is planned")
 
 
 class Plan(Record):
@@ -32,3 +47,5 @@ class Plan(Record):
     skipped: tuple[Skip, ...]
     gpu_hours: float
     estimate_s: float = Field(description="computing time over all jobs")
+    requests: dict[str, str] = Field(default={}, description="by evaluation: the request that it is run for")
+    targets: tuple[TargetState, ...] = Field(default=(), description="of all requests that were planned")

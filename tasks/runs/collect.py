@@ -127,6 +127,7 @@ def _attempt_row(
         "elapsed_s": elapsed,
         "gpus": spec.gpus,
         "energy_kwh": _share_energy(report, elapsed),
+        "estimate_s": spec.planned.estimate_s,
     }
 
 

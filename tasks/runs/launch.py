@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -46,7 +46,7 @@ _under_way: set[str] = set()
 
 @dataclass(frozen=True)
 class Launcher:
-    """What all launches of a flow share. `shards` says by evaluation how it is split."""
+    """What all launches of a flow share. `shards` says by evaluation how it is split, `requests` who asked for it."""
 
     store: Store
     board: str
@@ -55,6 +55,7 @@ class Launcher:
     evaluations: Mapping[str, Evaluation]
     suites: Mapping[str, ResolvedSuite]
     shards: Mapping[str, EvaluationShards]
+    requests: Mapping[str, str] = field(default_factory=dict)
 
     def launch(
         self, jobs: Sequence[Job], now: datetime, parallelism: int | None = None, avoided: Collection[str] = ()
@@ -151,7 +152,8 @@ class Launcher:
     def _record_evaluation(self, evaluation: Evaluation, now: datetime) -> None:
         if not has_file(self.store, EVALUATIONS, evaluation.evaluation_id):
             row = {key: value for key, value in as_row(evaluation).items() if key in EVALUATIONS.arrow.names}
-            write_file(self.store, EVALUATIONS, evaluation.evaluation_id, [row | {"planned_at": now}])
+            row |= {"planned_at": now, "request_id": self.requests.get(evaluation.evaluation_id)}
+            write_file(self.store, EVALUATIONS, evaluation.evaluation_id, [row])
 
     def _spec(self, launch: Launch, index: int, planned: PlannedAttempt, now: datetime) -> AttemptSpec:
         evaluation = self.evaluations[planned.evaluation_id]

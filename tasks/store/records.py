@@ -19,6 +19,10 @@ from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.store.texts import Words
 
+RequestKind = Literal["backfill", "submission"]
+TargetMode = Literal["missing", "failed", "stale", "replicate"]
+RequestState = Literal["pending", "accepted", "rejected", "planned", "running", "done", "failed", "withdrawn"]
+
 # What is wrong with one file, at most.
 SHOWN_ERRORS = 3
 
@@ -99,6 +103,58 @@ class ModelState(Record):
     organization: str
     state: Literal["available", "gated", "private", "disabled", "deleted"]
     observed_at: datetime
+
+
+class Request(Record):
+    """A row of the lake's `requests` table: somebody's wish for evaluations."""
+
+    request_id: str
+    board: str
+    kind: RequestKind
+    asked_by: str
+    asked_at: datetime
+    source: str = "command"
+    source_file: str | None = None
+    source_revision: str | None = None
+    reason: str | None = None
+    priority: int = 0
+    suites: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
+    selection: str | None = None
+    exclusion: str | None = None
+    is_replicate: bool | None = None
+    model_id: str | None = None
+    revision: str | None = None
+    precision: str | None = None
+    chat_template: str | None = None
+    weight_type: str | None = None
+    base_model: str | None = None
+
+
+class RequestTarget(Record):
+    """A row of the lake's `request_targets` table: what a request evaluates, fixed when it is accepted."""
+
+    request_id: str
+    model_id: str
+    revision: str
+    suite: str
+    benchmarks: tuple[str, ...] = ()
+    mode: TargetMode = "missing"
+    replicate: int = 0
+
+
+class RequestEvent(Record):
+    """A row of the lake's `request_events` table: a change of a request's state."""
+
+    request_id: str
+    changed_at: datetime
+    state: RequestState
+    changed_by: str
+    reason: str | None = None
+    n_targets: int | None = None
+    n_done: int | None = None
+    n_failed: int | None = None
+    gpu_hours: float | None = None
 
 
 class DatasetPin(Record):

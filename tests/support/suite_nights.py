@@ -6,6 +6,7 @@ What a node leaves is made up (see made_shards.py): all models answer alike, so 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from nightboard.profiles.models.watchlist import WatchList
 from nightboard.profiles.suite_version import resolve_suite
 from nightboard.tasks.evaluation.outputs import finish_benchmark
 from nightboard.tasks.planning.history import read_history
-from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.collect import collect_attempt
 from nightboard.tasks.runs.launch import Launcher
@@ -71,22 +72,35 @@ class Nights:
     def store(self) -> Store:
         return Store(self.root / "store")
 
-    def plan(self, suite: Suite, *commits: Commit, unavailable: dict[str, str] | None = None) -> Plan:
-        return self._plan(self._resolve(suite, unavailable), commits)
+    def plan(
+        self,
+        suite: Suite,
+        *commits: Commit,
+        unavailable: dict[str, str] | None = None,
+        requested: Sequence[RequestedCommit] = (),
+    ) -> Plan:
+        return self._plan(self._resolve(suite, unavailable), commits, requested)
 
-    def night(self, suite: Suite, *names: str | Commit, unavailable: dict[str, str] | None = None) -> Plan:
+    def night(
+        self,
+        suite: Suite,
+        *names: str | Commit,
+        unavailable: dict[str, str] | None = None,
+        requested: Sequence[RequestedCommit] = (),
+    ) -> Plan:
         """Plan, run and collect; models are named, or commits."""
         now = NOW + timedelta(hours=next(self._hours))
         commits = [make_commit(f"lab/{name}") if isinstance(name, str) else name for name in names]
         resolved = self._resolve(suite, unavailable)
-        for commit in commits:
+        for commit in (*commits, *(each.commit for each in requested)):
             path = self.store.lake / COMMITS.name / f"{commit.model_id.replace('/', '--')}.parquet"
             write_parquet(path, COMMITS, [as_row(commit)])
         declare(self.store, [resolved], Organizations(organizations={}), now)
-        plan = self._plan(resolved, commits)
+        plan = self._plan(resolved, commits, requested)
         launcher = Launcher(
             self.store, "board", CLUSTER, FakeExecutor(), {each.evaluation_id: each for each in plan.evaluations},
             {resolved.version: resolved}, {each.evaluation_id: each for each in plan.shards},
+            plan.requests,
         )  # fmt: skip
         self.ran.append({})
         if plan.jobs:
@@ -102,9 +116,9 @@ class Nights:
         pinned, version = resolve_suite(suite, {}, unavailable or {})
         return ResolvedSuite(suite=pinned, version=version, unavailable=unavailable or {})
 
-    def _plan(self, suite: ResolvedSuite, commits: Any) -> Plan:
+    def _plan(self, suite: ResolvedSuite, commits: Any, requested: Sequence[RequestedCommit] = ()) -> Plan:
         history = read_history(self.store, [suite])
-        return make_plan(PlanInputs("board", WATCH, [suite], CLUSTER, commits, history, NOW))
+        return make_plan(PlanInputs("board", WATCH, [suite], CLUSTER, commits, history, NOW, requested=requested))
 
     def _run(self, folder: Path, now: Any) -> None:
         """What a node does, of made-up answers."""

@@ -114,7 +114,12 @@ def list_run_models(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def list_submitted(con: duckdb.DuckDBPyConnection, board: str) -> frozenset[str]:
     """Models whose submission to the board was accepted."""
-    return frozenset()
+    states = ("accepted", "planned", "running", "done")
+    sql = (
+        "select distinct model_id from main.requests"
+        " where board = ? and kind = 'submission' and list_contains(?, state)"
+    )
+    return frozenset(list_values(con, sql, [board, list(states)]))
 
 
 def _require_known(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
@@ -188,6 +193,16 @@ def find_disagreements(con: duckdb.DuckDBPyConnection, source: str, tolerance: f
     return _run_named(con, "disagreements", {"source": source, "tolerance": tolerance})
 
 
+def list_unit_scores(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per own evaluation and benchmark: evaluation_id, benchmark, normalized, average and era (or null)."""
+    return _run_named(con, "unit_scores", {})
+
+
+def list_model_ranks(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per suite, era and ranked model: suite, era, whether it is the current one, model_id, best rank."""
+    return _run_named(con, "model_ranks", {})
+
+
 def list_correlations(
     con: duckdb.DuckDBPyConnection, ranking: str, suite: str | None = None, era: str | None = None
 ) -> Result:
@@ -210,6 +225,17 @@ def compare_ranking(con: duckdb.DuckDBPyConnection, ranking: str, suite: str, er
 def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]) -> Result:
     """One row per suite: how many of these evaluations are of it, and of them complete, not comparable and ranked."""
     return _run_named(con, "imported_coverage", {"evaluation_ids": [*evaluation_ids]})
+
+
+def sum_up_last_runs(con: duckdb.DuckDBPyConnection, since: datetime) -> tuple[int, int, float]:
+    """Own evaluations done since a time, attempts that did not complete, and GPU-hours of all attempts."""
+    ((n_done, n_failed, gpu_hours),) = _run_named(con, "last_runs", {"since": since}).rows
+    return n_done, n_failed, gpu_hours
+
+
+def list_failure_causes(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per cause of failures, those that stop the most evaluations first; what is retried comes last."""
+    return _run_named(con, "failure_causes", {})
 
 
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:

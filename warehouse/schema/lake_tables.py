@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, STRINGS, UTC_TIMESTAMP, Column, Table
+from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_TARGETS, REQUESTS, VOTES
 
 MODELS = Table(
     "models",
@@ -141,6 +142,7 @@ EVALUATIONS = Table(
             "JSON object: benchmarks of the suite that are not run, each with the reason; null: none",
         ),
         Column("planned_at", UTC_TIMESTAMP, "when it was first launched"),
+        Column("request_id", STRING, "request that it was launched for; null: the watch list"),
     ),
 )
 
@@ -175,6 +177,7 @@ ATTEMPTS = Table(
         Column("elapsed_s", DOUBLE, "seconds from start to end"),
         Column("gpus", INT, "GPUs of the job"),
         Column("energy_kwh", DOUBLE, "its share of its job's energy, in kWh; null: the cluster does not measure it"),
+        Column("estimate_s", DOUBLE, "seconds that the plan estimated for it; null: an old row"),
     ),
 )
 
@@ -414,6 +417,10 @@ LAKE_TABLES = {
         SUITES,
         ERAS,
         ORGANIZATIONS,
+        REQUESTS,
+        REQUEST_TARGETS,
+        REQUEST_EVENTS,
+        VOTES,
         EVALUATIONS,
         ATTEMPTS,
         OUTCOMES,

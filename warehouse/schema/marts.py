@@ -6,7 +6,7 @@ its schema.
 
 from __future__ import annotations
 
-from nightboard.warehouse.schema import lake_tables
+from nightboard.warehouse.schema import lake_tables, request_tables
 from nightboard.warehouse.schema.analyses import CO2_KG, ESTIMATED_CO2_KG, ESTIMATED_KWH, QUESTION_TABLES
 from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, STRINGS, UTC_TIMESTAMP, Column, Table
 from nightboard.warehouse.schema.columns import take as _take
@@ -205,7 +205,7 @@ CANDIDATES = Table(
         _CUT_PROMPTS,
         *_take(lake_tables.OUTCOMES, "source"),
         _RANKED_AS,
-        *_take(lake_tables.EVALUATIONS, "evaluation_id"),
+        *_take(lake_tables.EVALUATIONS, "evaluation_id", "request_id"),
         Column("evaluated_model_id", STRING, "model that was evaluated; its files are identical to this revision's"),
         *_take(lake_tables.COMMITS, "committed_at", "discovered_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
@@ -267,6 +267,7 @@ LEADERBOARD = Table(
         *_take(lake_tables.OUTCOMES, "source"),
         _RANKED_AS,
         Column("evaluation_id", STRING, "evaluation of the scores"),
+        *_take(lake_tables.EVALUATIONS, "request_id"),
         *_take(lake_tables.COMMITS, "committed_at"),
         *_take(lake_tables.OUTCOMES, "finished_at"),
         Column("model_state", STRING, "state of the model on the Hub; a deleted model keeps its row"),
@@ -493,6 +494,20 @@ COMMITS = Table(
     "commits", "one row per model and revision, as last observed", ("model_id", "revision"), lake_tables.COMMITS.columns
 )
 
+REQUESTS = Table(
+    request_tables.REQUESTS.name,
+    request_tables.REQUESTS.grain,
+    ("request_id",),
+    (
+        *request_tables.REQUESTS.columns,
+        Column("state", STRING, "pending, accepted, rejected, planned, running, done, failed or withdrawn"),
+        Column("state_reason", STRING, "what it waits for, why it failed or was rejected; null: nothing to say"),
+        Column("state_since", UTC_TIMESTAMP, "when its state, or the reason, last changed"),
+        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed"),
+        Column("votes", INT, "users who voted for it"),
+    ),
+)
+
 BUILD_FILES = Table(
     "build_files",
     "one row per Parquet file of the lake that this build read",
@@ -520,8 +535,9 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
-        MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, EVALUATIONS, ATTEMPTS, TASK_SCORES,
-        IMPORTS, lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE,
-        FAILURES, COSTS, RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
+        MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, REQUESTS, request_tables.REQUEST_TARGETS,
+        request_tables.REQUEST_EVENTS, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS, lake_tables.SAMPLES,
+        BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, RANKINGS,
+        RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

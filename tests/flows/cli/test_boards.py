@@ -21,7 +21,7 @@ from nightboard.flows.display.why import print_why
 from nightboard.profiles.loading.load import load_board
 from nightboard.profiles.models.suite import Suite
 from nightboard.tasks.evaluation.check_suite import Finding
-from nightboard.tasks.runs.why import Why
+from nightboard.tasks.why import Why
 from nightboard.warehouse.builder.build import build
 
 runner = CliRunner(env={"COLUMNS": "100"})

@@ -369,6 +369,23 @@ def test_a_board_shows_its_watch_list_and_the_imports_it_names_and_counts_the_re
     assert told == ([left_out] if left_out else [])
 
 
+def test_a_board_shows_models_that_were_submitted_to_it_and_accepted(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for number, (board, state) in enumerate([("french", "done"), ("french", "rejected"), ("chinese", "done")]):
+        name = f"xx/{number}"
+        lake.commit(name)
+        lake.done(f"e{number}", name)
+        row = {"request_id": name, "board": board, "kind": "submission", "asked_by": "ada", "asked_at": START}
+        lake.add("requests", name, [row | {"source": "command", "priority": 0, "model_id": name}])
+        event = {"request_id": name, "changed_at": START, "state": state, "changed_by": "ada"}
+        lake.add("request_events", name, [event])
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    write_boards(tmp_path, tmp_path)
+    rows = rank_records(load_board(tmp_path / "french.yaml"), Store(tmp_path), "small")
+    assert [row["model_id"] for row in rows] == ["xx/0"]
+
+
 def test_the_rankings_after_a_night_and_its_artifacts_are_those_of_the_board(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

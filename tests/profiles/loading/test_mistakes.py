@@ -406,7 +406,7 @@ def put(key: KeyPath, value: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.key)
 def test_no_wrong_value_of_any_key_is_answered_in_the_words_of_pydantic(kind: Kind[Any]) -> None:
     keys = set(list_keys(kind.model))
-    assert len(keys) >= 4
+    assert len(keys) >= 2
     for key in keys:
         for value in WRONG_VALUES:
             data = put(key, value)

@@ -91,6 +91,9 @@ def full(lake: Lake) -> Lake:
     lake.files["imports", "file"][0]["era"] = None  # its task versions tell
     lake.board_row("board", "org/board", suite="leaderboard-v2", era="now")
     lake.add("rankings", "arena", [{"ranking": "arena", "model_name": "org/m"}])
+    request = {"request_id": "request"}
+    for table in ("requests", "request_targets", "request_events", "votes"):
+        lake.add(table, "request", [dict(request)])
     sample = {"task": "arc", "metric": "acc", "filter": "none", "value": 1.0, "weight": 1.0}
     lake.add("samples", "m", [{"evaluation_id": "leaderboard-v2 0", "benchmark": "arc", "doc_id": 0} | sample])
     fill(lake)

@@ -53,6 +53,7 @@ candidates as (
         evaluation_scores.settings,
         case when imports.supersedes then 'run' else evaluation_scores.source end as ranked_as,
         evaluation_scores.evaluation_id,
+        evaluation_scores.request_id,
         evaluation_scores.model_id as evaluated_model_id,
         evaluation_scores.average,
         evaluation_scores.cut_prompts,

@@ -13,17 +13,27 @@ from make_lake import Lake
 
 from nightboard.profiles.declared_rows import suite_rows
 from nightboard.profiles.loading.load import BoardBundle, load_board, load_suite
+from nightboard.tasks import why
 from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.cluster.processes import current_process
 from nightboard.tasks.evaluation.attempt import Progress
-from nightboard.tasks.runs import why
+from nightboard.tasks.requests.book import add_events, add_requests
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.reconcile import reconcile
-from nightboard.tasks.runs.why import Known, Why, WhyError, explain_in_store, explain_on_board, find_heads, find_name
 from nightboard.tasks.store.files import claim_file, write_bytes
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import AttemptOwner, Commit, DatasetPin, Outcome, as_row
+from nightboard.tasks.store.records import (
+    AttemptOwner,
+    Commit,
+    DatasetPin,
+    Outcome,
+    Request,
+    RequestEvent,
+    RequestTarget,
+    as_row,
+)
 from nightboard.tasks.store.tables import append_rows
+from nightboard.tasks.why import Known, Why, WhyError, explain_in_store, explain_on_board, find_heads, find_name
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError
 from nightboard.warehouse.schema.lake_tables import COMMITS, MODELS
@@ -294,3 +304,42 @@ def test_a_name_is_a_unique_ending_or_a_whole_id(board: Board) -> None:
     for odd in ("../x", "a/b/c", "", "lab/\x1b"):
         with pytest.raises(WhyError):
             find_name(odd, known, bundle)
+
+
+def ask_for(board: Board, commit: Commit, kind: str, state: str, reason: str | None = None) -> None:
+    request = Request.model_validate(
+        {"request_id": "r" * 32, "board": "mine", "kind": kind, "asked_by": "ada", "asked_at": NOW}
+        | ({"model_id": commit.model_id, "revision": commit.revision} if kind == "submission" else {})
+    )
+    target = RequestTarget(
+        request_id=request.request_id, model_id=commit.model_id, revision=commit.revision, suite="small", mode="missing"
+    )
+    add_requests(board.store, [request], [target])
+    event = {"request_id": request.request_id, "changed_at": NOW, "state": state, "changed_by": "ada", "reason": reason}
+    add_events(board.store, [RequestEvent.model_validate(event)])
+
+
+def test_a_model_that_is_not_watched_and_asked_for_is_where_its_request_is(board: Board) -> None:
+    commit = make_commit("xx/b")
+    board.know(commit)
+    ask_for(board, commit, "submission", "accepted")
+    told = board.ask_one("xx/b")
+    assert (told.state, told.reason, told.revision) == ("waits", "the next run evaluates it", COMMIT)
+    ask_for(board, commit, "submission", "rejected", "no license\nno card")
+    rejected, unwatched = board.ask("xx/b")
+    assert (rejected.state, rejected.reason) == (
+        "left out",
+        "submission rrrrrrrr by ada is rejected: no license\nno card",
+    )
+    assert unwatched.reason.startswith("the watch list few does not follow it")
+    ask_for(board, commit, "submission", "pending")
+    assert [each.state for each in board.ask("xx/b")] == ["waits", "left out"]
+
+
+def test_past_commits_of_a_backfill_are_no_heads_and_are_told_while_they_are_asked_for(board: Board) -> None:
+    later = NOW + timedelta(hours=1)
+    past = make_commit("lab/a", "0", committed_at=NOW - timedelta(days=9), discovered_at=later)
+    board.know(make_commit("lab/a"), past)
+    assert [each.revision for each in board.ask("lab/a")] == [COMMIT]
+    ask_for(board, past, "backfill", "accepted")
+    assert [each.revision for each in board.ask("lab/a")] == [COMMIT, "0" * 40]

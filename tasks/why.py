@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -28,8 +28,9 @@ from nightboard.profiles.suite_version import open_datasets, resolve_suite
 from nightboard.tasks.cluster.backends import open_executor
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
-from nightboard.tasks.planning.plan import PlanInputs, make_plan
+from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.requests.book import OPEN, Entry, find_requested, read_book
 from nightboard.tasks.runs.open_runs import list_open
 from nightboard.tasks.runs.status import Status, describe_open
 from nightboard.tasks.runs.unwatched import advise, explain_suites, explain_unwatched
@@ -48,6 +49,10 @@ State = Literal["scored", "runs", "waits", "failed", "left out"]
 # What a plan's skips are for a reader; any other kind waits.
 _STATES: Mapping[str, State] = {"rejected": "left out", "unavailable": "left out", "gave_up": "failed"}
 _RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED")
+# Requests that a plan does not take into account, and that are not simply over.
+_NOT_PLANNED = ("pending", "rejected")
+# Why benchmarks of an evaluation were left out that has nothing to do with their data.
+_NOT_OF_DATA = ("context too short", "not asked for")
 _IN_LAKE = ["evaluation_id", "state", "reason", "log", "log_tail", "ended_at"]
 
 
@@ -175,27 +180,48 @@ def explain_in_store(known: Known, model_id: str) -> list[Why]:
 
 
 def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: datetime) -> Iterator[Why]:
-    """What the watch list and the plan say of a model, suite by suite."""
+    """What the watch list, requests and the plan say of a model, suite by suite."""
     names = known.names | {model.id for model in bundle.watch.models}
-    if unwatched := explain_unwatched(bundle, model_id, names):
-        yield from (Why(suite, "left out", unwatched[0], model_id, do=unwatched[1]) for suite in bundle.suites)
-        return
+    unwatched = explain_unwatched(bundle, model_id, names)
     heads = [commit for commit in find_heads(bundle.watch, known.commits) if commit.model_id == model_id]
-    plan = plan_known(known, bundle, heads, now)
+    entries = [entry for entry in read_book(known.store, bundle.board.board).values() if _is_about(entry, model_id)]
+    by_key = {(commit.model_id, commit.revision): commit for commit in known.commits if commit.model_id == model_id}
+    requested = find_requested([entry for entry in entries if entry.state in OPEN], by_key)
+    plan = plan_known(known, bundle, heads, now, requested)
+    asked = {(each.commit.revision, each.target.suite): each.commit for each in requested}
     for suite in bundle.suites:
-        if restricted := explain_suites(bundle, model_id, suite):
-            yield Why(suite, "left out", restricted[0], model_id, do=restricted[1])
-        elif not heads:
+        yield from (_tell_request(entry, suite, model_id, board) for entry in entries if entry.state in _NOT_PLANNED)
+        of_request = [commit for (_, of_suite), commit in asked.items() if of_suite == suite]
+        left_out = unwatched or explain_suites(bundle, model_id, suite)
+        followed = [] if left_out else heads
+        if left_out and not of_request:
+            yield Why(suite, "left out", left_out[0], model_id, do=left_out[1])
+        elif not followed and not of_request:
             yield Why(suite, "waits", _tell_unseen(known.store, model_id), model_id, do=_command("plan", board))
-        else:
-            for commit in heads:
-                yield from _tell_commit(known, bundle, board, plan, commit, suite)
+        for commit in {commit.revision: commit for commit in (*followed, *of_request)}.values():
+            yield from dict.fromkeys(_tell_commit(known, bundle, board, plan, commit, suite))
+
+
+def _is_about(entry: Entry, model_id: str) -> bool:
+    request = entry.request
+    return request.model_id == model_id or any(target.model_id == model_id for target in entry.targets)
+
+
+def _tell_request(entry: Entry, suite: str, model_id: str, board: str) -> Why:
+    """A request that no plan takes into account."""
+    request, reason = entry.request, entry.event.reason
+    text = f"{request.kind} {request.request_id[:8]} by {request.asked_by} is {entry.state}"
+    state: State = "left out" if entry.state == "rejected" else "waits"
+    do = None if entry.state == "rejected" else _command("nightly", board)
+    return Why(suite, state, f"{text}: {reason}" if reason else text, model_id, request.revision, do=do)
 
 
 def find_heads(watch: WatchList, commits: Iterable[Commit]) -> list[Commit]:
     """The newest known commit of every branch, tag or commit that a watch list follows."""
     newest: dict[tuple[str, str], Commit] = {}
-    for commit in sorted(commits, key=lambda commit: commit.discovered_at):
+    beginning = datetime.min.replace(tzinfo=UTC)
+    # A backfill reads past commits of a branch later than its head.
+    for commit in sorted(commits, key=lambda commit: (commit.committed_at or beginning, commit.discovered_at)):
         newest[commit.model_id, commit.ref] = commit
     return [commit for commit in newest.values() if is_watched(watch, commit.model_id) and _is_followed(watch, commit)]
 
@@ -207,9 +233,15 @@ def _is_followed(watch: WatchList, commit: Commit) -> bool:
     return commit.ref in model.revisions or any(fnmatchcase(commit.ref, pattern) for pattern in model.branches)
 
 
-def plan_known(known: Known, bundle: BoardBundle, heads: Sequence[Commit], now: datetime) -> Plan:
-    """The plan for these commits, and for those with the same files."""
-    fingerprints = {commit.fingerprint for commit in heads}
+def plan_known(
+    known: Known,
+    bundle: BoardBundle,
+    heads: Sequence[Commit],
+    now: datetime,
+    requested: Sequence[RequestedCommit] = (),
+) -> Plan:
+    """The plan for these commits and requests, and for watched commits with the same files."""
+    fingerprints = {commit.fingerprint for commit in heads} | {each.commit.fingerprint for each in requested}
     same = [commit for commit in find_heads(bundle.watch, known.commits) if commit.fingerprint in fingerprints]
     suites = [resolve_known(known, suite) for suite in bundle.suites.values()]
     return make_plan(
@@ -221,6 +253,7 @@ def plan_known(known: Known, bundle: BoardBundle, heads: Sequence[Commit], now: 
             commits=same,
             history=read_history(known.store, suites),
             now=now,
+            requested=requested,
         )
     )
 
@@ -238,7 +271,7 @@ def resolve_known(known: Known, suite: Suite) -> ResolvedSuite:
         is_there = sha and (known.store.dataset_dir(benchmark.dataset.id, sha) / COMPLETE_FILE).exists()
         if sha is None:
             unavailable[name] = told.get(name, "its dataset has no commit yet: the next run asks the Hub")
-        elif not is_there and name in told and not told[name].startswith("context too short"):
+        elif not is_there and name in told and not told[name].startswith(_NOT_OF_DATA):
             unavailable[name] = told[name]
     pinned, version = resolve_suite(suite, pins, unavailable)
     return ResolvedSuite(suite=pinned, version=version, unavailable=unavailable)
