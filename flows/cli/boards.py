@@ -16,6 +16,7 @@ from nightboard.flows.cli.options import (
     OutputOption,
     StoreOption,
     example,
+    find_board_here,
     find_filled_store,
     find_format,
     find_output,
@@ -147,7 +148,8 @@ def why(
     from nightboard.tasks.why import Known, explain_in_store, explain_on_board, find_name
 
     form = find_format(form, output)
-    bundle = load_board(board) if board is not None else None
+    board = board or (None if store else find_board_here())
+    bundle = load_board(board) if board else None
     root = find_store(board, store) if bundle else find_filled_store(None, store)
     target, now = find_output(output, root, force), utc_now()
     executor = bundle.cluster.executor if bundle else find_executor(root, now)

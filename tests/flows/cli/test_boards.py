@@ -114,7 +114,7 @@ def test_a_new_board_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "lab/one" in planned.output and "Plan: 1 evaluation in 1 job" in planned.output
 
 
-def test_why_tells_suites_of_which_the_same_holds_together(tmp_path: Path) -> None:
+def test_why_tells_suites_of_which_the_same_holds_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text("board: mine\ntitle: M\nwatch: few\nsuites: [quickstart, demo]\ncluster: local\nstore: store\n")
     watch = tmp_path / "few.yaml"
@@ -129,6 +129,8 @@ def test_why_tells_suites_of_which_the_same_holds_together(tmp_path: Path) -> No
     ]
     rows = json.loads(runner.invoke(app, [*arguments, "--format", "json"]).output)
     assert [(row["suite"], row["state"]) for row in rows] == [("quickstart", "left out"), ("demo", "left out")]
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(app, ["why", "lab/other"]).output.splitlines()[0] == shown.output.splitlines()[0]
     missing = runner.invoke(app, ["why", "--board", str(board), "nothing"])
     assert "no model of the store or the watch list has this name" in str(missing.exception)
 
