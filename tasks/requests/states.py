@@ -12,6 +12,9 @@ from nightboard.tasks.requests.values import LEFT_OUT, State
 from nightboard.tasks.runs.retry_stopped import Stopped
 from nightboard.tasks.store.records import Evaluation, ResolvedSuite
 
+# The reason that planning gives where only other benchmarks are asked for: nothing keeps this one from running.
+NOT_ASKED = "not asked for"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -129,4 +132,4 @@ def _find_last_ending(keys: Iterable[tuple[str, str]], history: History) -> str 
 
 
 def _leaves_out(evaluation: Evaluation, name: str) -> bool:
-    return name in evaluation.left_out
+    return evaluation.left_out.get(name, NOT_ASKED) != NOT_ASKED
