@@ -174,6 +174,8 @@ suites: [{", ".join(answers.suites)}]    # shipped: {", ".join(list_suites())}; 
 cluster: {answers.name}    # clusters/{answers.name}.yaml
 # A relative path starts at this file. Flows, jobs and readers must all see it.
 store: {_quote(answers.store)}
+# Its rankings show the models of the watch list, and what was imported from these sources:
+# imports: [open-llm-leaderboard]
 # `nightboard serve` and `deploy` start the nights by this; cron works, too.
 schedule:
   cron: 0 2 * * *
