@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightboard.tasks.planning.history import Done, History, ScoreKey
-from nightboard.tasks.planning.measured import Wanted
+from nightboard.tasks.planning.measured import NOT_ASKED, Wanted
 from nightboard.tasks.requests.values import LEFT_OUT, State
 from nightboard.tasks.runs.retry_stopped import Stopped
 from nightboard.tasks.store.records import Evaluation, ResolvedSuite
-
-# The reason that planning gives where only other benchmarks are asked for: nothing keeps this one from running.
-NOT_ASKED = "not asked for"
 
 
 @dataclass(frozen=True)
