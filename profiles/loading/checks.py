@@ -98,8 +98,9 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite and every place for notifications is listed once."""
+    """Every suite, import and place for notifications is listed once."""
     yield from check_twice(document, ("suites",), board.suites)
+    yield from check_twice(document, ("imports",), board.imports)
     yield from check_twice(document, ("notify",), board.notify)
 
 
