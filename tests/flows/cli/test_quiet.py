@@ -91,7 +91,7 @@ def test_a_night_that_leaves_given_up_models_behind_says_how_many_each_time_and_
         for suite in ("s", "t")
     )
     report = report_of(given_up=given_up)
-    monkeypatch.setattr("nightboard.flows.cli.leaderboard.show_ranking", lambda *args: None)
+    monkeypatch.setattr("nightboard.flows.cli.leaderboard.show_rankings", lambda *args: None)
     monkeypatch.setattr("nightboard.flows.nightly.run_nightly", lambda *args, **kwargs: report)
     monkeypatch.setattr("nightboard.flows.prefect_server.history.open_history", lambda *a, **k: nullcontext(NO_HISTORY))
     lines = run("nightly", "--board", str(board), *options)
