@@ -1,4 +1,4 @@
-"""A deployed board on a real SLURM: its own cron starts the night, `collect` finishes it after a kill, then a backfill."""
+"""A deployed board on a real SLURM: a night by its own cron, `collect` after a kill, a backfill by the API."""
 
 from __future__ import annotations
 
