@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule), and organizations with their display names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget), and organizations with their display names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
+from nightboard.profiles.models.budget import Budget
 from nightboard.profiles.models.schedule import Schedule
 
 # ------------------------------------------------------------------------------------------- organizations, boards
@@ -32,7 +33,7 @@ class Selectors(Profile):
 
 
 class Board(Profile):
-    """What an operator runs: watch list + suites + cluster + store + schedule."""
+    """What an operator runs: watch list + suites + cluster + store + schedule + budget."""
 
     board: Name
     title: Text
@@ -45,3 +46,4 @@ class Board(Profile):
     organizations: Name = "organizations"
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
+    budget: Budget = Budget()
