@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule, budget), and organizations with their display names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget), and organizations with display names."""
 
 from __future__ import annotations
 

@@ -36,3 +36,11 @@ class Budget(Profile):
     ask_above_gpu_hours: GpuHours | None = Field(
         default=None, description="`nightboard backfill` asks before it launches more; default: never"
     )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything ever waits."""
+        return (self.gpu_hours_per_night, self.gpu_hours_per_organization_and_week) != (None, None)
+
+
+NO_BUDGET = Budget()
