@@ -26,6 +26,7 @@ NIGHTS_OF_WEEK = 7
 # The first new evaluation of a night may take more than is left while no more than this part is used: none is too large
 # for ever.
 FREE_FOR_LARGE = 0.5
+NOTHING_ALLOWED = "waits for budget: the board's is 0 GPU-hours, and nothing is launched"
 # Sums of hours in another order differ in their last digits.
 _ROUNDING = 1e-9
 
@@ -127,7 +128,7 @@ def choose(
     contenders = {each.evaluation_id: each for queue in queues.values() for each in queue}
     before = sum(spent.of_night.values())
     if 0 in (budget.gpu_hours_per_night, budget.gpu_hours_per_organization_and_week):
-        return Decision(dict.fromkeys(contenders, "waits for budget: it is 0 GPU-hours"), before, 0.0)
+        return Decision(dict.fromkeys(contenders, NOTHING_ALLOWED), before, 0.0)
     night, week = _Night(budget, spent, knows_all=knows_all), _Week(budget, spent, queues)
     launched: set[str] = set()
     held: dict[str, str] = {}

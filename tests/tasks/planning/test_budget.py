@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nightboard.profiles.models.budget import Budget, Shares
 from nightboard.tasks.planning.budget import (
     CLASSES,
+    NOTHING_ALLOWED,
     Contender,
     Decision,
     RequestClass,
@@ -74,7 +75,7 @@ def test_within_a_class_the_order_of_the_queue_counts_and_small_ones_fill_the_re
 def test_a_budget_of_nothing_launches_nothing() -> None:
     queues: Queues = {"watched": [Contender("a", "lab", 0.1), Contender("b", "lab", 1, is_begun=True)]}
     for budget in (Budget(gpu_hours_per_night=0), Budget(gpu_hours_per_organization_and_week=0)):
-        assert choose(queues, budget, Spent()).waiting == dict.fromkeys("ab", "waits for budget: it is 0 GPU-hours")
+        assert choose(queues, budget, Spent()).waiting == dict.fromkeys("ab", NOTHING_ALLOWED)
 
 
 def test_what_has_begun_is_continued_and_counts_first() -> None:
