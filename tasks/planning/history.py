@@ -141,7 +141,8 @@ class History:
     with an open attempt; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
     anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
     `shards`: how such evaluations are split; those of older stores are not listed, and are in one placement.
-    `spending`: what attempts of the board have cost since some time.
+    `costs`: those that were measured first at the beginning. `spending`: what attempts of the board have cost since
+    some time.
     """
 
     done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
@@ -228,8 +229,7 @@ def _read_done(
     store: Store, known: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]], versions: Collection[str]
 ) -> dict[ScoreKey, list[Done]]:
     """Evaluations that are done; of those at one of the `versions` it need not be read what they have."""
-    beginning = datetime.min.replace(tzinfo=UTC)
-    ids = sorted(outcomes.keys() & known.keys(), key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
+    ids = _sort_by_end(outcomes.keys() & known.keys(), outcomes)
     others = {key for key in ids if known[key].suite_version not in versions}
     numbers = _read_numbers(store, others) if others else {}
     measurements = _read_measurements(store) if others else {}
@@ -241,6 +241,11 @@ def _read_done(
             entry = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
         by_score[ScoreKey.of(evaluation)].append(entry)
     return dict(by_score)
+
+
+def _sort_by_end(ids: Iterable[str], outcomes: Mapping[str, dict[str, Any]]) -> list[str]:
+    beginning = datetime.min.replace(tzinfo=UTC)
+    return sorted(ids, key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
 
 
 def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str, Collection[Number]]:
@@ -328,12 +333,13 @@ def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:
 def _measure_costs(
     store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
 ) -> dict[CostKey, list[Cost]]:
-    """Measured costs of evaluations, in total and by benchmark."""
+    """Measured costs of evaluations, in total and by benchmark; those that finished first at the beginning."""
     documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
     seconds, composed = _read_benchmark_seconds(store)
     costs: dict[CostKey, list[Cost]] = defaultdict(list)
-    for evaluation_id, outcome in outcomes.items():
+    for evaluation_id in _sort_by_end(outcomes, outcomes):
+        outcome = outcomes[evaluation_id]
         evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
         params_b = params.get(evaluation.fingerprint) if evaluation else None
         if not evaluation or not params_b or not elapsed_s:
