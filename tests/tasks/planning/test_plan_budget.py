@@ -10,7 +10,7 @@ from builders import NOW, make_commit, make_suite
 from nightboard.profiles.models.budget import Budget
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.watchlist import WatchList
-from nightboard.tasks.planning.budget import Spending
+from nightboard.tasks.planning.budget import NOTHING_ALLOWED, Spending
 from nightboard.tasks.planning.history import History
 from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan
@@ -68,6 +68,20 @@ def test_the_oldest_commits_run_and_the_others_wait_for_the_budget() -> None:
 def test_a_board_without_a_budget_has_no_limit_and_none_is_shown() -> None:
     plan = make_plan(make_inputs())
     assert (len(plan.evaluations), plan.budget) == (4, None)
+
+
+def test_a_budget_of_nothing_launches_nothing_and_says_so() -> None:
+    plan = make_plan(make_inputs(hours=0, requested=[ask(COMMITS[0])]))
+    assert (plan.evaluations, plan.jobs, plan.gpu_hours) == ((), (), 0)
+    assert {skip.reason for skip in plan.skipped} == {NOTHING_ALLOWED}
+    assert [(target.state, target.reason) for target in plan.targets] == [("waiting", NOTHING_ALLOWED)]
+
+
+def test_a_plan_of_one_request_keeps_to_the_share_of_its_class() -> None:
+    asked = [ask(commit, "backfill") for commit in COMMITS]
+    inputs = replace(make_inputs(hours=10 * ONE, requested=asked), commits=())
+    assert len(make_plan(inputs).evaluations) == 4
+    assert len(make_plan(replace(inputs, is_partial=True)).evaluations) == 2
 
 
 def test_what_was_spent_this_night_counts() -> None:
