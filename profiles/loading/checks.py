@@ -100,8 +100,9 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite is listed once; the shares of a budget are not more than all of it."""
+    """Every suite and import is listed once; the shares of a budget are not more than all of it."""
     yield from check_twice(document, ("suites",), board.suites)
+    yield from check_twice(document, ("imports",), board.imports)
     total = sum(share for _, share in board.budget.shares)
     if total > 1 + _ROUNDING:
         text = f"must be at most 1 together (got {total:g}). Make some of them smaller."
