@@ -25,7 +25,6 @@ from nightboard.tasks.hub.client import Hub, open_hub
 from nightboard.tasks.hub.discover import Discovery, Known, discover, discover_past
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
-from nightboard.tasks.planning.budget import find_night, find_week
 from nightboard.tasks.planning.history import SpendingOf, read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
@@ -178,7 +177,7 @@ class OpenBoard:
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store, suites, self._spending_of(now)),
+                history=read_history(self.store, suites, SpendingOf.week(board, now)),
                 now=now,
                 run_started_at=run_started_at,
                 requested=find_requested(entries, commits),
@@ -187,10 +186,6 @@ class OpenBoard:
                 is_partial=requests is not None,
             )
         )
-
-    def _spending_of(self, now: datetime) -> SpendingOf:
-        board = self.bundle.board
-        return SpendingOf(board.board, find_week(find_night(now, board.schedule.timezone)))
 
     def make_backfill(
         self, order: BackfillOrder, suites: Sequence[ResolvedSuite], by: str, now: datetime

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightboard.profiles.models.board import Board
 from nightboard.profiles.models.endings import Ending
-from nightboard.tasks.planning.budget import REQUEST_CLASSES, Spending, count_devices
+from nightboard.tasks.planning.budget import REQUEST_CLASSES, Spending, count_devices, find_night, find_week
 from nightboard.tasks.store.layout import MANIFEST_FILE, SPEC_FILE, Store
 from nightboard.tasks.store.records import (
     AttemptSpec,
@@ -164,6 +165,11 @@ class SpendingOf:
 
     board: str
     since: datetime
+
+    @classmethod
+    def week(cls, board: Board, now: datetime) -> SpendingOf:
+        """What counts for a board's budget."""
+        return cls(board.board, find_week(find_night(now, board.schedule.timezone)))
 
     def includes(self, launch_id: str | None) -> bool:
         """Launches of old stores do not name their board, and count."""
