@@ -100,9 +100,10 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite and import is listed once; the shares of a budget are not more than all of it."""
+    """Every suite, import and place for notifications is listed once; shares of a budget are not more than all of it."""
     yield from check_twice(document, ("suites",), board.suites)
     yield from check_twice(document, ("imports",), board.imports)
+    yield from check_twice(document, ("notify",), board.notify)
     total = sum(share for _, share in board.budget.shares)
     if total > 1 + _ROUNDING:
         text = f"must be at most 1 together (got {total:g}). Make some of them smaller."

@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule, budget), and organizations with display names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget, notify), and organizations with their names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
 from nightboard.profiles.models.budget import Budget
+from nightboard.profiles.models.notify import NotifyPlace
 from nightboard.profiles.models.schedule import Schedule
 
 # ------------------------------------------------------------------------------------------- organizations, boards
@@ -58,3 +59,6 @@ class Board(Profile):
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
     budget: Budget = Budget()
+    notify: tuple[NotifyPlace, ...] = Field(
+        default=(), description="who is told of failures: Prefect blocks (slack-webhook/ops), or env/VARIABLE"
+    )

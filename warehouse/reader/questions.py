@@ -191,6 +191,23 @@ def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
     return _run_named(con, "suites", {})
 
 
+def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
+    """Key and title of a suite's benchmarks, in the order of its columns."""
+    return _run_named(con, "page_benchmarks", {"suite": suite})
+
+
+def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str]) -> Result:
+    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows."""
+    return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
+
+
+def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:
+    """The name of the build, and when it was made."""
+    with explained():
+        ((name, built_at),) = con.execute("select build_id, built_at from main.build_info").fetchall()
+    return name, built_at
+
+
 def list_eras(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     """One row per era of a suite that has ranked rows: era, whether it is the current one, number of rows."""
     return _run_named(con, "eras", {"suite": suite})

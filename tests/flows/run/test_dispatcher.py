@@ -127,6 +127,7 @@ class Site:
             in_flight=tuple(night.open_runs.in_flight),
             not_started=tuple(left),
             problems=tuple(night.problems),
+            given_up=night.given_up,
         )
 
     def pause(self, seconds: float) -> None:
@@ -432,9 +433,11 @@ def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: 
 def test_what_gave_up_is_tried_again_when_somebody_frees_it(site: Site) -> None:
     site.add("a", "b")
     site.slurm.ends = lambda spec: "failed"
-    site.night()
-    site.night()
-    assert not site.night().collected, "both are given up"
+    assert not site.night().given_up
+    assert [skip.model_id for skip in site.night().given_up] == ["lab/a", "lab/b"], "in the night that gives them up"
+    later = site.night()
+    assert not later.collected, "both are given up"
+    assert [skip.model_id for skip in later.given_up] == ["lab/a", "lab/b"], "and in each one after it"
     board = site.board()
     stopped, known = board.find_stopped()
     board.free(choose_stopped(stopped, ["lab/a"], known), "ada", datetime.now(UTC))

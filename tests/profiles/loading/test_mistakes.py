@@ -253,6 +253,27 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
 
 
 @pytest.mark.parametrize(
+    ("place", "mistake"),
+    [
+        ("slack-webhook/ops", None),
+        ("env/OPS_WEBHOOK", None),
+        ("secret/ops-webhook-2", None),
+        ("https://hooks.example/T0/B0", "must not be an address, which is often a secret"),
+        ("ops", "must be kind/name"),
+        ("env/", "must be kind/name"),
+        ("env/A-B", "must be kind/name"),
+        ("slack-webhook/Ops", "must be kind/name"),
+        ("slack-webhook/ops/x", "must be kind/name"),
+        ("env/A, env/A", "is listed twice"),
+    ],
+)
+def test_a_place_for_notifications_is_a_block_or_a_variable(board: Path, place: str, mistake: str | None) -> None:
+    board.write_text(board.read_text() + f"notify: [{place}]\n")
+    told = validate_paths([board])
+    assert [text.split(" (got")[0].split(": ", 2)[2] for text in told] == ([mistake] if mistake else [])
+
+
+@pytest.mark.parametrize(
     ("text", "mistake"),
     [
         (
