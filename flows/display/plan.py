@@ -58,7 +58,7 @@ def group_waiting(plan: Plan) -> dict[str, list[Skip]]:
     return {reason: list(skips.values()) for reason, skips in groups.items()}
 
 
-def name_models(skips: Sequence[Skip]) -> str:
+def _name_models(skips: Sequence[Skip]) -> str:
     """The first models, and how many more there are."""
     names = list(dict.fromkeys(skip.model_id for skip in skips))
     return ", ".join([*names[:SHOWN_MODELS], *([f"{len(names) - SHOWN_MODELS} more"] if names[SHOWN_MODELS:] else [])])
@@ -66,7 +66,7 @@ def name_models(skips: Sequence[Skip]) -> str:
 
 def _waiting_table(groups: Mapping[str, Sequence[Skip]]) -> list[TextColumn]:
     """One row a reason."""
-    rows = [(str(len(skips)), reason, name_models(skips)) for reason, skips in groups.items()]
+    rows = [(str(len(skips)), reason, _name_models(skips)) for reason, skips in groups.items()]
     return cells_table(["evaluations", "why", "models"], rows, right=["evaluations"])
 
 

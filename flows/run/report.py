@@ -11,7 +11,7 @@ from pydantic import Field
 
 from nightboard.flows.display.console import count
 from nightboard.flows.display.formats import to_score_text
-from nightboard.flows.display.plan import group_waiting, name_models
+from nightboard.flows.display.plan import group_waiting
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.board_ranking import narrow
 from nightboard.tasks.planning.result import Plan, Skip
@@ -125,7 +125,10 @@ def describe_run(report: RunReport) -> str:
         _section("Skipped", map(_describe_skip, skipped)),
         _section(
             "Waiting for budget",
-            (f"{reason}: {name_models(skips)}" for reason, skips in group_waiting(report.plan).items()),
+            (
+                f"{reason}: {name_models(skip.model_id for skip in skips)}"
+                for reason, skips in group_waiting(report.plan).items()
+            ),
         ),
         _section("Still running", (f"evaluation {key}" for key in report.in_flight)),
         _section("Not started, left to the next run", (f"evaluation {key}" for key in report.not_started)),

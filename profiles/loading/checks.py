@@ -100,7 +100,7 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite, import and place for notifications is listed once; shares of a budget are not more than all of it."""
+    """Every suite, import and place for notifications is listed once; shares of a budget are at most 1."""
     yield from check_twice(document, ("suites",), board.suites)
     yield from check_twice(document, ("imports",), board.imports)
     yield from check_twice(document, ("notify",), board.notify)

@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule, budget, notify), and organizations with their names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget, notify), and organizations by name."""
 
 from __future__ import annotations
 

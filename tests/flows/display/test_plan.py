@@ -63,7 +63,7 @@ def test_the_report_of_a_run_groups_what_waits() -> None:
     )  # fmt: skip
     text = describe_run(report)
     assert (
-        "## Waiting for budget (2)\n\n- 38 of 40 GPU-hours of this night are planned: lab/m0, lab/m1, lab/m2, 2 more"
+        "## Waiting for budget (2)\n\n- 38 of 40 GPU-hours of this night are planned: lab/m0, lab/m1, lab/m2, lab/m3,"
         in text
     )
     assert "Skipped" not in text
