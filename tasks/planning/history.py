@@ -400,6 +400,14 @@ def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, fl
 # -------------------------------------------------------------------------------------------------------- spending
 
 
+def read_spending(store: Store, spending_of: SpendingOf) -> list[Spending]:
+    """What a board's attempts have cost and will cost, without the rest of the history."""
+    _, under_way = _read_claims(store)
+    columns = ["evaluation_id", "ended_at", "launch_id", "started_at", "elapsed_s", "gpus"]
+    attempts = read_table(store, ATTEMPTS, columns).to_pylist()
+    return _list_spending(store, attempts, under_way.values(), spending_of)
+
+
 def _list_spending(
     store: Store, attempts: Sequence[dict[str, Any]], under_way: Iterable[AttemptSpec | None], spending_of: SpendingOf
 ) -> list[Spending]:
