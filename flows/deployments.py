@@ -29,6 +29,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.types.entrypoint import EntrypointType
 
+from nightboard.flows.backfill import backfill
 from nightboard.flows.collect import collect
 from nightboard.flows.nightly import nightly
 from nightboard.flows.prefect_server.server import ConfiguredServer, ServerError, is_server_configured, open_server
@@ -59,7 +60,7 @@ class Deployed:
 
 
 def make_deployments(bundle: BoardBundle, wait_min: float | None) -> list[RunnerDeployment]:
-    """The deployments of a board: nightly by its schedule, collect every few minutes, rebuild by hand."""
+    """The deployments of a board: nightly by its schedule, collect every few minutes, backfill and rebuild by hand."""
     board, schedule = bundle.board, bundle.board.schedule
     of_board: dict[str, Any] = {
         "board": str(bundle.path.resolve() if bundle.path else board.board),
@@ -69,6 +70,7 @@ def make_deployments(bundle: BoardBundle, wait_min: float | None) -> list[Runner
     return [
         _make_deployment(nightly, bundle, of_board | {"wait_min": wait_min, "models": None}, night),
         _make_deployment(collect, bundle, of_board, IntervalSchedule(interval=COLLECT_EVERY)),
+        _make_deployment(backfill, bundle, of_board | {"wait_min": wait_min}, None),
         _make_deployment(rebuild, bundle, of_board, None),
     ]
 
@@ -211,4 +213,6 @@ def describe_schedule(bundle: BoardBundle) -> str:
     """When the flows run, in a sentence for people."""
     schedule = bundle.board.schedule
     every = int(COLLECT_EVERY.total_seconds() // 60)
-    return f"nightly at {schedule.cron!r} ({schedule.timezone}), collect every {every} min, rebuild by hand"
+    return (
+        f"nightly at {schedule.cron!r} ({schedule.timezone}), collect every {every} min, backfill and rebuild by hand"
+    )

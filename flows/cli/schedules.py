@@ -29,8 +29,8 @@ def deploy(
 ) -> None:
     """Deploy a board's flows to a Prefect work pool.
 
-    nightly by the board's schedule, collect every few minutes, rebuild by hand; again: updates them. A run whose
-    process died is marked as crashed. Needs a Prefect server (PREFECT_API_URL), and a worker for the runs.
+    nightly by the board's schedule, collect every few minutes, backfill and rebuild by hand; again: updates them. A
+    run whose process died is marked as crashed. Needs a Prefect server (PREFECT_API_URL), and a worker.
     """
     wait_min, bundle = parse_minutes(wait), open_board(board)
     from nightboard.flows import deployments

@@ -19,14 +19,14 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from served_hub import serve_hub
 from webhook import serve_webhook
 
-from nightboard.flows import collect, deployments, nightly, rebuild
+from nightboard.flows import backfill, collect, deployments, nightly, rebuild
 from nightboard.flows.deployments import deploy, describe_schedule, make_deployments
 from nightboard.flows.prefect_server.server import OwnServer, ServerError
 from nightboard.profiles.loading.load import load_board
 
 TASKS = {
     item.name: item
-    for module in (nightly, collect, rebuild)
+    for module in (nightly, collect, backfill, rebuild)
     for item in vars(module).values()
     if isinstance(item, Task)
 }
@@ -55,7 +55,7 @@ def test_deployments_are_named_after_the_board_and_run_from_any_folder(
     write_board(tmp_path)
     monkeypatch.chdir(tmp_path)
     made = {deployment.full_name: deployment for deployment in make_deployments(load_board("mine"), 90)}
-    assert made.keys() == {"nightly/mine", "collect/mine", "rebuild/mine"}
+    assert made.keys() == {"nightly/mine", "collect/mine", "backfill/mine", "rebuild/mine"}
     of_board = {"board": str(tmp_path / "mine.yaml"), "store": str(tmp_path / "store")}
     assert made["nightly/mine"].parameters == of_board | {"wait_min": 90, "models": None}
     assert made["collect/mine"].parameters == of_board
@@ -64,7 +64,10 @@ def test_deployments_are_named_after_the_board_and_run_from_any_folder(
         module, _, name = str(deployment.entrypoint).rpartition(".")
         flow = getattr(importlib.import_module(module), name)
         assert isinstance(flow, Flow)
-        assert flow.parameters.properties.keys() == deployment.parameters.keys()
+        given = deployment.parameters.keys()
+        assert given <= flow.parameters.properties.keys()
+        asked = {"select"} if flow.name == "backfill" else set()
+        assert {*flow.parameters.required} == {"board"} | asked, "what whoever starts it has to say"
         assert flow.description, "which the deployment shows, as it has none of its own"
         assert deployment.tags == ["board:mine"]
 
@@ -78,7 +81,7 @@ def test_the_boards_schedule_is_that_of_its_nights(tmp_path: Path) -> None:
     assert every.schedule.interval == timedelta(minutes=10)
     assert not made["rebuild"].schedules
     assert describe_schedule(bundle) == (
-        "nightly at '30 1 * * *' (Europe/Paris), collect every 10 min, rebuild by hand"
+        "nightly at '30 1 * * *' (Europe/Paris), collect every 10 min, backfill and rebuild by hand"
     )
 
 
@@ -96,6 +99,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, use_server: C
 def test_every_step_has_a_name_a_tag_and_a_description() -> None:
     assert TASKS.keys() == {
         "collect", "discover", "pin datasets", "plan", "fetch datasets", "rebuild", "build warehouse", "report",
+        "select",
     }  # fmt: skip
     assert all(task.tags and task.description for task in TASKS.values())
 

@@ -1,4 +1,4 @@
-"""A deployed board on a real SLURM: its own cron starts the night, and `collect` finishes it after a kill."""
+"""A deployed board on a real SLURM: its own cron starts the night, `collect` finishes it after a kill, then a backfill."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def world(tmp_path: Path, models: Path) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("database_url", DATABASES, indirect=True)
-def test_a_night_that_its_cron_has_started_is_finished_by_the_deployed_collect_after_a_kill(
+def test_a_night_that_its_cron_has_started_is_finished_after_a_kill_and_a_backfill_is_started_by_the_api(
     world: World, cluster: Cluster, server: OwnServer, database_url: str | None, tmp_path: Path
 ) -> None:
     deploying = [str(Path(sys.executable).with_name("nightboard")), "deploy", "--board", world.board]
@@ -108,9 +108,17 @@ def test_a_night_that_its_cron_has_started_is_finished_by_the_deployed_collect_a
         assert len(world.wait_for_outcomes(1)) == 1
         asked = client.create_flow_run_from_deployment(collect.id)
         is_over = wait_for(client, "collect world", lambda run: run.id == asked.id and bool(run.end_time), 300)
+
+        backfill = client.read_deployment_by_name("backfill/world")
+        wanted = {"select": "model:lab/strong", "benchmarks": ["musr"], "replicate": True}
+        asked = client.create_flow_run_from_deployment(backfill.id, parameters=wanted)
+        ended = wait_for(client, "backfill world", lambda run: run.id == asked.id and bool(run.end_time), 300)
+    assert ended.state and ended.state.message == "1 evaluation completed, 0 failed"
     assert is_over.state and is_over.state.message == "1 attempt collected, 0 evaluations still running"
-    assert world.query("select state, count(*) from attempts group by all") == [("completed", 1)]
+    assert world.query("select state, count(*) from attempts group by all") == [("completed", 2)]
     assert [model for model, _ in world.ranking()] == ["lab/strong"]
+    assert world.query("select kind, state, n_done from requests") == [("backfill", "done", 1)]
+    assert world.query("select replicate, request_id is null from evaluations order by 1") == [(0, True), (1, False)]
     if POSTGRES and database_url:
         n_runs = ask(
             POSTGRES, database_url, "select count(*) from flow_run where state_type in ('CRASHED', 'COMPLETED')"
