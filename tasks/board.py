@@ -27,7 +27,7 @@ from nightboard.tasks.hub.client import Hub, open_hub
 from nightboard.tasks.hub.discover import Discovery, Known, discover, discover_past
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
-from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
+from nightboard.tasks.planning.history import SpendingOf, read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.requests.backfill import (
@@ -186,17 +186,21 @@ class OpenBoard:
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         entries = self.read_requests() if requests is None else requests
+        board = self.bundle.board
         return make_plan(
             PlanInputs(
-                board=self.bundle.board.board,
+                board=board.board,
                 watch=self.bundle.watch,
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store, suites),
+                history=read_history(self.store, suites, SpendingOf.week(board, now)),
                 now=now,
                 run_started_at=run_started_at,
                 requested=find_requested(entries, commits),
+                budget=board.budget,
+                timezone=board.schedule.timezone,
+                is_partial=requests is not None,
             )
         )
 

@@ -246,7 +246,7 @@ def prepare_overview(board: str | None, store: Path | None) -> tuple[Callable[[]
     from nightboard.tasks.runs.open_runs import find_executor, list_open
     from nightboard.tasks.store.records import utc_now
 
-    max_gpus, schedule = None, None
+    max_gpus, declared = None, None
     if board is None:
         found = find_filled_store(None, store)
         executor_name = find_executor(found, utc_now())
@@ -255,14 +255,14 @@ def prepare_overview(board: str | None, store: Path | None) -> tuple[Callable[[]
         from nightboard.profiles.loading.load import load_board
 
         bundle = load_board(board)
-        found, schedule = find_store(None, store or bundle.store), bundle.board.schedule
+        found, declared = find_store(None, store or bundle.store), bundle.board
         executor_name, max_gpus = bundle.cluster.executor, bundle.cluster.max_gpus
     executor = open_executor(executor_name) if executor_name else None
 
     def look_now() -> Overview:
         now = utc_now()
         under_way = list_open(found, executor, now)
-        seen = look(found, under_way, now, board, schedule)
+        seen = look(found, under_way, now, board, declared)
         away = "The cluster does not answer; this is what the store knows. Try again later."
         return replace(seen, problems=(*seen.problems, away)) if under_way.is_cluster_away else seen
 

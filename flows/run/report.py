@@ -11,6 +11,7 @@ from pydantic import Field
 
 from nightboard.flows.display.console import count
 from nightboard.flows.display.formats import to_score_text
+from nightboard.flows.display.plan import group_waiting
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.board_ranking import narrow
 from nightboard.tasks.planning.result import Plan, Skip
@@ -109,7 +110,7 @@ def describe_run(report: RunReport) -> str:
     """The run as Markdown: new commits, evaluated, failed with reasons, skipped with reasons."""
     accepted = [commit for commit in report.new_commits if commit.state == "ok"]
     refused = [commit for commit in report.new_commits if commit.state != "ok"]
-    skipped = [skip for skip in report.plan.skipped if skip.kind != "done"]
+    skipped = [skip for skip in report.plan.skipped if skip.kind not in ("done", "budget")]
     sections = [
         f"# {report.board}: run of {report.started_at:%Y-%m-%d %H:%M} UTC",
         _section("New commits", (f"`{c.model_id}` @ `{c.revision[:7]}`" for c in accepted)),
@@ -122,6 +123,13 @@ def describe_run(report: RunReport) -> str:
         _section("Retried", map(_describe_failures, group_setbacks(report.retried)), len(report.retried)),
         _section("Given up", _describe_given_up(report), count_models(report.given_up)),
         _section("Skipped", map(_describe_skip, skipped)),
+        _section(
+            "Waiting for budget",
+            (
+                f"{reason}: {name_models(skip.model_id for skip in skips)}"
+                for reason, skips in group_waiting(report.plan).items()
+            ),
+        ),
         _section("Still running", (f"evaluation {key}" for key in report.in_flight)),
         _section("Not started, left to the next run", (f"evaluation {key}" for key in report.not_started)),
         _section("Problems", report.problems),
