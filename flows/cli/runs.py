@@ -155,10 +155,13 @@ def backfill(
         if dry_run:
             print_backfill(board, order, name_caller(), str(found.root))
             return
+        from nightboard.profiles.loading.load import load_board
+
+        limit = load_board(board).board.budget.ask_above_gpu_hours
         try:
             report = run_backfill(
                 board, order, name_caller(), str(found.root), wait_min, history,
-                confirm=lambda plan: confirm_cost(plan, board, is_sure=yes), is_quiet=quiet,
+                confirm=lambda plan: confirm_cost(plan, limit, is_sure=yes), is_quiet=quiet,
             )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo("\nInterrupted. Submitted jobs keep running; the same command continues.", err=True)
@@ -374,9 +377,18 @@ def retry(
         ui.say(f"{number} to retry. The next run evaluates those that the watch list still has.")
 
 
-def confirm_cost(plan: Plan, board: str, *, is_sure: bool) -> bool:
-    """Whether a plan may be carried out: asks above the board's limit on a terminal, and refuses it elsewhere."""
-    return True
+def confirm_cost(plan: Plan, limit: float | None, *, is_sure: bool) -> bool:
+    """Whether a plan may be carried out: above the board's limit this asks on a terminal, and refuses elsewhere."""
+    if is_sure or limit is None or plan.device_hours <= limit:
+        return True
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.plan import show_plan
+
+    show_plan(Terminal(), plan)
+    cost = f"{plan.device_hours:.1f} GPU-hours, above the {limit:g} of ask_above_gpu_hours"
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"the plan takes {cost}; add --yes to launch it", param_hint="--yes")
+    return typer.confirm(f"The plan takes {cost}. Launch it?")
 
 
 def name_caller() -> str:

@@ -60,3 +60,9 @@ class Plan(Record):
     requests: dict[str, str] = Field(default={}, description="by evaluation: the request that it is run for")
     targets: tuple[TargetState, ...] = Field(default=(), description="of all requests that were planned")
     budget: NightBudget | None = Field(default=None, description="part of the board's budget; none: it has none")
+
+    @property
+    def device_hours(self) -> float:
+        """GPU-hours of all that it launches or lets wait for budget; a job without GPUs counts as one GPU."""
+        launched = sum(job.estimate_s * max(1, job.gpus) for job in self.jobs) / 3600
+        return launched + (self.budget.waiting if self.budget else 0)
