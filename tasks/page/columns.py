@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nightboard.tasks.page.data import DECIMALS, SuiteData
-from nightboard.tasks.page.render import show_codes
+from nightboard.tasks.page.render import name_model_file, show_codes
 
 # Names and licenses are shorter; what is longer comes from a repository that plays tricks.
 MAX_LENGTH = 300
@@ -83,12 +83,16 @@ def list_columns(suite: SuiteData) -> list[Column]:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the first rows. `band`: where the range of places begins, and how wide it is, in percent."""
+    """A cell of the first rows. `band`: where the range of places begins, and how wide it is, in percent.
+
+    `file`: the page of a model.
+    """
 
     column: Column
     text: str
     shade: int | None = None
     band: tuple[float, float] | None = None
+    file: str = ""
 
 
 def write_rows(suite: SuiteData, columns: list[Column], rows: list[dict[str, Any]], n_ranked: int) -> list[list[Cell]]:
@@ -111,6 +115,8 @@ def write_rows(suite: SuiteData, columns: list[Column], rows: list[dict[str, Any
             return Cell(column, write_short(row["params_b"]))
         if column.kind == "number":
             return Cell(column, write_number(row[column.key], column.decimals))
+        if column.kind == "model":
+            return Cell(column, shorten(row["model_id"]), file=name_model_file(row["model_id"]))
         if column.kind == "yes":
             return Cell(column, {True: "yes", False: "no"}.get(row[column.key], ""))
         return Cell(column, shorten(row[column.key] or ""))

@@ -11,6 +11,7 @@ from typing import Any
 
 from nightboard.tasks.page.columns import list_columns, list_spans, shorten
 from nightboard.tasks.page.data import DECIMALS, OF_BENCHMARKS, SuiteData
+from nightboard.tasks.page.render import name_model_file
 
 # A commit is told from others by so many characters.
 _REVISION_LENGTH = 7
@@ -31,6 +32,7 @@ def pack_suite(suite: SuiteData) -> dict[str, Any]:
         "spans": list_spans(suite),
         "values": columns,
         "scores": _pack_scores(suite),
+        "files": _list_odd_files(suite.columns["model_id"]),
     }
 
 
@@ -40,6 +42,12 @@ def _pack(name: str, values: Sequence[Any]) -> dict[str, Any]:
     if any(isinstance(value, str) for value in values):
         return _pack_texts([value and shorten(value) for value in values])
     return _pack_numbers(values, DECIMALS.get(name, 0))
+
+
+def _list_odd_files(models: Sequence[str]) -> dict[str, str]:
+    """The pages of models whose names have odd signs, by the name that is shown; those of others follow from it."""
+    files = {shorten(model): name_model_file(model) for model in models}
+    return {model: file for model, file in files.items() if file != f"{model.replace('/', '--')}.html"}
 
 
 def _pack_texts(values: Sequence[str | None]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from page_data import BENCHMARKS, make_page_data, make_row, make_small_suite, make_suite
+from page_data import BENCHMARKS, ODD_NAMES, make_page_data, make_row, make_small_suite, make_suite
 
 from nightboard.tasks.page.build import write_page
+from nightboard.tasks.page.columns import shorten
 from nightboard.tasks.page.data import Benchmark, SuiteData
 from nightboard.tasks.page.pack import pack_suite
 from nightboard.tasks.page.render import name_model_file
@@ -90,6 +91,6 @@ def test_texts_of_any_length_and_with_any_signs_stay_texts(tmp_path: Path) -> No
     assert values["base_model"]["texts"] == ["\\ud800\\x00\\u202e"]
 
 
-def test_page_of_a_model_has_a_name_that_is_its_address() -> None:
-    assert name_model_file("Qwen/Qwen2.5-0.5B") == "Qwen--Qwen2.5-0.5B.html"
-    assert name_model_file("a/ü (1)\ud800%") == "a--~fc~20~281~29~5cud800~25.html"
+def test_odd_names_of_pages_are_in_the_data() -> None:
+    files = pack_suite(make_suite())["files"]
+    assert files == {shorten(name): name_model_file(name) for name in ODD_NAMES.values()}

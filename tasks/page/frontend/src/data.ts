@@ -30,6 +30,7 @@ export interface Packed {
   spans: [number, number][];
   values: Record<string, PackedTexts | PackedNumbers>;
   scores: Record<"raw" | "normalized" | "low" | "high", PackedNumbers>[];
+  files: Record<string, string>;
 }
 
 /** A column of texts: each row has the number of its text, -1 for none. */
@@ -57,6 +58,7 @@ export interface Suite {
   texts: Map<string, Texts>;
   numbers: Map<string, Float64Array>;
   scores: Scores[];
+  files: Map<string, string>;
 }
 
 export function unpack(packed: Packed): Suite {
@@ -76,6 +78,7 @@ export function unpack(packed: Packed): Suite {
     spans: packed.spans,
     texts,
     numbers,
+    files: new Map(Object.entries(packed.files)),
     scores: packed.scores.map(({ raw, normalized, low, high }) => ({
       raw: unpackNumbers(raw),
       normalized: unpackNumbers(normalized),
@@ -110,7 +113,7 @@ export function findBenchmark(suite: Suite, key: string): number {
   return key.startsWith("score:") ? suite.benchmarks.indexOf(key.slice(6)) : -1;
 }
 
-/** As name_model_file of ../../render.py. */
-export function linkModel(model: string): string {
-  return `models/${model.replaceAll("/", "--").replace(/[^\w.-]/gu, (sign) => `~${sign.codePointAt(0)?.toString(16)}`)}.html`;
+/** The page of a model; the data name those that do not follow from the model's name. */
+export function linkModel(suite: Suite, model: string): string {
+  return `models/${suite.files.get(model) ?? `${model.replaceAll("/", "--")}.html`}`;
 }

@@ -233,7 +233,7 @@ export class Table {
     const [owner, name] = model.includes("/") ? [model.slice(0, model.indexOf("/") + 1), model.slice(model.indexOf("/") + 1)] : ["", model];
     line.link.children[0].textContent = owner;
     line.link.children[1].textContent = name;
-    line.link.href = linkModel(model);
+    line.link.href = linkModel(suite, model);
     cell.title = model;
     const isPinned = state.pins.includes(model);
     line.pin.setAttribute("aria-pressed", String(isPinned));
