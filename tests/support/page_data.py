@@ -104,6 +104,7 @@ def _describe(rank: int) -> dict[str, Any]:
         "is_merged": rank % 5 == 0,
         "is_flagged": rank % 10 == 3,
         "is_official": rank % 3 == 0,
+        "base_model": '=HYPERLINK("x")' if rank == 2 else None,
         "model_state": "gone" if rank % 9 == 4 else "available",
         "source": "run" if rank % 2 else "import:open-llm-leaderboard",
     }

@@ -369,6 +369,9 @@ def test_columns_are_chosen(front: Front) -> None:
     front.page.uncheck('#column-list input[value="license"]')
     assert front.column("known_at")[0] == "2025-06-01"
     assert front.header("license").count() == 0
+    front.page.evaluate("document.getElementById('scroller').scrollTop = 900")
+    front.page.check('#column-list input[value="precision"]')
+    assert front.page.evaluate("document.getElementById('scroller').scrollTop") == 900
     assert "known_at" in front.hash()
     front.page.click("#reset-columns")
     assert front.header("license").count() == 1
@@ -458,6 +461,14 @@ def test_all_shown_rows_are_saved_as_csv(front: Front) -> None:
         "alpha": "95.00", "beta": "85.00", "params_b": "0.1", "license": "mit",
     }  # fmt: skip
     assert SCRIPT in {row["model_id"] for row in rows}
+
+
+def test_no_text_of_a_file_is_a_formula(front: Front) -> None:
+    front.open("columns=base_model&q=org2")
+    with front.page.expect_download() as download:
+        front.page.click("#csv")
+    rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_bytes().decode())))
+    assert rows[:2] == [["model_id", "base_model"], ["org2/model-2", '\'=HYPERLINK("x")']]
 
 
 def test_pinned_models_are_saved_first_and_once(front: Front) -> None:
@@ -567,6 +578,23 @@ def test_page_of_an_older_build_says_that_it_was_replaced(browser: Browser, fold
     context.close()
 
 
+def test_reader_who_has_scrolled_stays_there_when_all_rows_come(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    """The rows come from a host that is slow."""
+    copy = shutil.copytree(folder, tmp_path / "page")
+    hidden = {file: file.rename(tmp_path / file.name) for file in (copy / "data").iterdir()}
+    context = browser.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto((copy / "index.html").as_uri())
+    page.wait_for_selector("#replaced:visible")
+    page.evaluate("document.getElementById('scroller').scrollTop = 700")
+    for file, moved in hidden.items():
+        moved.rename(file)
+    page.evaluate("document.getElementById('search').dispatchEvent(new Event('input'))")
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate("document.getElementById('scroller').scrollTop") == 700
+    context.close()
+
+
 def test_empty_warehouse_is_a_page_that_says_so(browser: Browser, tmp_path: Path) -> None:
     write_page(make_page_data(), tmp_path, "Nothing")
     context = browser.new_context()
@@ -596,7 +624,8 @@ def frontend(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_committed_bundle_is_built_from_the_sources(frontend: Path) -> None:
     """Else: make page-assets."""
     built = {path.name: path.read_bytes() for path in (frontend.parent / "assets").iterdir()}
-    assert built == {path.name: path.read_bytes() for path in (FOLDER / "assets").iterdir()}
+    assert built.keys() == {"page.css", "page.js", "theme.js"}
+    assert built == {name: (FOLDER / "assets" / name).read_bytes() for name in built}
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])

@@ -14,6 +14,7 @@ declare global {
 }
 
 const suites = new Map<string, Suite>();
+const asked = new Set<string>();
 const narrow = matchMedia("(max-width: 640px)");
 const wide = matchMedia("(min-width: 2100px)");
 let state: State = makeState();
@@ -97,17 +98,22 @@ function draw(isOther: boolean): void {
 
 function load(name: string): void {
   const option = [...(document.getElementById("suite") as HTMLSelectElement).options].find(({ value }) => value === name);
-  if (!option) return;
+  if (!option || asked.has(name)) return;
+  asked.add(name);
   const script = document.createElement("script");
   script.src = option.dataset.file ?? "";
   script.addEventListener("load", () => {
     const packed = window.nightboard?.[name];
     if (!packed) return;
     if (!suites.has(name)) suites.set(name, unpack(packed));
-    if (name === nameSuite()) draw(true);
+    // Whoever has scrolled the first rows stays where they are.
+    if (name === nameSuite()) draw(writeState(state) !== "");
   });
   // The files of an older page are gone.
-  script.addEventListener("error", () => ((document.getElementById("replaced") as HTMLElement).hidden = false));
+  script.addEventListener("error", () => {
+    asked.delete(name);
+    (document.getElementById("replaced") as HTMLElement).hidden = false;
+  });
   document.head.append(script);
 }
 

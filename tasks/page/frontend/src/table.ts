@@ -52,16 +52,18 @@ export class Table {
     this.drawn = drawn;
     const { view } = drawn;
     const columns = view.columns.map(({ key }) => key).join();
+    const { scrollTop } = this.scroller;
     if (columns !== this.shownColumns) this.makeColumns(view.columns);
     this.shownColumns = columns;
     this.markSorting();
     this.table.setAttribute("aria-rowcount", String(1 + view.pins.length + view.rows.length));
     this.table.setAttribute("aria-colcount", String(view.columns.length));
     this.table.classList.toggle("shades", drawn.state.hasShades);
-    if (isOther) {
-      this.scroller.scrollTop = 0;
-      this.active = 0;
-    }
+    if (isOther) this.active = 0;
+    // As high as it will be, so that the place in it can be kept.
+    this.readRowHeight();
+    if (!this.lines.length) setHeight(this.below, view.rows.length * this.rowHeight);
+    this.scroller.scrollTop = isOther ? 0 : scrollTop;
     this.drawPins();
     this.draw(true);
   }
