@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from page_data import N_MODELS, SCRIPT, make_page_data, make_small_suite, make_suite
+from page_data import N_MODELS, SCRIPT, make_page_data, make_row, make_small_suite, make_suite
 
 from nightboard.tasks.page.build import write_page
+from nightboard.tasks.page.data import Benchmark, SuiteData
 from nightboard.tasks.page.render import FOLDER
 
 if TYPE_CHECKING:
@@ -337,6 +338,12 @@ def test_ties_with_the_best_in_view_are_counted_and_marked(front: Front) -> None
     assert rows.nth(1).locator(".tie").get_attribute("aria-label") == "not separable from the first"
 
 
+def test_pointer_on_a_score_shows_its_interval(front: Front) -> None:
+    front.page.locator(f"{ROWS} td.c-score").first.hover()
+    title = front.page.locator(f"{ROWS} td.c-score").first.get_attribute("title")
+    assert title == "Alpha: 95.00, 93.00–97.00 at 95%, raw 0.4750"
+
+
 def test_places_are_drawn_as_a_band(front: Front) -> None:
     bars = front.page.locator("#board .bar").evaluate_all(READ_BANDS)
     assert bars[0][0] == 0
@@ -592,6 +599,31 @@ def test_reader_who_has_scrolled_stays_there_when_all_rows_come(browser: Browser
     page.evaluate("document.getElementById('search').dispatchEvent(new Event('input'))")
     page.wait_for_selector("html[data-ready]")
     assert page.evaluate("document.getElementById('scroller').scrollTop") == 700
+    context.close()
+
+
+@pytest.mark.parametrize(("n_benchmarks", "n_models"), [(1, 1), (50, 3)])
+def test_suites_of_one_and_of_fifty_benchmarks(
+    browser: Browser, tmp_path: Path, n_benchmarks: int, n_models: int
+) -> None:
+    """The last model has no score in the first benchmark, no size, license and organization."""
+    names = [Benchmark(f"b{number}", f"Benchmark {number}") for number in range(n_benchmarks)]
+    rows = [
+        make_row(rank, f"m{rank}", 50.0 - rank, organization=None, license=None, params_b=None)
+        | {key: [None if rank == n_models else value] + [value] * (n_benchmarks - 1)
+           for key, value in (("raw", 0.5), ("normalized", 50.0), ("low", 49.0), ("high", 51.0))}
+        for rank in range(1, n_models + 1)
+    ]  # fmt: skip
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    write_page(make_page_data(SuiteData("odd", "Odd", tuple(names), ("now",), columns)), tmp_path, "Odd")
+    context = browser.new_context(viewport=WIDE)
+    odd = Front(context.new_page(), tmp_path)
+    odd.open("average=shown&sort=-score:b0&date=2026-01-01")
+    odd.open("sort=params_b")
+    assert odd.models() == [f"m{rank}" for rank in range(1, n_models + 1)]
+    assert odd.column("score:b0") == ["50.00"] * (n_models - 1) + [""]
+    assert odd.page.locator("#board thead th").count() == 8 + n_benchmarks
+    assert odd.errors == []
     context.close()
 
 

@@ -31,6 +31,14 @@ export function writeCell({ suite, state, view }: Drawn, column: Column, row: nu
   }
 }
 
+/** A score with its interval, and as the task counts it. */
+export function tellScore({ suite }: Drawn, column: Column, row: number): string {
+  const { raw, normalized, low, high } = suite.scores[findBenchmark(suite, column.key)];
+  if (Number.isNaN(normalized[row])) return "";
+  const interval = writeSpan(normalized[row] - low[row], normalized[row] + high[row], 2);
+  return `${column.title}: ${writeNumber(normalized[row], 2)}${interval && `, ${interval} at 95%`}, raw ${writeNumber(raw[row], 4)}`;
+}
+
 export function findShade(suite: Suite, column: Column, row: number): number {
   const benchmark = findBenchmark(suite, column.key);
   const score = suite.scores[benchmark].normalized[row];

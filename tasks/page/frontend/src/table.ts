@@ -1,7 +1,7 @@
 // The table: draws only the rows that are in sight, as a real table with all its rows counted for screen readers.
 
 import { type Column, linkModel, readText } from "./data";
-import { type Drawn, findShade, placeBand, writeCell } from "./cells";
+import { type Drawn, findShade, placeBand, tellScore, writeCell } from "./cells";
 
 // Rows that are drawn above and below those in sight; others are drawn when fewer than the second number are left.
 const MARGIN = 12;
@@ -44,6 +44,7 @@ export class Table {
     this.scroller.addEventListener("scroll", () => this.drawSoon(), { passive: true });
     new ResizeObserver(() => this.drawSoon()).observe(this.scroller);
     this.table.addEventListener("keydown", (event) => this.walk(event));
+    this.table.addEventListener("mouseover", (event) => this.tell(event.target as HTMLElement));
     this.table.addEventListener("focusin", (event) => this.follow(event.target as HTMLElement));
   }
 
@@ -257,6 +258,14 @@ export class Table {
     if (!line) return;
     this.active = line.place;
     this.markActive();
+  }
+
+  /** What the pointer is on: the interval of a score. */
+  private tell(target: HTMLElement): void {
+    const cell = target.closest("td");
+    const line = this.findLine(cell);
+    if (!this.drawn || !cell || !line || !cell.classList.contains("c-score")) return;
+    cell.title = tellScore(this.drawn, this.drawn.view.columns[line.cells.indexOf(cell)], line.row);
   }
 
   private findLine(target: Element | null): Line | undefined {
