@@ -416,7 +416,11 @@ def test_address_says_the_whole_view(front: Front, context: BrowserContext) -> N
     page = context.new_page()
     page.goto(front.page.url)
     page.wait_for_selector("html[data-ready]")
-    read = "document.getElementById('board').outerHTML + document.getElementById('status').textContent"
+    read = (
+        "[document.getElementById('status').textContent, document.getElementById('board').className]"
+        ".concat([...document.querySelectorAll('#board tr')].map(row => [row.ariaRowIndex, row.ariaSort]"
+        ".concat([...row.cells].map(cell => [cell.className, cell.textContent, cell.title]))))"
+    )
     assert page.evaluate(read) == front.page.evaluate(read)
     assert page.locator("#choice-merges").input_value() == "no"
     assert page.url == front.page.url
@@ -524,10 +528,46 @@ def test_keyboard_walk(front: Front) -> None:
     assert front.page.evaluate("document.activeElement.getBoundingClientRect().top") > 100
     keyboard.press("Home")
     assert front.active() == "org1/model-1"
+    keyboard.press("ArrowDown")
     keyboard.press("p")
-    assert front.page.locator("#board .pins tr").count() == 1
+    pins = front.page.locator("#board .pins tr")
+    assert pins.count() == 1
+    assert front.active() == "org2/model-2"
+    keyboard.press("ArrowDown")
+    assert front.active() == "org3/model-3"
+    keyboard.press("Home")
+    assert pins.locator("a").evaluate("link => link === document.activeElement")
+    keyboard.press("p")
+    assert pins.count() == 0
+    assert front.active() == "scroller"
+    front.page.locator("#board a[tabindex='0']").focus()
     keyboard.press("Tab")
     assert front.page.evaluate("document.getElementById('board').contains(document.activeElement)") is False
+
+
+def test_focus_is_not_lost_when_its_row_leaves_sight(front: Front) -> None:
+    front.page.get_by_role("link", name="org2/model-2", exact=True).focus()
+    front.page.evaluate("document.getElementById('scroller').scrollTop = 2000")
+    front.page.wait_for_selector("#board tr[aria-rowindex='80']")
+    assert front.active() == "scroller"
+    front.page.evaluate("document.getElementById('scroller').scrollTop = 1000")
+    front.page.wait_for_selector("#board tr[aria-rowindex='40']")
+    tabs = front.page.locator("#board tbody a[tabindex='0']")
+    front.page.locator("#search").focus()
+    front.page.evaluate("document.getElementById('scroller').scrollTop = 3000")
+    front.page.wait_for_selector("#board tr[aria-rowindex='120']")
+    assert tabs.count() == 1
+
+
+def test_inline_scripts_do_not_run(browser: Browser, folder: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((folder / "index.html").as_uri())
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran = 1\">')")
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 2'}))")
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.ran ?? null") is None
+    context.close()
 
 
 def test_texts_from_repositories_are_data(front: Front) -> None:

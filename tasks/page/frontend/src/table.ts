@@ -60,6 +60,7 @@ export class Table {
     this.table.setAttribute("aria-rowcount", String(1 + view.pins.length + view.rows.length));
     this.table.setAttribute("aria-colcount", String(view.columns.length));
     this.table.classList.toggle("shades", drawn.state.hasShades);
+    this.shiftPlaces(view.pins.length - this.pinLines.length);
     if (isOther) this.active = 0;
     // As high as it will be, so that the place in it can be kept.
     this.readRowHeight();
@@ -124,10 +125,19 @@ export class Table {
     });
   }
 
+  /** More or fewer pinned rows come before the others. */
+  private shiftPlaces(shift: number): void {
+    if (this.active >= this.pinLines.length) this.active += shift;
+    for (const line of this.lines) line.place += shift;
+  }
+
   private drawPins(): void {
     const { view } = this.drawn as Drawn;
     const head = this.table.tHead?.offsetHeight ?? 0;
-    while (this.pinLines.length > view.pins.length) this.pinLines.pop()?.tr.remove();
+    for (const { tr } of this.pinLines.splice(view.pins.length)) {
+      if (tr.contains(document.activeElement)) this.scroller.focus({ preventScroll: true });
+      tr.remove();
+    }
     this.readRowHeight();
     view.pins.forEach((row, place) => {
       const line = (this.pinLines[place] ??= this.makeLine(this.pinBody));
@@ -141,48 +151,69 @@ export class Table {
     this.rowHeight = parseFloat(getComputedStyle(this.table).getPropertyValue("--row")) || 28;
   }
 
-  /** Draw the rows in sight. Without `isAll` only those that have come into it. */
+  /** Draw the rows in sight, and some more. Without `isAll` only those that have come near. */
   private draw(isAll: boolean): void {
     const { view } = this.drawn as Drawn;
-    const height = this.rowHeight;
+    const oldHeight = this.rowHeight;
     this.readRowHeight();
-    const nPins = view.pins.length;
-    const first = Math.floor(this.scroller.scrollTop / this.rowHeight) - nPins;
+    const isOtherHeight = this.rowHeight !== oldHeight;
+    const [first, end] = this.findSeen();
+    const n = view.rows.length;
+    if (!isAll && !isOtherHeight && this.covers(Math.max(0, first - MIN_MARGIN), Math.min(n, end + MIN_MARGIN))) return;
+    const from = Math.max(0, first - MARGIN);
+    const to = Math.min(n, end + MARGIN);
+    this.letGo(from, to, first);
+    this.place(from, to, isAll);
+    setHeight(this.above, from * this.rowHeight);
+    setHeight(this.below, (n - to) * this.rowHeight);
+    this.markActive();
+    if (isOtherHeight) this.drawPins();
+  }
+
+  /** From which row to which, in the order of the view, the scroller is. */
+  private findSeen(): [first: number, end: number] {
+    const { view } = this.drawn as Drawn;
     const nSeen = Math.ceil(this.scroller.clientHeight / this.rowHeight);
-    if (!isAll && height === this.rowHeight && this.covers(Math.max(0, first - MIN_MARGIN), Math.min(view.rows.length, first + nSeen + MIN_MARGIN)))
-      return;
-    const from = Math.max(0, Math.min(first, view.rows.length - nSeen) - MARGIN);
-    const to = Math.min(view.rows.length, Math.max(0, first) + nSeen + MARGIN);
-    const hadFocus = this.table.contains(document.activeElement);
-    if (!hadFocus && (this.active < nPins + from || this.active >= nPins + to) && this.active >= nPins)
-      this.active = Math.min(nPins + Math.max(0, first), nPins + view.rows.length - 1);
-    const free = this.lines.filter(({ place }) => place - nPins < from || place - nPins >= to);
-    const kept = new Map(this.lines.filter(({ place }) => place - nPins >= from && place - nPins < to).map((line) => [line.place - nPins, line]));
-    const lines: Line[] = [];
+    const first = Math.floor(this.scroller.scrollTop / this.rowHeight) - view.pins.length;
+    const kept = Math.max(0, Math.min(first, view.rows.length - nSeen));
+    return [kept, Math.min(view.rows.length, kept + nSeen)];
+  }
+
+  /** Whether rows are drawn already. */
+  private covers(from: number, to: number): boolean {
+    const nPins = (this.drawn as Drawn).view.pins.length;
+    const [first, last] = [this.lines[0], this.lines[this.lines.length - 1]];
+    return first !== undefined && first.place - nPins <= from && last.place - nPins + 1 >= to;
+  }
+
+  /** A focused row that will not be drawn leaves the focus to the table; the row in the order of tabs is one in sight. */
+  private letGo(from: number, to: number, first: number): void {
+    const { view } = this.drawn as Drawn;
+    const nPins = view.pins.length;
+    const isDrawn = (place: number) => place < nPins || (place >= nPins + from && place < nPins + to);
+    const focused = this.findLine(document.activeElement);
+    if (focused && !isDrawn(focused.place)) this.scroller.focus({ preventScroll: true });
+    else if (!focused && !isDrawn(this.active)) this.active = nPins + first;
+  }
+
+  /** Put the lines from one row to another one into the table; those that are not needed any more are filled anew. */
+  private place(from: number, to: number, isAll: boolean): void {
+    const { view } = this.drawn as Drawn;
+    const nPins = view.pins.length;
+    const isKept = ({ place }: Line) => place - nPins >= from && place - nPins < to;
+    const free = this.lines.filter((line) => !isKept(line));
+    const kept = new Map(this.lines.filter(isKept).map((line) => [line.place - nPins, line]));
+    this.lines = [];
     let before: Element = this.above;
     for (let index = from; index < to; index++) {
       const old = kept.get(index);
       const line = old ?? free.pop() ?? this.makeLine(this.body);
       if (before.nextSibling !== line.tr) before.after(line.tr);
       before = line.tr;
-      if (isAll || !old || line.row !== view.rows[index]) this.fill(line, view.rows[index], nPins + index);
-      lines.push(line);
+      if (isAll || !old) this.fill(line, view.rows[index], nPins + index);
+      this.lines.push(line);
     }
-    // What was focused and is out of sight leaves the focus to the table, from where the arrows go on.
-    if (free.some(({ tr }) => tr.contains(document.activeElement))) this.scroller.focus({ preventScroll: true });
     for (const { tr } of free) tr.remove();
-    this.lines = lines;
-    setHeight(this.above, from * this.rowHeight);
-    setHeight(this.below, (view.rows.length - to) * this.rowHeight);
-    this.markActive();
-    if (height !== this.rowHeight) this.drawPins();
-  }
-
-  /** Whether rows are drawn, without the pinned ones. */
-  private covers(from: number, to: number): boolean {
-    const nPins = (this.drawn as Drawn).view.pins.length;
-    const [first, last] = [this.lines[0], this.lines[this.lines.length - 1]];
-    return first !== undefined && first.place - nPins <= from && last.place - nPins + 1 >= to;
   }
 
   private makeLine(body: HTMLTableSectionElement): Line {
