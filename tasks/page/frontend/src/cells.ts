@@ -1,4 +1,5 @@
-// What a cell says, as text: for the table, for files and for the clipboard. ../../columns.py says the same for the first rows.
+// What a cell says, as text: for the table, for files and for the clipboard. ../../columns.py says the same for the first
+// rows.
 
 import { type Column, type Suite, findBenchmark, readNumber, readText } from "./data";
 import type { State } from "./state";
@@ -18,16 +19,25 @@ export function writeCell({ suite, state, view }: Drawn, column: Column, row: nu
       const scores = suite.scores[findBenchmark(suite, column.key)];
       return writeNumber(state.isRaw ? scores.raw[row] * 100 : scores.normalized[row], 2);
     }
-    case "places": return view.hasPlaces ? writeSpan(readNumber(suite, "rank_low", row), readNumber(suite, "rank_high", row), 0) : "";
-    case "interval": return writeSpan(view.averages.low[row], view.averages.high[row], 2);
-    case "band": return "";
-    case "yes": { const value = readNumber(suite, column.key, row); return Number.isNaN(value) ? "" : value ? "yes" : "no"; }
+    case "places":
+      return view.hasPlaces
+        ? writeSpan(readNumber(suite, "rank_low", row), readNumber(suite, "rank_high", row), 0)
+        : "";
+    case "interval":
+      return writeSpan(view.averages.low[row], view.averages.high[row], 2);
+    case "band":
+      return "";
+    case "yes": {
+      const value = readNumber(suite, column.key, row);
+      return Number.isNaN(value) ? "" : value ? "yes" : "no";
+    }
     case "number":
       if (column.key === "rank") return writeNumber(view.ranks[row], 0);
       if (column.key === "average") return writeNumber(view.averages.average[row], 2);
       if (column.key === "params_b") return writeShort(readNumber(suite, "params_b", row));
       return writeNumber(readNumber(suite, column.key, row), column.decimals);
-    default: return readText(suite, column.key, row);
+    default:
+      return readText(suite, column.key, row);
   }
 }
 
@@ -72,11 +82,21 @@ function writeSpan(low: number, high: number, decimals: number): string {
 /** All rows that are shown, pinned ones first, with the columns that are shown; a span is two columns. */
 export function listCells(drawn: Drawn): string[][] {
   const { suite, view } = drawn;
-  const columns = view.columns.filter(({ kind }) => kind !== "band").flatMap((column): [string, (row: number) => string][] => {
-    if (column.kind === "places") return ["rank_low", "rank_high"].map((name) => [name, (row) => (view.hasPlaces ? writeNumber(readNumber(suite, name, row), 0) : "")]);
-    if (column.kind === "interval") return [["average_low", (row) => writeNumber(view.averages.low[row], 2)], ["average_high", (row) => writeNumber(view.averages.high[row], 2)]];
-    return [[column.key.replace(/^score:/, ""), (row) => writeCell(drawn, column, row)]];
-  });
+  const columns = view.columns
+    .filter(({ kind }) => kind !== "band")
+    .flatMap((column): [string, (row: number) => string][] => {
+      if (column.kind === "places")
+        return ["rank_low", "rank_high"].map((name) => [
+          name,
+          (row) => (view.hasPlaces ? writeNumber(readNumber(suite, name, row), 0) : ""),
+        ]);
+      if (column.kind === "interval")
+        return [
+          ["average_low", (row) => writeNumber(view.averages.low[row], 2)],
+          ["average_high", (row) => writeNumber(view.averages.high[row], 2)],
+        ];
+      return [[column.key.replace(/^score:/, ""), (row) => writeCell(drawn, column, row)]];
+    });
   const pinned = new Set(view.pins);
   const rows = [...view.pins, ...view.rows.filter((row) => !pinned.has(row))];
   return [columns.map(([name]) => name), ...rows.map((row) => columns.map(([, write]) => write(row)))];

@@ -19,7 +19,9 @@ export class Controls {
     get("controls").hidden = false;
     for (const id of PANELS) get(`open-${id}`).addEventListener("click", () => this.open(id));
     this.follow<HTMLInputElement>("search", "input", (state, { value }) => (state.query = value), true);
-    this.follow<HTMLSelectElement>("suite", "change", (state, { value }) => Object.assign(state, { suite: value, era: "", columns: null, sort: "rank", isDown: false }));
+    this.follow<HTMLSelectElement>("suite", "change", (state, { value }) =>
+      Object.assign(state, { suite: value, era: "", columns: null, sort: "rank", isDown: false }),
+    );
     this.follow<HTMLSelectElement>("era", "change", (state, { value }) => (state.era = value));
     this.follow<HTMLInputElement>("date", "change", (state, { value }) => (state.date = value));
     this.follow<HTMLInputElement>("organization", "change", (state, { value }) => (state.organization = value.trim()));
@@ -27,13 +29,22 @@ export class Controls {
     this.follow<HTMLInputElement>("size-to", "change", (state, { value }) => (state.sizeTo = readSize(value)));
     this.follow<HTMLSelectElement>("scores", "change", (state, { value }) => (state.isRaw = value === "raw"));
     this.follow<HTMLSelectElement>("ranks", "change", (state, { value }) => (state.ranksShown = value === "shown"));
-    this.follow<HTMLSelectElement>("averages", "change", (state, { value }) => (state.averagesShown = value === "shown"));
+    this.follow<HTMLSelectElement>(
+      "averages",
+      "change",
+      (state, { value }) => (state.averagesShown = value === "shown"),
+    );
     this.follow<HTMLInputElement>("shades", "change", (state, { checked }) => (state.hasShades = checked));
     for (const name of Object.keys(CHOICES)) this.makeChoice(name);
     document.addEventListener("keydown", (event) => this.shortcut(event));
   }
 
-  private follow<T extends HTMLElement>(id: string, event: string, put: (state: State, control: T) => void, isTyping = false): void {
+  private follow<T extends HTMLElement>(
+    id: string,
+    event: string,
+    put: (state: State, control: T) => void,
+    isTyping = false,
+  ): void {
     const control = get<T>(id);
     control.addEventListener(event, () => this.change((state) => put(state, control), isTyping));
   }
@@ -89,22 +100,32 @@ export class Controls {
       const text = readText(suite, column, row);
       counts.set(text, (counts.get(text) ?? 0) + 1);
     }
-    const values = [...counts].sort(([a, n], [b, m]) => Number(a === "") - Number(b === "") || m - n || (a < b ? -1 : 1));
+    const values = [...counts].sort(
+      ([a, n], [b, m]) => Number(a === "") - Number(b === "") || m - n || (a < b ? -1 : 1),
+    );
     const list = get(`list-${name}`);
-    list.replaceChildren(...values.map(([value, count]) => makeBox(value, value || "unknown", String(count), () => this.change((state) => {
-      state.lists[name] = readBoxes(list);
-    }))));
+    list.replaceChildren(
+      ...values.map(([value, count]) =>
+        makeBox(value, value || "unknown", String(count), () =>
+          this.change((state) => {
+            state.lists[name] = readBoxes(list);
+          }),
+        ),
+      ),
+    );
     (list.closest("fieldset") as HTMLElement).hidden = values.length < 2;
   }
 
   private makeColumnBoxes(suite: Suite): void {
     const list = get("column-list");
     const columns = [...suite.columns.values()].filter(({ key }) => key !== "model_id");
-    list.replaceChildren(...columns.map(({ key, title, help }) => {
-      const label = makeBox(key, title, "", () => this.change((state) => (state.columns = readBoxes(list))));
-      label.title = help;
-      return label;
-    }));
+    list.replaceChildren(
+      ...columns.map(({ key, title, help }) => {
+        const label = makeBox(key, title, "", () => this.change((state) => (state.columns = readBoxes(list))));
+        label.title = help;
+        return label;
+      }),
+    );
   }
 
   /** Show a state and its view. */
@@ -124,7 +145,10 @@ export class Controls {
     get<HTMLInputElement>("shades").checked = state.hasShades;
     for (const name of Object.keys(CHOICES)) get<HTMLSelectElement>(`choice-${name}`).value = state.choices[name] ?? "";
     for (const name of Object.keys(LISTS)) checkBoxes(get(`list-${name}`), state.lists[name] ?? []);
-    checkBoxes(get("column-list"), view.columns.map(({ key }) => key));
+    checkBoxes(
+      get("column-list"),
+      view.columns.map(({ key }) => key),
+    );
     get("about").textContent = `${suite.title}, era ${findEra(suite, state)} · `;
     get("reset").hidden = writeState({ ...state, suite: "" }) === "";
     const nFilters = countFilters(state);
@@ -134,14 +158,18 @@ export class Controls {
 
   private tell(state: State, view: View): void {
     const models = (n: number) => `${n.toLocaleString("en-US")} ${n === 1 ? "model" : "models"}`;
-    const parts = view.rows.length === view.nAll ? [models(view.nAll)] : [`${view.rows.length.toLocaleString("en-US")} of ${models(view.nAll)}`];
+    const parts =
+      view.rows.length === view.nAll
+        ? [models(view.nAll)]
+        : [`${view.rows.length.toLocaleString("en-US")} of ${models(view.nAll)}`];
     if (view.nTied >= 0) parts.push(`≈ not separable from the first: ${models(view.nTied)}`);
     if (state.date) parts.push(`as of ${state.date}, without places`);
     else if (state.averagesShown) parts.push("average of the shown benchmarks, without places");
     if (state.ranksShown) parts.push("ranks among those shown");
     if (view.pins.length) parts.push(`${view.pins.length} pinned`);
     get("status").textContent = parts.join(" · ");
-    get("message").textContent = view.message || (view.rows.length ? "" : "No model matches. Change the search or the filters.");
+    get("message").textContent =
+      view.message || (view.rows.length ? "" : "No model matches. Change the search or the filters.");
   }
 }
 
@@ -172,7 +200,9 @@ function listBoxes(list: HTMLElement): HTMLInputElement[] {
 }
 
 function readBoxes(list: HTMLElement): string[] {
-  return listBoxes(list).filter(({ checked }) => checked).map(({ value }) => value);
+  return listBoxes(list)
+    .filter(({ checked }) => checked)
+    .map(({ value }) => value);
 }
 
 function checkBoxes(list: HTMLElement, values: string[]): void {

@@ -35,7 +35,9 @@ function start(): void {
     draw(true);
   });
   for (const screen of [narrow, wide]) screen.addEventListener("change", () => draw(false));
-  document.getElementById("reset")?.addEventListener("click", () => change((old) => Object.assign(old, makeState(), { suite: old.suite })));
+  document
+    .getElementById("reset")
+    ?.addEventListener("click", () => change((old) => Object.assign(old, makeState(), { suite: old.suite })));
   document.getElementById("reset-columns")?.addEventListener("click", () => change((old) => (old.columns = null)));
   document.getElementById("csv")?.addEventListener("click", saveCsv);
   document.getElementById("copy")?.addEventListener("click", () => copy("The table", writeTsv(listShownCells())));
@@ -49,7 +51,8 @@ function change(put: (state: State) => void, isTyping = false): void {
   put(state);
   // Letters of one search are one step back.
   const address = `#${writeState(state)}`;
-  if (address !== (location.hash || "#")) history[isTyping && wasTyping ? "replaceState" : "pushState"](null, "", address);
+  if (address !== (location.hash || "#"))
+    history[isTyping && wasTyping ? "replaceState" : "pushState"](null, "", address);
   wasTyping = isTyping;
   draw(before !== JSON.stringify({ ...state, pins: [], columns: null }));
 }
@@ -68,7 +71,9 @@ function isText(key: string): boolean {
 }
 
 function pin(model: string): void {
-  change((old) => (old.pins = old.pins.includes(model) ? old.pins.filter((other) => other !== model) : [...old.pins, model]));
+  change(
+    (old) => (old.pins = old.pins.includes(model) ? old.pins.filter((other) => other !== model) : [...old.pins, model]),
+  );
 }
 
 function findSuite(): Suite | undefined {
@@ -97,7 +102,9 @@ function draw(isOther: boolean): void {
 }
 
 function load(name: string): void {
-  const option = [...(document.getElementById("suite") as HTMLSelectElement).options].find(({ value }) => value === name);
+  const option = [...(document.getElementById("suite") as HTMLSelectElement).options].find(
+    ({ value }) => value === name,
+  );
   if (!option || asked.has(name)) return;
   asked.add(name);
   const script = document.createElement("script");
@@ -136,7 +143,9 @@ async function copy(what: string, text: string): Promise<void> {
     await navigator.clipboard.writeText(text);
     message.textContent = `${what} is copied.`;
   } catch {
-    message.textContent = copyOldWay(text) ? `${what} is copied.` : `${what} cannot be copied: the browser does not allow it.`;
+    message.textContent = copyOldWay(text)
+      ? `${what} is copied.`
+      : `${what} cannot be copied: the browser does not allow it.`;
   }
 }
 

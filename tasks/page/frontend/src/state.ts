@@ -2,12 +2,30 @@
 
 /** Filters with one value each, and what may be chosen instead of "all". */
 export const CHOICES: Record<string, [value: string, title: string][]> = {
-  template: [["yes", "with"], ["no", "without"]],
-  merges: [["no", "without merges"], ["only", "only merges"]],
-  flagged: [["no", "without flagged"], ["only", "only flagged"]],
-  unavailable: [["no", "without unavailable"], ["only", "only unavailable"]],
-  official: [["yes", "only official"], ["no", "only others"]],
-  source: [["run", "own runs"], ["import", "imported"]],
+  template: [
+    ["yes", "with"],
+    ["no", "without"],
+  ],
+  merges: [
+    ["no", "without merges"],
+    ["only", "only merges"],
+  ],
+  flagged: [
+    ["no", "without flagged"],
+    ["only", "only flagged"],
+  ],
+  unavailable: [
+    ["no", "without unavailable"],
+    ["only", "only unavailable"],
+  ],
+  official: [
+    ["yes", "only official"],
+    ["no", "only others"],
+  ],
+  source: [
+    ["run", "own runs"],
+    ["import", "imported"],
+  ],
 };
 /** Filters with several values, by the column that they compare. */
 export const LISTS: Record<string, string> = {
@@ -41,8 +59,22 @@ export interface State {
 
 export function makeState(): State {
   return {
-    suite: "", era: "", date: "", query: "", choices: {}, lists: {}, organization: "", sizeFrom: "", sizeTo: "",
-    sort: "rank", isDown: false, columns: null, pins: [], isRaw: false, ranksShown: false, averagesShown: false,
+    suite: "",
+    era: "",
+    date: "",
+    query: "",
+    choices: {},
+    lists: {},
+    organization: "",
+    sizeFrom: "",
+    sizeTo: "",
+    sort: "rank",
+    isDown: false,
+    columns: null,
+    pins: [],
+    isRaw: false,
+    ranksShown: false,
+    averagesShown: false,
     hasShades: true,
   };
 }

@@ -38,7 +38,10 @@ export class Table {
   private rowHeight = 28;
   private isWaiting = false;
 
-  constructor(private readonly table: HTMLTableElement, private readonly wishes: Wishes) {
+  constructor(
+    private readonly table: HTMLTableElement,
+    private readonly wishes: Wishes,
+  ) {
     this.scroller = table.parentElement as HTMLElement;
     this.pinBody.className = "pins";
     this.scroller.addEventListener("scroll", () => this.drawSoon(), { passive: true });
@@ -186,7 +189,7 @@ export class Table {
     return first !== undefined && first.place - nPins <= from && last.place - nPins + 1 >= to;
   }
 
-  /** A focused row that will not be drawn leaves the focus to the table; the row in the order of tabs is one in sight. */
+  /** A focused row that will not be drawn leaves the focus to the table; of others, one in sight is in the order of tabs. */
   private letGo(from: number, to: number, first: number): void {
     const { view } = this.drawn as Drawn;
     const nPins = view.pins.length;
@@ -255,7 +258,8 @@ export class Table {
         const text = writeCell(drawn, column, row);
         if (cell.firstChild?.nodeValue !== text || cell.childNodes.length > 1) cell.textContent = text;
         if (column.kind === "text") cell.title = text;
-        if (column.kind === "score") cell.className = state.hasShades ? `c-score s${findShade(suite, column, row)}` : "c-score";
+        if (column.kind === "score")
+          cell.className = state.hasShades ? `c-score s${findShade(suite, column, row)}` : "c-score";
         if (column.key === "rank" && view.tied[row]) cell.append(makeTie());
       }
     });
@@ -264,7 +268,9 @@ export class Table {
   private fillModel(line: Line, cell: HTMLTableCellElement): void {
     const { suite, state } = this.drawn as Drawn;
     const model = readText(suite, "model_id", line.row);
-    const [owner, name] = model.includes("/") ? [model.slice(0, model.indexOf("/") + 1), model.slice(model.indexOf("/") + 1)] : ["", model];
+    const [owner, name] = model.includes("/")
+      ? [model.slice(0, model.indexOf("/") + 1), model.slice(model.indexOf("/") + 1)]
+      : ["", model];
     line.link.children[0].textContent = owner;
     line.link.children[1].textContent = name;
     line.link.href = linkModel(suite, model);
@@ -311,7 +317,14 @@ export class Table {
     const { view } = this.drawn;
     const last = view.pins.length + view.rows.length - 1;
     const page = Math.max(1, Math.floor(this.scroller.clientHeight / this.rowHeight) - view.pins.length - 2);
-    const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -last, End: last };
+    const steps: Record<string, number> = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -last,
+      End: last,
+    };
     if (event.key in steps) this.goTo(Math.max(0, Math.min(last, line.place + steps[event.key])), target === line.pin);
     else if (event.key === "ArrowLeft") line.pin.focus();
     else if (event.key === "ArrowRight") line.link.focus();
@@ -329,7 +342,8 @@ export class Table {
       const top = (this.table.tHead?.offsetHeight ?? 0) + place * this.rowHeight;
       const { scrollTop, clientHeight } = this.scroller;
       if (top - hidden < scrollTop) this.scroller.scrollTop = top - hidden;
-      else if (top + this.rowHeight > scrollTop + clientHeight) this.scroller.scrollTop = top + this.rowHeight - clientHeight;
+      else if (top + this.rowHeight > scrollTop + clientHeight)
+        this.scroller.scrollTop = top + this.rowHeight - clientHeight;
       this.draw(false);
     }
     const line = [...this.pinLines, ...this.lines].find((other) => other.place === place);

@@ -1,4 +1,4 @@
-// Light or dark, before the first paint: as the system says, unless the reader has chosen. The choice stays in this browser.
+// Light or dark, before the first paint: as the system says, unless the reader has chosen, which this browser remembers.
 
 const KEY = "nightboard-theme";
 const THEMES = ["system", "light", "dark"];

@@ -44,20 +44,31 @@ function listShownColumns(suite: Suite, state: State, screen: Screen): Column[] 
 
 export function makeView(suite: Suite, state: State, screen: Screen): View {
   const columns = listShownColumns(suite, state, screen);
-  const board = state.date ? listRowsAsOf(suite, findEra(suite, state), state.date) : listRowsToday(suite, findEra(suite, state));
+  const board = state.date
+    ? listRowsAsOf(suite, findEra(suite, state), state.date)
+    : listRowsToday(suite, findEra(suite, state));
   const averages = findAverages(suite, state, columns);
   const found = search(suite, state.query);
   const isShown = makeFilter(suite, state);
   const shown = board.filter((row) => isShown(row) && (found.isMatch === null || found.isMatch(row)));
   const isUsual = !state.date && !state.averagesShown;
-  const ranks = isUsual && !state.ranksShown
-    ? suite.numbers.get("rank") ?? new Float64Array(suite.n).fill(NaN)
-    : rankRows(suite, averages.average, state.ranksShown ? shown : board);
+  const ranks =
+    isUsual && !state.ranksShown
+      ? (suite.numbers.get("rank") ?? new Float64Array(suite.n).fill(NaN))
+      : rankRows(suite, averages.average, state.ranksShown ? shown : board);
   const pinned = new Set(state.pins);
   const { tied, nTied } = findTies(averages, shown, suite.n);
   const view: View = {
-    columns, rows: shown, pins: board.filter((row) => pinned.has(readText(suite, "model_id", row))), nAll: board.length,
-    ranks, averages, tied, nTied, hasPlaces: isUsual, message: found.message,
+    columns,
+    rows: shown,
+    pins: board.filter((row) => pinned.has(readText(suite, "model_id", row))),
+    nAll: board.length,
+    ranks,
+    averages,
+    tied,
+    nTied,
+    hasPlaces: isUsual,
+    message: found.message,
   };
   view.rows = sortRows(suite, state, view);
   return view;
@@ -79,9 +90,17 @@ function listRowsToday(suite: Suite, era: string): number[] {
 function listRowsAsOf(suite: Suite, era: string, day: string): number[] {
   const newest = new Map<string, number>();
   const withRun = new Set<string>();
-  const age = (row: number) => [readText(suite, "committed_at", row), readText(suite, "known_at", row), readText(suite, "revision", row)].join(" ");
+  const age = (row: number) =>
+    [readText(suite, "committed_at", row), readText(suite, "known_at", row), readText(suite, "revision", row)].join(
+      " ",
+    );
   const identify = (row: number) =>
-    JSON.stringify([readText(suite, "model_id", row), readText(suite, "precision", row), readNumber(suite, "chat_template", row), readText(suite, "settings", row)]);
+    JSON.stringify([
+      readText(suite, "model_id", row),
+      readText(suite, "precision", row),
+      readNumber(suite, "chat_template", row),
+      readText(suite, "settings", row),
+    ]);
   for (let row = 0; row < suite.n; row++) {
     if (readText(suite, "era", row) !== era || readText(suite, "known_at", row) > day) continue;
     const source = readText(suite, "source", row);
@@ -90,21 +109,27 @@ function listRowsAsOf(suite: Suite, era: string, day: string): number[] {
     const other = newest.get(key);
     if (other === undefined || age(row) > age(other)) newest.set(key, row);
   }
-  return [...newest.values()].filter((row) =>
-    ["run", "import:results"].includes(readText(suite, "source", row)) || !withRun.has(identify(row)));
+  return [...newest.values()].filter(
+    (row) => ["run", "import:results"].includes(readText(suite, "source", row)) || !withRun.has(identify(row)),
+  );
 }
 
-/** The averages of all benchmarks, or of those that are shown. Rows of older commits have intervals of their benchmarks only. */
+/** The averages of all benchmarks, or of those that are shown. Older commits have only intervals of their benchmarks. */
 function findAverages(suite: Suite, state: State, columns: Column[]): Averages {
   const all = suite.benchmarks.map((_, number) => number);
   const shown = columns.map(({ key }) => findBenchmark(suite, key)).filter((number) => number >= 0);
   if (state.averagesShown) return averageBenchmarks(suite, shown);
   const none = new Float64Array(suite.n).fill(NaN);
   const average = suite.numbers.get("average") ?? none;
-  const own = { average, low: suite.numbers.get("average_low") ?? none, high: suite.numbers.get("average_high") ?? none };
+  const own = {
+    average,
+    low: suite.numbers.get("average_low") ?? none,
+    high: suite.numbers.get("average_high") ?? none,
+  };
   if (!state.date) return own;
   const other = averageBenchmarks(suite, all);
-  const fill = (values: Float64Array, others: Float64Array) => values.map((value, row) => (Number.isNaN(value) ? others[row] : value));
+  const fill = (values: Float64Array, others: Float64Array) =>
+    values.map((value, row) => (Number.isNaN(value) ? others[row] : value));
   return { average, low: fill(own.low, other.low), high: fill(own.high, other.high) };
 }
 
@@ -114,7 +139,9 @@ function averageBenchmarks(suite: Suite, benchmarks: number[]): Averages {
   const low = new Float64Array(suite.n).fill(NaN);
   const high = new Float64Array(suite.n).fill(NaN);
   for (let row = 0; benchmarks.length && row < suite.n; row++) {
-    let sum = 0, below = 0, above = 0;
+    let sum = 0,
+      below = 0,
+      above = 0;
     for (const number of benchmarks) {
       const scores = suite.scores[number];
       sum += scores.normalized[row];
@@ -131,12 +158,19 @@ function averageBenchmarks(suite: Suite, benchmarks: number[]): Averages {
 /** Ranks by average, then fewer parameters, then the evaluated model before its copies, then the name. */
 function rankRows(suite: Suite, average: Float64Array, rows: number[]): Float64Array {
   const ranks = new Float64Array(suite.n).fill(NaN);
-  const size = (row: number) => { const value = readNumber(suite, "params_b", row); return Number.isNaN(value) ? Infinity : value; };
-  const order = rows.filter((row) => !Number.isNaN(average[row])).sort((a, b) =>
-    average[b] - average[a]
-    || compareNumbers(size(a), size(b))
-    || Number(readText(suite, "identical_to", a) !== "") - Number(readText(suite, "identical_to", b) !== "")
-    || a - b);
+  const size = (row: number) => {
+    const value = readNumber(suite, "params_b", row);
+    return Number.isNaN(value) ? Infinity : value;
+  };
+  const order = rows
+    .filter((row) => !Number.isNaN(average[row]))
+    .sort(
+      (a, b) =>
+        average[b] - average[a] ||
+        compareNumbers(size(a), size(b)) ||
+        Number(readText(suite, "identical_to", a) !== "") - Number(readText(suite, "identical_to", b) !== "") ||
+        a - b,
+    );
   order.forEach((row, place) => (ranks[row] = place + 1));
   return ranks;
 }
@@ -182,12 +216,18 @@ function makeChoice(suite: Suite, name: string, choice: string): (row: number) =
   const wanted = choice === "yes" || choice === "only";
   const isTrue = (column: string) => (row: number) => (readNumber(suite, column, row) === 1) === wanted;
   switch (name) {
-    case "template": return isTrue("chat_template");
-    case "merges": return isTrue("is_merged");
-    case "flagged": return isTrue("is_flagged");
-    case "official": return isTrue("is_official");
-    case "unavailable": return (row) => !["", "available"].includes(readText(suite, "model_state", row)) === wanted;
-    default: return (row) => (readText(suite, "source", row) === "run") === (choice === "run");
+    case "template":
+      return isTrue("chat_template");
+    case "merges":
+      return isTrue("is_merged");
+    case "flagged":
+      return isTrue("is_flagged");
+    case "official":
+      return isTrue("is_official");
+    case "unavailable":
+      return (row) => !["", "available"].includes(readText(suite, "model_state", row)) === wanted;
+    default:
+      return (row) => (readText(suite, "source", row) === "run") === (choice === "run");
   }
 }
 
@@ -223,7 +263,10 @@ function listSortValues(suite: Suite, state: State, view: View): Float64Array {
   if (!values) {
     // Texts are compared once each; then rows are compared by numbers.
     const places = new Float64Array(column.texts.length);
-    column.texts.map((_, number) => number).sort((a, b) => compareTexts(column.texts[a], column.texts[b])).forEach((number, place) => (places[number] = place));
+    column.texts
+      .map((_, number) => number)
+      .sort((a, b) => compareTexts(column.texts[a], column.texts[b]))
+      .forEach((number, place) => (places[number] = place));
     values = Float64Array.from(column.of, (number) => (number < 0 ? NaN : places[number]));
     sortedTexts.set(column.of, values);
   }
