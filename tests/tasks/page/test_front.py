@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDE = {"width": 1280, "height": 800}
+SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 PHONE = {"width": 400, "height": 800}
 # The rows that are drawn, without the pinned ones.
 ROWS = "#board tbody:not(.pins) tr:not(.spacer)"
@@ -262,6 +263,8 @@ def test_lists_filter_by_any_of_their_values(front: Front, name: str, values: li
         front.page.check(f'#list-{name} input[value="{value}"]')
     assert_shows(front, ranks_where(test))
     assert front.page.locator("#n-filters").inner_text() == " (1)"
+    counts = front.page.locator(f"#list-{name} label:has(:checked) small").all_inner_texts()
+    assert sum(map(int, counts)) == len(ranks_where(test))
 
 
 def test_size_and_organization_filter(front: Front) -> None:
@@ -610,6 +613,27 @@ def test_narrow_screen_keeps_the_model_in_sight(front: Front) -> None:
     assert set(front.page.locator(ROWS).evaluate_all("rows => rows.map(row => row.offsetHeight)")) == {42}
     front.page.set_viewport_size(WIDE)
     front.page.wait_for_selector("#board th[data-key=places]")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280, 2560])
+def test_nothing_is_cut_on_any_screen(front: Front, width: int, scheme: Any) -> None:
+    """The page does not scroll sideways, the table does. Screenshots are kept for people to look at."""
+    front.page.emulate_media(color_scheme=scheme)
+    front.page.set_viewport_size({"width": width, "height": 800})
+    front.open("pin=org5%2Fmodel-5&sort=-score:alpha&merges=no")
+    front.page.wait_for_selector(f"#board th[data-key={'known_at' if width == 2560 else 'license'}]")
+    for panel in ("filters", "columns", "options"):
+        front.panel(panel)
+        front.page.screenshot(path=SCREENSHOTS / f"front-{width}-{scheme}-{panel}.png")
+        assert front.page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = (
+        "buttons => buttons.filter(button => button.scrollWidth > button.clientWidth).map(button => button.textContent)"
+    )
+    assert front.page.locator("#board thead button").evaluate_all(cut) == []
+    assert front.page.locator("#controls button:visible").evaluate_all(cut) == []
+    front.page.emulate_media(color_scheme="light")
+    front.page.set_viewport_size(WIDE)
 
 
 def test_page_of_an_older_build_says_that_it_was_replaced(browser: Browser, folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // The controls above the table: shows a state in them, and tells what a reader has changed.
 
-import { type Suite, readText } from "./data";
+import { type Suite, readNumber, readText } from "./data";
 import { CHOICES, LISTS, type State, countFilters, readSize, writeState } from "./state";
 import { type View, findEra } from "./view";
 
@@ -95,10 +95,12 @@ export class Controls {
   }
 
   private makeList(name: string, column: string, suite: Suite): void {
+    // Counted is the current board; values of older commits and other eras can be chosen, too.
     const counts = new Map<string, number>();
     for (let row = 0; row < suite.n; row++) {
       const text = readText(suite, column, row);
-      counts.set(text, (counts.get(text) ?? 0) + 1);
+      const isCounted = readText(suite, "era", row) === suite.eras[0] && readNumber(suite, "rank", row) > 0;
+      counts.set(text, (counts.get(text) ?? 0) + Number(isCounted));
     }
     const values = [...counts].sort(
       ([a, n], [b, m]) => Number(a === "") - Number(b === "") || m - n || (a < b ? -1 : 1),
