@@ -8,6 +8,7 @@ from pydantic import Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
 from nightboard.profiles.models.schedule import Schedule
+from nightboard.profiles.models.submissions import Submissions
 
 # ------------------------------------------------------------------------------------------- organizations, boards
 
@@ -45,3 +46,4 @@ class Board(Profile):
     organizations: Name = "organizations"
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
+    submissions: Submissions = Submissions()

@@ -197,11 +197,11 @@ def _list_requested(inputs: PlanInputs) -> Iterator[_Wish]:
         if suite := suites.get(each.target.suite):
             is_again = each.target.mode in ("stale", "replicate")
             asked = Asked(each.target.benchmarks, is_again, each.target.replicate)
-            settings = _settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
+            settings = settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
             yield _Wish(each.commit, suite, settings, asked, each.target)
 
 
-def _settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
+def settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
     """A model's settings with what the request asks for; how large it may be is not the watch list's business."""
     changes: dict[str, object] = {}
     if request.precision is not None:
