@@ -74,6 +74,7 @@ def run_backfill(
     run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
     parameters = {"board": board, "select": order.selection, "exclude": order.exclusion}
     with history.flow_run("backfill", tag_board(run.board.bundle), parameters) as ending:
+        run.board.parse_order(order)  # a mistake is told at once
         run_step(run, collect_ended)
         suites = run_step(run, pin_datasets)
         found = run_step(run, make_request, order, by, suites)
@@ -86,11 +87,7 @@ def run_backfill(
 def _carry_out(
     run: RunState, found: Backfill, suites: list[ResolvedSuite], wait_min: float | None, confirm: Confirm
 ) -> RunReport | None:
-    plan = run.board.plan(Discovery(), suites, utc_now(), requests=[found.entry])
-    if not plan.evaluations and not plan.targets:
-        run.ui.say("All that is selected is scored already; nothing to evaluate.")
-        return None
-    if not confirm(plan):
+    if not found.entry.targets or not confirm(run.board.plan(Discovery(), suites, utc_now(), requests=[found.entry])):
         return None
     run.board.accept_backfill(found)
     run.only_requests = frozenset([found.entry.request.request_id])
@@ -109,9 +106,15 @@ def make_request(run: RunState, order: BackfillOrder, by: str, suites: list[Reso
 def show_backfill(ui: Terminal, found: Backfill) -> None:
     """What was selected, and which request it is."""
     request, targets = found.entry.request, found.entry.targets
+    if not targets:
+        ui.say(
+            f"Nothing to evaluate: {count(found.n_scored, 'selected benchmark')} scored already, as the suite is"
+            " declared now. --replicate evaluates them again, beside the old scores."
+        )
+        return
     models = count(len({target.model_id for target in targets}), "model")
     known = f", asked already by {request.asked_by} on {request.asked_at:%Y-%m-%d}" if found.is_known else ""
-    ui.step(f"Backfill {request.request_id[:SHOWN_ID]}: {count(len(targets), 'commit and suite')} of {models}{known}.")
+    ui.step(f"Backfill {request.request_id[:SHOWN_ID]}: {count(len(targets), 'evaluation')} of {models}{known}.")
     if found.n_scored:
         ui.say(
             f"{count(found.n_scored, 'selected benchmark')} scored already, as the suite is declared now: "
@@ -128,4 +131,5 @@ def print_backfill(board: str, order: BackfillOrder, by: str, store: str | None)
     for problem in [*problems, *more]:
         ui.warn(problem)
     show_backfill(ui, found)
-    show_plan(ui, opened.plan(Discovery(), suites, utc_now(), requests=[found.entry]))
+    if found.entry.targets:
+        show_plan(ui, opened.plan(Discovery(), suites, utc_now(), requests=[found.entry]))

@@ -28,10 +28,18 @@ from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan
-from nightboard.tasks.requests.backfill import Backfill, BackfillOrder, NothingSelectedError, find_past, make_backfill
+from nightboard.tasks.requests.backfill import (
+    Backfill,
+    BackfillOrder,
+    NothingSelectedError,
+    find_past,
+    make_backfill,
+    require_benchmarks,
+)
 from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, read_book
 from nightboard.tasks.requests.progress import find_changes
 from nightboard.tasks.requests.select import explain_nothing, select
+from nightboard.tasks.requests.selection import Selection
 from nightboard.tasks.requests.selectors import read_selection, read_selectors
 from nightboard.tasks.requests.units import Unit, read_units
 from nightboard.tasks.runs.cancel import Cancelled, cancel
@@ -182,9 +190,8 @@ class OpenBoard:
 
         Raises SelectionError for an expression that is wrong, NothingSelectedError for one that selects nothing.
         """
-        selectors = read_selectors(self.bundle.path)
-        selection = read_selection(order.selection, selectors, "--select")
-        exclusion = read_selection(order.exclusion, selectors, "--exclude") if order.exclusion else None
+        selection, exclusion = self.parse_order(order)
+        require_benchmarks(order, suites)
         book = read_book(self.store, self.bundle.board.board)
         units, problems = self._read_units(suites, book), list[str]()
         models, newest = find_past(selection, units)
@@ -196,6 +203,12 @@ class OpenBoard:
             raise NothingSelectedError(f"nothing is selected. {explain_nothing(selection, units, exclusion)}")
         known, board = read_evaluations(self.store).values(), self.bundle.board.board
         return make_backfill(order, selected, suites, known, book, board, by, now), problems
+
+    def parse_order(self, order: BackfillOrder) -> tuple[Selection, Selection | None]:
+        """What an order selects and excludes. Raises SelectionError with the place of a mistake."""
+        selectors = read_selectors(self.bundle.path)
+        selection = read_selection(order.selection, selectors, "--select")
+        return selection, read_selection(order.exclusion, selectors, "--exclude") if order.exclusion else None
 
     def _read_units(self, suites: Sequence[ResolvedSuite], book: Mapping[str, Entry]) -> list[Unit]:
         targets = [target for entry in book.values() if entry.state in SERVED for target in entry.targets]

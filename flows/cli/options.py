@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,6 +121,16 @@ class Group(TyperGroup):
 def example(*commands: str) -> str:
     """An epilog that shows how a command is called, a line a command; the code at its start keeps the lines apart."""
     return "\n".join(["Example:", "", "\b", *commands])
+
+
+def find_board_here() -> str:
+    """The one board file in this folder."""
+    files = {path.stem: path.read_text(errors="replace") for path in sorted(Path().glob("*.yaml"))}
+    boards = [name for name, text in files.items() if re.search(r"^board:", text, re.MULTILINE)]
+    if len(boards) != 1:
+        found = f" (here: {', '.join(boards)})" if boards else ""
+        raise typer.BadParameter(f"add --store FOLDER or --board BOARD{found}", param_hint="--board")
+    return boards[0]
 
 
 def find_store(board: str | None, store: Path | None) -> Store:

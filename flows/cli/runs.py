@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,7 @@ from nightboard.flows.cli.options import (
     QuietOption,
     StoreOption,
     example,
+    find_board_here,
     find_filled_store,
     find_format,
     find_output,
@@ -29,10 +32,12 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.tasks.overview import Overview
     from nightboard.tasks.planning.result import Plan
-    from nightboard.tasks.runs.status import Status
 
 app = typer.Typer()
+
+WATCH_EVERY_S = 5
 
 WaitOption = Annotated[
     str | None, typer.Option(help="Wait at most this long for jobs (90s, 30m, 8h, 0). Default: wait for all jobs.")
@@ -176,52 +181,94 @@ def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = 
         raise typer.Exit(3)
 
 
-@app.command(epilog=example("nightboard status --board quickstart", "nightboard status --store nightboard-store"))
+@app.command(
+    epilog=example(
+        "nightboard status",
+        "nightboard status --board quickstart --watch",
+        "nightboard status --store nightboard-store",
+    )
+)
 def status(
     board: DataBoardOption = None,
     store: StoreOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")] = False,
     form: OutputFormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Show running and waiting evaluations.
+    """Show what ran, what failed and what to do, what runs and waits.
 
-    State, job, node, age, current benchmark and time left. Changes nothing.
+    Without --board and --store: of the board in this folder. json has all of it, other formats have the running
+    and waiting jobs. Changes nothing.
     """
+    form = find_format(form, output)
+    if watch and (form is not Format.table or not sys.stdout.isatty()):
+        raise typer.BadParameter("shows a table on a terminal; leave --format away, or --watch", param_hint="--watch")
+    look, max_gpus = prepare_overview(board or (None if store else find_board_here()), store)
+    if form is not Format.table:
+        print_overview(look(), form, output, force)
+        return
     from nightboard.flows.display.console import Terminal
-    from nightboard.flows.display.status import print_status
+    from nightboard.flows.display.overview import show_overview
+
+    ui = Terminal()
+    while watch:
+        seen = look()
+        ui.console.clear()
+        show_overview(ui, seen, max_gpus)
+        ui.say(f"Every {WATCH_EVERY_S} s, since {seen.at:%H:%M:%S} UTC. Ctrl-C ends it; jobs keep running.", "dim")
+        try:
+            time.sleep(WATCH_EVERY_S)
+        except KeyboardInterrupt:
+            return
+    show_overview(ui, look(), max_gpus)
+
+
+def prepare_overview(board: str | None, store: Path | None) -> tuple[Callable[[], Overview], int | None]:
+    """What looks at a board or a store, and how many GPUs its cluster may use."""
     from nightboard.tasks.cluster.backends import open_executor
+    from nightboard.tasks.overview import look
     from nightboard.tasks.runs.open_runs import find_executor, list_open
-    from nightboard.tasks.runs.status import describe_open, sum_up_waits
     from nightboard.tasks.store.records import utc_now
 
-    form = find_format(form, output)
-    ui, max_gpus = Terminal(), None
+    max_gpus, schedule = None, None
     if board is None:
-        root = find_filled_store(None, store)
-        executor_name = find_executor(root, utc_now())
+        found = find_filled_store(None, store)
+        executor_name = find_executor(found, utc_now())
     else:
         # Without the board's Hub, which is of no use here and slow to import.
         from nightboard.profiles.loading.load import load_board
 
         bundle = load_board(board)
-        root = find_store(None, store or bundle.store)
+        found, schedule = find_store(None, store or bundle.store), bundle.board.schedule
         executor_name, max_gpus = bundle.cluster.executor, bundle.cluster.max_gpus
-    target = find_output(output, root, force)
-    under_way = list_open(root, open_executor(executor_name) if executor_name else None, utc_now())
-    rows, problems = describe_open(under_way.open, utc_now())
-    if rows or form is not Format.table:
-        with usage_of_format(target):
-            print_status(rows, form, target)
-    if form is not Format.table:
-        return
-    for wait in sum_up_waits(rows):
-        ui.say(wait)
-    for problem in [*under_way.problems, *problems]:
-        ui.warn(problem)
-    if under_way.is_cluster_away:
-        ui.warn("The cluster does not answer; this is what the store knows. Try again later.")
-    ui.say(sum_up(rows, max_gpus))
+    executor = open_executor(executor_name) if executor_name else None
+
+    def look_now() -> Overview:
+        now = utc_now()
+        under_way = list_open(found, executor, now)
+        seen = look(found, under_way, now, board, schedule)
+        away = "The cluster does not answer; this is what the store knows. Try again later."
+        return replace(seen, problems=(*seen.problems, away)) if under_way.is_cluster_away else seen
+
+    return look_now, max_gpus
+
+
+def print_overview(seen: Overview, form: Format, output: Path | None, force: bool) -> None:
+    """All of it as JSON, or the running and waiting jobs as rows."""
+    from nightboard.flows.display.overview import as_json
+    from nightboard.flows.display.status import print_status
+    from nightboard.tasks.store.layout import Store
+
+    target = find_output(output, Store(Path(seen.store)), force)
+    with usage_of_format(target):
+        if form is not Format.json:
+            print_status(seen.open, form, target)
+        elif target is None:
+            typer.echo(as_json(seen))
+        else:
+            with target.open() as file:
+                file.write(as_json(seen).encode())
 
 
 @app.command(epilog=example("nightboard cancel --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
@@ -323,24 +370,6 @@ def name_caller() -> str:
     import socket
 
     return f"{getpass.getuser()} on {socket.gethostname()}"
-
-
-def sum_up(rows: Sequence[Status], max_gpus: int | None) -> str:
-    """All running and waiting evaluations in one line."""
-    from nightboard.flows.display.console import count
-
-    if not rows:
-        return "No evaluations are running."
-    jobs: dict[str, Status] = {}
-    for row in rows:
-        jobs.setdefault(row.job_id or row.evaluation_id, row)
-    running = [row for row in jobs.values() if row.state in ("RUNNING", "COMPLETING", "SUSPENDED")]
-    gpus = sum(row.gpus for row in running)
-    return (
-        f"{count(len({row.evaluation_id for row in rows}), 'evaluation')} in {count(len(jobs), 'job')}: "
-        f"{len(running)} running on {count(gpus, 'GPU')}{f' of at most {max_gpus}' if max_gpus else ''}, "
-        f"{len(jobs) - len(running)} waiting."
-    )
 
 
 def print_plan(board: str, store: Path | None) -> None:

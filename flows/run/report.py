@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from nightboard.flows.display.console import count
 from nightboard.flows.display.formats import to_score_text
 from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.runs.collect import Collected
@@ -91,9 +92,9 @@ class RunReport(Record):
 
 def summarize_run(report: RunReport) -> str:
     """The run in one sentence."""
-    parts = [f"{len(report.evaluated)} evaluations completed", f"{len(report.failed)} failed"]
+    parts = [f"{count(len(report.evaluated), 'evaluation')} completed", f"{len(report.failed)} failed"]
     parts += [f"{len(report.in_flight)} still running"] if report.in_flight else []
-    parts += [f"{len(report.problems)} problems"] if report.problems else []
+    parts += [count(len(report.problems), "problem")] if report.problems else []
     return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from nightboard.profiles.errors import suggest
 from nightboard.profiles.suite_version import hash_json
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import UNFINISHED, Entry
@@ -46,6 +47,15 @@ class Backfill:
     entry: Entry
     n_scored: int
     is_known: bool = False
+
+
+def require_benchmarks(order: BackfillOrder, suites: Iterable[ResolvedSuite]) -> None:
+    """Raise NothingSelectedError for a benchmark that no suite of the board has."""
+    known = dict.fromkeys(name for suite in suites for name in suite.suite.benchmarks)
+    for name in order.benchmarks:
+        if name not in known:
+            near = suggest(name, known, "benchmarks")
+            raise NothingSelectedError(f"--benchmarks: no suite of the board has it (got {name}). {near}")
 
 
 def make_backfill(

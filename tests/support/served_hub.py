@@ -14,8 +14,9 @@ from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
 from nightboard.flows.demo.loopback_hub.server import serve
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.tasks.hub.client import Hub
-from nightboard.tasks.hub.discover import Discovery, Known, discover
+from nightboard.tasks.hub.discover import Discovery, Known, Problem, discover, discover_past
 from nightboard.tasks.hub.http_retry import RetryPolicy
+from nightboard.tasks.store.records import Commit
 
 Files = dict[str, bytes]
 
@@ -58,6 +59,12 @@ class ServedHub:
     def discover(self, known: Known | None = None, token: str | None = None, **watch: object) -> Discovery:
         watch_list = WatchList.model_validate({"watchlist": "test", **watch})
         return discover(self.client(token), watch_list, known or Known(), self.now)
+
+    def discover_past(
+        self, model_ids: list[str], known: Known | None = None, newest: int | None = None
+    ) -> tuple[list[Commit], list[Problem]]:
+        watch_list = WatchList.model_validate({"watchlist": "test", "organizations": ["org"]})
+        return discover_past(self.client(None), watch_list, model_ids, known or Known(), self.now, newest)
 
     def requests(self, *parts: str) -> list[str]:
         """Paths of the requests so far that contain all of `parts`."""

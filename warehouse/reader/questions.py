@@ -188,6 +188,17 @@ def count_complete(con: duckdb.DuckDBPyConnection, evaluation_ids: Sequence[str]
     return _run_named(con, "imported_coverage", {"evaluation_ids": [*evaluation_ids]})
 
 
+def sum_up_last_runs(con: duckdb.DuckDBPyConnection, since: datetime) -> tuple[int, int, float]:
+    """Own evaluations done since a time, attempts that did not complete, and GPU-hours of all attempts."""
+    ((n_done, n_failed, gpu_hours),) = _run_named(con, "last_runs", {"since": since}).rows
+    return n_done, n_failed, gpu_hours
+
+
+def list_failure_causes(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per cause of failures, those that stop the most evaluations first; what is retried comes last."""
+    return _run_named(con, "failure_causes", {})
+
+
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
     """One row per name of an external ranking that matches none of our models, and why."""
     return _run_named(con, "ranking_unmatched", {"ranking": ranking})

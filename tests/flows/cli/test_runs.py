@@ -79,10 +79,22 @@ def test_status_needs_no_board_where_a_store_is_named(tmp_path: Path) -> None:
     assert "add --store FOLDER or --board BOARD" in runner.invoke(app, ["status"]).output
     store = Store(tmp_path / "store")
     store.lake.mkdir(parents=True)
-    assert runner.invoke(app, ["status", "--store", str(store.root)]).output == "No evaluations are running.\n"
+    shown = runner.invoke(app, ["status", "--store", str(store.root)]).output
+    assert shown.startswith("No evaluations are running.\nDisk: ")
     make_launcher(store, DryExecutor()).launch([make_job("a")], NOW)
     assert find_executor(store, NOW) == "dry"
     shown = runner.invoke(app, ["status", "--store", str(store.root), "--format", "json"], catch_exceptions=False)
-    (row,) = json.loads(shown.output)
+    (row,) = json.loads(shown.output)["open"]
     report = DryExecutor().poll([Submission.read(next(store.launches.glob("*/submission.json")))], NOW)
     assert row["model_id"] == "lab/a" and row["state"] == report[row["job_id"]].state
+
+
+def test_status_finds_the_one_board_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "title: M\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: store\n"
+    (tmp_path / "notes.yaml").write_text("not: a board\n")
+    (tmp_path / "mine.yaml").write_text(f"board: mine\n{text}")
+    shown = runner.invoke(app, ["status"], catch_exceptions=False).output
+    assert "Next run: " in shown and "02:00 UTC" in shown
+    (tmp_path / "other.yaml").write_text(f"board: other\n{text}")
+    assert "(here: mine, other)" in runner.invoke(app, ["status"]).output

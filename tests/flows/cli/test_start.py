@@ -92,7 +92,7 @@ def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
     board.write_text(
         f"board: mine\ntitle: M\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: {tmp_path}/store\n"
     )
-    read_profiles = {"ruamel", "_ruamel_yaml", "submitit", "cloudpickle"}
+    read_profiles = {"ruamel", "_ruamel_yaml", "submitit", "cloudpickle", "cronsim"}
     assert list_imported(["status", "--board", str(board)], tmp_path) - HELP - PYDANTIC - read_profiles == {"rich"}
 
 

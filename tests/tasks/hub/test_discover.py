@@ -66,6 +66,18 @@ def test_a_tree_is_taken_only_of_new_commits(hub: ServedHub) -> None:
     assert len(hub.requests("/tree/")) == 1
 
 
+def test_past_commits_are_read_once_and_no_more_of_them_than_asked_for(hub: ServedHub) -> None:
+    first = hub.add("org/m", make_model())
+    shas = [hub.loopback.commit("org/m", {"model.safetensors": make_safetensors(fill=n)}, "step") for n in (3, 5, 7)]
+    two, problems = hub.discover_past(["org/m", "org/gone"], newest=2)
+    assert [commit.revision for commit in two] == [shas[2], shas[1]]
+    assert {commit.ref for commit in two} == {"main"}
+    assert [problem.subject for problem in problems] == ["org/gone"]
+    known = Known({(commit.model_id, commit.revision): commit for commit in two})
+    rest, _ = hub.discover_past(["org/m"], known)
+    assert [commit.revision for commit in rest][:2] == [shas[0], first], "those that are not known"
+
+
 def test_explicit_models_of_one_author_are_found_in_one_listing(hub: ServedHub) -> None:
     for number in range(30):
         hub.add(f"someone/m{number:02}", make_model())
