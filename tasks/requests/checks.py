@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.profiles.model_settings import settings_for
@@ -46,6 +46,7 @@ from nightboard.tasks.store.records import Commit, Evaluation, Request, RequestT
 from nightboard.tasks.store.texts import is_clean
 
 WeightType = Literal["Original", "Adapter", "Delta"]
+WEIGHT_TYPES: dict[str, WeightType] = {name.lower(): name for name in get_args(WeightType)}
 
 WEEK = timedelta(days=7)
 MOST_REVISION_CHARACTERS = 255

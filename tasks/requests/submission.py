@@ -7,11 +7,13 @@ one request; with other settings it is another one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from nightboard.profiles.suite_version import hash_json
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import UNFINISHED, Entry, add_events, add_requests
-from nightboard.tasks.requests.checks import CheckInputs, Form, Found, find_faults, look_up
+from nightboard.tasks.requests.checks import CheckInputs, Form, Found, WeightType, find_faults, find_wrong_name, look_up
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Request, RequestEvent, RequestTarget, as_row
 from nightboard.tasks.store.tables import append_rows
@@ -48,6 +50,16 @@ class Answer:
         return (self.entry.event.reason or "").split("\n") if self.entry.state == "rejected" else []
 
 
+class SubmissionError(TaskError):
+    """A submission that is no request; the message says what to do."""
+
+
+def require_name(model_id: str) -> None:
+    """Raise SubmissionError for what cannot be a model's name."""
+    if wrong := find_wrong_name(model_id):
+        raise SubmissionError(wrong)
+
+
 def answer(form: Form, asker: Asker, inputs: CheckInputs) -> Answer:
     """Check a submission; the next ones know it. Writes nothing. Raises HubUnavailable if it cannot be checked now."""
     found = look_up(form, inputs)
@@ -72,6 +84,28 @@ def answer(form: Form, asker: Asker, inputs: CheckInputs) -> Answer:
     is_stored = inputs.commits.get((found.commit.model_id, found.commit.revision)) == found.commit
     inputs.commits[found.commit.model_id, found.commit.revision] = found.commit
     return Answer(entry, None if is_stored else found.commit)
+
+
+def finish_pending(inputs: CheckInputs) -> list[Answer]:
+    """Requests whose writer was killed before it wrote an answer: checked again. Writes nothing."""
+    pending = [each for each in inputs.book.values() if each.state == "pending" and each.request.kind == "submission"]
+    return [_finish(entry, inputs) for entry in pending]
+
+
+def _finish(entry: Entry, inputs: CheckInputs) -> Answer:
+    request = entry.request
+    asker = Asker(request.asked_by)
+    if request.revision is None:  # it was about to be rejected, and the name of its revision is not known any more
+        event = RequestEvent(
+            request_id=request.request_id, changed_at=inputs.now, state="rejected", changed_by=asker.name,
+            reason="its revision was not found. Submit it again.",
+        )  # fmt: skip
+        return Answer(replace(entry, event=event))
+    form = Form(
+        str(request.model_id), request.revision, request.precision, request.chat_template,
+        cast(WeightType, request.weight_type), request.base_model, request.suites,
+    )  # fmt: skip
+    return answer(form, asker, inputs)
 
 
 def record(store: Store, answers: Sequence[Answer]) -> None:
