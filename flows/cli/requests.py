@@ -11,11 +11,18 @@ import typer
 from nightboard.flows.cli.options import (
     BoardOption,
     DataBoardOption,
+    ForceOption,
+    OutputFormatOption,
+    OutputOption,
     StoreOption,
     complete_suite,
     example,
     find_filled_store,
+    find_format,
+    find_output,
+    usage_of_format,
 )
+from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
     from nightboard.tasks.requests.book import Entry
@@ -128,6 +135,43 @@ def submit(
         raise typer.Exit(1)
 
 
+@app.command(epilog=example("nightboard queue --board mine", "nightboard queue --board mine --format csv"))
+def queue(
+    board: DataBoardOption = None,
+    store: StoreOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="Only the first N. Default: 100 on a terminal, all in a file or a pipe."
+        ),
+    ] = None,
+    form: OutputFormatOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Show the open requests in the order in which they run.
+
+    By priority, then votes, then age; with what each waits for. Changes nothing.
+    """
+    from nightboard.flows.display.console import make_console
+    from nightboard.flows.display.requests import TERMINAL_ROWS, show_queue
+    from nightboard.flows.display.rows import print_result
+    from nightboard.flows.display.tables import is_screen
+    from nightboard.warehouse.reader.queue import list_queue
+
+    form, found = find_format(form, output), find_filled_store(board if store is None else None, store)
+    target = find_output(output, found, force)
+    is_table = form is Format.table and target is None
+    if top is None and is_table and is_screen(make_console()):
+        top = TERMINAL_ROWS
+    result, n_open = list_queue(found.lake, name_board(board), top)
+    if is_table:
+        show_queue(result, n_open)
+        return
+    with usage_of_format(target):
+        print_result(result, form, target)
+
+
 @app.command(epilog=example("nightboard vote --board mine Qwen/Qwen2.5-0.5B-Instruct"))
 def vote(
     request: RequestArgument, board: DataBoardOption = None, store: StoreOption = None, user: UserOption = None
@@ -173,12 +217,17 @@ def find_request(text: str, board: str | None, store: Path | None) -> tuple[Stor
     from nightboard.tasks.requests.book import read_book
     from nightboard.tasks.requests.changes import choose_request
 
-    found, name = find_filled_store(board if store is None else None, store), None
-    if board is not None:
-        from nightboard.profiles.loading.load import load_board
+    found = find_filled_store(board if store is None else None, store)
+    return found, choose_request(read_book(found, name_board(board)), text)
 
-        name = load_board(board).board.board
-    return found, choose_request(read_book(found, name), text)
+
+def name_board(board: str | None) -> str | None:
+    """The name of a board, as requests have it."""
+    if board is None:
+        return None
+    from nightboard.profiles.loading.load import load_board
+
+    return load_board(board).board.board
 
 
 def name_user() -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nightboard.flows.display.console import Terminal, count
+from nightboard.flows.display.console import Terminal, count, make_console
+from nightboard.flows.display.tables import cells_table, print_table
 
 if TYPE_CHECKING:
     from nightboard.tasks.requests.intake import Intake
     from nightboard.tasks.requests.submission import Answer
+    from nightboard.warehouse.reader.result import Result
 
 # The first letters of a request's id, which commands take for it.
 SHOWN_ID = 8
+# More rows are for a file, not for a terminal.
+TERMINAL_ROWS = 100
+# The first to be shown where a terminal is narrow.
+TELLING = ("place", "request", "model", "state", "waits for", "votes", "asked by", "asked")
 # Files that cannot be used are named, up to so many.
 SHOWN_FILES = 5
 
@@ -47,3 +53,29 @@ def show_answer(ui: Terminal, answer: Answer) -> None:
         ui.say(f"The next nightly run evaluates it in {suites}.")
     for finding in answer.findings:
         ui.say(f"- {finding}")
+
+
+def show_queue(queue: Result, n_open: int) -> None:
+    """Print the open requests in their order, and what decides it."""
+    ui, console = Terminal(), make_console()
+    if not n_open:
+        ui.say("No requests are open. `nightboard submit` asks for an evaluation.")
+        return
+    titles = ["place", "request", "kind", "model", "state", "waits for", "priority", "votes", "asked by", "asked"]
+    rows = [_describe(dict(zip(queue.columns, row, strict=True))) for row in queue.rows]
+    print_table(console, cells_table(titles, rows, right=["place", "priority", "votes"]), first=TELLING)
+    if n_open > len(rows):
+        ui.say(f"The first {len(rows):,} of {n_open:,}; --top N shows more, --format csv all.", "dim")
+    ui.say(
+        f"{count(n_open, 'open request')}: planned by priority, then votes, then age."
+        " `nightboard vote REQUEST` moves one up."
+    )
+
+
+def _describe(row: dict[str, Any]) -> tuple[str, ...]:
+    revision = f"@{row['revision'][:7]}" if row["revision"] else ""
+    waits_for = (row["waits_for"] or "").partition("\n")[0]
+    return (
+        str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], f"{row['asked_for']}{revision}", row["state"],
+        waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"], f"{row['asked_at']:%Y-%m-%d %H:%M}",
+    )  # fmt: skip
