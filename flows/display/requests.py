@@ -19,6 +19,8 @@ SHOWN_ID = 8
 TERMINAL_ROWS = 100
 # The first to be shown where a terminal is narrow.
 TELLING = ("place", "request", "model", "state", "waits for", "votes", "asked by", "asked")
+# What a request waits for of which no plan has said anything.
+_WAITS_FOR = {"pending": "its checks, in the next nightly run", "accepted": "the next nightly run"}
 # Files that cannot be used are named, up to so many.
 SHOWN_FILES = 5
 
@@ -74,7 +76,7 @@ def show_queue(queue: Result, n_open: int) -> None:
 
 def _describe(row: dict[str, Any]) -> tuple[str, ...]:
     revision = f"@{row['revision'][:7]}" if row["revision"] else ""
-    waits_for = (row["waits_for"] or "").partition("\n")[0]
+    waits_for = (row["waits_for"] or _WAITS_FOR.get(row["state"], "")).partition("\n")[0]
     return (
         str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], f"{row['asked_for']}{revision}", row["state"],
         waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"], f"{row['asked_at']:%Y-%m-%d %H:%M}",
