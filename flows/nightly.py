@@ -189,7 +189,7 @@ def write_report(run: RunState, discovery: Discovery, plan: Plan, not_started: I
     key = re.sub(r"[^a-z0-9]+", "-", plan.board)
     run.history.add_markdown(f"{key}-report", describe_run(result), "What the run did")
     for suite in run.board.bundle.suites:
-        ranking = rank_records(run.board.store, suite)
+        ranking = rank_records(run.board.bundle, run.board.store, suite)
         if ranking:
             run.history.add_table(f"{key}-ranking-{re.sub('[^a-z0-9]+', '-', suite)}", ranking, suite)
     return result

@@ -26,7 +26,7 @@ from nightboard.tasks.hub.discover import Discovery, Known, discover, discover_p
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
 from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
-from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
+from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.requests.backfill import (
     Backfill,
@@ -36,7 +36,7 @@ from nightboard.tasks.requests.backfill import (
     make_backfill,
     require_benchmarks,
 )
-from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, read_book
+from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, find_requested, read_book
 from nightboard.tasks.requests.checks import CheckInputs, Form
 from nightboard.tasks.requests.intake import Intake, read_request_files
 from nightboard.tasks.requests.progress import find_changes
@@ -182,7 +182,7 @@ class OpenBoard:
                 history=read_history(self.store, suites),
                 now=now,
                 run_started_at=run_started_at,
-                requested=_find_commits(entries, commits),
+                requested=find_requested(entries, commits),
             )
         )
 
@@ -323,16 +323,6 @@ def tell_unavailable(suite: str, unavailable: Mapping[str, str]) -> list[str]:
     for name, reason in unavailable.items():
         names.setdefault(reason, []).append(name)
     return [f"Suite {suite} runs without {', '.join(benchmarks)}: {reason}" for reason, benchmarks in names.items()]
-
-
-def _find_commits(entries: Iterable[Entry], commits: Mapping[tuple[str, str], Commit]) -> list[RequestedCommit]:
-    """The targets of requests, with commits; one whose commit was never read is left to the next run."""
-    return [
-        RequestedCommit(entry.request, target, commits[target.model_id, target.revision])
-        for entry in entries
-        for target in entry.targets
-        if (target.model_id, target.revision) in commits
-    ]
 
 
 def _watched(discovery: Discovery, commits: Mapping[tuple[str, str], Commit]) -> list[Commit]:

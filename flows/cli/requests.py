@@ -149,9 +149,9 @@ def queue(
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Show the open requests in the order in which they run.
+    """Show the open requests, in their order.
 
-    By priority, then votes, then age; with what each waits for. Changes nothing.
+    They are planned by priority, then votes, then age; with what each waits for. Changes nothing.
     """
     from nightboard.flows.display.console import make_console
     from nightboard.flows.display.requests import TERMINAL_ROWS, show_queue
@@ -176,7 +176,10 @@ def queue(
 def vote(
     request: RequestArgument, board: DataBoardOption = None, store: StoreOption = None, user: UserOption = None
 ) -> None:
-    """Vote for a request: of equal priority, the one with most votes runs first."""
+    """Vote for a request.
+
+    Of equal priority, the one with most votes runs first. A user has one vote per request.
+    """
     from nightboard.flows.display.console import Terminal
     from nightboard.tasks.requests.changes import SHOWN_ID
     from nightboard.tasks.requests.changes import vote as add
@@ -195,9 +198,9 @@ def withdraw(
     store: StoreOption = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
 ) -> None:
-    """Withdraw a request: it is no longer planned.
+    """Withdraw a request.
 
-    A job that runs already ends, and its score is kept.
+    It is no longer planned. A job that runs already ends, and its score is kept.
     """
     from nightboard.flows.cli.runs import name_caller
     from nightboard.flows.display.console import Terminal

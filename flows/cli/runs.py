@@ -56,7 +56,7 @@ def nightly(
 ) -> None:
     """Evaluate new commits and update the leaderboard."""
     started = time.monotonic()  # what is imported below takes seconds, too
-    from nightboard.flows.cli.leaderboard import show_ranking
+    from nightboard.flows.cli.leaderboard import show_rankings
     from nightboard.flows.display.console import Terminal, count, duration
     from nightboard.profiles.loading.load import load_board
 
@@ -77,9 +77,8 @@ def nightly(
                 "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
             )
             raise typer.Exit(130) from None
-    for suite in () if quiet else load_board(board).suites:
-        ui.say("")
-        show_ranking(found, suite)
+    if not quiet:
+        show_rankings(load_board(board), found)
     if report.in_flight or report.not_started:
         ui.say(
             f"{count(len(report.in_flight), 'evaluation')} still running, {len(report.not_started)} not started; "
@@ -122,7 +121,7 @@ def backfill(
     store: StoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Evaluate what an expression selects: what is missing, failed or stale.
+    """Evaluate a selection: what is missing, failed or stale.
 
     The language is in docs/selection.md. It becomes a request: interrupted, it continues when asked again, and
     in the next nightly run.

@@ -9,20 +9,23 @@ from typing import Any
 
 from nightboard.flows.display.console import count
 from nightboard.flows.display.formats import to_score_text
+from nightboard.profiles.loading.load import BoardBundle
+from nightboard.tasks.board_ranking import narrow
 from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.runs.collect import Collected
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Record
 from nightboard.warehouse.builder.publish import NoBuildError
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import rank
+from nightboard.warehouse.reader.questions import NO_FILTERS, rank
 
 
-def rank_records(store: Store, suite: str) -> list[dict[str, Any]]:
-    """A suite's ranking with scores rounded to 2 decimals, as a Prefect table artifact wants it; empty without one."""
+def rank_records(bundle: BoardBundle, store: Store, suite: str) -> list[dict[str, Any]]:
+    """A board's ranking with scores rounded to 2 decimals, as a Prefect table artifact wants it; empty without one."""
     try:
+        filters = narrow(NO_FILTERS, bundle, store.warehouse)
         with connect(store.warehouse) as connection:
-            columns, rows = rank(connection, suite=suite)
+            columns, rows = rank(connection, suite, filters=filters)
     except NoBuildError:
         return []
     return [

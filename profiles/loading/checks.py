@@ -98,8 +98,9 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite is listed once."""
+    """Every suite and import is listed once."""
     yield from check_twice(document, ("suites",), board.suites)
+    yield from check_twice(document, ("imports",), board.imports)
 
 
 def check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
 from nightboard.profiles.models.schedule import Schedule
@@ -26,6 +26,14 @@ class Organizations(Profile):
     organizations: dict[OrganizationId, Organization]
 
 
+def _strip_source(value: object) -> object:
+    """Accept a source as the tables have it, `import:arena`."""
+    return value.removeprefix("import:") if isinstance(value, str) else value
+
+
+ImportName = Annotated[Name, BeforeValidator(_strip_source)]
+
+
 class Selectors(Profile):
     """Named selections of a board: an expression by name, in the language of docs/selection.md."""
 
@@ -44,6 +52,9 @@ class Board(Profile):
         description="folder; a relative path starts at the board file, or at the working folder for shipped boards"
     )
     organizations: Name = "organizations"
+    imports: tuple[ImportName, ...] = Field(
+        default=(), description="imported sources that its rankings show: arena for rows of import:arena"
+    )
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
     submissions: Submissions = Submissions()

@@ -7,12 +7,13 @@ newest event is its state.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from nightboard.tasks.planning.plan import RequestedCommit
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Request, RequestEvent, RequestState, RequestTarget, as_row
+from nightboard.tasks.store.records import Commit, Request, RequestEvent, RequestState, RequestTarget, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_TARGETS, REQUESTS, VOTES
 
@@ -74,6 +75,16 @@ def _make_first_event(request: Request) -> RequestEvent:
     )
 
 
+def find_requested(entries: Iterable[Entry], commits: Mapping[tuple[str, str], Commit]) -> list[RequestedCommit]:
+    """The targets of requests, with commits; one whose commit was never read is left to the next run."""
+    return [
+        RequestedCommit(entry.request, target, commits[target.model_id, target.revision])
+        for entry in entries
+        for target in entry.targets
+        if (target.model_id, target.revision) in commits
+    ]
+
+
 def add_requests(store: Store, requests: Iterable[Request], targets: Iterable[RequestTarget] = ()) -> None:
     """Add requests. Their targets are written first: a request that is there has all of them."""
     append_rows(store, REQUEST_TARGETS, [as_row(target) for target in targets])
@@ -83,8 +94,9 @@ def add_requests(store: Store, requests: Iterable[Request], targets: Iterable[Re
 def add_events(store: Store, events: Sequence[RequestEvent]) -> None:
     """Add changes of state, at a time after all that are there: clocks differ, and the last one written counts."""
     if events:
-        newest = max(event.changed_at for event in events)
-        changed_at = next_time(store, REQUEST_EVENTS, "changed_at", newest)
+        # Just before, so that it is later than a row of the same time.
+        earlier = max(event.changed_at for event in events) - timedelta(microseconds=1)
+        changed_at = next_time(store, REQUEST_EVENTS, "changed_at", earlier) + timedelta(microseconds=1)
         rows = [as_row(event.model_copy(update={"changed_at": changed_at})) for event in events]
         append_rows(store, REQUEST_EVENTS, rows)
 

@@ -94,7 +94,7 @@ def test_the_time_of_a_run_counts_from_the_start_of_the_command(
 
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now_s))
     monkeypatch.setattr("nightboard.flows.prefect_server.history.open_history", open_slow_history)
-    monkeypatch.setattr("nightboard.flows.cli.leaderboard.show_ranking", lambda *args: None)
+    monkeypatch.setattr("nightboard.flows.cli.leaderboard.show_rankings", lambda *args: None)
     monkeypatch.setattr("nightboard.flows.nightly.run_nightly", run_nightly)
     lines = run("nightly", "--board", str(board), *options)
-    assert lines == ([] if options else ["", "Run finished: 0 evaluations completed, 0 failed, in 25 s."])
+    assert lines == ([] if options else ["Run finished: 0 evaluations completed, 0 failed, in 25 s."])

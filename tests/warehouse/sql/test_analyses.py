@@ -160,6 +160,20 @@ def test_top_models_keeps_the_rank_among_all_and_knows_flagged_models(lake: Lake
     assert [row[0] for row in ask(select + "with_unavailable := false)")] == ["org/0", "org/1", "org/3"]
 
 
+def test_top_models_has_runs_of_given_models_and_all_of_given_sources(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("main")
+    for number, name in enumerate("abc"):
+        lake.commit(f"org/{name}")
+        lake.done(f"e{name}", f"org/{name}", scores=0.9 - number / 10)
+    lake.board_row("imported", "org/d", 0.3)
+    select = "select model_id[-1], rank, selected_rank from top_models('small', models := "
+    assert ask(select + "['org/b', 'org/d'])") == [("b", 2, 1)]
+    assert ask(select + "['org/b'], sources := ['import:board'])") == [("b", 2, 1), ("d", 4, 2)]
+    assert ask(select + "[], sources := ['import:other'])") == []
+    assert len(ask(select + "null, sources := ['import:board'])")) == 4
+
+
 def test_best_by_size_has_one_model_a_bracket_and_none_of_unknown_size(zoo: Lake, ask: Ask) -> None:
     select = "select above_b, up_to_b, model_id, n_models from best_by_size('small'"
     assert ask(select + ")") == [
