@@ -17,6 +17,7 @@ from nightboard.flows.cli.options import (
     StoreOption,
     complete_suite,
     example,
+    find_board_here,
     find_filled_store,
     find_format,
     find_output,
@@ -159,12 +160,12 @@ def queue(
     from nightboard.flows.display.tables import is_screen
     from nightboard.warehouse.reader.queue import list_queue
 
-    form, found = find_format(form, output), find_filled_store(board if store is None else None, store)
+    form, (found, name) = find_format(form, output), find_requests(board, store)
     target = find_output(output, found, force)
     is_table = form is Format.table and target is None
     if top is None and is_table and is_screen(make_console()):
         top = TERMINAL_ROWS
-    result, n_open = list_queue(found.lake, name_board(board), top)
+    result, n_open = list_queue(found.lake, name, top)
     if is_table:
         show_queue(result, n_open)
         return
@@ -220,17 +221,19 @@ def find_request(text: str, board: str | None, store: Path | None) -> tuple[Stor
     from nightboard.tasks.requests.book import read_book
     from nightboard.tasks.requests.changes import choose_request
 
-    found = find_filled_store(board if store is None else None, store)
-    return found, choose_request(read_book(found, name_board(board)), text)
+    found, name = find_requests(board, store)
+    return found, choose_request(read_book(found, name), text)
 
 
-def name_board(board: str | None) -> str | None:
-    """The name of a board, as requests have it."""
+def find_requests(board: str | None, store: Path | None) -> tuple[Store, str | None]:
+    """The store, and the board's name as requests have it; with a store alone, all boards are meant."""
+    board = board or (None if store else find_board_here())
     if board is None:
-        return None
+        return find_filled_store(None, store), None
     from nightboard.profiles.loading.load import load_board
 
-    return load_board(board).board.board
+    bundle = load_board(board)
+    return find_filled_store(None, store or bundle.store), bundle.board.board
 
 
 def name_user() -> str:

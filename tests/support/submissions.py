@@ -53,8 +53,10 @@ class Desk:
         watch = WatchList(watchlist="w", organizations=("watched",))
         suites = {suite.suite.suite: suite.suite for suite in SUITES}
         return BoardBundle(
-            board, self.root / "board.yaml", watch, suites, CLUSTER, Organizations(organizations={}), self.store.root
-        )
+            board=board, path=self.root / "board.yaml", watch=watch, watch_file=self.root, suites=suites,
+            cluster=CLUSTER, cluster_file=self.root, organizations=Organizations(organizations={}),
+            store=self.store.root,
+        )  # fmt: skip
 
     def inputs(self) -> CheckInputs:
         return CheckInputs(
