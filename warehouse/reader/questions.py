@@ -52,6 +52,14 @@ class Order:
     is_reversed: bool = False
 
 
+@dataclass(frozen=True)
+class EstimateError:
+    """The median of |taken / estimated - 1|, such as 0.2 for a fifth; None without evaluations."""
+
+    median_error: float | None
+    n_evaluations: int
+
+
 # Filters that compare a text with a column of the same name, in words.
 _VALUES = {"model_type": "type", "precision": "precision", "license": "license", "organization": "organization",
            "country": "country"}  # fmt: skip
@@ -183,6 +191,23 @@ def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
     return _run_named(con, "suites", {})
 
 
+def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
+    """Key and title of a suite's benchmarks, in the order of its columns."""
+    return _run_named(con, "page_benchmarks", {"suite": suite})
+
+
+def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str]) -> Result:
+    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows."""
+    return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
+
+
+def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:
+    """The name of the build, and when it was made."""
+    with explained():
+        ((name, built_at),) = con.execute("select build_id, built_at from main.build_info").fetchall()
+    return name, built_at
+
+
 def list_eras(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     """One row per era of a suite that has ranked rows: era, whether it is the current one, number of rows."""
     return _run_named(con, "eras", {"suite": suite})
@@ -236,6 +261,12 @@ def sum_up_last_runs(con: duckdb.DuckDBPyConnection, since: datetime) -> tuple[i
 def list_failure_causes(con: duckdb.DuckDBPyConnection) -> Result:
     """One row per cause of failures, those that stop the most evaluations first; what is retried comes last."""
     return _run_named(con, "failure_causes", {})
+
+
+def find_estimate_error(con: duckdb.DuckDBPyConnection, since: datetime) -> EstimateError:
+    """How far estimates were from what the evaluations took that ended since then."""
+    ((median_error, n_evaluations),) = _run_named(con, "estimate_error", {"since": since}).rows
+    return EstimateError(median_error, n_evaluations)
 
 
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
