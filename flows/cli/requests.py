@@ -26,6 +26,7 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.profiles.models.budget import Budget
     from nightboard.tasks.requests.book import Entry
     from nightboard.tasks.store.layout import Store
 
@@ -160,14 +161,14 @@ def queue(
     from nightboard.flows.display.tables import is_screen
     from nightboard.warehouse.reader.queue import list_queue
 
-    form, (found, name) = find_format(form, output), find_requests(board, store)
+    form, (found, name, budget) = find_format(form, output), find_requests(board, store)
     target = find_output(output, found, force)
     is_table = form is Format.table and target is None
     if top is None and is_table and is_screen(make_console()):
         top = TERMINAL_ROWS
     result, n_open = list_queue(found.lake, name, top)
     if is_table:
-        show_queue(result, n_open)
+        show_queue(result, n_open, budget)
         return
     with usage_of_format(target):
         print_result(result, form, target)
@@ -182,8 +183,8 @@ def vote(
     Of equal priority, the one with most votes runs first. A user has one vote per request.
     """
     from nightboard.flows.display.console import Terminal
-    from nightboard.tasks.requests.changes import SHOWN_ID
     from nightboard.tasks.requests.changes import vote as add
+    from nightboard.tasks.store.layout import SHOWN_ID
     from nightboard.tasks.store.records import utc_now
 
     found, entry = find_request(request, board, store)
@@ -205,8 +206,8 @@ def withdraw(
     """
     from nightboard.flows.cli.runs import name_caller
     from nightboard.flows.display.console import Terminal
-    from nightboard.tasks.requests.changes import SHOWN_ID
     from nightboard.tasks.requests.changes import withdraw as end
+    from nightboard.tasks.store.layout import SHOWN_ID
     from nightboard.tasks.store.records import utc_now
 
     found, entry = find_request(request, board, store)
@@ -221,19 +222,21 @@ def find_request(text: str, board: str | None, store: Path | None) -> tuple[Stor
     from nightboard.tasks.requests.book import read_book
     from nightboard.tasks.requests.changes import choose_request
 
-    found, name = find_requests(board, store)
+    found, name, _ = find_requests(board, store)
     return found, choose_request(read_book(found, name), text)
 
 
-def find_requests(board: str | None, store: Path | None) -> tuple[Store, str | None]:
-    """The store, and the board's name as requests have it; with a store alone, all boards are meant."""
+def find_requests(board: str | None, store: Path | None) -> tuple[Store, str | None, Budget]:
+    """The store, the board's name as requests have it, and its budget; with a store alone, all boards are meant."""
+    from nightboard.profiles.models.budget import NO_BUDGET
+
     board = board or (None if store else find_board_here())
     if board is None:
-        return find_filled_store(None, store), None
+        return find_filled_store(None, store), None, NO_BUDGET
     from nightboard.profiles.loading.load import load_board
 
     bundle = load_board(board)
-    return find_filled_store(None, store or bundle.store), bundle.board.board
+    return find_filled_store(None, store or bundle.store), bundle.board.board, bundle.board.budget
 
 
 def name_user() -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nightboard.flows.display.console import Terminal, count, make_console
 from nightboard.flows.display.tables import cells_table, print_table
+from nightboard.tasks.store.layout import SHOWN_ID
 
 if TYPE_CHECKING:
+    from nightboard.profiles.models.budget import Budget
     from nightboard.tasks.requests.intake import Intake
     from nightboard.tasks.requests.submission import Answer
     from nightboard.warehouse.reader.result import Result
 
-# The first letters of a request's id, which commands take for it.
-SHOWN_ID = 8
 # More rows are for a file, not for a terminal.
 TERMINAL_ROWS = 100
 # The first to be shown where a terminal is narrow.
-TELLING = ("place", "request", "model", "state", "waits for", "votes", "asked by", "asked")
+TELLING = ("place", "request", "model", "state", "when", "waits for", "votes", "asked by", "asked")
 # What a request waits for of which no plan has said anything.
 _WAITS_FOR = {"pending": "its checks, in the next nightly run", "accepted": "the next nightly run"}
 # Files that cannot be used are named, up to so many.
@@ -57,14 +58,26 @@ def show_answer(ui: Terminal, answer: Answer) -> None:
         ui.say(f"- {finding}")
 
 
-def show_queue(queue: Result, n_open: int) -> None:
+def show_queue(queue: Result, n_open: int, budget: Budget) -> None:
     """Print the open requests in their order, and what decides it."""
     ui, console = Terminal(), make_console()
     if not n_open:
         ui.say("No requests are open. `nightboard submit` asks for an evaluation.")
         return
-    titles = ["place", "request", "kind", "model", "state", "waits for", "priority", "votes", "asked by", "asked"]
-    rows = [_describe(dict(zip(queue.columns, row, strict=True))) for row in queue.rows]
+    titles = [
+        "place",
+        "request",
+        "kind",
+        "model",
+        "state",
+        "when",
+        "waits for",
+        "priority",
+        "votes",
+        "asked by",
+        "asked",
+    ]
+    rows = [_describe(dict(zip(queue.columns, row, strict=True)), budget) for row in queue.rows]
     print_table(console, cells_table(titles, rows, right=["place", "priority", "votes"]), first=TELLING)
     if n_open > len(rows):
         ui.say(f"The first {len(rows):,} of {n_open:,}; --top N shows more, --format csv all.", "dim")
@@ -74,10 +87,25 @@ def show_queue(queue: Result, n_open: int) -> None:
     )
 
 
-def _describe(row: dict[str, Any]) -> tuple[str, ...]:
+def estimate_when(row: dict[str, Any], budget: Budget) -> str:
+    """Roughly when a request runs: by the hours of its kind before it, and the share of a night that its kind has."""
+    if row["state"] in ("planned", "running"):
+        return "now"
+    hours = budget.gpu_hours_per_night
+    if hours is None or row["gpu_hours_until"] is None:
+        return "next run" if hours is None else ""
+    share = budget.shares.submissions if row["kind"] == "submission" else budget.shares.backfills
+    if not hours * share:
+        return "in spare time" if hours else "never: the budget is 0"
+    nights = max(1, math.ceil(row["gpu_hours_until"] / (hours * share)))
+    return "next night" if nights == 1 else f"~{nights} nights"
+
+
+def _describe(row: dict[str, Any], budget: Budget) -> tuple[str, ...]:
     revision = f"@{row['revision'][:7]}" if row["revision"] else ""
     waits_for = (row["waits_for"] or _WAITS_FOR.get(row["state"], "")).partition("\n")[0]
     return (
         str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], f"{row['asked_for']}{revision}", row["state"],
-        waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"], f"{row['asked_at']:%Y-%m-%d %H:%M}",
+        estimate_when(row, budget), waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"],
+        f"{row['asked_at']:%Y-%m-%d %H:%M}",
     )  # fmt: skip

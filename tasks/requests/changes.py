@@ -8,13 +8,12 @@ from difflib import get_close_matches
 
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import OPEN, UNFINISHED, Entry, add_events, add_vote
-from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.layout import SHOWN_ID, Store
 from nightboard.tasks.store.records import RequestEvent
 from nightboard.tasks.store.tables import read_table
 from nightboard.tasks.store.texts import clean_text
 from nightboard.warehouse.schema.request_tables import VOTES
 
-SHOWN_ID = 8
 _SHOWN_NAMES = 5
 
 

@@ -521,7 +521,7 @@ REQUESTS = Table(
         Column("state", STRING, "pending, accepted, rejected, planned, running, done, failed or withdrawn"),
         Column("state_reason", STRING, "what it waits for, why it failed or was rejected; null: nothing to say"),
         Column("state_since", UTC_TIMESTAMP, "when its state, or the reason, last changed"),
-        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed"),
+        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed", "gpu_hours"),
         Column("votes", INT, "users who voted for it"),
     ),
 )

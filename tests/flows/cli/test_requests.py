@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from nightboard.flows.cli.main import app
 from nightboard.flows.demo.questions import make_datasets
 from nightboard.flows.display.console import Terminal
+from nightboard.flows.display.requests import estimate_when
+from nightboard.profiles.models.budget import Budget
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.requests.book import read_book
 from nightboard.tasks.requests.changes import UnknownRequestError
@@ -131,6 +133,26 @@ def test_the_nightly_step_reads_what_the_board_declares(run: Run, tmp_path: Path
     assert "b.json: not a request: status is missing. Correct the file." in said
     assert not problems, "what others write does not fail the run"
     assert [entry.state for entry in opened.read_requests()] == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "hours", "budget", "expected"),
+    [
+        ("submission", "running", 5.0, {}, "now"),
+        ("submission", "accepted", None, {}, "next run"),
+        ("submission", "accepted", 5.0, {"gpu_hours_per_night": 20}, "next night"),
+        ("submission", "accepted", 13.0, {"gpu_hours_per_night": 20}, "~3 nights"),
+        ("backfill", "accepted", 13.0, {"gpu_hours_per_night": 20}, "~4 nights"),
+        ("backfill", "accepted", 1.0, {"gpu_hours_per_night": 20, "shares": {"backfills": 0}}, "in spare time"),
+        ("backfill", "accepted", 1.0, {"gpu_hours_per_night": 0}, "never: the budget is 0"),
+        ("backfill", "pending", None, {"gpu_hours_per_night": 20}, ""),
+    ],
+)
+def test_the_queue_says_roughly_when(
+    kind: str, state: str, hours: float | None, budget: dict[str, object], expected: str
+) -> None:
+    row = {"kind": kind, "state": state, "gpu_hours_until": hours}
+    assert estimate_when(row, Budget.model_validate(budget)) == expected
 
 
 def test_the_queue_of_an_empty_or_damaged_store_is_one_sentence(run: Run, tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ queue as (
         votes,
         n_targets,
         n_done,
+        gpu_hours,
+        -- Those of its kind up to here: each kind has its share of the budget.
+        sum(gpu_hours) over (
+            partition by kind
+            order by priority desc, votes desc, asked_at asc, request_id asc
+            rows unbounded preceding
+        ) as gpu_hours_until,
         count(*) over () as n_open
     from requests
     where
