@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightboard.warehouse.lake.convert_samples import ConvertError, convert_samples
+from nightboard.warehouse.lake.convert_samples import convert_samples
+from nightboard.warehouse.lake.samples_file import ConvertError
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 
@@ -43,7 +44,7 @@ def test_a_document_becomes_one_row_per_metric(tmp_path: Path) -> None:
     assert rows[0] == {
         "evaluation_id": "e1", "benchmark": "bench", "task": "task", "doc_id": 0, "doc_hash": "d",
         "question_hash": None, "filter": "none", "metric": "acc", "value": 1.0, "weight": 1.0,
-        "target": "A", "response": "text",
+        "target": "A", "response": "text", "answer": "text",
     }  # fmt: skip
     assert (rows[1]["metric"], rows[1]["value"]) == ("acc_norm", 0.0)
 
@@ -188,8 +189,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_lines_are_whole_however_the_file_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int, end: str
 ) -> None:
-    monkeypatch.setattr("nightboard.warehouse.lake.convert_samples._READ_BYTES", n_bytes)
-    monkeypatch.setattr("nightboard.warehouse.lake.convert_samples._FETCH_FROM_BYTES", 20_000 * (n_bytes % 2))
+    monkeypatch.setattr("nightboard.warehouse.lake.samples_file._READ_BYTES", n_bytes)
+    monkeypatch.setattr("nightboard.warehouse.lake.samples_file._FETCH_FROM_BYTES", 20_000 * (n_bytes % 2))
     texts = ["x" * length for length in (0, 1, 500, 5, 3000, 90, 12_000, 2)]
     rows = convert(tmp_path, end.join(line(doc_id=i, target=text).strip() for i, text in enumerate(texts)))
     assert [(row["doc_id"], row["target"]) for row in rows] == [*enumerate(texts)]
