@@ -91,20 +91,16 @@ def _find_option_text(line: Any, index: int, letter: str) -> str | None:
     arguments, document = line.get("arguments"), line.get("doc")
     scored = _find_continuation(arguments, index)
     bare = None if scored is None else scored.strip()
-    is_label = bare is not None and _is_label(bare, index, letter)
+    is_label = bare is not None and bare.strip("().:") in (letter, letter.lower(), str(index + 1))
     if bare is not None and not is_label and scored != _find_continuation(arguments, 0 if index else 1):
         return bare
     if not isinstance(document, OBJECTS):
         return None
     text = _find_offered(document, index, letter)
-    if text is None or _is_label(text, index, letter):
+    if text is None or text == letter:
         text = _find_listed(document, letter)
     is_text = bare is not None and (not is_label or bare.isdigit())
     return text or (bare if is_text else None)
-
-
-def _is_label(text: str, index: int, letter: str) -> bool:
-    return text.strip(" ().:") in (letter, letter.lower(), str(index + 1))
 
 
 def _list_continuations(arguments: Any, n_options: int) -> list[str]:
@@ -127,7 +123,7 @@ def _find_continuation(arguments: Any, index: int) -> str | None:
 
 def _find_offered(document: Any, index: int, letter: str) -> str | None:
     """The option at a position, from the fields of the document."""
-    fields = document.keys()  # simdjson finds a key in no time, but is slow to say that there is none
+    fields = {*document.keys()}  # simdjson finds a key in no time, but is slow to say that there is none
     for name in _OPTIONS:
         if name in fields and (text := _pick(document[name], index, letter)) is not None:
             return text
