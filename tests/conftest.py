@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ APART = ("tests/flows/test_nightly.py", "tests/tasks/evaluation/test_job_real.py
 
 # .ci/run also tests on a newer Python, where it installs all but these.
 HARNESS = ("accelerate", "lm_eval", "torch", "transformers")
+
+
+# No test depends on how fast the machine is.
+settings.register_profile("full", deadline=None)
+settings.load_profile("full")
+# pytest --hypothesis-profile=few: for a second run of tests that have run in full.
+settings.register_profile("few", max_examples=25, deadline=None)
 
 
 class FilesOnOneWorker(LoadScopeScheduling):

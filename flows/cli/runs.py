@@ -122,7 +122,7 @@ def backfill(
     store: StoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Evaluate what an expression selects: what is missing, failed or stale.
+    """Evaluate a selection: what is missing, failed or stale.
 
     The language is in docs/selection.md. It becomes a request: interrupted, it continues when asked again, and
     in the next nightly run.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -116,11 +116,13 @@ class Done:
     """A done evaluation, its numbers, and how its version of the suite measures each task.
 
     `numbers` is None if it has all that its version of the suite declares, except the benchmarks in `left_out`.
+    `reused`: benchmarks that earlier evaluations measured.
     """
 
     evaluation: Evaluation
     numbers: frozenset[Number] | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    reused: frozenset[str] = frozenset()
 
 
 ShardKey = tuple[str, str]
@@ -169,16 +171,17 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
     columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
     attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
+    seconds, reused = _read_benchmark_seconds(store)
     shards = _read_shards(store, {evaluation_id for evaluation_id, _ in last_attempts} - outcomes.keys())
     return History(
-        done=_read_done(store, known, outcomes, {suite.version for suite in suites}),
+        done=_read_done(store, known, outcomes, {suite.version for suite in suites}, reused),
         in_flight=frozenset(ScoreKey.of(known[key]) for key, _ in claimed if key in known),
         shards_in_flight=claimed,
         last_attempts=last_attempts,
         tries=_read_tries(attempts, read_freed(store, {key for key, _ in last_attempts})),
         finished=_find_finished(store, attempts, shards),
         shards=shards,
-        costs=_measure_costs(store, known, outcomes),
+        costs=_measure_costs(store, known, outcomes, seconds, reused),
     )
 
 
@@ -198,7 +201,11 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
 
 
 def _read_done(
-    store: Store, known: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]], versions: Collection[str]
+    store: Store,
+    known: Mapping[str, Evaluation],
+    outcomes: Mapping[str, dict[str, Any]],
+    versions: Collection[str],
+    reused: Mapping[str, Collection[str]],
 ) -> dict[ScoreKey, list[Done]]:
     """Evaluations that are done; of those at one of the `versions` it need not be read what they have."""
     beginning = datetime.min.replace(tzinfo=UTC)
@@ -209,9 +216,9 @@ def _read_done(
     by_score: dict[ScoreKey, list[Done]] = defaultdict(list)
     for key in ids:
         evaluation = known[key]
-        entry = Done(evaluation)
+        entry = Done(evaluation, reused=frozenset(reused.get(key, ())))
         if key in others:
-            entry = Done(evaluation, frozenset(numbers[key]), measurements[evaluation.suite_version])
+            entry = replace(entry, numbers=frozenset(numbers[key]), measurements=measurements[evaluation.suite_version])
         by_score[ScoreKey.of(evaluation)].append(entry)
     return dict(by_score)
 
@@ -295,12 +302,15 @@ def _sum_up(rows: Sequence[dict[str, Any]]) -> Tries:
 
 
 def _measure_costs(
-    store: Store, evaluations: Mapping[str, Evaluation], outcomes: Mapping[str, dict[str, Any]]
+    store: Store,
+    evaluations: Mapping[str, Evaluation],
+    outcomes: Mapping[str, dict[str, Any]],
+    seconds: Mapping[str, Mapping[str | None, float | None]],
+    reused: Mapping[str, Collection[str]],
 ) -> dict[CostKey, list[Cost]]:
     """Measured costs of evaluations, in total and by benchmark."""
     documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
-    seconds, composed = _read_benchmark_seconds(store)
     costs: dict[CostKey, list[Cost]] = defaultdict(list)
     for evaluation_id, outcome in outcomes.items():
         evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
@@ -310,7 +320,7 @@ def _measure_costs(
         gpus = round(outcome["gpu_hours"] * 3600 / elapsed_s)
         of_benchmarks = seconds.get(evaluation_id, {})
         # If benchmarks were reused or not run, the total time is not that of the suite.
-        is_whole = not evaluation.left_out and evaluation_id not in composed
+        is_whole = not evaluation.left_out and evaluation_id not in reused
         for benchmark, taken_s in [(None, elapsed_s if is_whole else None), *of_benchmarks.items()]:
             if taken_s and (count := documents[evaluation.suite_version, benchmark]):
                 key = CostKey(evaluation.suite, benchmark, evaluation.backend, gpus > 0)
@@ -329,16 +339,16 @@ def _count_documents(store: Store) -> dict[tuple[str, str | None], int]:
     return documents
 
 
-def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, float | None]], set[str]]:
-    """Seconds by evaluation and benchmark, and the evaluations with reused benchmarks, which cost them nothing.
+def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, float | None]], dict[str, set[str]]]:
+    """Seconds by evaluation and benchmark, and by evaluation its reused benchmarks, which cost it nothing.
 
     Seconds are null in rows of old stores.
     """
     columns = ["evaluation_id", "benchmark", "benchmark_s", "measured_by"]
     seconds: dict[str, dict[str | None, float | None]] = defaultdict(dict)
-    composed = set()
+    reused: dict[str, set[str]] = defaultdict(set)
     for row in read_table(store, TASK_SCORES, columns).group_by(columns).aggregate([]).to_pylist():
         seconds[row["evaluation_id"]][row["benchmark"]] = row["benchmark_s"]
         if row["measured_by"] is not None:
-            composed.add(row["evaluation_id"])
-    return seconds, composed
+            reused[row["evaluation_id"]].add(row["benchmark"])
+    return seconds, dict(reused)

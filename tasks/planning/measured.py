@@ -48,6 +48,8 @@ class Asked:
 
 
 NOTHING_ASKED = Asked()
+# Why an evaluation leaves a benchmark out that a request does not ask for.
+NOT_ASKED = "not asked for"
 
 
 class Wanted:
@@ -72,8 +74,11 @@ class Wanted:
 
     def _list_unanswered(self, entry: Done, asked: Asked) -> frozenset[str]:
         """Benchmarks that are asked for again, and that the evaluation does not answer."""
+        if not asked.is_again:
+            return frozenset()
+        benchmarks = frozenset(asked.benchmarks or self._tasks)
         is_answer = entry.evaluation.suite_version == self._version and entry.evaluation.replicate >= asked.replicate
-        return frozenset() if not asked.is_again or is_answer else frozenset(asked.benchmarks or self._tasks)
+        return benchmarks & entry.reused if is_answer else benchmarks
 
     def _list_measured(self, entry: Done) -> frozenset[str]:
         if entry.evaluation.suite_version == self._version:

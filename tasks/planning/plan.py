@@ -21,7 +21,7 @@ from nightboard.profiles.suite_version import hash_json, keep_benchmarks
 from nightboard.tasks.evaluation.sharding import split, whole
 from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import History, ScoreKey
-from nightboard.tasks.planning.measured import NOTHING_ASKED, Asked, Wanted
+from nightboard.tasks.planning.measured import NOT_ASKED, NOTHING_ASKED, Asked, Wanted
 from nightboard.tasks.planning.packing import Placement, pack_jobs
 from nightboard.tasks.planning.result import Plan, Skip, TargetState, TargetStateName
 from nightboard.tasks.planning.retry_policy import (
@@ -134,7 +134,7 @@ class _Refusal:
 _UNDER_WAY = _Refusal("in_flight", "already running or submitted")
 
 
-_NOT_ASKED = _Refusal("not_asked", "not asked for")
+_NOT_ASKED = _Refusal("not_asked", NOT_ASKED)
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -284,6 +284,10 @@ def _judge(wish: _Wish, known: _Knowledge, chosen: Mapping[str, _Candidate]) -> 
     if reasons := {name: refusal.reason for name, refusal in left_out.items()}:
         evaluation = make_evaluation(commit, suite, settings, tier, reasons, asked.replicate)
     todo = [name for name in suite.suite.benchmarks if name not in sources and name not in left_out]
+    if asked.is_again and todo and evaluation.evaluation_id in {entry.evaluation.evaluation_id for entry in entries}:
+        # It is there, and has reused what is asked for again.
+        highest = max(entry.evaluation.replicate for entry in entries)
+        evaluation = make_evaluation(commit, suite, settings, tier, reasons, 1 + highest)
     if scored := _find_scored(evaluation, sources, [entry.evaluation for entry in entries], has_todo=bool(todo)):
         same_commit = (scored.model_id, scored.revision) == (commit.model_id, commit.revision)
         source = "" if same_commit else f" by {scored.model_id}@{scored.revision[:7]} (same fingerprint)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Request, RequestEvent, RequestState, RequestTarget, as_row
@@ -83,8 +83,9 @@ def add_requests(store: Store, requests: Iterable[Request], targets: Iterable[Re
 def add_events(store: Store, events: Sequence[RequestEvent]) -> None:
     """Add changes of state, at a time after all that are there: clocks differ, and the last one written counts."""
     if events:
-        newest = max(event.changed_at for event in events)
-        changed_at = next_time(store, REQUEST_EVENTS, "changed_at", newest)
+        # Just before, so that it is later than a row of the same time.
+        earlier = max(event.changed_at for event in events) - timedelta(microseconds=1)
+        changed_at = next_time(store, REQUEST_EVENTS, "changed_at", earlier) + timedelta(microseconds=1)
         rows = [as_row(event.model_copy(update={"changed_at": changed_at})) for event in events]
         append_rows(store, REQUEST_EVENTS, rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightboard.tasks.planning.history import Done, History, ScoreKey
-from nightboard.tasks.planning.measured import Wanted
+from nightboard.tasks.planning.measured import NOT_ASKED, Wanted
 from nightboard.tasks.requests.values import LEFT_OUT, State
 from nightboard.tasks.runs.retry_stopped import Stopped
 from nightboard.tasks.store.records import Evaluation, ResolvedSuite
@@ -129,4 +129,4 @@ def _find_last_ending(keys: Iterable[tuple[str, str]], history: History) -> str 
 
 
 def _leaves_out(evaluation: Evaluation, name: str) -> bool:
-    return name in evaluation.left_out
+    return evaluation.left_out.get(name, NOT_ASKED) != NOT_ASKED

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from nightboard.profiles.model_settings import is_watched, settings_for
 from nightboard.profiles.models.cluster import Cluster
@@ -18,7 +17,7 @@ from nightboard.tasks.requests.states import Facts, Measured, Progress, find_pro
 from nightboard.tasks.requests.values import State
 from nightboard.tasks.runs.retry_stopped import find_stopped
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, ResolvedSuite
+from nightboard.tasks.store.records import Commit, Evaluation, RequestTarget, ResolvedSuite
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.builder.publish import NoBuildError, UnreadableBuildError
 from nightboard.warehouse.reader.connection import connect
@@ -67,21 +66,6 @@ class Unit:
         return self.committed_at or self.discovered_at
 
 
-class Target(Protocol):
-    """What a request asks for; no benchmarks: all of the suite."""
-
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def model_id(self) -> str: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def suite(self) -> str: ...
-    @property
-    def benchmarks(self) -> tuple[str, ...]: ...
-
-
 @dataclass(frozen=True)
 class _Published:
     """What the current build says: scores by evaluation and benchmark, averages and eras by evaluation, ranks."""
@@ -98,7 +82,7 @@ def read_units(
     suites: Sequence[ResolvedSuite],
     cluster: Cluster,
     watch: WatchList,
-    targets: Iterable[Target] = (),
+    targets: Iterable[RequestTarget] = (),
 ) -> list[Unit]:
     """All units of a board: commits that can be evaluated, of watched models and of those in `targets`.
 
@@ -127,9 +111,9 @@ def read_units(
     return units
 
 
-def _group_targets(targets: Iterable[Target]) -> dict[str, dict[tuple[str, str], list[Target]]]:
+def _group_targets(targets: Iterable[RequestTarget]) -> dict[str, dict[tuple[str, str], list[RequestTarget]]]:
     """Targets by model, then by revision and suite."""
-    grouped: dict[str, dict[tuple[str, str], list[Target]]] = defaultdict(lambda: defaultdict(list))
+    grouped: dict[str, dict[tuple[str, str], list[RequestTarget]]] = defaultdict(lambda: defaultdict(list))
     for target in targets:
         grouped[target.model_id][target.revision, target.suite].append(target)
     return grouped
@@ -160,7 +144,7 @@ def _make_units(
     progress: Mapping[str, Progress],
     facts: Facts,
     published: _Published,
-    targets: Collection[Target],
+    targets: Collection[RequestTarget],
 ) -> Iterator[Unit]:
     """The units of one commit in one suite."""
     sources = {name: each.source.evaluation_id for name, each in progress.items() if each.source}

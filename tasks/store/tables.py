@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def next_time(store: Store, table: Table, column: str, now: datetime) -> datetime:
-    """`now`, or just after the newest row if that is no earlier (clocks differ): what is written last is the newest."""
+    """`now`, or just after the newest row if that is later (clocks differ): the last written row is the newest."""
     import pyarrow.compute as pc
 
     newest = pc.max(read_table(store, table, [column])[column]).as_py()
-    return now if newest is None or newest < now else newest + timedelta(microseconds=1)
+    return now if newest is None or newest <= now else newest + timedelta(microseconds=1)
 
 
 def read_table(

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from once import make_once
-from warm import warm, warm_command
+from warm import warm_command, warm_job
 from world import BENCHMARKS, World, make_models, open_world
 
 from nightboard.flows.prefect_server.history import History
@@ -75,7 +75,7 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def world(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
-    monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm(JOB, str(folder))))
+    monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm_job(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
         yield opened
 

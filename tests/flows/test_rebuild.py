@@ -19,18 +19,26 @@ from nightboard.warehouse.lake.files import COMPACTED
 MODELS = ("org/a", "org/b", "org/c", "org/d")
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built once, with large files that compaction made."""
-    monkeypatch.setattr(compaction, "COMPACT_FROM", len(MODELS))
+    folder = tmp_path_factory.mktemp("built")
     lake = Lake()
     lake.suite()
     for model in MODELS:
         lake.commit(model)
         lake.done(model.replace("/", "-"), model)
         lake.samples(model.replace("/", "-"))
-    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "COMPACT_FROM", len(MODELS))
+        build(lake.write(folder / "lake"), folder / "warehouse", START)
+    return folder
+
+
+@pytest.fixture
+def store(built: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(built, tmp_path / "store", symlinks=True)
 
 
 def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

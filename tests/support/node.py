@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builders import NOW
-from warm import warm
+from warm import warm_job
 
 from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Suite, TaskSpec
 from nightboard.tasks.store.layout import Store
@@ -79,7 +79,7 @@ class Node:
         done = self.run(*folders, before=before)
         assert all(state == "completed" for state in ast.literal_eval(done.stdout.rpartition("STATES ")[2])), done
 
-    def command(self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm) -> list[str]:
+    def command(self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm_job) -> list[str]:
         code = f"""
 import sys
 {before}
@@ -89,7 +89,7 @@ print("STATES", run_job(sys.argv[1], sys.argv[2:]), flush=True)
         return python(code, str(self.store.root), *map(str, folders))
 
     def run(
-        self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm
+        self, *folders: Path, before: str = "", python: Callable[..., list[str]] = warm_job
     ) -> subprocess.CompletedProcess[str]:
         """Run a job with these attempts to its end. `before` is code that runs first, to bring trouble."""
         command = self.command(*folders, before=before, python=python)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
+from asked import ask_lake
 from builders import NOW, make_commit
 from fake_cluster import FakeExecutor
 from made_shards import PLACE, made_suite, write_files
@@ -32,8 +32,6 @@ from nightboard.tasks.store.declarations import declare
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import AttemptSpec, Commit, Outcome, ResolvedSuite, as_row
 from nightboard.tasks.store.tables import write_parquet
-from nightboard.warehouse.builder.build import rebuild_if_stale
-from nightboard.warehouse.builder.publish import current_build
 from nightboard.warehouse.schema.lake_tables import COMMITS
 
 CLUSTER = Cluster(cluster="c", executor="local", tiers=(Tier(name="cpu", up_to_params_b=10),))
@@ -134,11 +132,8 @@ class Nights:
         self.folders.append(folder)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of a query over a build of what the store has now."""
-        warehouse = self.root / "warehouse"
-        rebuild_if_stale(self.store.lake, warehouse, NOW + timedelta(hours=next(self._hours)))
-        with duckdb.connect(str(current_build(warehouse)), read_only=True) as con:
-            return con.execute(sql).fetchall()
+        """Rows of a query over what the store has now."""
+        return ask_lake(self.store.lake, sql)
 
     def ranking(self) -> list[tuple[str, str, float]]:
         rows = self.ask("select model_id, era, average from leaderboard order by model_id")

@@ -28,11 +28,15 @@ from importlib import import_module
 from pathlib import Path
 
 PRELOADED = (
-    "pyarrow.parquet", "pyarrow.dataset", "pandas", "duckdb", "scipy.stats", "sklearn.metrics", "torch", "torch.export",
-    "torch.distributions", "typer", "rich.console", "rich.table", "rich.progress", "ruamel.yaml", "orjson", "submitit",
-    "httpx", "requests", "jinja2", "portalocker", "sklearn.preprocessing", "nightboard.profiles.loading.load",
-    "nightboard.tasks.evaluation.job_process", "nightboard.tasks.evaluation.job", "nightboard.warehouse.builder.build",
-    "nightboard.warehouse.reader.connection",
+    "pyarrow.parquet", "pyarrow.dataset", "pandas", "duckdb", "typer", "rich.console", "rich.table", "rich.progress",
+    "ruamel.yaml", "orjson", "submitit", "httpx", "httpx2", "jinja2", "nightboard.profiles.loading.load",
+    "nightboard.tasks.evaluation.job_process", "nightboard.tasks.evaluation.job",
+    "nightboard.warehouse.builder.build", "nightboard.warehouse.reader.connection",
+)  # fmt: skip
+# What lm-eval needs takes long, and only jobs need it: imported when the first of them is to run.
+PRELOADED_FOR_JOBS = (
+    "scipy.stats", "sklearn.metrics", "torch", "torch.export", "torch.distributions", "requests", "portalocker",
+    "sklearn.preprocessing",
 )  # fmt: skip
 READS_ENVIRONMENT = {"prefect", "nltk", "huggingface_hub", "datasets", "transformers", "accelerate", "lm_eval"}
 
@@ -40,6 +44,11 @@ READS_ENVIRONMENT = {"prefect", "nltk", "huggingface_hub", "datasets", "transfor
 def warm(code: str, *arguments: str) -> list[str]:
     """A command line that runs the code in a process with its imports done."""
     return [sys.executable, "-I", "-S", __file__, _server(), code, *arguments]
+
+
+def warm_job(code: str, *arguments: str) -> list[str]:
+    """The same for code that runs lm-eval."""
+    return [sys.executable, "-I", "-S", __file__, _for_jobs(_server()), code, *arguments]
 
 
 def warm_command(*arguments: str) -> list[str]:
@@ -75,6 +84,10 @@ def _server() -> str:
     return address
 
 
+def _for_jobs(address: str) -> str:
+    return f"{address}-for-jobs"
+
+
 # --------------------------------------------------------------------------------------------- the caller's process
 
 
@@ -106,29 +119,43 @@ def _receive(connection: socket.socket, count: int) -> bytes:
 
 def serve(address: str) -> str:
     """Fork for every caller until standard input ends; returns only in the forked processes, with their code."""
+    listeners = [_listen(address), _listen(_for_jobs(address))]
+    _preload(PRELOADED)
+    print("ready", flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # What is left of threads are those of an allocator that knows of forks.
+    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+    while True:
+        ready, _, _ = select.select([0, *listeners], [], [])
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = ready[0].accept()
+        if ready[0] is listeners[1]:
+            _preload(PRELOADED_FOR_JOBS)
+        if os.fork() == 0:
+            for listener in listeners:
+                listener.close()
+            return _fork_for(connection)
+        connection.close()
+
+
+def _listen(address: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
-    for name in PRELOADED:
+    return listener
+
+
+def _preload(names: tuple[str, ...]) -> None:
+    if sys.modules.keys() >= {*names}:
+        return
+    for name in names:
         with contextlib.suppress(ModuleNotFoundError):  # the harness is not installed everywhere (see .ci/run)
             import_module(name)
     if early := READS_ENVIRONMENT & sys.modules.keys():
         raise SystemExit(f"tests/support/warm.py: it imports what reads the environment: {', '.join(sorted(early))}")
     gc.collect()
     gc.freeze()  # a collection would write to every page that the forked processes share
-    print("ready", flush=True)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # What is left of threads are those of an allocator that knows of forks.
-    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-    while True:
-        ready, _, _ = select.select([0, listener], [], [])
-        if 0 in ready:
-            os._exit(0)
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            return _fork_for(connection)
-        connection.close()
 
 
 def _fork_for(connection: socket.socket) -> str:

@@ -12,7 +12,7 @@ import pytest
 from node import FilledCache, Node, small_suite
 from once import make_once
 from served_hub import ServedHub, serve_hub
-from warm import warm
+from warm import warm_job
 
 from nightboard.tasks.store.layout import Store
 
@@ -27,7 +27,7 @@ def hub() -> Iterator[ServedHub]:
 def filled_cache(tmp_path_factory: pytest.TempPathFactory) -> FilledCache:
     def fill(root: Path) -> None:
         script = Path(__file__).with_name("make_store.py")
-        done = subprocess.run(warm(script.read_text(), str(root)), capture_output=True, text=True, check=False)
+        done = subprocess.run(warm_job(script.read_text(), str(root)), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         (root / "shas.json").write_text(done.stdout.splitlines()[-1])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -19,7 +19,7 @@ import duckdb
 
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.compact import compact, remove_replaced
-from nightboard.warehouse.builder.data_checks import find_violations
+from nightboard.warehouse.builder.data_checks import find_violations, list_checks
 from nightboard.warehouse.builder.derive import Deriver, list_sample_files
 from nightboard.warehouse.builder.macro_ddl import create_macro
 from nightboard.warehouse.builder.publish import (
@@ -132,14 +132,38 @@ def _fill(
     con: duckdb.DuckDBPyConnection, lake: Path, files: Files, deriver: Deriver, build_id: str, now: datetime
 ) -> dict[str, int]:
     """Make all contents of a build in its new file; returns rows per table of main."""
+    attach_lake(con, lake, files)
+    made = _record_build(con, lake, files, build_id, now)
+    models = sql_models.load_models(sql_models.SQL_FOLDER)
+    make_models(con, models, deriver, files)
+    stored = [*made, *(MODEL_TABLES[m.name] for m in models if m.folder == "marts"), *create_wide_tables(con)]
+    con.execute("begin")  # one write to disk for hundreds of comments
+    for table in stored:
+        ddl.describe_table(con, table)
+    con.execute("commit")
+    stored.remove(SAMPLES)
+    if violations := find_violations(con, list_checks(stored)):
+        raise BuildError(
+            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
+            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
+        )
+    return ddl.count_rows(con, stored)
+
+
+def attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
+    """Make the schemas that models need beside main, and the tables of the lake that they read."""
     for schema in ("lake", "staging", "derived"):
         con.execute(f"attach ':memory:' as {schema}")
     for name, table in LAKE_TABLES.items():
         if table is not SAMPLES:
             ddl.create_lake_view(con, table, lake, files[name])
     list_sample_files(con, lake, files[SAMPLES.name])
-    made = _record_build(con, lake, files, build_id, now)
-    models = sql_models.load_models(sql_models.SQL_FOLDER)
+
+
+def make_models(
+    con: duckdb.DuckDBPyConnection, models: Iterable[sql_models.Model], deriver: Deriver, files: Files
+) -> None:
+    """Make these models, each after those of them that it reads."""
 
     def run(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
         try:
@@ -150,7 +174,7 @@ def _fill(
             elif model.folder == "macros":
                 create_macro(con, model, _describe(model, MACROS))
             elif model.key == "main.samples":
-                ddl.create_samples_view(con, model.code, lake, files[SAMPLES.name])
+                ddl.create_samples_view(con, model.code, deriver.lake, files[SAMPLES.name])
             else:
                 table = _describe(model, MODEL_TABLES) if model.folder == "marts" else None
                 ddl.create_table(con, model.schema, model.name, model.sql, table)
@@ -158,18 +182,6 @@ def _fill(
             raise sql_models.ModelError(f"model {model.key}: {error}") from error
 
     run_in_order(con, models, run)
-    stored = [*made, *(MODEL_TABLES[m.name] for m in models if m.folder == "marts"), *create_wide_tables(con)]
-    con.execute("begin")  # one write to disk for hundreds of comments
-    for table in stored:
-        ddl.describe_table(con, table)
-    con.execute("commit")
-    stored.remove(SAMPLES)
-    if violations := find_violations(con, stored):
-        raise BuildError(
-            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
-            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
-        )
-    return ddl.count_rows(con, stored)
 
 
 def _describe(model: sql_models.Model, described: Mapping[str, Described]) -> Described:

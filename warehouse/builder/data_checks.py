@@ -8,7 +8,7 @@ A check returns the violating rows; it passes if there are none. Its first comme
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import duckdb
 
@@ -19,10 +19,14 @@ from nightboard.warehouse.schema.columns import Table
 SHOWN_ROWS = 5
 
 
-def find_violations(con: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> list[str]:
-    """One text per failed check: its name, its meaning, the number of violating rows, and the first ones."""
+def list_checks(tables: Iterable[Table]) -> dict[str, str]:
+    """SQL of every check by name: the files of sql/checks, and one for the key of each table."""
     checks = sql_models.load_checks(sql_models.SQL_FOLDER)
-    checks |= {f"{table.name}_key_is_unique": _key_check(table) for table in tables}
+    return checks | {f"{table.name}_key_is_unique": _key_check(table) for table in tables}
+
+
+def find_violations(con: duckdb.DuckDBPyConnection, checks: Mapping[str, str]) -> list[str]:
+    """One text per failed check: its name, its meaning, the number of violating rows, and the first ones."""
     return [violation for name, sql in checks.items() if (violation := _run_check(con, name, sql))]
 
 

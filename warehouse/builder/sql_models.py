@@ -57,7 +57,12 @@ class Model:
     @cached_property
     def references(self) -> set[str]:
         """Names of the models that it reads or calls."""
-        return {*_REFERENCE.findall(self.code), *([_DERIVED_FROM] if self.folder == "derived" else [])}
+        return find_references(self.code) | ({_DERIVED_FROM} if self.folder == "derived" else set())
+
+
+def find_references(code: str) -> set[str]:
+    """Names of the models that SQL without comments reads or calls."""
+    return {*_REFERENCE.findall(code)}
 
 
 def load_models(folder: Path = SQL_FOLDER) -> list[Model]:

@@ -145,7 +145,7 @@ def _make_rows(line: Any, question_field: str | None, may_publish: bool) -> list
     target, metrics = to_text(get("target")), [*dict.fromkeys(metrics)]
     if has_likelihoods(filtered):
         numbers = _to_numbers(filtered)
-        response = orjson.dumps(numbers).decode()
+        response: str | None = orjson.dumps(numbers).decode()
         answers = _choose(line, metrics, numbers, may_publish)
     else:
         response = _to_response(filtered)

@@ -34,8 +34,9 @@ def describe_document(line: Any) -> Document:
     """The texts of a line's document."""
     fields, filtered = unbox(line.get("doc")), unbox(line.get("filtered_resps"))
     fields = fields if isinstance(fields, dict) else {}
+    metrics = unbox(line.get("metrics"))
     if isinstance(filtered, list) and has_likelihoods(filtered):
-        n_options = count_options(filtered, unbox(line.get("metrics")) or ())
+        n_options = count_options(filtered, metrics if isinstance(metrics, list) else ())
         choices = [name_option(line, index) for index in range(n_options)]
     else:
         choices = [f"({_LETTERS[i]}) {text}" for i, text in enumerate(_list_options(fields))]

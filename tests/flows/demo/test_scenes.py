@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from warm import warm
+from warm import warm_job
 
 from nightboard.flows.demo import scenes
 from nightboard.flows.demo.loopback_hub.hub import LoopbackHub
@@ -57,7 +57,7 @@ def hub(folder: Path) -> LoopbackHub:
 def evaluate(endpoint: str, model: str, folder: Path) -> dict[str, tuple[float, float]]:
     """Documents and right answers by benchmark."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder), "NLTK_DATA": str(folder / "nltk")}
-    command = warm(EVALUATE, model, str(folder / "nltk"), *GROUPS)
+    command = warm_job(EVALUATE, model, str(folder / "nltk"), *GROUPS)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     scores = json.loads(done.stdout.rpartition("SCORES")[2])

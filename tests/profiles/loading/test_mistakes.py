@@ -151,7 +151,7 @@ def test_an_unknown_kind_is_answered_with_all_kinds_and_the_nearest(write: Write
     path = write("profile.yaml", "suit: a\n")
     assert _only_mistake(path) == (
         "1: suit: must start with a key that names the kind of profile (got 'suit'). Did you mean suite? "
-        "Legal first keys: board, suite, cluster, watchlist, organizations."
+        "Legal first keys: board, suite, cluster, watchlist, organizations, selectors."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from node import FilledCache, Node, small_suite
-from warm import cold, warm
+from warm import cold, warm_job
 
 from nightboard.profiles.models.suite import Harness, TaskSpec
 from nightboard.tasks.evaluation.attempt import Progress
@@ -111,7 +111,7 @@ def test_a_shard_completes_as_lm_eval_alone_would_score_it_and_is_not_redone(nod
 
 def run_reference(cache: FilledCache, work: Path, groups: list[str]) -> dict[str, Any]:
     script = Path(__file__).with_name("reference_run.py")
-    command = warm(script.read_text(), str(cache.folder), str(work), *groups)
+    command = warm_job(script.read_text(), str(cache.folder), str(work), *groups)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))

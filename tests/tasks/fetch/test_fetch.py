@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from odd_server import send, serve
 from served_hub import ServedHub, make_model, make_safetensors
-from warm import warm
+from warm import warm_job
 
 from nightboard.flows.demo.loopback_hub import server as server_module
 from nightboard.flows.demo.loopback_hub.repos import Blob
@@ -331,7 +331,7 @@ def _load_offline(home: Path, wanted: list[tuple[Path, str]]) -> list[list[str]]
         "HF_HOME": str(home),
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }
-    command = warm(LOAD_OFFLINE, json.dumps([(str(folder), config) for folder, config in wanted]))
+    command = warm_job(LOAD_OFFLINE, json.dumps([(str(folder), config) for folder, config in wanted]))
     done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     read: list[list[str]] = json.loads(done.stdout.splitlines()[-1])

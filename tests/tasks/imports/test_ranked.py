@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import ask_lake
 from make_lake import Lake
 
 from nightboard.profiles.declared_rows import era_rows, suite_rows
@@ -21,8 +22,6 @@ from nightboard.tasks.imports.lm_eval_results import read_facts
 from nightboard.tasks.imports.results import ResultsImport, choose_suite, import_results
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Shard
-from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.reader.connection import connect
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 V2, V1 = load_suite("leaderboard-v2"), load_suite("leaderboard-v1")
@@ -146,9 +145,7 @@ def bring_in(store: Store, tmp_path: Path) -> Callable[..., ResultsImport]:
 
 
 def ask(store: Store, sql: str) -> list[tuple[Any, ...]]:
-    build(store.lake, store.warehouse, NOW)
-    with connect(store.warehouse) as con:
-        return con.execute(sql).fetchall()
+    return ask_lake(store.lake, sql)
 
 
 def test_official_files_give_the_official_numbers(store: Store, bring_in: Callable[..., ResultsImport]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import ask_lake
 from board_table import board_row, write_csv
 from make_lake import Lake
 
@@ -19,7 +20,6 @@ from nightboard.tasks.imports.remove import remove_board
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder import compact
 from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.reader.connection import connect
 
 SUITE = load_suite("leaderboard-v2")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,10 +48,8 @@ def snapshot(store: Store) -> Mapping[str, bytes]:
 
 
 def list_rows(store: Store) -> list[tuple[Any, ...]]:
-    build(store.lake, store.warehouse, NOW)
-    with connect(store.warehouse) as con:
-        scores = con.execute("select count(*) from benchmark_scores").fetchall()
-        return [*scores, *con.execute("select model_id, source, era from leaderboard order by all").fetchall()]
+    scores = ask_lake(store.lake, "select count(*) from benchmark_scores")
+    return [*scores, *ask_lake(store.lake, "select model_id, source, era from leaderboard order by all")]
 
 
 def test_rows_in_another_era_are_told(store: Store) -> None:
@@ -111,6 +109,7 @@ def test_what_is_not_there_is_said_and_nothing_goes(store: Store, name: str, era
 
 def test_what_was_compacted_is_refused_and_nothing_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compact, "COMPACT_FROM", 2)
+    build(store.lake, store.warehouse, NOW)
     rows, before = list_rows(store), snapshot(store)
     with pytest.raises(ImportFileError, match="compacted"):
         remove_board(store, "board", RIGHT)

@@ -94,6 +94,18 @@ def test_a_newer_harness_runs_again_where_that_is_asked_for_and_keeps_the_rest(n
     assert (again.evaluations, states(again)) == ((), [("done", None)])
 
 
+def test_what_a_newer_evaluation_has_reused_can_be_asked_for_again(nights: Nights) -> None:
+    nights.night(SUITE, "a")
+    nights.night(NEWER, "a", requested=[ask("lab/a", "short", mode="stale")])
+    asked = [ask("lab/a", "long", mode="stale")]
+    (new,) = nights.night(NEWER, "a", requested=asked).evaluations
+    assert nights.ran[-1] == {"lab/a": ["long"]}
+    assert new.replicate == 1, "beside the one that has reused it"
+    for again in (asked, [ask("lab/a", mode="stale")]):
+        plan = nights.plan(NEWER, make_commit("lab/a"), requested=again)
+        assert (plan.evaluations, states(plan)) == ((), [("done", None)])
+
+
 def test_a_replicate_stands_beside_the_old_score_and_the_newer_one_ranks(nights: Nights) -> None:
     (old,) = nights.night(SUITE, "a").evaluations
     asked = [ask("lab/a", mode="replicate", replicate=1)]

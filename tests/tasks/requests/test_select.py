@@ -19,7 +19,7 @@ from nightboard.tasks.requests.select import explain_nothing, select
 from nightboard.tasks.requests.selection import Either, Selection, parse_selection
 from nightboard.tasks.requests.units import Unit, read_units
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import ResolvedSuite
+from nightboard.tasks.store.records import RequestTarget, ResolvedSuite
 from nightboard.warehouse.builder.build import build
 
 SELECTIONS = selections(tuple(method for method in METHODS_WITH_VALUES if method != "selector"))
@@ -33,12 +33,10 @@ WATCH = WatchList(
 )
 
 
-class Ask:
-    """A target of a request."""
-
-    def __init__(self, request_id: str, model_id: str, revision: str, *benchmarks: str) -> None:
-        self.request_id, self.model_id, self.revision = request_id, model_id, revision
-        self.suite, self.benchmarks = "small", benchmarks
+def target(request_id: str, model_id: str, digit: str, *benchmarks: str) -> RequestTarget:
+    return RequestTarget(
+        request_id=request_id, model_id=model_id, revision=revision(digit), suite="small", benchmarks=benchmarks
+    )
 
 
 def declare(name: str, harness: str, *benchmarks: str) -> Suite:
@@ -131,10 +129,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(folder)
 
 
-ASKED = [
-    Ask("backfill-1", "Qwen/small", revision("a"), "bbh"),
-    Ask("backfill-2", "else/where", revision("9")),
-]
+ASKED = [target("backfill-1", "Qwen/small", "a", "bbh"), target("backfill-2", "else/where", "9")]
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +233,7 @@ def test_units_keep_their_order_and_have_all_that_is_asked_about(units: list[Uni
     assert unit.score == 60.0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(SELECTIONS, SELECTIONS)
 def test_either_is_the_union_and_what_selects_nothing_is_explained(
     units: list[Unit], first: Selection, second: Selection

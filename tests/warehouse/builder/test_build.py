@@ -125,11 +125,13 @@ def test_a_lake_from_before_a_column_still_builds(store: Path, lake: Lake, is_mi
         ]
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_a_build_cannot_be_opened_for_writing_by_mistake(store: Path) -> None:
     result = build(store / "lake", store / "warehouse", START)
     assert result.path.stat().st_mode & 0o222 == 0
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_only_the_build_the_pointer_and_the_derived_files_are_left(store: Path) -> None:
     result = build(store / "lake", store / "warehouse", START)
     names = {path.name for path in (store / "warehouse").iterdir()}
@@ -255,6 +257,7 @@ def test_models_that_read_each_other_or_nothing_known_are_refused(tmp_path: Path
         load_models(tmp_path)
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_a_full_disk_leaves_the_last_good_build(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = build(store / "lake", store / "warehouse", START)
 
@@ -280,6 +283,7 @@ def test_a_build_is_current_until_a_file_comes_or_the_recipe_changes(store: Path
     assert not is_current(store / "lake", store / "warehouse")
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_a_moved_store_is_not_current_and_can_be_rebuilt(store: Path, tmp_path: Path) -> None:
     build(store / "lake", store / "warehouse", START)
     moved = tmp_path / "moved * [1]"
@@ -292,6 +296,7 @@ def test_a_moved_store_is_not_current_and_can_be_rebuilt(store: Path, tmp_path: 
         assert con.execute("select count(*) from samples").fetchall() == [(4,)]
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_three_builds_are_kept_and_leftovers_of_killed_ones_go(store: Path) -> None:
     warehouse = store / "warehouse"
     warehouse.mkdir()
@@ -333,6 +338,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.usefixtures("builds_few_models")
 def test_a_reader_is_not_blocked_and_keeps_what_it_opened(store: Path, lake: Lake) -> None:
     build(store / "lake", store / "warehouse", START)
     lake.commit("org/new")

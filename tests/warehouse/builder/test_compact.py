@@ -25,6 +25,7 @@ from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, LAKE_TABLES, OUTCOMES, SAMPLES
 
 N_EVALUATIONS = 5
+pytestmark = pytest.mark.usefixtures("builds_few_models")
 
 
 @pytest.fixture(autouse=True)

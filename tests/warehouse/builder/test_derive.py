@@ -19,6 +19,8 @@ from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.lake.files import read_sources
 from nightboard.warehouse.schema.lake_tables import LAKE_TABLES, SAMPLES
 
+pytestmark = pytest.mark.usefixtures("builds_few_models")
+
 # One task of two metrics, two that share questions: both derived models have rows.
 SUITE = [
     declare_task("arc", "arc_easy", metrics=["acc", "acc_norm"]),
@@ -224,9 +226,9 @@ def test_a_file_whose_name_does_not_tell_its_evaluations_is_read(site: Site, mon
     assert site.build() == first
     assert site.computed == of_all(1)
     (folder / "by-hand.parquet").rename(folder / f"{name(1)}.parquet")
-    monkeypatch.setattr(compaction, "COMPACT_FROM", 2)
-    assert site.build() == first
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "COMPACT_FROM", 2)
+        assert site.build() == first
     for path in folder.glob("*.parquet"):
         path.unlink()
     (large,) = (folder / "compacted").glob("*.parquet")

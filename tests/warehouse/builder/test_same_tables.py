@@ -65,7 +65,7 @@ def build_tables(lake: Path) -> dict[str, list[Any]]:
     return read_build(build(lake, lake.parent / "warehouse", START).path)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=settings().max_examples // 25, deadline=None)
 @given(EVALUATIONS, st.integers(0, 10**6))
 def test_orders_duplicates_compaction_and_rebuilds_change_no_table(
     evaluations: list[tuple[int, str, tuple[float, ...], int, str, str]], seed: int

@@ -58,6 +58,13 @@ def test_a_broken_line_is_named(tmp_path: Path, broken: str) -> None:
         convert(tmp_path, line("d1", "One?") + broken + "\n")
 
 
-@pytest.mark.parametrize("odd", ["42\n", "[]\n", '{"doc_hash": 1}\n', '{"doc_hash": "d", "filtered_resps": 1}\n'])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "42\n", "[]\n", '{"doc_hash": 1}\n', '{"doc_hash": "d", "filtered_resps": 1}\n',
+        '{"doc_hash": "d", "metrics": 5, "arguments": 5, "filtered_resps": [["1", "True"], ["2", "True"]]}\n',
+        '{"doc_hash": "d", "target": {}, "doc": {"question": {}, "choices": {}}, "arguments": [[]]}\n',
+    ],
+)  # fmt: skip
 def test_what_is_no_sample_breaks_nothing(tmp_path: Path, odd: str) -> None:
     assert convert(tmp_path, odd + line("d1", "One?"))[-1]["question"] == "One?"
