@@ -1,4 +1,4 @@
--- One row per task and document, with its texts; those that a run has read come before imported ones. Join it with samples by task
+-- One row per task and document, with its texts; those that a run has read come before imported ones. Joins with samples by task
 -- and doc_hash.
 with
 documents as (
