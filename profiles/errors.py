@@ -67,6 +67,12 @@ def describe_value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def nearest(word: str, legal: Iterable[str]) -> list[str]:
+    """Up to three legal words that are near, the nearest first."""
+    lower = {name.lower(): name for name in legal}
+    return [lower[name] for name in difflib.get_close_matches(word.lower(), lower, n=3, cutoff=0.6)]
+
+
 def suggest(word: str, legal: Iterable[str], what: str) -> str:
     """Suggest the nearest legal word, if one is near, and list all of them, or the nearest ten if there are too many.
 

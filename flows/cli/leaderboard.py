@@ -27,6 +27,7 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.profiles.loading.load import BoardBundle
     from nightboard.tasks.store.layout import Store
     from nightboard.warehouse.reader.questions import Filters, Order
 
@@ -120,13 +121,17 @@ def rank_command(
     no_unavailable: Annotated[
         bool, typer.Option("--no-unavailable", help="No models that are now deleted, private or disabled.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --board: also rows of other boards, and of models no longer watched.")
+    ] = False,
     form: OutputFormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
     """Print a leaderboard.
 
-    Filtered rows keep their rank among all. The SQL macro `top_models` has these filters and more.
+    A board's has the models of its watch list and the imports that it names; a store's has all. Filtered rows keep
+    their rank among all. The SQL macro `top_models` has these filters and more.
     """
     from nightboard.flows.display.formats import to_score_text
     from nightboard.flows.display.rows import print_result
@@ -146,10 +151,13 @@ def rank_command(
         organization=organization, country=country, as_of=as_of, with_merges=not no_merges,
         with_flagged=not no_flagged, with_unavailable=not no_unavailable,
     )  # fmt: skip
-    if suite is None and board is not None:
+    if board is not None:
         from nightboard.profiles.loading.load import load_board
+        from nightboard.tasks.board_ranking import narrow
 
-        suite = next(iter(load_board(board).suites))
+        bundle = load_board(board)
+        suite = suite or next(iter(bundle.suites))
+        filters = filters if everything else narrow(filters, bundle, root.warehouse)
     order = Order(sort, is_reversed) if sort else None
     if form is Format.table and output is None:
         show_ranking(root, suite, era, top, filters, order)
@@ -197,6 +205,17 @@ def compare_command(
             print_result(result, form, target)
 
 
+def show_rankings(bundle: BoardBundle, store: Store) -> None:
+    """The leaderboards of a board's suites on the terminal, each below an empty line."""
+    from nightboard.tasks.board_ranking import narrow
+    from nightboard.warehouse.reader.questions import NO_FILTERS
+
+    filters = narrow(NO_FILTERS, bundle, store.warehouse)
+    for suite in bundle.suites:
+        typer.echo("")
+        show_ranking(store, suite, filters=filters)
+
+
 def show_ranking(
     store: Store,
     suite: str | None,
@@ -205,15 +224,16 @@ def show_ranking(
     filters: Filters | None = None,
     order: Order | None = None,
 ) -> None:
-    """A suite's leaderboard on the terminal, with the names of the other eras."""
+    """A suite's leaderboard on the terminal, with what it leaves out and the names of the other eras."""
     from nightboard.flows.display.leaderboard import print_ranking
     from nightboard.warehouse.reader.connection import connect
-    from nightboard.warehouse.reader.questions import NO_FILTERS, list_eras, list_suites, rank
+    from nightboard.warehouse.reader.questions import NO_FILTERS, count_left_out, list_eras, list_suites, rank
 
     filters = filters or NO_FILTERS
     with connect(store.warehouse) as connection:
         suite = suite or next((str(row[0]) for row in list_suites(connection).rows), None)
         result = rank(connection, suite, era, top, filters, order)
         eras = list_eras(connection, str(suite)).rows
+        left_out = 0 if filters.models is None else count_left_out(connection, str(suite), era, filters)
     beside = [(name, rows) for name, is_current, rows in eras if (not is_current if era is None else name != era)]
-    print_ranking(result, f"Leaderboard of {suite}", beside, filters, order, top)
+    print_ranking(result, f"Leaderboard of {suite}", beside, filters, order, top, left_out)

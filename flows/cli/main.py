@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.cli import imports, leaderboard, runs, schedules, warehouse
+from nightboard.flows.cli import boards, imports, leaderboard, runs, schedules, warehouse
 from nightboard.flows.cli.options import Group, example
 from nightboard.profiles.errors import ProfileError
 from nightboard.profiles.loading.store_path import StorePathError
@@ -31,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(runs.app)
 app.add_typer(schedules.app)
+app.add_typer(boards.app)
 app.add_typer(leaderboard.app)
 app.add_typer(warehouse.app)
 app.add_typer(imports.app, name="import")
@@ -115,12 +116,20 @@ def demo(
         raise typer.Exit(1) from error
 
 
-@others.command(epilog=example("nightboard validate boards/mine.yaml"))
+@others.command(epilog=example("nightboard validate boards/mine.yaml", "nightboard validate --harness leaderboard-v2"))
 def validate(
     paths: Annotated[
         list[str],
         typer.Argument(help="Profile files of any kind (mine for mine.yaml), folders, or names of shipped profiles."),
     ],
+    harness: Annotated[
+        bool | None,
+        typer.Option(
+            "--harness/--no-harness",
+            help="Ask lm-eval whether tasks, metrics, filters and counts are as suites say. Default: about suites of"
+            " your own, where lm-eval is installed.",
+        ),
+    ] = None,
 ) -> None:
     """Check profiles and everything they refer to.
 
@@ -133,6 +142,10 @@ def validate(
         if note := explain_choice(path):
             typer.echo(clean(note), err=True)
     mistakes = validate_paths(paths)
+    if not mistakes and harness is not False:
+        from nightboard.flows.cli.harness import ask_harness
+
+        mistakes = ask_harness(paths, asks_all=harness is True)
     for mistake in mistakes:
         typer.echo(clean(mistake), err=True)
     if mistakes:

@@ -48,11 +48,13 @@ def print_ranking(
     filters: Filters = NO_FILTERS,
     order: Order | None = None,
     top: int | None = None,
+    left_out: int = 0,
 ) -> None:
     """A leaderboard for people: the columns that say something, as many as the terminal has room for.
 
     `beside`: other eras of the suite with the number of their rows; they do not compare with those that are shown.
-    `filters`, `order`, `top`: what was asked for. A terminal shows the first rows, if no `top` was.
+    `filters`, `order`, `top`: what was asked for. A terminal shows the first rows, if no `top` was. `left_out`: number
+    of rows that are not of the board.
     """
     ui = Terminal(make_console())
     is_cut = top is None and is_screen(ui.console)
@@ -63,6 +65,9 @@ def print_ranking(
             f"... and {count(rest, 'more row')}. `nightboard rank` shows them with --top {len(result.rows)};"
             " --output ranking.csv (or .parquet, .json) has them all."
         )
+    if left_out:
+        rows = count(left_out, "row")
+        ui.say(f"{rows} of other boards or no longer watched: `nightboard rank` shows them with --all.", "dim")
     if beside:
         others = ", ".join(f"{era} ({count(rows, 'row')})" for era, rows in beside)
         ui.say(f"Other eras do not compare and are ranked separately: {others}. Show one with --era.", "dim")
@@ -131,7 +136,7 @@ def _list_notes(result: Result, shown: Sequence[str]) -> Iterator[str]:
     columns, rows = result
     sources = Counter(row[columns.index("source")] for row in rows)
     if "here" in shown:
-        yield "#: rank among all rows of the era; here: among the rows that match the filters."
+        yield "#: rank among all rows of the era; here: among the rows that are shown."
     if "places" in shown:
         yield "places: the range of ranks consistent with the noise."
     if len(sources) == 1 and OWN_SOURCE not in sources:

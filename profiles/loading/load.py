@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nightboard.profiles.errors import Mistake, ProfileError, sort_mistakes, suggest
+from nightboard.profiles.errors import KeyPath, Mistake, ProfileError, sort_mistakes, suggest
 from nightboard.profiles.loading.checks import check_watched_suites
 from nightboard.profiles.loading.reader import (
     BOARD,
@@ -42,7 +42,10 @@ SELECTORS_FILE = "selectors.yaml"
 
 @dataclass(frozen=True)
 class BoardBundle:
-    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute."""
+    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute.
+
+    `watch_file`, `cluster_file`: where the watch list and the cluster were found.
+    """
 
     board: Board
     path: Path | None
@@ -51,6 +54,13 @@ class BoardBundle:
     cluster: Cluster
     organizations: Organizations
     store: Path
+    watch_file: Path
+    cluster_file: Path
+
+
+def find_line(file: Path, key: KeyPath) -> str:
+    """`file:line` of a key in a profile; of the nearest enclosing key, if it is not there."""
+    return f"{file}:{read_document(file).line(key)}"
 
 
 def load_board(name_or_path: str | Path) -> BoardBundle:
@@ -115,6 +125,50 @@ def validate_paths(paths: Sequence[str | Path]) -> list[str]:
     return [str(mistake) for mistake in sort_mistakes(mistakes)]
 
 
+@dataclass(frozen=True)
+class FoundSuite:
+    """A suite that declares its own tasks, in `document`; and the board that led to it, if one did."""
+
+    suite: Suite
+    document: Document
+    board: BoardBundle | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is not a shipped one."""
+        return not _is_shipped(self.document.path)
+
+
+def find_suites(paths: Sequence[str | Path]) -> list[FoundSuite]:
+    """The suites that files without mistakes declare, name or extend, each once."""
+    found: dict[Path, FoundSuite] = {}
+    for path in dict.fromkeys(path for given in paths for path in _expand(given)):
+        kind = KINDS.get(read_document(path).first_key)
+        reader = Reader(_roots(path))
+        board = _read_bundle(reader, path) if kind is BOARD else None
+        if board and (document := reader.open_board(path)):
+            suites = [reader.find(SUITE, name) for name in document.data["suites"]]
+        else:
+            suites = [path] if kind is SUITE else []
+        for file in filter(None, suites):
+            root = _find_extended(file)
+            if loaded := Reader(_roots(root)).read(SUITE, root):
+                # A board's store may have the data of a suite that was named before it.
+                before = found.get(root.resolve())
+                found[root.resolve()] = FoundSuite(loaded.profile, loaded.document, (before and before.board) or board)
+    return list(found.values())
+
+
+def _find_extended(path: Path) -> Path:
+    """The file that declares the tasks of a suite: the last one of its `extends:`."""
+    while isinstance(name := read_document(path).data.get("extends"), str):
+        following = Reader(_roots(path)).find(SUITE, name)
+        if following is None:
+            break
+        path = following
+    return path
+
+
 def _load(kind: Kind[_P], name_or_path: str | Path) -> _P:
     path = _find_file(kind, name_or_path)
     reader = Reader(_roots(path))
@@ -148,6 +202,8 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
         cluster=cluster.profile,
         organizations=organizations.profile,
         store=store,
+        watch_file=watch.document.path,
+        cluster_file=cluster.document.path,
     )
 
 

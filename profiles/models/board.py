@@ -1,12 +1,14 @@
-"""The board model (watch list, suites, cluster, store, schedule), and organizations with their display names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget, notify), and organizations by name."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
+from nightboard.profiles.models.budget import Budget
+from nightboard.profiles.models.notify import NotifyPlace
 from nightboard.profiles.models.schedule import Schedule
 
 # ------------------------------------------------------------------------------------------- organizations, boards
@@ -25,6 +27,14 @@ class Organizations(Profile):
     organizations: dict[OrganizationId, Organization]
 
 
+def _strip_source(value: object) -> object:
+    """Accept a source as the tables have it, `import:arena`."""
+    return value.removeprefix("import:") if isinstance(value, str) else value
+
+
+ImportName = Annotated[Name, BeforeValidator(_strip_source)]
+
+
 class Selectors(Profile):
     """Named selections of a board: an expression by name, in the language of docs/selection.md."""
 
@@ -32,7 +42,7 @@ class Selectors(Profile):
 
 
 class Board(Profile):
-    """What an operator runs: watch list + suites + cluster + store + schedule."""
+    """What an operator runs: watch list + suites + cluster + store + schedule + budget."""
 
     board: Name
     title: Text
@@ -43,5 +53,12 @@ class Board(Profile):
         description="folder; a relative path starts at the board file, or at the working folder for shipped boards"
     )
     organizations: Name = "organizations"
+    imports: tuple[ImportName, ...] = Field(
+        default=(), description="imported sources that its rankings show: arena for rows of import:arena"
+    )
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
+    budget: Budget = Budget()
+    notify: tuple[NotifyPlace, ...] = Field(
+        default=(), description="who is told of failures: Prefect blocks (slack-webhook/ops), or env/VARIABLE"
+    )

@@ -234,9 +234,13 @@ def _run_unless_gone(*command: str) -> None:
             raise
 
 
+# Variables that are options of SLURM's commands.
+_OPTIONS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_")
+
+
 def _environment() -> dict[str, str]:
     """Output as it is read here, whatever the shell's own settings: times in UTC, ranges in full where SLURM can."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SACCT_", "SCANCEL_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OPTIONS)}
     return kept | {"TZ": "UTC", "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
 
 
@@ -272,8 +276,8 @@ def parse_squeue(text: str) -> dict[str, JobAnswer]:
     answers = {}
     for cells in _read_cells(text, len(_SQUEUE_FIELDS)):
         array, index, state, elapsed, limit, start, end, nodes, waits_for, _ = cells
-        limit_s = _read_duration(limit)
-        report = _report(state, nodes, None, _read_duration(elapsed), limit_s / 60 if limit_s else None)
+        limit_s = read_duration(limit)
+        report = _report(state, nodes, None, read_duration(elapsed), limit_s / 60 if limit_s else None)
         report = replace(report, ended_at=_read_time(end) if report.is_over else None)
         # What stands there for a job that waits is a guess.
         report = replace(report, started_at=None if report.state == "PENDING" else _read_time(start))
@@ -372,7 +376,7 @@ def _read_energy(text: str) -> float | None:
     return joules if joules and joules < 2**63 and joules not in (2**32 - 1, 2**32 - 2) else None
 
 
-def _read_duration(text: str) -> float | None:
+def read_duration(text: str) -> float | None:
     """Seconds of `[days-][hours:]minutes:seconds`; None for UNLIMITED and the like."""
     match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
     if not match:

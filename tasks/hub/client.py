@@ -45,6 +45,7 @@ from nightboard.tasks.hub.responses import (
     as_mapping,
     count_parameters,
     read_refs,
+    read_rows,
     read_time,
     read_tree_file,
 )
@@ -242,6 +243,12 @@ class Hub:
             raise Unreadable(f"{what}: {self.endpoint} gives no commit for it.")
         return sha
 
+    def dataset_rows(self, dataset_id: str, revision: str | None = None) -> dict[tuple[str | None, str], int]:
+        """Numbers of rows that a dataset's card declares, by configuration and split; empty where it declares none."""
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        what = _name("dataset", dataset_id, revision)
+        return read_rows(self._get_json(f"/api/datasets/{dataset_id}{at}", what, {"expand": ["cardData"]}))
+
     def check_dataset(self, dataset_id: str) -> None:
         """Raise the error that a download would: commits of a gated dataset are public, its files are not."""
         with self._asking(_name("dataset", dataset_id)):
@@ -374,10 +381,10 @@ def install_retrying_client() -> None:
             _installed = True
 
 
-def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
+def open_hub(endpoint: str | None = None, say: Say | None = None, policy: RetryPolicy | None = None) -> Hub:
     """The Hub of the environment (HF_ENDPOINT), otherwise the one at `endpoint`, otherwise the public one.
 
-    `say` is called with a sentence when a long wait for it starts.
+    `say` is called with a sentence when a long wait for it starts. `policy`: how long it is tried.
     """
     address = os.environ.get("HF_ENDPOINT") or endpoint or PUBLIC_HUB
     if not is_address(address):
@@ -386,7 +393,7 @@ def open_hub(endpoint: str | None = None, say: Say | None = None) -> Hub:
         )
     token = find_token()
     withheld = withhold_token(address, os.environ) if token else None
-    return Hub(address, token=None if withheld else token, token_withheld=withheld, say=say)
+    return Hub(address, None if withheld else token, policy, token_withheld=withheld, say=say)
 
 
 def find_token() -> str | None:

@@ -154,6 +154,19 @@ def _texts(value: Any) -> list[str]:
     return [clean_text(text) for text in _sequence(value)[:_MOST_WORDS] if isinstance(text, str)]
 
 
+def read_rows(data: Mapping[str, Any]) -> dict[tuple[str | None, str], int]:
+    """Numbers of rows in a dataset's card, by configuration and split."""
+    told = as_mapping(data.get("cardData")).get("dataset_info")
+    rows = {}
+    for info in (told if isinstance(told, list) else [told])[:_MOST_WORDS]:
+        splits = as_mapping(info).get("splits")
+        for split in (splits if isinstance(splits, list) else [])[:_MOST_WORDS]:
+            name, number = as_mapping(split).get("name"), as_mapping(split).get("num_examples")
+            if isinstance(name, str) and isinstance(number, int):
+                rows[_text(as_mapping(info).get("config_name")), name] = number
+    return rows
+
+
 def read_time(value: Any) -> datetime | None:
     """A time in UTC; None for anything else, and for impossible years."""
     try:

@@ -7,12 +7,13 @@ newest event is its state.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from nightboard.tasks.planning.plan import RequestedCommit
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Request, RequestEvent, RequestState, RequestTarget, as_row
+from nightboard.tasks.store.records import Commit, Request, RequestEvent, RequestState, RequestTarget, as_row
 from nightboard.tasks.store.tables import append_rows, next_time, read_table
 from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_TARGETS, REQUESTS, VOTES
 
@@ -72,6 +73,16 @@ def _make_first_event(request: Request) -> RequestEvent:
     return RequestEvent(
         request_id=request.request_id, changed_at=request.asked_at, state="pending", changed_by=request.asked_by
     )
+
+
+def find_requested(entries: Iterable[Entry], commits: Mapping[tuple[str, str], Commit]) -> list[RequestedCommit]:
+    """The targets of requests, with commits; one whose commit was never read is left to the next run."""
+    return [
+        RequestedCommit(entry.request, target, commits[target.model_id, target.revision])
+        for entry in entries
+        for target in entry.targets
+        if (target.model_id, target.revision) in commits
+    ]
 
 
 def add_requests(store: Store, requests: Iterable[Request], targets: Iterable[RequestTarget] = ()) -> None:

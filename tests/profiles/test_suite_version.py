@@ -9,7 +9,7 @@ import pytest
 
 from nightboard.profiles.declared_rows import era_rows, organization_rows, suite_rows
 from nightboard.profiles.loading.load import load_organizations, load_suite
-from nightboard.profiles.model_settings import is_watched, settings_for
+from nightboard.profiles.model_settings import is_watched, narrow, settings_for
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.profiles.suite_version import UnpinnedError, hash_json, open_datasets, resolve_suite
@@ -205,3 +205,10 @@ def test_settings_come_from_the_list_then_the_rules_then_the_model() -> None:
     assert (ruled.precision, ruled.chat_template, ruled.suites) == ("float16", "never", None)
     assert (special.precision, special.chat_template, special.suites) == ("float32", "always", ("small",))
     assert (special.fewshot_as_multiturn, special.trust_remote_code) == (True, False)
+
+
+@pytest.mark.parametrize("model_id", ["other/one", "acme/a", "acme/special"])
+def test_a_narrowed_list_has_one_model_with_the_settings_that_it_had(model_id: str) -> None:
+    alone = narrow(WATCH, [model_id])
+    assert settings_for(alone, model_id) == settings_for(WATCH, model_id)
+    assert [name for name in ("other/one", "acme/a", "acme/special") if is_watched(alone, name)] == [model_id]

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-COMMANDS = ("sbatch", "srun", "sacct", "squeue", "scontrol", "scancel")
+COMMANDS = ("sbatch", "srun", "sacct", "squeue", "scontrol", "scancel", "sinfo")
 SCRIPT = """#!/bin/sh
 cd {folder}
 name=$(basename "$0")

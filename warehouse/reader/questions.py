@@ -6,7 +6,7 @@ SQL that a reader wrote is run by `user_sql.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,10 @@ from nightboard.warehouse.reader.sql_errors import sort_by_nearness, suggest
 
 @dataclass(frozen=True)
 class Filters:
-    """What a ranking shows, as in the macro top_models; None, and True, let everything through."""
+    """What a ranking shows, as in the macro top_models; None, and True, let everything through.
+
+    With `models`, only their runs pass, and what was imported from `sources`.
+    """
 
     min_params_b: float | None = None
     max_params_b: float | None = None
@@ -34,6 +37,8 @@ class Filters:
     with_merges: bool = True
     with_flagged: bool = True
     with_unavailable: bool = True
+    models: list[str] | None = None
+    sources: list[str] | None = None
 
 
 NO_FILTERS = Filters()
@@ -45,6 +50,14 @@ class Order:
 
     column: str
     is_reversed: bool = False
+
+
+@dataclass(frozen=True)
+class EstimateError:
+    """The median of |taken / estimated - 1|, such as 0.2 for a fifth; None without evaluations."""
+
+    median_error: float | None
+    n_evaluations: int
 
 
 # Filters that compare a text with a column of the same name, in words.
@@ -81,6 +94,40 @@ def rank(
     spread = [(*row[:at], *row[at], *row[at + 1 :]) for row in rows]
     result = Result([*columns[:at], *benchmarks, *columns[at + 1 :]], spread)
     return _sort(result, order, benchmarks, limit) if order else result
+
+
+def count_left_out(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> int:
+    """How many rows pass all filters but that of models and sources."""
+    asked = {"suite": suite, "era": era} | asdict(filters)
+    ((n_all,),) = _run_named(con, "rank_count", asked | {"models": None, "sources": None}).rows
+    ((n_shown,),) = _run_named(con, "rank_count", asked).rows
+    return int(n_all - n_shown)
+
+
+def rank_model(con: duckdb.DuckDBPyConnection, model_id: str) -> list[dict[str, Any]]:
+    """The rows of one model in the current eras of all suites."""
+    columns, rows = _run_named(con, "rank_model", {"model_id": model_id})
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def list_models(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """All models with a row that can be ranked, sorted."""
+    return list_values(con, "select distinct model_id from main.candidates")
+
+
+def list_run_models(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """All models with a row that is ranked as a run, sorted."""
+    return list_values(con, "select distinct model_id from main.candidates where ranked_as = 'run'")
+
+
+def list_submitted(con: duckdb.DuckDBPyConnection, board: str) -> frozenset[str]:
+    """Models whose submission to the board was accepted."""
+    states = ("accepted", "planned", "running", "done")
+    sql = (
+        "select distinct model_id from main.requests"
+        " where board = ? and kind = 'submission' and list_contains(?, state)"
+    )
+    return frozenset(list_values(con, sql, [board, list(states)]))
 
 
 def _require_known(con: duckdb.DuckDBPyConnection, suite: str, era: str | None, filters: Filters) -> None:
@@ -144,6 +191,23 @@ def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
     return _run_named(con, "suites", {})
 
 
+def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
+    """Key and title of a suite's benchmarks, in the order of its columns."""
+    return _run_named(con, "page_benchmarks", {"suite": suite})
+
+
+def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str]) -> Result:
+    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows."""
+    return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
+
+
+def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:
+    """The name of the build, and when it was made."""
+    with explained():
+        ((name, built_at),) = con.execute("select build_id, built_at from main.build_info").fetchall()
+    return name, built_at
+
+
 def list_eras(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     """One row per era of a suite that has ranked rows: era, whether it is the current one, number of rows."""
     return _run_named(con, "eras", {"suite": suite})
@@ -199,6 +263,12 @@ def list_failure_causes(con: duckdb.DuckDBPyConnection) -> Result:
     return _run_named(con, "failure_causes", {})
 
 
+def find_estimate_error(con: duckdb.DuckDBPyConnection, since: datetime) -> EstimateError:
+    """How far estimates were from what the evaluations took that ended since then."""
+    ((median_error, n_evaluations),) = _run_named(con, "estimate_error", {"since": since}).rows
+    return EstimateError(median_error, n_evaluations)
+
+
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:
     """One row per name of an external ranking that matches none of our models, and why."""
     return _run_named(con, "ranking_unmatched", {"ranking": ranking})
@@ -241,9 +311,12 @@ def complete_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
     raise QueryError(f"{name} {what}. Write the first letters of one: {', '.join(matching or revisions)}.")
 
 
-def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:
-    """The one model that has this id, else this name without its owner, else this ending; in this case, else in any."""
-    known = list_values(con, "select distinct model_id from main.candidates")
+def match_model(name: str, known: Iterable[str]) -> str | None:
+    """The one model that has this id, else this name without its owner, else this ending; in this case, else in any.
+
+    None if no model has; raises QueryError where several have.
+    """
+    models = list(known)
     for is_match in (
         lambda model: model == name,
         lambda model: model.lower() == name.lower(),
@@ -252,11 +325,18 @@ def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:
         lambda model: model.endswith(name),
         lambda model: model.lower().endswith(name.lower()),
     ):
-        matching = [model for model in known if name and is_match(model)]
+        matching = [model for model in models if name and is_match(model)]
         if len(matching) == 1:
             return matching[0]
         if matching:
             raise QueryError(f"{name} matches {len(matching)} models. Name one: {_list_nearest(name, matching)}.")
+    return None
+
+
+def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    known = list_models(con)
+    if model := match_model(name, known):
+        return model
     names = f" Ranked models, the nearest first: {_list_nearest(name, known)}." if known else ""
     raise QueryError(f"no ranked model, model@revision or evaluation is called {name}.{suggest(name, known)}{names}")
 

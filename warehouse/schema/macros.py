@@ -251,6 +251,10 @@ MACROS = {
                 Parameter(
                     "with_copies", "false: without models whose files are identical to an evaluated model's", "true"
                 ),
+                Parameter(
+                    "models", "list of models: only what is ranked as a run of these, beside sources; null: all", "null"
+                ),
+                Parameter("sources", "with models: list of sources such as import:arena that pass beside them", "null"),
             ),
             (_SELECTED_RANK, *_RANKED),
         ),

@@ -13,9 +13,12 @@ from make_lake import START, Lake
 from screen import run_on_screen, show_on_screen
 from typer.testing import CliRunner, Result
 
-from nightboard.flows.cli.leaderboard import parse_time
+from nightboard.flows.cli.leaderboard import parse_time, show_rankings
 from nightboard.flows.cli.main import app
 from nightboard.flows.display.leaderboard import describe_filters, list_footnotes, print_ranking
+from nightboard.flows.run.report import rank_records
+from nightboard.profiles.loading.load import load_board
+from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.questions import Filters
 from nightboard.warehouse.reader.result import Result as Rows
@@ -322,3 +325,74 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     assert max(map(len, wide)) <= 80
     (titles,) = [line for line in wide if line.startswith("benchmark")]
     assert " ".join(titles.split()) == "benchmark a b a - b 95% p Holm p detects questions"
+
+
+def write_boards(folder: Path, store: Path) -> None:
+    """Two boards on one store: one follows fr without fr/b, the other cn/c and what was imported as board."""
+    watched = {"french": "organizations: [fr]\nexclude: [fr/b]\n", "chinese": "models: [cn/c, cn/none]\n"}
+    (folder / "watchlists").mkdir()
+    small = "limit: 1\nextends: quickstart\n"
+    (folder / "suites").mkdir()
+    (folder / "suites/small.yaml").write_text(f"suite: small\ntitle: Small\n{small}")
+    for name, models in watched.items():
+        (folder / f"watchlists/{name}.yaml").write_text(f"watchlist: {name}\n{models}")
+        board = f"board: {name}\ntitle: T\nwatch: {name}\nsuites: [small]\ncluster: local\nstore: {store}\n"
+        (folder / f"{name}.yaml").write_text(board + ("imports: [import:board]\n" if name == "chinese" else ""))
+
+
+@pytest.mark.parametrize(
+    ("board", "options", "expected", "left_out"),
+    [
+        ("french", "", "a", "4 rows"),
+        ("chinese", "", "c e", "3 rows"),
+        ("french", "--all", "a b c d e", None),
+        ("chinese", "--no-flagged", "c", "3 rows"),
+        ("chinese", "--license mit", "c", "1 row"),
+        ("chinese", "--as-of 2026-01-01T02:00", "e", "2 rows"),
+        ("chinese", "--era old", "", "1 row"),
+        ("french", "--era old", "a", None),
+        ("french", "--top 1 --sort arc --reverse", "a", "4 rows"),
+    ],
+)
+def test_a_board_shows_its_watch_list_and_the_imports_it_names_and_counts_the_rest(
+    store: Path, tmp_path: Path, board: str, options: str, expected: str, left_out: str | None
+) -> None:
+    write_boards(tmp_path, store)
+    arguments = ["rank", "--board", str(tmp_path / f"{board}.yaml"), *options.split()]
+    records = json.loads(CliRunner().invoke(app, [*arguments, "--format", "json"]).output)
+    assert [record["model_id"][-1] for record in records] == expected.split()
+    assert [record["selected_rank"] for record in records] == list(range(1, len(records) + 1))
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    note = "of other boards or no longer watched: `nightboard rank` shows them with --all."
+    told = [line.strip().removesuffix(note).strip() for line in shown.output.splitlines() if line.endswith(note)]
+    assert told == ([left_out] if left_out else [])
+
+
+def test_a_board_shows_models_that_were_submitted_to_it_and_accepted(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for number, (board, state) in enumerate([("french", "done"), ("french", "rejected"), ("chinese", "done")]):
+        name = f"xx/{number}"
+        lake.commit(name)
+        lake.done(f"e{number}", name)
+        row = {"request_id": name, "board": board, "kind": "submission", "asked_by": "ada", "asked_at": START}
+        lake.add("requests", name, [row | {"source": "command", "priority": 0, "model_id": name}])
+        event = {"request_id": name, "changed_at": START, "state": state, "changed_by": "ada"}
+        lake.add("request_events", name, [event])
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    write_boards(tmp_path, tmp_path)
+    rows = rank_records(load_board(tmp_path / "french.yaml"), Store(tmp_path), "small")
+    assert [row["model_id"] for row in rows] == ["xx/0"]
+
+
+def test_the_rankings_after_a_night_and_its_artifacts_are_those_of_the_board(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_boards(tmp_path, store)
+    bundle = load_board(tmp_path / "chinese.yaml")
+    assert [row["model_id"] for row in rank_records(bundle, Store(store), "small")] == ["cn/c", "xx/e"]
+    show_rankings(bundle, Store(store))
+    output = capsys.readouterr().out
+    assert "cn/c" in output and "xx/e" in output and "fr/a" not in output
+    assert rank_records(bundle, Store(tmp_path / "none"), "small") == []

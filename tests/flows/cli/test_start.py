@@ -87,6 +87,13 @@ def test_a_query_imports_neither_arrow_nor_what_reads_profiles(
     assert list_imported([*arguments, "--store", str(store)], tmp_path) - QUERY == set()
 
 
+def test_the_ranking_of_a_board_reads_its_profiles_and_no_tables(store: Path, tmp_path: Path) -> None:
+    board = tmp_path / "mine.yaml"
+    board.write_text(f"board: mine\ntitle: M\nwatch: quickstart\nsuites: [small]\ncluster: local\nstore: {store}\n")
+    (tmp_path / "small.yaml").write_text("suite: small\ntitle: S\nextends: quickstart\nlimit: 1\n")
+    assert list_imported(["rank", "--board", str(board)], tmp_path) - QUERY == {"ruamel", "_ruamel_yaml"}
+
+
 def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text(

@@ -32,6 +32,21 @@ def test_a_relative_store_starts_at_the_board_file(board: Path, tmp_path_factory
     assert load_board(board).store == elsewhere
 
 
+def test_a_board_names_imports_as_commands_or_as_tables_do_each_once(board: Path) -> None:
+    text = board.read_text()
+    board.write_text(text + "imports: [arena, import:open-llm-leaderboard]\n")
+    assert load_board(board).board.imports == ("arena", "open-llm-leaderboard")
+    for line, told in {
+        "imports: [arena, import:arena]": "imports[1]: is listed twice (got 'arena' again). Keep one of them.",
+        "imports: ['import:']": "imports[0]: ",
+        "imports: [3]": "imports[0]: must be text (got 3).",
+        "imports: arena": "imports: must be a list (got 'arena').",
+    }.items():
+        board.write_text(f"{text}{line}\n")
+        (mistake,) = validate_paths([board])
+        assert mistake.startswith(f"{board}:7: {told}")
+
+
 def test_a_shipped_board_keeps_its_store_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bundle = load_board("quickstart")

@@ -160,6 +160,20 @@ def test_top_models_keeps_the_rank_among_all_and_knows_flagged_models(lake: Lake
     assert [row[0] for row in ask(select + "with_unavailable := false)")] == ["org/0", "org/1", "org/3"]
 
 
+def test_top_models_has_runs_of_given_models_and_all_of_given_sources(lake: Lake, ask: Ask) -> None:
+    lake.suite()
+    lake.era("main")
+    for number, name in enumerate("abc"):
+        lake.commit(f"org/{name}")
+        lake.done(f"e{name}", f"org/{name}", scores=0.9 - number / 10)
+    lake.board_row("imported", "org/d", 0.3)
+    select = "select model_id[-1], rank, selected_rank from top_models('small', models := "
+    assert ask(select + "['org/b', 'org/d'])") == [("b", 2, 1)]
+    assert ask(select + "['org/b'], sources := ['import:board'])") == [("b", 2, 1), ("d", 4, 2)]
+    assert ask(select + "[], sources := ['import:other'])") == []
+    assert len(ask(select + "null, sources := ['import:board'])")) == 4
+
+
 def test_best_by_size_has_one_model_a_bracket_and_none_of_unknown_size(zoo: Lake, ask: Ask) -> None:
     select = "select above_b, up_to_b, model_id, n_models from best_by_size('small'"
     assert ask(select + ")") == [
@@ -362,6 +376,49 @@ def test_benchmark_costs_share_out_time_and_gpus(lake: Lake, ask: Ask) -> None:
     assert ask(f"select {columns} from benchmark_costs order by 1") == [
         ("arc", 2, 900.0, 1800.0, 0.25, 0.75, 1.5, pytest.approx(1.05)),
         ("truth", 2, 2700.0, 5400.0, 0.75, 2.25, 4.5, pytest.approx(3.15)),
+    ]
+
+
+def test_estimates_stand_beside_what_evaluations_took_that_ran_whole(lake: Lake, ask: Ask) -> None:
+    """Two shards at their first attempt; not what was tried again, put together, cut, unfinished, imported or old."""
+    lake.suite()
+    names = ("whole", "again", "composed", "cut", "cpu", "old")
+    for name in names:
+        left_out = '{"arc": "gated"}' if name == "cut" else None
+        rows = lake.done(name, f"org/{name}", left_out=left_out)
+        if name == "composed":
+            rows[0]["measured_by"] = "whole"
+        lake.commit(f"org/{name}", params_b=7.0)
+    lake.attempt("whole", "completed", shard="arc", tier="gpu", estimate_s=900.0)
+    lake.attempt("whole", "completed", shard="truth", tier="gpu", estimate_s=600.0, elapsed_s=1200.0)
+    lake.attempt("cpu", "completed", estimate_s=3600.0, gpus=0)
+    lake.attempt("again", "failed", estimate_s=900.0)
+    lake.attempt("again", "completed", 2, estimate_s=900.0)
+    for name in ("composed", "cut"):
+        lake.attempt(name, "completed", estimate_s=900.0)
+    lake.attempt("old", "completed", estimate_s=None)
+    lake.planned("open", "org/whole")
+    lake.attempt("open", "completed", shard="arc", estimate_s=900.0)
+    columns = (
+        "evaluation_id, suite, model_id, revision, params_b, tier, estimated_s, taken_s, estimated_gpu_hours,"
+        " taken_gpu_hours, ratio, finished_at"
+    )
+    assert ask(f"select {columns} from estimates order by 1") == [
+        ("cpu", "small", "org/cpu", "r1", 7.0, None, 3600.0, 1800.0, 1.0, 0.5, 0.5, after(1)),
+        (
+            "whole",
+            "small",
+            "org/whole",
+            "r1",
+            7.0,
+            "gpu",
+            1500.0,
+            3000.0,
+            pytest.approx(5 / 6),
+            pytest.approx(5 / 3),
+            2.0,
+            after(1),
+        ),
     ]
 
 

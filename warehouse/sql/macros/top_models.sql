@@ -2,7 +2,7 @@
 -- An unknown size passes no size filter; a model that is not known to be a merge, flagged or gone counts as none of these.
 -- Parameters: $suite, $n (null: all), $era (null: the current one), $as_of, $min_params_b (more than), $max_params_b (at most),
 -- $model_type, $precision, $license, $organization, $country, $with_merges, $with_flagged, $with_unavailable, $with_gated,
--- $with_copies.
+-- $with_copies, $models and $sources: runs of these models, and all that is ranked as these sources.
 with
 ranks as (
     select * from main.ranks_as_of($as_of)
@@ -29,6 +29,11 @@ selected as (
         )
         and ($with_gated or coalesce(ranks.model_state, '') != 'gated')
         and ($with_copies or ranks.identical_to is null)
+        and (
+            $models is null
+            or ranks.ranked_as in (select unnest(cast($sources as varchar[])))
+            or (ranks.ranked_as = 'run' and ranks.model_id in (select unnest(cast($models as varchar[]))))
+        )
 ),
 
 placed as (

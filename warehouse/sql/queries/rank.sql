@@ -19,7 +19,9 @@ selected as (
         country := $country,
         with_merges := $with_merges,
         with_flagged := $with_flagged,
-        with_unavailable := $with_unavailable
+        with_unavailable := $with_unavailable,
+        models := $models,
+        sources := $sources
     )
 ),
 
