@@ -122,6 +122,25 @@ SUITES = Table(
     ),
 )
 
+DOCUMENTS = Table(
+    lake_tables.DOCUMENTS.name,
+    "one row per task and document that was evaluated",
+    ("task", "doc_hash"),
+    (
+        *_take(
+            lake_tables.DOCUMENTS,
+            *("task", "doc_hash", "is_imported", "dataset_id", "dataset_sha"),
+            *("question", "choices", "target", "category"),
+        ),
+        Column(
+            "may_publish",
+            BOOL,
+            "whether its texts may leave the store: a suite declares the task, and none says publish_documents: false;"
+            " export leaves out the others'",
+        ),
+    ),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "one row per evaluation that was ever planned to run, or imported",
@@ -553,6 +572,7 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
+        DOCUMENTS,
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, REQUESTS, request_tables.REQUEST_TARGETS,
         request_tables.REQUEST_EVENTS, request_tables.REQUEST_FILES, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS,
         lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES,

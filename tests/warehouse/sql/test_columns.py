@@ -99,6 +99,7 @@ def full(lake: Lake) -> Lake:
         lake.add(table, "request", [dict(request)])
     sample = {"task": "arc", "metric": "acc", "filter": "none", "value": 1.0, "weight": 1.0}
     lake.add("samples", "m", [{"evaluation_id": "leaderboard-v2 0", "benchmark": "arc", "doc_id": 0} | sample])
+    lake.add("documents", "d", [{"task": "arc", "doc_hash": "d"}])
     fill(lake)
     return lake
 
