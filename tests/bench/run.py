@@ -284,6 +284,13 @@ def bench_page() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_page())
 
 
+def bench_queue() -> Iterator[Row]:
+    """Listing 10,000 requests, against a plain read of their rows."""
+    from bench.queue_list import measure_queue
+
+    yield from (Row(*row) for row in measure_queue())
+
+
 def bench_coverage() -> Iterator[Row]:
     """How often intervals and tests keep what they promise; draws the pictures of docs/statistics.md (10 minutes)."""
     from coverage import measure_coverage
@@ -319,6 +326,7 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "answers": bench_answers,
     "rank": bench_rank,
     "page": bench_page,
+    "queue": bench_queue,
     "coverage": bench_coverage,
     "month": bench_month,
     "gpu": bench_gpu,

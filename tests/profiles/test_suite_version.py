@@ -78,6 +78,7 @@ def test_what_decides_a_score_changes_the_version(
         ("bbh", {"title": "Other"}),
         ("bbh", {"cut_documents": 7}),
         ("bbh", {"cut_documents": None}),
+        ("bbh", {"publish_documents": False}),
         (NAVIGATE, {"choices": 9}),
     ],
 )
@@ -102,6 +103,17 @@ def test_the_version_is_64_hex_digits_and_survives_json(suite: Suite, pins: dict
     assert len(version) == 64
     assert int(version, 16)
     assert resolve_suite(Suite.model_validate_json(resolved.model_dump_json()), {})[1] == version
+
+
+def test_records_and_smaller_suites_keep_what_may_not_be_published(suite: Suite) -> None:
+    copies = {"record": Suite.model_validate_json(suite.model_dump_json()), "demo": load_suite("demo")}
+    for name, copied in copies.items():
+        kept = [key for key, benchmark in copied.benchmarks.items() if not benchmark.publish_documents]
+        assert kept == ["gpqa"], name
+
+
+def test_records_of_suites_that_publish_all_stay_as_they_were(suite: Suite) -> None:
+    assert "publish_documents" not in suite.benchmarks["bbh"].model_dump_json()
 
 
 def test_every_data_set_is_pinned_and_a_pin_of_the_profile_wins(suite: Suite, pins: dict[str, str]) -> None:

@@ -122,6 +122,25 @@ SUITES = Table(
     ),
 )
 
+DOCUMENTS = Table(
+    lake_tables.DOCUMENTS.name,
+    "one row per task and document that was evaluated",
+    ("task", "doc_hash"),
+    (
+        *_take(
+            lake_tables.DOCUMENTS,
+            *("task", "doc_hash", "is_imported", "dataset_id", "dataset_sha"),
+            *("question", "choices", "target", "category"),
+        ),
+        Column(
+            "may_publish",
+            BOOL,
+            "whether its texts may leave the store: a suite declares the task, and none says publish_documents: false;"
+            " export leaves out the others'",
+        ),
+    ),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "one row per evaluation that was ever planned to run, or imported",
@@ -521,7 +540,7 @@ REQUESTS = Table(
         Column("state", STRING, "pending, accepted, rejected, planned, running, done, failed or withdrawn"),
         Column("state_reason", STRING, "what it waits for, why it failed or was rejected; null: nothing to say"),
         Column("state_since", UTC_TIMESTAMP, "when its state, or the reason, last changed"),
-        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed"),
+        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed", "gpu_hours"),
         Column("votes", INT, "users who voted for it"),
     ),
 )
@@ -553,9 +572,10 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
+        DOCUMENTS,
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, REQUESTS, request_tables.REQUEST_TARGETS,
-        request_tables.REQUEST_EVENTS, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS, lake_tables.SAMPLES,
-        BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES, RANKINGS,
-        RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
+        request_tables.REQUEST_EVENTS, request_tables.REQUEST_FILES, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS,
+        lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES,
+        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip
