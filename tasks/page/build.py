@@ -65,7 +65,7 @@ def write_page(data: PageData, folder: Path, title: str) -> None:
         "n_ranked": len(ranked),
         "data_files": data_files,
     }
-    (folder / "index.html").write_text(render("index.html", values))
+    (folder / "index.html").write_text(render("index.html", values), encoding="utf-8")
 
 
 def _write_data(data: PageData, folder: Path) -> dict[str, str]:
