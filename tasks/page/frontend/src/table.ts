@@ -249,7 +249,6 @@ export class Table {
     line.row = row;
     line.place = place;
     line.tr.setAttribute("aria-rowindex", String(place + 2));
-    line.tr.classList.toggle("odd", place % 2 === 1);
     view.columns.forEach((column, number) => {
       const cell = line.cells[number];
       if (column.kind === "model") this.fillModel(line, cell);
