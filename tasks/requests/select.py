@@ -123,6 +123,11 @@ def _find_number(method: str, value: Value) -> Callable[[Unit], float | None]:
     return lambda unit: unit.average if subject == AVERAGE else unit.scores.get(subject or unit.benchmark)
 
 
+def _ask_request(value: Value, unit: Unit) -> bool:
+    """By a pattern, or by the first letters, which are what tables and messages show of an id."""
+    return _ask_names(_NAMES["request"])(value, unit) or any(each.startswith(str(value)) for each in unit.request_ids)
+
+
 def _ask_revision(value: Value, unit: Unit) -> bool:
     return isinstance(value, Pattern) and unit.revision.startswith(value.text)
 
@@ -169,6 +174,7 @@ _ASKS: dict[str, _Ask] = {
     **{method: _ask_versions(versions) for method, versions in _VERSIONS.items()},
     **{method: _ask_number(number) for method, number in _NUMBERS.items()},
     "score": _ask_score,
+    "request": _ask_request,
     "revision": _ask_revision,
     "commits": _ask_commits,
     "since": _ask_day,

@@ -119,6 +119,12 @@ _CLOSE.2: /\s*\)/
 """
 _QUOTED_OR_PARENTHESIS = re.compile(r""""(?:[^"\\]|\\["\\])*"|'[^']*'|[()]""")
 _LAST_WORD = re.compile(r"""[^\s,|"'():<>=!]+$""")
+# What other languages write in words.
+_WORDS = {
+    "not": "What is not meant goes into --exclude.",
+    "and": "A comma without spaces is and: a,b.",
+    "or": "A space is or: a b.",
+}
 _LONE_COMMA = "a comma joins two terms without spaces. Write a,b for what both select, a b for what either selects."
 
 
@@ -245,6 +251,8 @@ def _explain_method(text: str, at: int) -> tuple[str, int]:
     name = word[0]
     if name in METHODS:
         return f"{name} needs a colon and a value. For example {name}:{METHODS[name].example}.", at
+    if name.lower() in _WORDS:
+        return f"{describe_value(name)} is no operator. {_WORDS[name.lower()]}", word.start()
     example = f"model:{name}" if "/" in name or "*" in name else f"method:{name}"
     problem = f"{describe_value(name)} has no method. Write {example[:_SHOWN]}. Methods: {', '.join(METHODS)}."
     return problem, word.start()

@@ -231,6 +231,6 @@ METHODS: dict[str, Method] = {
     "reason": Method("an ending", "out_of_memory", _read_choice((*get_args(Ending), LEFT_OUT), "reason")),
     "score": Method(f"{_NUMBERS} or bbh>60", "bbh>60", _read_score),
     "rank": Method(_NUMBERS, "<=100", _read_numbers),
-    "request": Method("a request's id or pattern", "4f1c2a", _read_pattern),
+    "request": Method("the first letters of a request's id, or a pattern", "4f1c2a", _read_pattern),
     "selector": Method("the name of a selector", "small-models", _read_pattern),
 }

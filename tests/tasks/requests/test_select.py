@@ -210,6 +210,7 @@ SELECTED = {
     "rank:1..2,commits:all,state:missing": "small",
     "request:backfill-1": "small3.bbh",
     "request:backfill-*": "small3.bbh where",
+    "request:backfi": "small3.bbh where",
     "org:Qwen --exclude benchmark:ifeval": "big.bbh small.bbh",
     "commits:all,org:Qwen --exclude revision:aaaa state:missing": "big small2",
     "state:failed --exclude reason:cancelled": "huge",

@@ -57,6 +57,8 @@ WRONG = {
     "^modle:a": "unknown method 'modle'. Did you mean model?",
     "model:a ^statte:failed": "unknown method 'statte'. Did you mean state?",
     "^Qwen/*,state:done": "'Qwen/*' has no method. Write model:Qwen/*. " + METHOD_LIST,
+    "model:a ^not state:done": "'not' is no operator. What is not meant goes into --exclude.",
+    "model:a ^AND state:done": "'AND' is no operator. A comma without spaces is and: a,b.",
     "model^": "model needs a colon and a value. For example model:Qwen/*.",
     "model:^": "a value is missing.",
     "model:a|^": "a value is missing.",
