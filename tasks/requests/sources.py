@@ -5,16 +5,18 @@ A file is known by its source, path and content, so that the same content is rea
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nightboard.tasks.hub.client import Hub
 from nightboard.tasks.hub.responses import TreeFile
-from nightboard.tasks.requests.request_file import MOST_BYTES
+from nightboard.tasks.requests.request_file import MOST_BYTES, RequestFileError
 from nightboard.tasks.store.texts import clean_text
 
 _ENDING = ".json"
@@ -57,7 +59,7 @@ class FileSet:
 
 def list_folder(folder: Path) -> Iterator[FileSet]:
     """The request files below a folder. Links and hidden files are left out. Raises OSError without the folder."""
-    os.stat(folder)
+    os.listdir(folder)  # what it may not list, os.walk passes over in silence
     source = f"folder:{folder}"
     yield FileSet(source, None, lambda: _walk(source, folder))
 
@@ -67,15 +69,22 @@ def _walk(source: str, folder: Path) -> Iterator[SourceFile]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if name.endswith(_ENDING) and not name.startswith(".") and stat.S_ISREG((facts := path.lstat()).st_mode):
-                yield _read_file(source, folder, path, facts)
+            with contextlib.suppress(FileNotFoundError):  # its owner has taken it away since
+                if name.endswith(_ENDING) and not name.startswith(".") and stat.S_ISREG((facts := path.lstat()).st_mode):
+                    yield _read_file(source, folder, path, facts)
 
 
 def _read_file(source: str, folder: Path, path: Path, facts: os.stat_result) -> SourceFile:
-    is_small = facts.st_size <= MOST_BYTES
-    content = path.read_bytes() if is_small else f"{facts.st_size} {facts.st_mtime_ns}".encode()
-    name, blob_id = clean_text(str(path.relative_to(folder)), _MOST_PATH), hashlib.sha256(content).hexdigest()
-    return SourceFile(source, name, blob_id, facts.st_size, lambda: content)
+    content, name = f"{facts.st_size} {facts.st_mtime_ns}".encode(), clean_text(str(path.relative_to(folder)), _MOST_PATH)
+    try:
+        content = path.read_bytes() if facts.st_size <= MOST_BYTES else content
+    except PermissionError as error:
+        return SourceFile(source, name, hashlib.sha256(content).hexdigest(), facts.st_size, partial(_refuse, error))
+    return SourceFile(source, name, hashlib.sha256(content).hexdigest(), facts.st_size, lambda: content)
+
+
+def _refuse(error: OSError) -> bytes:
+    raise RequestFileError(f"cannot be read ({error.strerror}). Let the user who runs nightboard read it.")
 
 
 def list_dataset(hub: Hub, dataset_id: str, seen: Collection[FileKey]) -> Iterator[FileSet]:

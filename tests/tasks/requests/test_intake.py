@@ -164,6 +164,30 @@ def test_a_file_of_ten_megabytes_is_not_read(
     assert not desk.hub.requests("/resolve/")
 
 
+def test_a_file_that_may_not_be_read_or_is_gone_holds_up_no_other(
+    desk: Desk, read: Callable[[], Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(desk, a=b"x", b=b"y", c=write())
+    errors = {"a.json": PermissionError(13, "Permission denied"), "b.json": FileNotFoundError(2, "gone")}
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name in errors:
+            raise errors[path.name]
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    intake = read()
+    assert (intake.became, intake.problems) == ({"unusable": 1, "accepted": 1}, [])
+    assert next(list_unusable(intake)).endswith(
+        "requests a.json: cannot be read (Permission denied). Let the user who runs nightboard read it."
+    )
+    assert not read().is_news, "and it is said once"
+    errors.clear()
+    put(desk, a=write(model="lab/m1"))
+    assert read().became["accepted"] == 1, "what can be read now is read"
+
+
 def test_links_hidden_files_and_pipes_of_a_folder_are_left_alone(desk: Desk, read: Callable[[], Intake]) -> None:
     put(desk, a=write())
     folder = desk.root / "requests"
