@@ -192,7 +192,9 @@ def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: da
     plan = plan_all(known, bundle, now) if is_limited else plan_known(known, bundle, heads, now, requested)
     asked = {(each.commit.revision, each.target.suite): each.commit for each in requested}
     for suite in bundle.suites:
-        yield from (_tell_request(entry, suite, model_id, board) for entry in entries if entry.state in _NOT_PLANNED)
+        for entry in entries:
+            if entry.state in _NOT_PLANNED and _is_of_suite(entry, suite, bundle):
+                yield _tell_request(entry, suite, model_id, board)
         of_request = [commit for (_, of_suite), commit in asked.items() if of_suite == suite]
         left_out = unwatched or explain_suites(bundle, model_id, suite)
         followed = [] if left_out else heads
@@ -207,6 +209,12 @@ def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: da
 def _is_about(entry: Entry, model_id: str) -> bool:
     request = entry.request
     return request.model_id == model_id or any(target.model_id == model_id for target in entry.targets)
+
+
+def _is_of_suite(entry: Entry, suite: str, bundle: BoardBundle) -> bool:
+    """Whether a request is for a suite; one for no suite of the board is told in all of them."""
+    asked = [name for name in entry.request.suites if name in bundle.suites]
+    return not asked or suite in asked
 
 
 def _tell_request(entry: Entry, suite: str, model_id: str, board: str) -> Why:

@@ -102,14 +102,16 @@ def submit(
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.requests import describe_intake, list_unusable, show_answer
     from nightboard.tasks.board import OpenBoard
-    from nightboard.tasks.requests.checks import WEIGHT_TYPES, Form
+    from nightboard.tasks.requests.checks import WEIGHT_TYPES, Form, find_wrong_name
     from nightboard.tasks.requests.submission import Asker, require_name
     from nightboard.tasks.store.records import utc_now
 
     if (model is None) == (source is None):
         raise typer.BadParameter("name a model, or use --from (not both)", param_hint="MODEL")
-    if source is None or not Path(source).is_dir():
-        require_name(str(model or source))
+    if source is not None and not Path(source).is_dir() and find_wrong_name(source):
+        raise typer.BadParameter(f"no such folder, and no dataset's name (got {source})", param_hint="--from")
+    if source is None:
+        require_name(str(model))
     ui = Terminal()
     opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
     suites, problems = opened.resolve_suites(dry_run=True)

@@ -145,7 +145,9 @@ def backfill(
     from nightboard.flows.display.console import Terminal
     from nightboard.tasks.requests.backfill import BackfillOrder
 
-    chosen = tuple(name.strip() for name in benchmarks.split(",") if name.strip()) if benchmarks else ()
+    chosen = tuple(name.strip() for name in (benchmarks or "").split(",") if name.strip())
+    if benchmarks is not None and not chosen:
+        raise typer.BadParameter("names no benchmark; leave it away for all", param_hint="--benchmarks")
     order, wait_min = BackfillOrder(select, exclude, chosen, replicate, reason, priority), parse_minutes(wait)
     found = find_store(board if store is None else None, store)
     with run_history(found, starts_server=not dry_run) as history:

@@ -42,7 +42,9 @@ def _print_one(ui: Terminal, why: Why, suites: Sequence[str]) -> None:
     revision = f" {why.model_id}@{why.revision[:7]}" if why.revision else f" {why.model_id}"
     benchmarks = f" ({', '.join(why.benchmarks)})" if why.benchmarks else ""
     ui.step(f"{', '.join(suites)}{benchmarks}: {why.state}{revision}")
-    ui.say(f"  {why.reason}.")
+    # Findings of a request are whole sentences, a line each.
+    for line in why.reason.splitlines():
+        ui.say(f"  {line.removesuffix('.')}.")
     facts = [
         None if why.average is None else f"average {why.average:.2f}",
         why.evaluation_id and f"evaluation {why.evaluation_id[:8]}",

@@ -314,9 +314,12 @@ def test_a_name_is_a_unique_ending_or_a_whole_id(board: Board) -> None:
             find_name(odd, known, bundle)
 
 
-def ask_for(board: Board, commit: Commit, kind: str, state: str, reason: str | None = None) -> None:
+def ask_for(
+    board: Board, commit: Commit, kind: str, state: str, reason: str | None = None, suites: tuple[str, ...] = ()
+) -> None:
     request = Request.model_validate(
         {"request_id": "r" * 32, "board": "mine", "kind": kind, "asked_by": "ada", "asked_at": NOW}
+        | {"suites": suites}
         | ({"model_id": commit.model_id, "revision": commit.revision} if kind == "submission" else {})
     )
     target = RequestTarget(
@@ -342,6 +345,14 @@ def test_a_model_that_is_not_watched_and_asked_for_is_where_its_request_is(board
     assert unwatched.reason.startswith("the watch list few does not follow it")
     ask_for(board, commit, "submission", "pending")
     assert [each.state for each in board.ask("xx/b")] == ["waits", "left out"]
+
+
+@pytest.mark.parametrize(("suite", "told"), [("small", 1), ("other", 0), ("none of the board", 1)])
+def test_a_rejected_request_is_told_in_the_suites_that_it_is_for(board: Board, suite: str, told: int) -> None:
+    commit = make_commit("xx/b")
+    board.know(commit)
+    ask_for(board, commit, "submission", "rejected", "no license", suites=(suite,))
+    assert sum("is rejected" in each.reason for each in board.ask("xx/b")) == told
 
 
 def test_past_commits_of_a_backfill_are_no_heads_and_are_told_while_they_are_asked_for(board: Board) -> None:

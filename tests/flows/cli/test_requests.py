@@ -99,9 +99,10 @@ def test_wrong_usage_is_named(run: Run, words: list[str]) -> None:
 
 
 def test_what_is_no_name_is_refused_before_anything_is_asked(run: Run, hub: ServedHub) -> None:
-    for words in (["../etc"], ["--from", "no/such/folder"]):
-        given = run("submit", *words)
-        assert isinstance(given.exception, SubmissionError) and "is not a name on the Hub" in str(given.exception)
+    given = run("submit", "../etc")
+    assert isinstance(given.exception, SubmissionError) and "is not a name on the Hub" in str(given.exception)
+    given = run("submit", "--from", "no/such/folder")
+    assert (given.exit_code, "no such folder, and no dataset's name (got no/such/folder)" in given.output) == (2, True)
     assert not hub.loopback.requests
 
 

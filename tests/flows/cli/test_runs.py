@@ -101,6 +101,11 @@ def test_status_finds_the_one_board_of_the_folder(tmp_path: Path, monkeypatch: p
     assert "(here: mine, other)" in runner.invoke(app, ["status"]).output
 
 
+def test_a_backfill_of_no_benchmark_is_wrong_usage_and_not_all_of_them() -> None:
+    given = runner.invoke(app, ["backfill", "--board", "mine", "--select", "model:*", "--benchmarks", " , "])
+    assert (given.exit_code, "names no benchmark; leave it away for all" in given.output) == (2, True)
+
+
 def test_a_backfill_above_the_boards_limit_needs_a_yes() -> None:
     job = make_job("a").model_copy(update={"gpus": 4})
     plan = Plan(board="b", created_at=NOW, evaluations=(), jobs=(job,), skipped=(), gpu_hours=0, estimate_s=0)
