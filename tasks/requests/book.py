@@ -21,6 +21,8 @@ from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_T
 # and what is not over yet.
 OPEN: frozenset[RequestState] = frozenset(("accepted", "planned", "running", "failed"))
 SERVED: frozenset[RequestState] = OPEN | {"done"}
+# A board shows the models of such submissions.
+SHOWN: frozenset[RequestState] = frozenset(("accepted", "planned", "running", "done"))
 UNFINISHED: frozenset[RequestState] = frozenset(("pending", "accepted", "planned", "running"))
 
 

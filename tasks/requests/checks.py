@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from nightboard.profiles.loading.load import BoardBundle
-from nightboard.profiles.model_settings import settings_for
+from nightboard.profiles.model_settings import is_watched, settings_for
 from nightboard.profiles.models.base import MODEL_ID_PATTERN, ChatTemplate, Precision
 from nightboard.profiles.models.submissions import CheckName
 from nightboard.profiles.models.watchlist import ModelSettings
@@ -41,7 +41,7 @@ from nightboard.tasks.planning.plan import (
     settings_of_request,
     weigh,
 )
-from nightboard.tasks.requests.book import UNFINISHED, Entry
+from nightboard.tasks.requests.book import SHOWN, UNFINISHED, Entry
 from nightboard.tasks.store.records import Commit, Evaluation, Request, RequestTarget, ResolvedSuite
 from nightboard.tasks.store.texts import is_clean
 
@@ -298,7 +298,31 @@ def _find_done(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict
         )
     )  # fmt: skip
     words = {"done": "scored already", "running": "running already"}
-    return {target.suite: words[target.state] for target in plan.targets if target.state in words}
+    hidden = _find_hidden(found, inputs)
+    return {
+        target.suite: words[target.state]
+        for target in plan.targets
+        if target.state in words and not (target.state == "done" and target.suite in hidden)
+    }
+
+
+def _find_hidden(found: Found, inputs: CheckInputs) -> set[str]:
+    """The suites in which a model has a score of its own that the board does not show until it is submitted.
+
+    Another board on the store evaluated it, or a submission that was withdrawn.
+    """
+    model_id = found.model_id
+    shown = (
+        entry.request.kind == "submission" and entry.request.model_id == model_id and entry.state in SHOWN
+        for entry in inputs.book.values()
+    )  # fmt: skip
+    if is_watched(inputs.bundle.watch, model_id) or any(shown):
+        return set()
+    return {
+        name
+        for name, evaluation in _make_evaluations(found, inputs).items()
+        if any(done.evaluation.model_id == model_id for done in inputs.history.done.get(ScoreKey.of(evaluation), ()))
+    }
 
 
 def _list_asked(commit: Commit, inputs: CheckInputs, request_id: str) -> Iterator[tuple[ScoreKey, str]]:

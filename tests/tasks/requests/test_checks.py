@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from submissions import Desk, good_model
 
 from nightboard.profiles.models.submissions import CHECKS
 from nightboard.tasks.hub.errors import HubUnavailable
-from nightboard.tasks.requests.checks import _CHECKS
+from nightboard.tasks.planning.history import Done, History, ScoreKey
+from nightboard.tasks.requests.book import add_events
+from nightboard.tasks.requests.changes import withdraw
+from nightboard.tasks.requests.checks import _CHECKS, Form, _make_evaluations, look_up
+from nightboard.tasks.requests.submission import Answer, Asker, answer, record
 
 TEMPLATE = {"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}
 
@@ -136,6 +141,31 @@ def test_the_same_files_with_the_same_settings_are_asked_for_once(desk: Desk) ->
     assert finding.startswith("asked for already"), "it is stored in bfloat16"
     assert desk.submit("copy/good", suites=("small",), precision="float32").entry.state == "accepted"
     assert desk.submit("copy/good").entry.state == "accepted", "in another suite it is new"
+
+
+def test_a_score_that_the_board_does_not_show_yet_is_no_duplicate(desk: Desk) -> None:
+    desk.hub.add("lab/good", good_model())
+    desk.hub.add("copy/good", good_model())
+    form = Form("lab/good", suites=("small",))
+    (evaluation,) = _make_evaluations(look_up(form, desk.inputs()), desk.inputs()).values()
+
+    def submit(form: Form) -> Answer:
+        history = History(done={ScoreKey.of(evaluation): [Done(evaluation)]})
+        given = answer(form, Asker("ada"), replace(desk.inputs(), history=history))
+        record(desk.store, [given])
+        return given
+
+    (finding,) = submit(replace(form, model_id="copy/good")).findings
+    assert finding.startswith("scored already in suite small"), "a copy of what another board has"
+    first = submit(form)
+    assert first.entry.state == "accepted", "it is another board's, until it is submitted to this one"
+    withdraw(desk.store, first.entry, "ada", desk.now)
+    again = submit(form)
+    assert again.entry.state == "accepted", "it was evaluated, and withdrawn"
+    done = again.entry.event.model_copy(update={"state": "done", "changed_at": desk.now})
+    add_events(desk.store, [done])
+    (finding,) = submit(form).findings
+    assert finding.startswith("scored already in suite small"), "the board shows it"
 
 
 def test_another_chat_template_is_another_submission(desk: Desk) -> None:
