@@ -25,6 +25,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Scheduled
 from pydantic import BaseModel, ValidationError
 
+from nightboard.flows.display.console import count
 from nightboard.flows.prefect_server.server import ConfiguredServer, ServerError
 from nightboard.flows.run.deployed import tag_board
 from nightboard.profiles.loading.load import BoardBundle
@@ -107,7 +108,8 @@ def read_change(body: bytes) -> Change | None:
     try:
         payload = _Payload.model_validate_json(body)
     except ValidationError as error:
-        raise Refused(400, f"this is no payload of the Hub's webhook ({error.error_count()} mistakes)") from error
+        mistakes = count(error.error_count(), "mistake")
+        raise Refused(400, f"this is no payload of the Hub's webhook ({mistakes})") from error
     event, repo = payload.event, payload.repo
     if repo.type != "model" or not event.scope.startswith("repo") or event.action not in ("create", "update"):
         return None

@@ -383,11 +383,11 @@ def confirm_cost(plan: Plan, limit: float | None, *, is_sure: bool) -> bool:
     """Whether a plan may be carried out: above the board's limit this asks on a terminal, and refuses elsewhere."""
     if is_sure or limit is None or plan.device_hours <= limit:
         return True
-    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.console import Terminal, word_hours
     from nightboard.flows.display.plan import show_plan
 
     show_plan(Terminal(), plan)
-    cost = f"{plan.device_hours:.1f} GPU-hours, above the {limit:g} of ask_above_gpu_hours"
+    cost = f"{word_hours(plan.device_hours)} GPU-hours, above the {limit:g} of ask_above_gpu_hours"
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"the plan takes {cost}; add --yes to launch it", param_hint="--yes")
     return typer.confirm(f"The plan takes {cost}. Launch it?")

@@ -121,6 +121,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def word_hours(hours: float) -> str:
+    """GPU-hours with one digit after the point, of less than a tenth with two that count: `61.2`, `0.018`."""
+    return f"{hours:.2g}" if 0 < hours < 0.1 else f"{hours:,.1f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says it: `45 s`, `12 min`, `3.5 h`."""
     if seconds < 90:

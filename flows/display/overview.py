@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.console import Terminal, count, duration, word_hours
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.status import print_status
 from nightboard.flows.display.tables import cells_table, show_table
@@ -32,7 +32,7 @@ def show_overview(ui: Terminal, seen: Overview, max_gpus: int | None) -> None:
         ui.say(f"Next run: {seen.next_run:%Y-%m-%d %H:%M %Z}, in {duration(wait_s)}.")
     if seen.budget:
         left = max(0.0, seen.budget.gpu_hours - seen.budget.used)
-        ui.say(f"Budget: {left:,.1f} of {seen.budget.gpu_hours:g} GPU-hours of this night left.")
+        ui.say(f"Budget: {word_hours(left)} of {seen.budget.gpu_hours:g} GPU-hours of this night left.")
     if seen.estimates:
         number = count(seen.estimates.n_evaluations, "evaluation")
         ui.say(f"Estimates: off by {seen.estimates.median_error:.0%} in the median, over {number} of the last 30 days.")
@@ -41,7 +41,7 @@ def show_overview(ui: Terminal, seen: Overview, max_gpus: int | None) -> None:
 
 def _word_last(last: LastRuns) -> str:
     failed = f", {count(last.n_failed_attempts, 'failed attempt')}" if last.n_failed_attempts else ""
-    hours = f", {last.gpu_hours:,.1f} GPU-hours" if last.gpu_hours else ""
+    hours = f", {word_hours(last.gpu_hours)} GPU-hours" if last.gpu_hours else ""
     return f"{count(last.n_done, 'evaluation')} completed{failed}{hours}"
 
 

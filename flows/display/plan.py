@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from nightboard.flows.display.console import Terminal, count, duration
+from nightboard.flows.display.console import Terminal, count, duration, word_hours
 from nightboard.flows.display.tables import TextColumn, cells_table, show_table
 from nightboard.tasks.planning.result import NightBudget, Plan, Skip
 from nightboard.tasks.store.layout import SHOWN_ID
@@ -29,7 +29,7 @@ def show_plan(ui: Terminal, plan: Plan) -> None:
     n_done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
-        f"{duration(plan.estimate_s)} of computing ({plan.gpu_hours:.1f} GPU-hours); "
+        f"{duration(plan.estimate_s)} of computing ({word_hours(plan.gpu_hours)} GPU-hours); "
         f"{n_done} already scored, {len(skips)} skipped."
     )
     if plan.budget:
@@ -37,13 +37,13 @@ def show_plan(ui: Terminal, plan: Plan) -> None:
 
 
 def _tell_budget(budget: NightBudget) -> str:
-    waiting = f"{count(budget.n_waiting, 'evaluation')} ({budget.waiting:.1f} GPU-hours) waiting."
+    waiting = f"{count(budget.n_waiting, 'evaluation')} ({word_hours(budget.waiting)} GPU-hours) waiting."
     if budget.gpu_hours is None:
-        return f"Budget of organizations: {budget.planned:.1f} GPU-hours planned; {waiting}"
-    used = budget.spent + budget.planned
+        return f"Budget of organizations: {word_hours(budget.planned)} GPU-hours planned; {waiting}"
+    used = word_hours(budget.spent + budget.planned)
     return (
-        f"Budget: {used:.1f} of {budget.gpu_hours:g} GPU-hours of this night ({budget.spent:.1f} spent or running, "
-        f"{budget.planned:.1f} planned); {waiting}"
+        f"Budget: {used} of {budget.gpu_hours:g} GPU-hours of this night "
+        f"({word_hours(budget.spent)} spent or running, {word_hours(budget.planned)} planned); {waiting}"
     )
 
 

@@ -44,7 +44,7 @@ def _print_one(ui: Terminal, why: Why, suites: Sequence[str]) -> None:
     ui.step(f"{', '.join(suites)}{benchmarks}: {why.state}{revision}")
     # Findings of a request are whole sentences, a line each.
     for line in why.reason.splitlines():
-        ui.say(f"  {line.removesuffix('.')}.")
+        ui.say(f"  {line}" if line.endswith((".", ".)")) else f"  {line}.")
     facts = [
         None if why.average is None else f"average {why.average:.2f}",
         why.evaluation_id and f"evaluation {why.evaluation_id[:8]}",

@@ -188,11 +188,12 @@ class _Night:
     def tell(self, queues: Mapping[RequestClass, Sequence[Contender]]) -> str:
         """Why what does not fit waits."""
         if self.knows_all:
-            return f"waits for budget: {self.all_used:,.0f} of {self.limit:g} GPU-hours of this night are planned"
+            used_up = f"{_word_hours(self.all_used)} of {self.limit:g}"
+            return f"waits for budget: {used_up} GPU-hours of this night are planned"
         names = [name for name in CLASSES if queues.get(name)]
         used, share = sum(self.used[name] for name in names), sum(self.shares[name] for name in names)
         return (
-            f"waits for budget: {used:,.0f} of {share * (self.limit or 0):g} GPU-hours of this night for"
+            f"waits for budget: {_word_hours(used)} of {share * (self.limit or 0):g} GPU-hours of this night for"
             f" {' and '.join(names)} are planned; a nightly run launches more when the others leave it"
         )
 
@@ -228,11 +229,18 @@ class _Week:
             return None  # larger than all that its class may use: it starts when nothing of it is used
         if all_used + hours > limit + _ROUNDING:
             return _tell_week(organization, all_used, f"{limit:g} GPU-hours")
-        return _tell_week(organization, used, f"{part:.0f} GPU-hours for {name}") if used + hours > part else None
+        if used + hours > part:
+            return _tell_week(organization, used, f"{_word_hours(part)} GPU-hours for {name}")
+        return None
+
+
+def _word_hours(hours: float) -> str:
+    """Whole hours, so that one reason has one text; of less than an hour two digits, for small budgets."""
+    return f"{hours:.2g}" if 0 < hours < 1 else f"{hours:,.0f}"
 
 
 def _tell_week(organization: str, used: float, limit: str) -> str:
-    return f"waits for budget: organization {organization} has used {used:,.0f} of {limit} this week"
+    return f"waits for budget: organization {organization} has used {_word_hours(used)} of {limit} this week"
 
 
 def _list_shares(budget: Budget) -> dict[RequestClass, float]:

@@ -68,19 +68,21 @@ def _walk(source: str, folder: Path) -> Iterator[SourceFile]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = Path(parent, name)
-            with contextlib.suppress(FileNotFoundError):  # its owner has taken it away since
-                if name.endswith(_ENDING) and not name.startswith(".") and stat.S_ISREG((facts := path.lstat()).st_mode):
-                    yield _read_file(source, folder, path, facts)
+            if name.endswith(_ENDING) and not name.startswith("."):
+                path = Path(parent, name)
+                with contextlib.suppress(FileNotFoundError):  # its owner has taken it away since
+                    if stat.S_ISREG((facts := path.lstat()).st_mode):
+                        yield _read_file(source, folder, path, facts)
 
 
 def _read_file(source: str, folder: Path, path: Path, facts: os.stat_result) -> SourceFile:
-    content, name = f"{facts.st_size} {facts.st_mtime_ns}".encode(), clean_text(str(path.relative_to(folder)), _MOST_PATH)
+    content, read = f"{facts.st_size} {facts.st_mtime_ns}".encode(), None
     try:
         content = path.read_bytes() if facts.st_size <= MOST_BYTES else content
     except PermissionError as error:
-        return SourceFile(source, name, hashlib.sha256(content).hexdigest(), facts.st_size, partial(_refuse, error))
-    return SourceFile(source, name, hashlib.sha256(content).hexdigest(), facts.st_size, lambda: content)
+        read = partial(_refuse, error)
+    name, blob_id = clean_text(str(path.relative_to(folder)), _MOST_PATH), hashlib.sha256(content).hexdigest()
+    return SourceFile(source, name, blob_id, facts.st_size, read or (lambda: content))
 
 
 def _refuse(error: OSError) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_the_budget_of_the_night_and_the_error_of_estimates_are_told(tmp_path: P
     assert look(store, NOTHING_OPEN, after(40), "mine", declared).budget == NightUse(5, 0), "another night"
     shown = show_on_screen(120, lambda: show_overview(Terminal(), seen, None))
     assert "Budget: 3.0 of 5 GPU-hours of this night left.\n" in shown
+    small = replace(seen, budget=NightUse(0.02, 0.0025))
+    shown_small = show_on_screen(120, lambda: show_overview(Terminal(), small, None))
+    assert "Budget: 0.018 of 0.02 GPU-hours of this night left.\n" in shown_small
     assert "Estimates: off by 10% in the median, over 1 evaluation of the last 30 days.\n" in shown
 
 

@@ -167,8 +167,8 @@ def test_a_failure_shows_the_end_of_its_log_and_a_command_that_can_be_pasted(
 
 
 def test_findings_of_a_request_are_sentences_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    print_why([Why("small", "left out", "it is rejected: No card.\nNo license.", "lab/a")], Format.table, None)
-    assert capsys.readouterr().out.splitlines()[1:] == ["  it is rejected: No card.", "  No license."]
+    print_why([Why("small", "left out", "it is rejected: No card. (None.)\nNo license.", "lab/a")], Format.table, None)
+    assert capsys.readouterr().out.splitlines()[1:] == ["  it is rejected: No card. (None.)", "  No license."]
 
 
 OWN_SUITE = """\

@@ -78,6 +78,13 @@ def test_a_budget_of_nothing_launches_nothing() -> None:
         assert choose(queues, budget, Spent()).waiting == dict.fromkeys("ab", NOTHING_ALLOWED)
 
 
+def test_of_a_small_budget_the_digits_that_count_are_told() -> None:
+    budget = Budget(gpu_hours_per_night=0.02)
+    queues: Queues = {"watched": [Contender(name, "lab", 0.0175) for name in "ab"]}
+    (reason,) = choose(queues, budget, Spent()).waiting.values()
+    assert reason == "waits for budget: 0.018 of 0.02 GPU-hours of this night are planned"
+
+
 def test_what_has_begun_is_continued_and_counts_first() -> None:
     spent = Spent(of_night={"watched": 35.0}, has_begun=True)
     queues: Queues = {"watched": [Contender("new", "lab", 3), Contender("old", "lab", 4, is_begun=True)]}
