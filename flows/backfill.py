@@ -91,7 +91,7 @@ def run_backfill(
 def _carry_out(
     run: RunState, found: Backfill, suites: list[ResolvedSuite], wait_min: float | None, confirm: Confirm
 ) -> RunReport | None:
-    if not found.entry.targets or not confirm(run.board.plan(Discovery(), suites, utc_now(), requests=[found.entry])):
+    if not found.entry.targets or not confirm(run.board.plan_backfill(found, suites, utc_now())):
         return None
     run.board.accept_backfill(found)
     run.only_requests = frozenset([found.entry.request.request_id])
@@ -136,4 +136,4 @@ def print_backfill(board: str, order: BackfillOrder, by: str, store: str | None)
         ui.warn(problem)
     show_backfill(ui, found)
     if found.entry.targets:
-        show_plan(ui, opened.plan(Discovery(), suites, utc_now(), requests=[found.entry]))
+        show_plan(ui, opened.plan_backfill(found, suites, utc_now()))

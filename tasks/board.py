@@ -181,12 +181,16 @@ class OpenBoard:
         now: datetime,
         run_started_at: datetime | None = None,
         requests: Sequence[Entry] | None = None,
+        freed: Iterable[Stopped] = (),
     ) -> Plan:
         """Plan what runs, from the watched heads, the open requests and the store. Writes nothing.
 
         In a run that started at `run_started_at`, evaluations that have to wait for the next run are skipped.
-        `requests`: these and no others.
+        `requests`: these and no others. `freed`: planned as if it was allowed to be tried again.
         """
+        history = read_history(self.store, suites, SpendingOf.week(self.bundle.board, now))
+        forgotten = {(stop.evaluation.evaluation_id, stop.shard) for stop in freed}
+        tries = {key: tries for key, tries in history.tries.items() if key not in forgotten}
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         entries = self.read_requests() if requests is None else requests
         board = self.bundle.board
@@ -197,7 +201,7 @@ class OpenBoard:
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store, suites, SpendingOf.week(board, now)),
+                history=replace(history, tries=tries),
                 now=now,
                 run_started_at=run_started_at,
                 requested=find_requested(entries, commits),
@@ -238,19 +242,26 @@ class OpenBoard:
         targets = [target for entry in book.values() if entry.state in SERVED for target in entry.targets]
         return read_units(self.store, suites, self.bundle.cluster, self.bundle.watch, targets)
 
+    def plan_backfill(self, found: Backfill, suites: Sequence[ResolvedSuite], now: datetime) -> Plan:
+        """What a backfill evaluates once it is accepted. Writes nothing."""
+        freed = [] if found.is_known else self._find_stopped_of(found)
+        return self.plan(Discovery(), suites, now, requests=[found.entry], freed=freed)
+
+    def _find_stopped_of(self, found: Backfill) -> list[Stopped]:
+        models = {(target.model_id, target.revision, target.suite) for target in found.entry.targets}
+        stopped, _ = self.find_stopped()
+        return [
+            stop
+            for stop in stopped
+            if (stop.evaluation.model_id, stop.evaluation.revision, stop.evaluation.suite) in models
+        ]
+
     def accept_backfill(self, found: Backfill) -> None:
         """Store a request, unless it is there; what failed for good may be tried again."""
         if found.is_known:
             return
         entry = found.entry
-        models = {(target.model_id, target.revision, target.suite) for target in entry.targets}
-        stopped, _ = self.find_stopped()
-        chosen = [
-            stop
-            for stop in stopped
-            if (stop.evaluation.model_id, stop.evaluation.revision, stop.evaluation.suite) in models
-        ]
-        if chosen:
+        if chosen := self._find_stopped_of(found):
             self.free(chosen, entry.request.asked_by, entry.request.asked_at)
         add_requests(self.store, [entry.request], entry.targets)
         add_events(self.store, [entry.event])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from make_lake import Lake
 from nightboard.profiles.declared_rows import suite_rows
 from nightboard.profiles.loading.load import BoardBundle, load_board, load_suite
 from nightboard.tasks import why
+from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.cluster.processes import current_process
 from nightboard.tasks.evaluation.attempt import Progress
+from nightboard.tasks.hub.discover import Discovery
+from nightboard.tasks.requests.backfill import BackfillOrder
 from nightboard.tasks.requests.book import add_events, add_requests
 from nightboard.tasks.runs.launch import Launcher
 from nightboard.tasks.runs.reconcile import reconcile
@@ -263,6 +266,21 @@ def test_a_failure_has_its_ending_and_log_and_gave_up_the_command_to_retry(board
     assert failed.log_tail == ("one", "two")
     (in_store,) = explain_in_store(Known.read(board.store).about("lab/a", None, NOW), "lab/a")
     assert (in_store.state, in_store.ending, in_store.do) == ("failed", "failed", None)
+
+
+def test_a_backfill_is_planned_with_what_it_lets_run_again(board: Board) -> None:
+    board.know(make_commit("lab/a"))
+    evaluation_id = board.launch()
+    board.fail(evaluation_id, 1, "cancelled")
+    opened = OpenBoard.open(board.path, None, pytest.fail)
+    suites = [why.resolve_known(Known.read(board.store), opened.bundle.suites["small"])]
+    found, _ = opened.make_backfill(BackfillOrder("state:failed"), suites, "ada", NOW)
+    shown = opened.plan_backfill(found, suites, NOW)
+    assert [each.evaluation_id for each in shown.evaluations] == [evaluation_id], "what is shown, and asked about"
+    assert shown.device_hours > 0
+    assert not opened.plan(Discovery(), suites, NOW, requests=[found.entry]).evaluations, "nothing is written yet"
+    opened.accept_backfill(found)
+    assert opened.plan_backfill(replace(found, is_known=True), suites, NOW).evaluations == shown.evaluations
 
 
 def test_a_dataset_that_could_not_be_had_is_why_a_benchmark_is_left_out(board: Board) -> None:
