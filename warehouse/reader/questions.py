@@ -193,6 +193,56 @@ def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Seque
     return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
 
 
+def choose_ranking(
+    con: duckdb.DuckDBPyConnection, suite: str | None = None, era: str | None = None
+) -> tuple[str, str, str | None]:
+    """Name and title of a suite, and its era: those that `rank` shows without names. No era: nothing is ranked.
+
+    Raises QueryError for a suite or era that does not exist.
+    """
+    name = _choose_suite(con, suite)
+    title = next(str(row[1]) for row in list_suites(con).rows if row[0] == name)
+    eras = [str(row[0]) for row in list_eras(con, name).rows]
+    if era is not None:
+        _require(era, eras, f"era of suite {name}")
+    return name, title, era or next(iter(eras), None)
+
+
+def list_scores(con: duckdb.DuckDBPyConnection, suite: str, era: str) -> Result:
+    """One row per ranked model: score, size, whether it is on the front of both, and cost; best first."""
+    return _run_named(con, "picture_scores", {"suite": suite, "era": era})
+
+
+def list_records(con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str) -> Result:
+    """One row per score that was the best of its `holder` (organization or country) so far, oldest first."""
+    return _run_named(con, "picture_records", {"suite": suite, "era": era, "holder": holder})
+
+
+def list_shares(con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, n: int) -> Result:
+    """One row per month and `holder` with models in the top n: how many."""
+    return _run_named(con, "picture_shares", {"suite": suite, "era": era, "holder": holder, "n": n})
+
+
+def list_history(con: duckdb.DuckDBPyConnection, model_id: str, suite: str, era: str | None) -> Result:
+    """One row per complete commit of a model, setting and benchmark, or average: score and interval, oldest first."""
+    return _run_named(con, "picture_history", {"model_id": model_id, "suite": suite, "era": era})
+
+
+def list_shifts(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per model ranked in leaderboard-v1 and leaderboard-v2: its places in both, most changed first."""
+    return _run_named(con, "picture_shifts", {})
+
+
+def list_rankings(con: duckdb.DuckDBPyConnection, suite: str | None, era: str | None) -> Result:
+    """One row per external ranking with models of ours: ranking, and the suite and era where they have the most."""
+    return _run_named(con, "picture_rankings", {"suite": suite, "era": era})
+
+
+def list_nights(con: duckdb.DuckDBPyConnection) -> Result:
+    """One row per day: evaluations done, attempts that failed, evaluations and requests waiting at its end."""
+    return _run_named(con, "picture_nights", {})
+
+
 def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:
     """The name of the build, and when it was made."""
     with explained():

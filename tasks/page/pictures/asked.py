@@ -1,0 +1,83 @@
+"""What is asked of a picture, how it is to look, and the error of one without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nightboard.tasks.errors import TaskError
+from nightboard.warehouse.reader.questions import choose_ranking
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from nightboard.warehouse.reader.result import Result
+
+Row = dict[str, Any]
+# Below this width a picture is drawn for a phone.
+NARROW = 600
+
+
+class NothingToDrawError(TaskError):
+    """There is no data for the picture; the message says which is missing."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to draw. `names`: models, or an external ranking. Without a suite and era: those that `rank` shows."""
+
+    names: tuple[str, ...] = ()
+    suite: str | None = None
+    era: str | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Width in pixels, where a model's mark leads to, and the style sheet of a picture that stands alone."""
+
+    width: int
+    link: Callable[[str], str]
+    style: str = ""
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.width < NARROW
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A suite and era in which something is ranked."""
+
+    suite: str
+    title: str
+    era: str
+
+    def __str__(self) -> str:
+        return self.title if self.era == "main" else f"{self.title}, era {self.era}"
+
+
+def find_ranking(con: duckdb.DuckDBPyConnection, ask: Ask) -> Ranking:
+    """The ranking that is asked for. Raises NothingToDrawError for a suite that ranks nothing."""
+    suite, title, era = choose_ranking(con, ask.suite, ask.era)
+    if era is None:
+        raise NothingToDrawError(f"Nothing is ranked in suite {suite} yet.")
+    return Ranking(suite, title, era)
+
+
+def as_rows(result: Result) -> list[Row]:
+    """The answer as a dictionary a row."""
+    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+
+
+def require(rows: Iterable[Row], message: str) -> list[Row]:
+    """The rows. Raises NothingToDrawError where there are none."""
+    found = list(rows)
+    if not found:
+        raise NothingToDrawError(message)
+    return found
+
+
+def shorten(model_id: str) -> str:
+    """A model's name without its owner, for labels."""
+    return model_id.partition("/")[2] or model_id

@@ -1,0 +1,105 @@
+-- One row per day of UTC since something was planned or asked: own evaluations done, attempts that did not complete, and what
+-- waited at the end of the day. An evaluation waits from its plan until it is done, or until the last attempt of one that failed.
+with
+own as (
+    select evaluations.*
+    from main.evaluations as evaluations
+    anti join main.imports as imports on evaluations.evaluation_id = imports.evaluation_id
+),
+
+last_attempts as (
+    select
+        evaluation_id,
+        max(ended_at) as ended_at
+    from main.attempts
+    group by evaluation_id
+),
+
+ended as (
+    select
+        own.planned_at,
+        case own.state when 'done' then own.finished_at when 'failed' then last_attempts.ended_at end as ended_at,
+        own.state
+    from own
+    left join last_attempts on own.evaluation_id = last_attempts.evaluation_id
+),
+
+asked as (
+    select
+        asked_at,
+        case when state in ('done', 'failed', 'rejected', 'withdrawn') then state_since end as over_at
+    from main.requests
+),
+
+happened as (
+    select
+        ended_at as happened_at,
+        'done' as what,
+        1 as n
+    from ended
+    where state = 'done'
+    union all
+    select
+        ended_at,
+        'failed',
+        1
+    from main.attempts
+    where state != 'completed'
+    union all
+    select
+        planned_at,
+        'evaluations',
+        1
+    from ended
+    union all
+    select
+        greatest(planned_at, ended_at),
+        'evaluations',
+        -1
+    from ended
+    where ended_at is not null
+    union all
+    select
+        asked_at,
+        'requests',
+        1
+    from asked
+    union all
+    select
+        greatest(asked_at, over_at),
+        'requests',
+        -1
+    from asked
+    where over_at is not null
+),
+
+by_day as (
+    select
+        cast(happened_at at time zone 'UTC' as date) as day,
+        sum(n) filter (where what = 'done') as n_done,
+        sum(n) filter (where what = 'failed') as n_failed,
+        sum(n) filter (where what = 'evaluations') as more_evaluations,
+        sum(n) filter (where what = 'requests') as more_requests
+    from happened
+    where happened_at is not null
+    group by all
+),
+
+days as (
+    select cast(unnest(generate_series(min(day), max(day), interval 1 day)) as date) as day
+    from by_day
+),
+
+counted as (
+    select
+        days.day,
+        coalesce(by_day.n_done, 0)::bigint as n_done,
+        coalesce(by_day.n_failed, 0)::bigint as n_failed,
+        coalesce(sum(by_day.more_evaluations) over (order by days.day), 0)::bigint as n_evaluations,
+        coalesce(sum(by_day.more_requests) over (order by days.day), 0)::bigint as n_requests
+    from days
+    left join by_day on days.day = by_day.day
+    order by days.day
+)
+
+select * from counted
