@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nightboard.tasks.page.data import PageData, SuiteData, read_page_data
+from nightboard.tasks.page.picture_page import PagePicture, read_pictures, write_pictures
 from nightboard.tasks.page.publish import publish
 from nightboard.tasks.page.render import FOLDER, as_script, render
 from nightboard.tasks.store.layout import Store
@@ -37,14 +38,15 @@ def build_page(store: Store, out: Path, title: str) -> Page:
     """
     with connect(store.warehouse) as con:
         data = read_page_data(con)
+        pictures = read_pictures(con)
     with publish(out) as folder:
-        write_page(data, folder, title)
+        write_page(data, pictures, folder, title)
         files = [path for path in folder.rglob("*") if path.is_file()]
         n_bytes = sum(path.stat().st_size for path in files)
     return Page(out.absolute() / "index.html", len(files), n_bytes)
 
 
-def write_page(data: PageData, folder: Path, title: str) -> None:
+def write_page(data: PageData, pictures: list[PagePicture], folder: Path, title: str) -> None:
     """Write all files of the page into an empty folder."""
     shutil.copytree(FOLDER / "assets", folder / "assets", dirs_exist_ok=True)
     data_file = _write_data(data, folder / "data")
@@ -61,6 +63,7 @@ def write_page(data: PageData, folder: Path, title: str) -> None:
         "data_file": data_file,
     }
     (folder / "index.html").write_text(render("index.html", values))
+    write_pictures(pictures, folder, values)
 
 
 def _write_data(data: PageData, folder: Path) -> str:

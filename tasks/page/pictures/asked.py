@@ -34,11 +34,15 @@ class Ask:
 
 @dataclass(frozen=True)
 class Look:
-    """Width in pixels, where a model's mark leads to, and the style sheet of a picture that stands alone."""
+    """Width in pixels, where a model's mark leads to, and the style sheet of a picture that stands alone.
+
+    `most_marks`: more are not told apart, and make a file of megabytes.
+    """
 
     width: int
     link: Callable[[str], str]
     style: str = ""
+    most_marks: int = 3000
 
     @property
     def is_narrow(self) -> bool:
@@ -61,7 +65,7 @@ def find_ranking(con: duckdb.DuckDBPyConnection, ask: Ask) -> Ranking:
     """The ranking that is asked for. Raises NothingToDrawError for a suite that ranks nothing."""
     suite, title, era = choose_ranking(con, ask.suite, ask.era)
     if era is None:
-        raise NothingToDrawError(f"Nothing is ranked in suite {suite} yet.")
+        raise NothingToDrawError(f"nothing is ranked in suite {suite} yet. `nightboard nightly` runs evaluations.")
     return Ranking(suite, title, era)
 
 

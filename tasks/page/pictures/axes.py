@@ -1,4 +1,4 @@
-"""Where values lie in a picture: scales, their ticks, the frame around a panel, legends, and labels that do not overlap."""
+"""Where values lie in a picture: scales, ticks, the frame around a panel, legends, and labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Literal
 
 from nightboard.tasks.page.pictures.drawing import TEXT_SIZE, Anchor, Drawing, Shape, fit, measure
@@ -16,6 +16,8 @@ Tick = tuple[float, str]
 _MINUTE, _DAY = 60.0, 86400.0
 # Width of the labels left of a panel.
 _AXIS = 42
+# Bold texts are as wide as larger ones.
+_BOLD = TEXT_SIZE * 1.08
 # Steps between ticks of a scale of time, and how they are written. Months have their own.
 _STEPS = (
     *((minutes * _MINUTE, "%H:%M") for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
@@ -147,7 +149,7 @@ class Frame:
             drawing.text((at, bottom + 17), label, "quiet", "middle")
         drawing.line((left, bottom), (right, bottom), "quiet")
         start = left - _AXIS
-        drawing.text((start, top - 10), fit(y_title, drawing.width - start - 4), bold=True)
+        drawing.text((start, top - 10), fit(y_title, drawing.width - start - 4, _BOLD), bold=True)
         if x_title:
             drawing.text((right, bottom + 35), fit(x_title, drawing.width - 8), "text", "end")
 
@@ -166,10 +168,12 @@ class Labels:
 
     def avoid_line(self, points: Sequence[tuple[float, float]]) -> None:
         """Keep clear of a line whose parts are level or upright."""
-        for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+        for (x1, y1), (x2, y2) in pairwise(points):
             self.taken.append((min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1))
 
-    def add(self, place: tuple[float, float], text: str, color: str = "text", link: str = "", longest: int = 170) -> bool:
+    def add(
+        self, place: tuple[float, float], text: str, color: str = "text", link: str = "", longest: int = 170
+    ) -> bool:
         """Write a text beside a mark, where there is room; tells whether there was."""
         x, y = place
         text = fit(text, longest)

@@ -44,7 +44,7 @@ PICTURES = {
     ),
     "countries": Picture(
         "The best over time, by country",
-        "The same by the country of the organization.",
+        "The best average that each country's organizations had so far, and how many of the top 20 models are theirs.",
         records.read_countries,
         records.draw,
     ),

@@ -1,4 +1,4 @@
-"""Two to four models compared by benchmark: how much better or worse each is than the first, with paired 95% intervals."""
+"""Two to four models by benchmark: how much better or worse each is than the first, with paired 95% intervals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Compared:
         raise NothingToDrawError(f"{reference} is compared with itself. Name another model.")
     compared = {other: as_rows(compare(con, other, reference)) for other in others}
     suites = [row["suite"] for rows in compared.values() for row in rows]
-    suite = choose_ranking(con, ask.suite)[0] if ask.suite or not suites else suites[0]
+    usual = choose_ranking(con, ask.suite)[0]
+    suite = usual if ask.suite or usual in suites else suites[0]
     rows = {other: [row for row in found if row["suite"] == suite] for other, found in compared.items()}
     missing = [other for other, found in rows.items() if not found]
     if missing:
@@ -76,7 +77,7 @@ def draw(data: Compared, look: Look) -> str:
 
 
 def _draw_grid(drawing: Drawing, x: Scale, top: float, bottom: float) -> None:
-    for value, label in x.list_ticks(max(3, int((x.end - x.start) / 60))):
+    for value, label in x.list_ticks(max(3, int((x.end - x.start) / 48))):
         at = x.place(value)
         drawing.line((at, top), (at, bottom), "grid" if value else "quiet", 1 if value else 1.5)
         drawing.text((at, bottom + 17), f"+{label}" if value > 0 else label, "quiet", "middle")

@@ -21,6 +21,8 @@ _COSTS = (
 
 
 class Costs(NamedTuple):
+    """Models whose evaluation has a known cost."""
+
     ranking: Ranking
     rows: list[Row]
 
@@ -30,7 +32,7 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Costs:
     ranking = find_ranking(con, ask)
     rows = as_rows(list_scores(con, ranking.suite, ranking.era))
     known = [row for row in rows if not row["is_copy"] and any(row[column] for column, *_ in _COSTS)]
-    return Costs(ranking, require(known, f"No evaluation that is ranked in {ranking} has a known cost."))
+    return Costs(ranking, require(known, f"no evaluation that is ranked in {ranking} has a known cost."))
 
 
 def draw(data: Costs, look: Look) -> str:

@@ -53,7 +53,9 @@ def _list_rules(colors: Iterable[str]) -> str:
     named = dict(zip(PALETTE, colors, strict=True))
     rules = [f".p-{name} {{ color: {color} }}" for name, color in named.items()]
     # A label on lines and marks can be read.
-    rules.append(f".p-label {{ stroke: {named['back']}; stroke-width: 3px; stroke-linejoin: round; paint-order: stroke }}")
+    rules.append(
+        f".p-label {{ stroke: {named['back']}; stroke-width: 3px; stroke-linejoin: round; paint-order: stroke }}"
+    )
     return "\n".join([*rules, ""])
 
 
@@ -162,7 +164,7 @@ class Drawing:
         opening = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {width} {height}" width="{width}"'
             f' height="{height}" role="group" aria-label="{clean(self.name)}" fill="currentColor"'
-            f' font-family="system-ui, -apple-system, \'Segoe UI\', Roboto, \'Liberation Sans\', sans-serif"'
+            f" font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif\""
             f' font-size="{TEXT_SIZE}">'
         )
         sheet = f"<style>\n{style}</style>" if style else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError, Ranking, Row, as_rows, require
-from nightboard.tasks.page.pictures.axes import Entry, Frame, Scale, draw_legend, make_scale
-from nightboard.tasks.page.pictures.drawing import SERIES, SHAPES, Drawing
+from nightboard.tasks.page.pictures.axes import Entry, Frame, draw_legend, make_scale
+from nightboard.tasks.page.pictures.drawing import SERIES, SHAPES, Drawing, fit
 from nightboard.warehouse.reader.questions import choose_ranking, complete_name, list_history
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ _SETTING = ("precision", "chat_template", "settings", "ranked_as")
 
 
 class History(NamedTuple):
+    """The scores of a model's commits: of the average, then of each benchmark."""
+
     model_id: str
     ranking: Ranking
     rows: list[Row]
@@ -25,31 +27,30 @@ class History(NamedTuple):
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> History:
     """The commits of the model that is named."""
     model_id = complete_name(con, ask.names[0]).partition("@")[0]
-    suite, title, era = choose_ranking(con, ask.suite, ask.era)
+    suite, title, _ = choose_ranking(con, ask.suite, ask.era)
     rows = as_rows(list_history(con, model_id, suite, ask.era))
     if not rows:
         raise NothingToDrawError(f"{model_id} has no complete commit in suite {suite}. Name another one with --suite.")
-    return History(model_id, Ranking(suite, title, rows[0]["era"] or era), rows)
+    return History(model_id, Ranking(suite, title, rows[0]["era"]), rows)
 
 
 def draw(data: History, look: Look) -> str:
     """The picture: the average above, a small panel for each benchmark below."""
     dated = [row for row in data.rows if row["happened_at"] is not None]
-    rows = require(dated, f"No commit of {data.model_id} has a date.")
+    rows = require(dated, f"no commit of {data.model_id} has a date.")
     panels = list(dict.fromkeys(row["title"] for row in rows))
     settings = list(dict.fromkeys(_name_setting(row) for row in rows))[: len(SERIES)]
     columns = 1 if look.is_narrow else 2 if look.width < 880 else 3
     drawing = Drawing(look.width, 0, f"{data.model_id} by commit, {data.ranking}")
-    drawing.text((4, 18), f"{data.model_id}: score by commit, {data.ranking}", bold=True)
+    title = f"{data.model_id}: score by commit, {data.ranking}"
+    drawing.text((4, 18), fit(title, look.width - 8), bold=True)
     top = 26.0
     if len(settings) > 1:
         entries = [Entry(name, SERIES[place], SHAPES[place % 4]) for place, name in enumerate(settings)]
         top += draw_legend(drawing, top, entries)
     times = [row["happened_at"].timestamp() for row in rows]
     first_height = 250
-    _draw_panel(
-        drawing, look, rows, panels[0], settings, (46, top + 34, look.width - 14, top + first_height), times
-    )
+    _draw_panel(drawing, look, rows, panels[0], settings, (46, top + 34, look.width - 14, top + first_height), times)
     top += first_height + 34
     width = look.width / columns
     for place, title in enumerate(panels[1:]):

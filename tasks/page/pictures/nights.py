@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 # Days of a bar, and what it is called: the first with bars that are wide enough.
 _SPANS = ((1, "day"), (7, "week"), (28, "4 weeks"))
-_NARROWEST = 4
+_NARROWEST, _FEWEST_DAYS = 4, 10
 
 
 class Nights(NamedTuple):
+    """What was done, failed and waited on each day."""
+
     rows: list[Row]
 
 
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Nights:
     """What happened on each day, for all suites."""
-    message = "No evaluation was planned and nothing was requested in this store yet."
+    message = "no evaluation was planned and nothing was requested in this store yet."
     return Nights(require(as_rows(list_nights(con)), message))
 
 
@@ -39,7 +41,9 @@ def draw(data: Nights, look: Look) -> str:
     entries = [Entry("done", "s1", "bar"), Entry("failed attempts", "s2", "bar")]
     entries += [Entry("evaluations waiting", "s3", "line"), Entry("requests waiting", "s4", "line")]
     top = draw_legend(drawing, 4, entries) + 34
-    first, last = data.rows[0]["day"], data.rows[-1]["day"]
+    last = data.rows[-1]["day"]
+    # One night is no bar as wide as the picture.
+    first = min(data.rows[0]["day"], last - timedelta(days=_FEWEST_DAYS - 1))
     x = Scale(_second(first), _second(last + timedelta(days=1)), left, right, "time")
     height = 220 if look.is_narrow else max(240, round(look.width * 0.25))
     _draw_done(drawing, rows, x, n_days, name, (top, top + height))
@@ -59,9 +63,7 @@ def _second(day: date) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
-def _draw_done(
-    drawing: Drawing, rows: list[Row], x: Scale, n_days: int, name: str, ends: tuple[float, float]
-) -> None:
+def _draw_done(drawing: Drawing, rows: list[Row], x: Scale, n_days: int, name: str, ends: tuple[float, float]) -> None:
     """Done above the line, failed below."""
     most, least = max(row["n_done"] for row in rows), -max(row["n_failed"] for row in rows)
     scale = Scale(least * 1.05, max(most * 1.05, 1), ends[1], ends[0], places="whole")
@@ -108,5 +110,4 @@ def _draw_hover(drawing: Drawing, rows: list[Row], x: Scale, n_days: int, ends: 
 
 def _find_bar(x: Scale, day: date, n_days: int, gap: float = 1) -> tuple[float, float]:
     left, right = x.place(_second(day)), x.place(_second(day + timedelta(days=n_days)))
-    # One day of one night is no bar as wide as the picture.
-    return left, min(max(right - gap, left + 1), left + 60 if gap else right)
+    return left, max(right - gap, left + 1)

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError, Row, as_rows, require, shorten
 from nightboard.tasks.page.pictures.axes import Entry, Frame, Labels, Scale, draw_legend
-from nightboard.tasks.page.pictures.drawing import Drawing, fit
-from nightboard.tasks.page.pictures.scatter import MOST_MARKS, Mark, thin
-from nightboard.warehouse.reader.questions import compare_ranking, list_correlations, list_rankings, list_shifts
+from nightboard.tasks.page.pictures.drawing import Drawing, Shape, fit
+from nightboard.tasks.page.pictures.scatter import Mark, thin
+from nightboard.warehouse.reader.questions import (
+    choose_ranking,
+    compare_ranking,
+    list_correlations,
+    list_rankings,
+    list_shifts,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,10 +29,14 @@ _NAMED = 8
 
 
 class Shifts(NamedTuple):
+    """Models with their places in both suites."""
+
     rows: list[Row]
 
 
 class External(NamedTuple):
+    """Models with their places here and there, and how far the rankings agree."""
+
     ranking: str
     suite: str
     era: str
@@ -63,7 +73,7 @@ class _Words:
 def read_shifts(con: duckdb.DuckDBPyConnection, ask: Ask) -> Shifts:
     """Models that are ranked in both suites."""
     rows = as_rows(list_shifts(con))
-    return Shifts(require(rows, "No model is ranked in both leaderboard-v1 and leaderboard-v2."))
+    return Shifts(require(rows, "no model is ranked in both leaderboard-v1 and leaderboard-v2."))
 
 
 def draw_shifts(data: Shifts, look: Look) -> str:
@@ -90,17 +100,20 @@ def draw_shifts(data: Shifts, look: Look) -> str:
 
 
 def read_external(con: duckdb.DuckDBPyConnection, ask: Ask) -> External:
-    """The external ranking that is named, else the one with the most models in common."""
-    rankings = as_rows(list_rankings(con, ask.suite, ask.era))
+    """The external ranking that is named, else the one with the most models in common; in the usual suite if it can."""
+    usual = choose_ranking(con, ask.suite)[0]
+    rankings = as_rows(list_rankings(con, usual, ask.era))
+    if not rankings and ask.suite is None:
+        rankings = as_rows(list_rankings(con, None, ask.era))
     if not rankings:
         raise NothingToDrawError(
-            "No external ranking has a model that is ranked here. `nightboard import ranking` brings one in."
+            "no external ranking has a model that is ranked here. `nightboard import ranking` brings one in."
         )
     wanted = ask.names[0] if ask.names else rankings[0]["ranking"]
     found = next((row for row in rankings if row["ranking"] == wanted), None)
     if found is None:
         known = ", ".join(row["ranking"] for row in rankings)
-        raise NothingToDrawError(f"No external ranking with models of ours is called {wanted}. Known: {known}.")
+        raise NothingToDrawError(f"no external ranking with models of ours is called {wanted}. Known: {known}.")
     suite, era = found["suite"], found["era"]
     rows = as_rows(compare_ranking(con, wanted, suite, era))
     agreement = as_rows(list_correlations(con, wanted, suite, era))[0]
@@ -114,7 +127,8 @@ def draw_external(data: External, look: Look) -> str:
             row["model_id"],
             row["their_place"],
             row["our_place"],
-            f"{row['model_id']}\n{data.ranking}: place {row['their_place']:,} of {len(data.rows):,} ({row['model_name']})"
+            f"{row['model_id']}\n{data.ranking}: place {row['their_place']:,} of {len(data.rows):,}"
+            f" ({row['model_name']})"
             f"\n{data.suite}: place {row['our_place']:,}, average {row['our_average']:.2f}",
         )
         for row in data.rows
@@ -148,23 +162,21 @@ def _draw(places: Sequence[_Place], words: _Words, look: Look) -> str:
     drawing.height = top + height + 46
     last = max(max(place.x, place.y) for place in places)
     left, right, bottom = 46, look.width - 14, top + height
-    room = max(last * 0.02, 0.5)
     # The first place is at the top right.
-    frame = Frame(
-        Scale(1 - room, last + room, right, left, places="whole"), Scale(1 - room, last + room, top, bottom, places="whole")
-    )
+    ends = 0.5, last + max(last * 0.02, 0.5)
+    frame = Frame(Scale(*ends, right, left, places="whole"), Scale(*ends, top, bottom, places="whole"))
     frame.draw(drawing, words.x_title, words.y_title)
     drawing.path([frame.place(1, 1), frame.place(last, last)], "quiet", 1.2, "5 4")
     marks = [Mark(place.x, place.y, place.model_id, place.title) for place in places]
     lost = {place.model_id: place.lost for place in places}
-    for mark, more in reversed(thin(frame, marks, MOST_MARKS // 3 if look.is_narrow else MOST_MARKS)):
+    for mark, more in reversed(thin(frame, marks, look.most_marks)):
         title = f"{mark.title}\nand {more:,} more here" if more else mark.title
         is_worse = lost[mark.model_id] > 0
         color = "others" if not lost[mark.model_id] else "s2" if is_worse else "s1"
-        shape = "triangle" if is_worse else "circle"
+        shape: Shape = "triangle" if is_worse else "circle"
         drawing.dot(frame.place(mark.x, mark.y), color, 3, shape, title, look.link(mark.model_id))
     labels = Labels(drawing, (left, top - 6, right + 8, bottom))
-    labels.avoid((frame.place(place.x, place.y) for place in places[:MOST_MARKS]), 2)
+    labels.avoid((frame.place(place.x, place.y) for place in places[: look.most_marks]), 2)
     for place in sorted(places, key=lambda place: -abs(place.lost))[:_NAMED]:
         if place.lost:
             at = frame.place(place.x, place.y)

@@ -18,6 +18,8 @@ _TOP = 20
 
 
 class Records(NamedTuple):
+    """Scores that were the best of their holder, and who had the top models in each month."""
+
     ranking: Ranking
     holder: str
     records: list[Row]
@@ -26,13 +28,16 @@ class Records(NamedTuple):
 
 def read_organizations(con: duckdb.DuckDBPyConnection, ask: Ask) -> Records:
     """The records and shares of organizations."""
-    return _read(con, ask, "organization", "No organization of a ranked model is known")
+    return _read(con, ask, "organization", "no organization of a ranked model is known")
 
 
 def read_countries(con: duckdb.DuckDBPyConnection, ask: Ask) -> Records:
     """The records and shares of countries."""
     return _read(
-        con, ask, "country", "No ranked model's organization has a country: declare them in the board's organizations file"
+        con,
+        ask,
+        "country",
+        "no ranked model's organization has a country: declare them in the board's organizations file",
     )
 
 
@@ -56,7 +61,9 @@ def draw(data: Records, look: Look) -> str:
     top = draw_legend(drawing, 4, entries) + 34
     times = [row["known_at"].timestamp() for row in data.records]
     months = [end for row in data.shares for end in (_start(row), _end(row))]
-    x = make_scale([*times, *months], 46, look.width - 14, "time", limits=(min(months), max(months)) if months else None)
+    x = make_scale(
+        [*times, *months], 46, look.width - 14, "time", limits=(min(months), max(months)) if months else None
+    )
     _draw_records(drawing, look, data, shown, x, top, records_height)
     start = top + records_height + 66
     _draw_shares(drawing, data, shown, x, start, shares_height)
@@ -108,15 +115,17 @@ def _draw_records(
         drawing.path(_make_steps(frame, (row for row in rows if row["holder"] == holder)), SERIES[place], 1.6)
     steps = _make_steps(frame, leads)
     drawing.path(steps, "text", 2.2)
-    for row in (*leads, *rows):
-        place = shown.index(row["holder"]) if row["holder"] in shown else None
-        color, shape = ("text", SHAPES[0]) if place is None else (SERIES[place], SHAPES[place % 4])
+    marks = [*(row for row in leads if row["holder"] not in shown), *rows]
+    for row in marks:
+        number = shown.index(row["holder"]) if row["holder"] in shown else None
+        color, shape = ("text", SHAPES[0]) if number is None else (SERIES[number], SHAPES[number % 4])
         title = f"{row['model_id']}\n{row['holder']}, {row['known_at']:%Y-%m-%d}: average {row['average']:.2f}"
         drawing.dot(_place(frame, row), color, 3.6, shape, title, look.link(row["model_id"]))
     labels = Labels(drawing, (x.start, top - 6, x.end, top + height))
-    labels.avoid(_place(frame, row) for row in (*leads, *rows))
+    labels.avoid(_place(frame, row) for row in marks)
     labels.avoid_line(steps)
-    for row in reversed(leads):
+    # A model that led with several commits is named once.
+    for row in reversed({row["model_id"]: row for row in leads}.values()):
         longest = 100 if look.is_narrow else 180
         labels.add(_place(frame, row), shorten(row["model_id"]), link=look.link(row["model_id"]), longest=longest)
 
@@ -134,16 +143,14 @@ def _make_steps(frame: Frame, rows: Iterable[Row]) -> list[tuple[float, float]]:
     return [*points, (frame.x.end, points[-1][1])]
 
 
-def _draw_shares(
-    drawing: Drawing, data: Records, shown: Sequence[str], x: Scale, top: float, height: float
-) -> None:
+def _draw_shares(drawing: Drawing, data: Records, shown: Sequence[str], x: Scale, top: float, height: float) -> None:
     months: dict[tuple[float, float], dict[str, int]] = {}
     for row in data.shares:
         of_month = months.setdefault((_start(row), _end(row)), {})
         holder = row["holder"] if row["holder"] in shown else ""
         of_month[holder] = of_month.get(holder, 0) + row["n_models"]
     most = max((sum(counts.values()) for counts in months.values()), default=1)
-    y = Scale(0, most, top + height, top)
+    y = Scale(0, most, top + height, top, places="whole")
     Frame(x, y).draw(drawing, "", f"Models in the top {_TOP} at the end of each month")
     for (start, end), counts in months.items():
         left = x.place(start)

@@ -9,8 +9,6 @@ from nightboard.tasks.page.pictures.asked import Look, shorten
 from nightboard.tasks.page.pictures.axes import Frame, Kind, Labels, make_scale, write_number
 from nightboard.tasks.page.pictures.drawing import Drawing
 
-# More marks than this are not told apart, and make a file of megabytes.
-MOST_MARKS = 2000
 _CELLS = (2, 3, 4, 6, 8, 12, 16, 24)
 
 
@@ -37,7 +35,7 @@ def find_front(marks: Iterable[tuple[float, float]]) -> set[tuple[float, float]]
     return front
 
 
-def thin(frame: Frame, marks: Sequence[Mark], most: int = MOST_MARKS) -> list[tuple[Mark, int]]:
+def thin(frame: Frame, marks: Sequence[Mark], most: int) -> list[tuple[Mark, int]]:
     """The first mark of each cell of a grid, and how many more it covers; the grid gets coarser until they are few."""
     found: dict[tuple[int, int], tuple[Mark, int]] = {}
     for cell in _CELLS:
@@ -69,9 +67,8 @@ def draw_panel(
     frame.draw(drawing, *titles)
     front = sorted((mark for mark in marks if mark.is_on_front), key=lambda mark: (mark.x, mark.y))
     others = [mark for mark in marks if not mark.is_on_front]
-    most = MOST_MARKS // 3 if look.is_narrow else MOST_MARKS
     # The best ones come first, and are drawn last.
-    for mark, more in reversed(thin(frame, others, most)):
+    for mark, more in reversed(thin(frame, others, look.most_marks)):
         title = f"{mark.title}\nand {more:,} more here" if more else mark.title
         drawing.dot(
             frame.place(mark.x, mark.y), "others", 2.6, title=title, link=look.link(mark.model_id),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 class Sizes(NamedTuple):
+    """Models of known size, and how many others there are."""
+
     ranking: Ranking
     rows: list[Row]
     n_unknown: int
@@ -25,7 +27,7 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Sizes:
     ranking = find_ranking(con, ask)
     rows = as_rows(list_scores(con, ranking.suite, ranking.era))
     known = [row for row in rows if row["params_b"]]
-    message = f"No model that is ranked in {ranking} has a known size."
+    message = f"no model that is ranked in {ranking} has a known size."
     return Sizes(ranking, require(known, message), len(rows) - len(known))
 
 

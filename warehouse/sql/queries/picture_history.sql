@@ -1,5 +1,5 @@
 -- One row per complete commit of a model, setting and benchmark, and one for the average ('average'): score and 95% interval,
--- oldest first. Only settings of the era with the most commits, the current one first. Parameters: $model_id, $suite, $era (null).
+-- oldest first. Of one era: the current one, else that with the most commits. Parameters: $model_id, $suite, $era (null: choose).
 with
 history as (
     select * from main.history

@@ -40,35 +40,35 @@ happened as (
     where state = 'done'
     union all
     select
-        ended_at,
-        'failed',
-        1
+        ended_at as happened_at,
+        'failed' as what,
+        1 as n
     from main.attempts
     where state != 'completed'
     union all
     select
-        planned_at,
-        'evaluations',
-        1
+        planned_at as happened_at,
+        'evaluation' as what,
+        1 as n
     from ended
     union all
     select
-        greatest(planned_at, ended_at),
-        'evaluations',
-        -1
+        greatest(planned_at, ended_at) as happened_at,
+        'evaluation' as what,
+        -1 as n
     from ended
     where ended_at is not null
     union all
     select
-        asked_at,
-        'requests',
-        1
+        asked_at as happened_at,
+        'request' as what,
+        1 as n
     from asked
     union all
     select
-        greatest(asked_at, over_at),
-        'requests',
-        -1
+        greatest(asked_at, over_at) as happened_at,
+        'request' as what,
+        -1 as n
     from asked
     where over_at is not null
 ),
@@ -76,10 +76,10 @@ happened as (
 by_day as (
     select
         cast(happened_at at time zone 'UTC' as date) as day,
-        sum(n) filter (where what = 'done') as n_done,
-        sum(n) filter (where what = 'failed') as n_failed,
-        sum(n) filter (where what = 'evaluations') as more_evaluations,
-        sum(n) filter (where what = 'requests') as more_requests
+        count(*) filter (where what = 'done') as n_done,
+        count(*) filter (where what = 'failed') as n_failed,
+        sum(n) filter (where what = 'evaluation') as more_evaluations,
+        sum(n) filter (where what = 'request') as more_requests
     from happened
     where happened_at is not null
     group by all
@@ -93,10 +93,10 @@ days as (
 counted as (
     select
         days.day,
-        coalesce(by_day.n_done, 0)::bigint as n_done,
-        coalesce(by_day.n_failed, 0)::bigint as n_failed,
-        coalesce(sum(by_day.more_evaluations) over (order by days.day), 0)::bigint as n_evaluations,
-        coalesce(sum(by_day.more_requests) over (order by days.day), 0)::bigint as n_requests
+        coalesce(by_day.n_done, 0) as n_done,
+        coalesce(by_day.n_failed, 0) as n_failed,
+        cast(coalesce(sum(by_day.more_evaluations) over (order by days.day), 0) as bigint) as n_evaluations,
+        cast(coalesce(sum(by_day.more_requests) over (order by days.day), 0) as bigint) as n_requests
     from days
     left join by_day on days.day = by_day.day
     order by days.day
