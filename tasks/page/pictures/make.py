@@ -37,8 +37,8 @@ def make_png(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int) ->
         from resvg_py import svg_to_bytes
     except ModuleNotFoundError as error:
         raise PictureError(
-            "a PNG needs the package resvg-py, which is not installed. Install it with `pip install 'nightboard[plot]'`,"
-            " or write a file that ends with .svg."
+            "a PNG needs the package resvg-py, which is not installed. Install it with `pip install"
+            " 'nightboard[plot]'`, or write a file that ends with .svg."
         ) from error
     svg = _draw(con, name, ask, max(width // _SHARP, NARROWEST), make_style("light"))
     return bytes(svg_to_bytes(svg_string=svg, width=width, background=PALETTE["back"][0]))

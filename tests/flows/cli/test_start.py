@@ -87,6 +87,11 @@ def test_a_query_imports_neither_arrow_nor_what_reads_profiles(
     assert list_imported([*arguments, "--store", str(store)], tmp_path) - QUERY == set()
 
 
+def test_a_picture_imports_no_more_than_a_query_and_the_templates(store: Path, tmp_path: Path) -> None:
+    arguments = ["plot", "size", "--store", str(store), "--out", str(tmp_path / "size.svg")]
+    assert list_imported(arguments, tmp_path) - QUERY == {"jinja2", "markupsafe"}
+
+
 def test_the_ranking_of_a_board_reads_its_profiles_and_no_tables(store: Path, tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text(f"board: mine\ntitle: M\nwatch: quickstart\nsuites: [small]\ncluster: local\nstore: {store}\n")
@@ -112,6 +117,7 @@ def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
         ("nightboard rank --suite leaderboard", "leaderboard-v1\nleaderboard-v2"),
         ("nightboard rank --format cs", "csv"),
         ("nightboard nightly --dry", "--dry-run"),
+        ("nightboard plot si", "size"),
     ],
 )
 def test_a_shell_completes_commands_options_and_their_values(words: str, completed: str) -> None:
