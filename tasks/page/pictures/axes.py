@@ -17,7 +17,7 @@ _MINUTE, _DAY = 60.0, 86400.0
 # Width of the labels left of a panel.
 _AXIS = 42
 # Bold texts are as wide as larger ones.
-_BOLD = TEXT_SIZE * 1.08
+_BOLD = TEXT_SIZE * 1.22
 # Steps between ticks of a scale of time, and how they are written. Months have their own.
 _STEPS = (
     *((minutes * _MINUTE, "%H:%M") for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
