@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,11 @@ def require(rows: Iterable[Row], message: str) -> list[Row]:
     if not found:
         raise NothingToDrawError(message)
     return found
+
+
+def is_amount(value: float | None) -> bool:
+    """Whether a number can be placed on a scale of powers."""
+    return value is not None and 0 < value < math.inf
 
 
 def shorten(model_id: str) -> str:

@@ -14,6 +14,9 @@ from nightboard.tasks.page.pictures.drawing import TEXT_SIZE, Anchor, Drawing, S
 Kind = Literal["number", "log", "time"]
 Tick = tuple[float, str]
 _MINUTE, _DAY = 60.0, 86400.0
+_LONGEST_ENTRY = 330
+# Repositories name any date; beyond these there is none.
+_TIMES = (datetime(2, 1, 1, tzinfo=UTC).timestamp(), datetime(9998, 1, 1, tzinfo=UTC).timestamp())
 # Width of the labels left of a panel.
 _AXIS = 42
 # Bold texts are as wide as larger ones.
@@ -23,7 +26,13 @@ _STEPS = (
     *((minutes * _MINUTE, "%H:%M") for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
     *((days * _DAY, "%b %-d") for days in (1, 2, 7, 14)),
 )
-_MONTHS = ((1, "%b %Y"), (2, "%b %Y"), (3, "%b %Y"), (6, "%b %Y"), *((12 * years, "%Y") for years in (1, 2, 5, 10)))
+_MONTHS = (
+    (1, "%b %Y"),
+    (2, "%b %Y"),
+    (3, "%b %Y"),
+    (6, "%b %Y"),
+    *((12 * years, "%Y") for years in (1, 2, 5, 10, 20, 50, 100, 500, 1000, 5000)),
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ def make_scale(
     else:
         room = (high - low) * 0.05 or {"time": _DAY / 2, "number": max(abs(high) * 0.1, 1.0)}[kind]
         low, high = low - room, high + room
+    if kind == "time":
+        limits = limits or _TIMES
     if limits:
         low, high = max(low, limits[0]), min(high, limits[1])
     return Scale(low, high, start, end, kind)
@@ -113,7 +124,7 @@ def _list_times(low: float, high: float, most: int) -> list[Tick]:
 
 def _list_months(low: float, high: float, step: int) -> list[datetime]:
     first, last = (datetime.fromtimestamp(value, UTC) for value in (low, high))
-    months = range(first.year * 12 // step * step, last.year * 12 + last.month, step)
+    months = range(max(first.year * 12 // step * step, 12), last.year * 12 + last.month, step)
     starts = (datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months)
     return [start for start in starts if first <= start <= last]
 
@@ -213,7 +224,7 @@ def draw_legend(drawing: Drawing, top: float, entries: Sequence[Entry]) -> float
     """Entries beside each other, in as many rows as they need; the height of all."""
     x, y = 4.0, top + 12
     for entry in entries:
-        text = fit(entry.text, drawing.width - 40)
+        text = fit(entry.text, min(drawing.width - 40, _LONGEST_ENTRY))
         width = measure(text) + 38
         if x + width > drawing.width and x > 4:
             x, y = 4.0, y + 19

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, require
+from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, is_amount, require
 from nightboard.tasks.page.pictures.axes import Entry, draw_legend
 from nightboard.tasks.page.pictures.drawing import Drawing
 from nightboard.tasks.page.pictures.scatter import Mark, describe_amount, describe_score, draw_panel, find_front
@@ -31,13 +31,13 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Costs:
     """The models of a ranking whose evaluation has a known cost; of copies, the evaluated one."""
     ranking = find_ranking(con, ask)
     rows = as_rows(list_scores(con, ranking.suite, ranking.era))
-    known = [row for row in rows if not row["is_copy"] and any(row[column] for column, *_ in _COSTS)]
+    known = [row for row in rows if not row["is_copy"] and any(is_amount(row[column]) for column, *_ in _COSTS)]
     return Costs(ranking, require(known, f"no evaluation that is ranked in {ranking} has a known cost."))
 
 
 def draw(data: Costs, look: Look) -> str:
     """The picture: a panel for each cost that is known, beside each other where there is room."""
-    panels = [cost for cost in _COSTS if any(row[cost[0]] for row in data.rows)]
+    panels = [cost for cost in _COSTS if any(is_amount(row[cost[0]]) for row in data.rows)]
     columns = 1 if look.is_narrow or look.width < 880 else len(panels)
     rows = -(-len(panels) // columns)
     panel_height = 380 if look.is_narrow else max(420, round(look.width * 0.5 / columns))
@@ -57,7 +57,7 @@ def draw(data: Costs, look: Look) -> str:
 
 
 def _make_marks(rows: list[Row], column: str, unit: str) -> list[Mark]:
-    known = [row for row in rows if row[column]]
+    known = [row for row in rows if is_amount(row[column])]
     front = find_front((row[column], row["average"]) for row in known)
     return [
         Mark(

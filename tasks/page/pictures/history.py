@@ -39,7 +39,8 @@ def draw(data: History, look: Look) -> str:
     dated = [row for row in data.rows if row["happened_at"] is not None]
     rows = require(dated, f"no commit of {data.model_id} has a date.")
     panels = list(dict.fromkeys(row["title"] for row in rows))
-    settings = list(dict.fromkeys(_name_setting(row) for row in rows))[: len(SERIES)]
+    all_settings = list(dict.fromkeys(_name_setting(row) for row in rows))
+    settings = all_settings[: len(SERIES)]
     columns = 1 if look.is_narrow else 2 if look.width < 880 else 3
     drawing = Drawing(look.width, 0, f"{data.model_id} by commit, {data.ranking}")
     title = f"{data.model_id}: score by commit, {data.ranking}"
@@ -47,6 +48,8 @@ def draw(data: History, look: Look) -> str:
     top = 26.0
     if len(settings) > 1:
         entries = [Entry(name, SERIES[place], SHAPES[place % 4]) for place, name in enumerate(settings)]
+        if n_more := len(all_settings) - len(settings):
+            entries.append(Entry(f"{n_more} more settings left out", "others", "bar"))
         top += draw_legend(drawing, top, entries)
     times = [row["happened_at"].timestamp() for row in rows]
     first_height = 250

@@ -75,7 +75,8 @@ def draw_panel(
             hollow=mark.is_hollow,
         )  # fmt: skip
     steps = _make_steps(frame, front, right)
-    drawing.path(steps, "s2", 1.5)
+    if steps:
+        drawing.path(steps, "s2", 1.5)
     places = [frame.place(mark.x, mark.y) for mark in front]
     labels = Labels(drawing, (left, top - 6, right + 6, bottom))
     labels.avoid(places)
@@ -94,7 +95,7 @@ def _make_steps(frame: Frame, front: Sequence[Mark], right: float) -> list[tuple
     for mark in front:
         x, y = frame.place(mark.x, mark.y)
         points += [(x, points[-1][1]), (x, y)] if points else [(x, y)]
-    return [*points, (right, points[-1][1])]
+    return [*points, (right, points[-1][1])] if points else []
 
 
 def describe_score(row: dict[str, object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, require
+from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, is_amount, require
 from nightboard.tasks.page.pictures.axes import Entry, draw_legend
 from nightboard.tasks.page.pictures.drawing import Drawing
 from nightboard.tasks.page.pictures.scatter import Mark, describe_amount, describe_score, draw_panel
@@ -26,7 +26,7 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Sizes:
     """The models of a ranking whose size is known."""
     ranking = find_ranking(con, ask)
     rows = as_rows(list_scores(con, ranking.suite, ranking.era))
-    known = [row for row in rows if row["params_b"]]
+    known = [row for row in rows if is_amount(row["params_b"])]
     message = f"no model that is ranked in {ranking} has a known size."
     return Sizes(ranking, require(known, message), len(rows) - len(known))
 

@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +21,7 @@ from nightboard.tasks.page.pictures.axes import Frame, Labels, Scale, make_scale
 from nightboard.tasks.page.pictures.catalog import PICTURES
 from nightboard.tasks.page.pictures.drawing import PALETTE, Drawing, fit, make_style, measure
 from nightboard.tasks.page.pictures.make import PictureError, make_png, make_svg
-from nightboard.tasks.page.pictures.scatter import Mark, find_front, thin
+from nightboard.tasks.page.pictures.scatter import Mark, draw_panel, find_front, thin
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
@@ -319,6 +320,19 @@ def test_many_marks_are_thinned_and_the_first_stay() -> None:
     assert 300 < len(found) <= 1000
     assert sum(more + 1 for _, more in found) == len(marks)
     assert found[0][0] == marks[0]
+
+
+def test_without_a_front_the_models_are_drawn() -> None:
+    drawing = Drawing(400, 300, "")
+    draw_panel(drawing, Look(400, str), (40, 40, 380, 250), [Mark(1, 50, "lab/a", "lab/a")], ("x", "y"))
+    assert [*list_titled(ElementTree.fromstring(drawing.finish()))] == ["lab/a"]
+
+
+@pytest.mark.parametrize("year", [1, 1970, 9999])
+def test_dates_that_cannot_be_are_placed_and_have_ticks(year: int) -> None:
+    times = [datetime(year, 6, 1, tzinfo=UTC).timestamp(), START.timestamp()]
+    ticks = make_scale(times, 0, 100, "time").list_ticks(3)
+    assert 1 <= len(ticks) <= 3
 
 
 def test_the_front_is_what_nothing_beats() -> None:
