@@ -50,20 +50,20 @@ def _read(con: duckdb.DuckDBPyConnection, name: str, picture: Picture) -> PagePi
 def write_pictures(pictures: list[PagePicture], folder: Path, values: Mapping[str, Any]) -> None:
     """Write pictures.html, whose marks lead to the pages of models, and each picture as a file."""
     (folder / "pictures").mkdir()
-    with open(folder / "assets" / STYLE_FILE, "a") as style:
+    with open(folder / "assets" / STYLE_FILE, "a", encoding="utf-8") as style:
         style.write(make_style("page"))
     shown = []
     for each in pictures:
         drawn = {}
         if not each.missing:
             alone = Look(WIDE[0], lambda model: f"../{_link(model)}", make_style("both"), WIDE[1])
-            (folder / "pictures" / f"{each.name}.svg").write_text(each.picture.draw(each.data, alone))
+            (folder / "pictures" / f"{each.name}.svg").write_text(each.picture.draw(each.data, alone), encoding="utf-8")
             drawn = {
                 kind: each.picture.draw(each.data, Look(width, _link, most_marks=most))
                 for kind, (width, most) in (("wide", WIDE), ("narrow", NARROW))
             }
         shown.append({"name": each.name, "picture": each.picture, "missing": each.missing, **drawn})
-    (folder / "pictures.html").write_text(render("pictures.html", {**values, "pictures": shown}))
+    (folder / "pictures.html").write_text(render("pictures.html", {**values, "pictures": shown}), encoding="utf-8")
 
 
 def _link(model_id: str) -> str:

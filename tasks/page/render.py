@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -44,12 +45,13 @@ def show_codes(text: str) -> str:
 
 def make_hub_link(model_id: str) -> str:
     """Where a model is on the Hub."""
-    return f"https://huggingface.co/{quote(model_id)}"
+    return f"https://huggingface.co/{quote(show_codes(model_id))}"
 
 
 def name_model_file(model_id: str) -> str:
-    """The page of a model, relative to the folder of the models' pages."""
-    return f"{quote(model_id.replace('/', '--'), safe='')}.html"
+    """The page of a model, in the folder of the models' pages: the same as a file's name and in an address."""
+    name = show_codes(model_id).replace("/", "--")
+    return re.sub(r"[^\w.-]", lambda found: f"~{ord(found[0]):x}", name, flags=re.ASCII) + ".html"
 
 
 def as_script(name: str, data: object) -> str:

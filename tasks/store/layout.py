@@ -23,6 +23,8 @@ LAUNCH_FILE = "launch.json"
 SUBMISSION_FILE = "submission.json"
 PARALLELISM_FILE = "parallelism.json"
 CLOSED_FILE = "closed.json"
+# The first letters of an id, which are shown and which commands take for it.
+SHOWN_ID = 8
 # In a dataset's folder of the cache: which of its configurations are complete.
 COMPLETE_FILE = "complete.json"
 
@@ -80,6 +82,10 @@ class Store:
     def prefect(self) -> Path:
         """The history of runs, if no Prefect server is configured."""
         return self.root / "prefect"
+
+    def notified_file(self, board: str) -> Path:
+        """The causes of failures that people were told of."""
+        return self.root / "notified" / f"{board}.json"
 
     @property
     def launch_lock(self) -> Path:
