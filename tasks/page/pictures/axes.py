@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise, takewhile
 from typing import Literal
 
-from nightboard.tasks.page.pictures.drawing import TEXT_SIZE, Anchor, Drawing, Shape, fit, measure
+from nightboard.tasks.page.pictures.drawing import BOLD_SIZE, TEXT_SIZE, Anchor, Drawing, Shape, fit, measure
 
 Kind = Literal["number", "log", "time"]
 Tick = tuple[float, str]
@@ -19,8 +19,6 @@ _LONGEST_ENTRY = 330
 _TIMES = (datetime(2, 1, 1, tzinfo=UTC).timestamp(), datetime(9998, 1, 1, tzinfo=UTC).timestamp())
 # Width of the labels left of a panel.
 _AXIS = 42
-# Bold texts are as wide as larger ones.
-_BOLD = TEXT_SIZE * 1.22
 # Steps between ticks of a scale of time, and how they are written. Months have their own.
 _STEPS = (
     *((minutes * _MINUTE, "%H:%M") for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
@@ -160,7 +158,7 @@ class Frame:
             drawing.text((at, bottom + 17), label, "quiet", "middle")
         drawing.line((left, bottom), (right, bottom), "quiet")
         start = left - _AXIS
-        drawing.text((start, top - 10), fit(y_title, drawing.width - start - 4, _BOLD), bold=True)
+        drawing.text((start, top - 10), fit(y_title, drawing.width - start - 4, BOLD_SIZE), bold=True)
         if x_title:
             drawing.text((right, bottom + 35), fit(x_title, drawing.width - 8), "text", "end")
 

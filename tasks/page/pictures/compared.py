@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError, Row, as_rows
 from nightboard.tasks.page.pictures.axes import Entry, Scale, draw_legend, make_scale
-from nightboard.tasks.page.pictures.drawing import SERIES, SHAPES, Drawing, fit, measure
+from nightboard.tasks.page.pictures.drawing import BOLD_SIZE, SERIES, SHAPES, Drawing, fit, measure
 from nightboard.warehouse.reader.questions import choose_ranking, compare, complete_name, list_benchmarks
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def draw(data: Compared, look: Look) -> str:
     benchmarks.sort(key=lambda benchmark: benchmark != "average")
     drawing = Drawing(look.width, 0, f"{', '.join(data.rows)} compared with {data.reference}, suite {data.suite}")
     title = f"Points above or below {data.reference}, {data.suite}"
-    drawing.text((4, 18), fit(title, look.width - 8), bold=True)
+    drawing.text((4, 18), fit(title, look.width - 8, BOLD_SIZE), bold=True)
     entries = [Entry(model, SERIES[place], SHAPES[place]) for place, model in enumerate(data.rows)]
     entries.append(Entry("hollow: may be chance (p ≥ 0.05)", "quiet", "hollow"))
     top = 26 + draw_legend(drawing, 26, entries) + 14

@@ -30,6 +30,8 @@ PALETTE = {
 }
 SERIES = ("s1", "s2", "s3", "s4", "s5", "s6")
 TEXT_SIZE = 12
+# A bold text is as wide as a larger one.
+BOLD_SIZE = TEXT_SIZE * 1.22
 # Longer texts are cut where they are drawn; what appears on hover is cut much later.
 _LONGEST_TITLE = 160
 _NO_XML = re.compile("[\ufffe\uffff]")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError, Ranking, Row, as_rows, require
 from nightboard.tasks.page.pictures.axes import Entry, Frame, draw_legend, make_scale
-from nightboard.tasks.page.pictures.drawing import SERIES, SHAPES, Drawing, fit
+from nightboard.tasks.page.pictures.drawing import BOLD_SIZE, SERIES, SHAPES, Drawing, fit
 from nightboard.warehouse.reader.questions import choose_ranking, complete_name, list_history
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def draw(data: History, look: Look) -> str:
     columns = 1 if look.is_narrow else 2 if look.width < 880 else 3
     drawing = Drawing(look.width, 0, f"{data.model_id} by commit, {data.ranking}")
     title = f"{data.model_id}: score by commit, {data.ranking}"
-    drawing.text((4, 18), fit(title, look.width - 8), bold=True)
+    drawing.text((4, 18), fit(title, look.width - 8, BOLD_SIZE), bold=True)
     top = 26.0
     if len(settings) > 1:
         entries = [Entry(name, SERIES[place], SHAPES[place % 4]) for place, name in enumerate(settings)]
