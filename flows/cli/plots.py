@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -91,11 +92,15 @@ def plot(
     target = find_output(out, root, force)
     assert name is not None
     assert target is not None
-    if suite is None and board is not None:
-        from nightboard.profiles.loading.load import load_board
-
-        suite = next(iter(load_board(board).suites))
     ask = Ask(tuple(models or ()), suite, era)
+    if board is not None:
+        from nightboard.profiles.loading.load import load_board
+        from nightboard.tasks.board_ranking import narrow
+        from nightboard.warehouse.reader.questions import NO_FILTERS
+
+        bundle = load_board(board)
+        shown = narrow(NO_FILTERS, bundle, root.warehouse)
+        ask = replace(ask, filters=shown, suites=tuple(bundle.suites), board=bundle.board.board)
     with connect(root.warehouse) as connection:
         if out.suffix.lower() == _PNG:
             content = make_png(connection, name, ask, width or 1920)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Each picture is there for wide windows and for narrow ones, in so many pixels and with so many marks at most; the
 # style sheet shows one.
 WIDE, NARROW = (960, 1000), (420, 300)
+ALL = Ask()
 STYLE_FILE = "pictures.css"
 
 
@@ -32,14 +33,14 @@ class PagePicture:
     missing: str = ""
 
 
-def read_pictures(con: duckdb.DuckDBPyConnection) -> list[PagePicture]:
-    """What the pictures of the page show."""
-    return [_read(con, name, picture) for name, picture in PICTURES.items() if picture.is_of_page]
+def read_pictures(con: duckdb.DuckDBPyConnection, ask: Ask = ALL) -> list[PagePicture]:
+    """What the pictures of the page show: of a whole store, or of a board."""
+    return [_read(con, ask, name, picture) for name, picture in PICTURES.items() if picture.is_of_page]
 
 
-def _read(con: duckdb.DuckDBPyConnection, name: str, picture: Picture) -> PagePicture:
+def _read(con: duckdb.DuckDBPyConnection, ask: Ask, name: str, picture: Picture) -> PagePicture:
     try:
-        return PagePicture(name, picture, picture.read(con, Ask()))
+        return PagePicture(name, picture, picture.read(con, ask))
     except NothingToDrawError as error:
         reason = str(error)
         return PagePicture(name, picture, None, reason[0].upper() + reason[1:])

@@ -216,19 +216,27 @@ def choose_ranking(
     return name, title, era or next(iter(eras), None)
 
 
-def list_scores(con: duckdb.DuckDBPyConnection, suite: str, era: str) -> Result:
-    """One row per ranked model: score, size, whether it is on the front of both, and cost; best first."""
-    return _run_named(con, "picture_scores", {"suite": suite, "era": era})
+def list_scores(con: duckdb.DuckDBPyConnection, suite: str, era: str, filters: Filters = NO_FILTERS) -> Result:
+    """One row per ranked model: score, size, and cost of its evaluation; best first.
+
+    Of the filters, here and below, `models` and `sources` count.
+    """
+    return _run_named(con, "picture_scores", {"suite": suite, "era": era} | _of_board(filters))
 
 
-def list_records(con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str) -> Result:
+def list_records(
+    con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, filters: Filters = NO_FILTERS
+) -> Result:
     """One row per score that was the best of its `holder` (organization or country) so far, oldest first."""
-    return _run_named(con, "picture_records", {"suite": suite, "era": era, "holder": holder})
+    return _run_named(con, "picture_records", {"suite": suite, "era": era, "holder": holder} | _of_board(filters))
 
 
-def list_shares(con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, n: int) -> Result:
+def list_shares(
+    con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, n: int, filters: Filters = NO_FILTERS
+) -> Result:
     """One row per month and `holder` with models in the top n: how many."""
-    return _run_named(con, "picture_shares", {"suite": suite, "era": era, "holder": holder, "n": n})
+    asked = {"suite": suite, "era": era, "holder": holder, "n": n}
+    return _run_named(con, "picture_shares", asked | _of_board(filters))
 
 
 def list_history(con: duckdb.DuckDBPyConnection, model_id: str, suite: str, era: str | None) -> Result:
@@ -236,9 +244,16 @@ def list_history(con: duckdb.DuckDBPyConnection, model_id: str, suite: str, era:
     return _run_named(con, "picture_history", {"model_id": model_id, "suite": suite, "era": era})
 
 
-def list_shifts(con: duckdb.DuckDBPyConnection) -> Result:
+def list_shifts(con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS) -> Result:
     """One row per model ranked in leaderboard-v1 and leaderboard-v2: its places in both, most changed first."""
-    return _run_named(con, "picture_shifts", {})
+    return _run_named(con, "picture_shifts", _of_board(filters))
+
+
+def list_external(
+    con: duckdb.DuckDBPyConnection, ranking: str, suite: str, era: str, filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per model that an external ranking and ours have in common: its places in both, most different first."""
+    return _run_named(con, "picture_external", {"ranking": ranking, "suite": suite, "era": era} | _of_board(filters))
 
 
 def list_rankings(con: duckdb.DuckDBPyConnection, suite: str | None, era: str | None) -> Result:
@@ -246,9 +261,15 @@ def list_rankings(con: duckdb.DuckDBPyConnection, suite: str | None, era: str | 
     return _run_named(con, "picture_rankings", {"suite": suite, "era": era})
 
 
-def list_nights(con: duckdb.DuckDBPyConnection) -> Result:
+def list_nights(
+    con: duckdb.DuckDBPyConnection, models: Sequence[str] | None = None, board: str | None = None
+) -> Result:
     """One row per day: evaluations done, attempts that failed, evaluations and requests waiting at its end."""
-    return _run_named(con, "picture_nights", {})
+    return _run_named(con, "picture_nights", {"models": None if models is None else [*models], "board": board})
+
+
+def _of_board(filters: Filters) -> dict[str, Any]:
+    return {"models": filters.models, "sources": filters.sources}
 
 
 def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nightboard.tasks.errors import TaskError
-from nightboard.warehouse.reader.questions import choose_ranking
+from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, choose_ranking
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,11 +26,26 @@ class NothingToDrawError(TaskError):
 
 @dataclass(frozen=True)
 class Ask:
-    """What to draw. `names`: models, or an external ranking. Without a suite and era: those that `rank` shows."""
+    """What to draw. `names`: models, or an external ranking. Without a suite and era: those that `rank` shows.
+
+    Of a board: its suites, the first one by default, its name, and the `filters` that let its rows through.
+    """
 
     names: tuple[str, ...] = ()
     suite: str | None = None
     era: str | None = None
+    filters: Filters = NO_FILTERS
+    suites: tuple[str, ...] | None = None
+    board: str | None = None
+
+    @property
+    def usual_suite(self) -> str | None:
+        """The suite that is meant where none is named."""
+        return self.suite or next(iter(self.suites or ()), None)
+
+    def has_suite(self, suite: str) -> bool:
+        """Whether a suite may be drawn."""
+        return self.suites is None or suite in self.suites
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,7 @@ class Ranking:
 
 def find_ranking(con: duckdb.DuckDBPyConnection, ask: Ask) -> Ranking:
     """The ranking that is asked for. Raises NothingToDrawError for a suite that ranks nothing."""
-    suite, title, era = choose_ranking(con, ask.suite, ask.era)
+    suite, title, era = choose_ranking(con, ask.usual_suite, ask.era)
     if era is None:
         raise NothingToDrawError(f"nothing is ranked in suite {suite} yet. `nightboard nightly` runs evaluations.")
     return Ranking(suite, title, era)

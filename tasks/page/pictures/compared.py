@@ -33,7 +33,7 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Compared:
         raise NothingToDrawError(f"{reference} is compared with itself. Name another model.")
     compared = {other: as_rows(compare(con, other, reference)) for other in others}
     suites = [row["suite"] for rows in compared.values() for row in rows]
-    usual = choose_ranking(con, ask.suite)[0]
+    usual = choose_ranking(con, ask.usual_suite)[0]
     suite = usual if ask.suite or usual in suites else suites[0]
     rows = {other: [row for row in found if row["suite"] == suite] for other, found in compared.items()}
     missing = [other for other, found in rows.items() if not found]

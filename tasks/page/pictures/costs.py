@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, is_amount, require
 from nightboard.tasks.page.pictures.axes import Entry, draw_legend
 from nightboard.tasks.page.pictures.drawing import Drawing
-from nightboard.tasks.page.pictures.scatter import Mark, describe_amount, describe_score, draw_panel, find_front
+from nightboard.tasks.page.pictures.scatter import draw_panel, make_marks
 from nightboard.warehouse.reader.questions import list_scores
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Costs(NamedTuple):
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Costs:
     """The models of a ranking whose evaluation has a known cost; of copies, the evaluated one."""
     ranking = find_ranking(con, ask)
-    rows = as_rows(list_scores(con, ranking.suite, ranking.era))
+    rows = as_rows(list_scores(con, ranking.suite, ranking.era, ask.filters))
     known = [row for row in rows if not row["is_copy"] and any(is_amount(row[column]) for column, *_ in _COSTS)]
     return Costs(ranking, require(known, f"no evaluation that is ranked in {ranking} has a known cost."))
 
@@ -51,22 +51,7 @@ def draw(data: Costs, look: Look) -> str:
     for place, (column, unit, title) in enumerate(panels):
         left, start = width * (place % columns), top + panel_height * (place // columns)
         area = left + 46, start + 34, left + width - 14, start + panel_height - 46
+        hollow = "is_estimated" if column == "co2_kg" else ""
         y_title = f"Average, {data.ranking}" if place % columns == 0 else ""
-        draw_panel(drawing, look, area, _make_marks(data.rows, column, unit), (title, y_title))
+        draw_panel(drawing, look, area, make_marks(data.rows, column, unit, hollow), (title, y_title))
     return drawing.finish(look.style)
-
-
-def _make_marks(rows: list[Row], column: str, unit: str) -> list[Mark]:
-    known = [row for row in rows if is_amount(row[column])]
-    front = find_front((row[column], row["average"]) for row in known)
-    return [
-        Mark(
-            row[column],
-            row["average"],
-            row["model_id"],
-            f"{describe_score(row)}\n{describe_amount(row[column], unit)}",
-            is_on_front=(row[column], row["average"]) in front,
-            is_hollow=column == "co2_kg" and row["is_estimated"],
-        )
-        for row in known
-    ]

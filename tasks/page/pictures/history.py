@@ -27,7 +27,7 @@ class History(NamedTuple):
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> History:
     """The commits of the model that is named."""
     model_id = complete_name(con, ask.names[0]).partition("@")[0]
-    suite, title, _ = choose_ranking(con, ask.suite, ask.era)
+    suite, title, _ = choose_ranking(con, ask.usual_suite, ask.era)
     rows = as_rows(list_history(con, model_id, suite, ask.era))
     if not rows:
         raise NothingToDrawError(f"{model_id} has no complete commit in suite {suite}. Name another one with --suite.")

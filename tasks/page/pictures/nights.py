@@ -28,7 +28,7 @@ class Nights(NamedTuple):
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Nights:
     """What happened on each day, for all suites."""
     message = "no evaluation was planned and nothing was requested in this store yet."
-    return Nights(require(as_rows(list_nights(con)), message))
+    return Nights(require(as_rows(list_nights(con, ask.filters.models, ask.board)), message))
 
 
 def draw(data: Nights, look: Look) -> str:

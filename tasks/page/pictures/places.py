@@ -15,8 +15,8 @@ from nightboard.tasks.page.pictures.drawing import Drawing, Shape, fit
 from nightboard.tasks.page.pictures.scatter import Mark, thin
 from nightboard.warehouse.reader.questions import (
     choose_ranking,
-    compare_ranking,
     list_correlations,
+    list_external,
     list_rankings,
     list_shifts,
 )
@@ -72,7 +72,8 @@ class _Words:
 
 def read_shifts(con: duckdb.DuckDBPyConnection, ask: Ask) -> Shifts:
     """Models that are ranked in both suites."""
-    rows = as_rows(list_shifts(con))
+    has_both = ask.has_suite("leaderboard-v1") and ask.has_suite("leaderboard-v2")
+    rows = as_rows(list_shifts(con, ask.filters)) if has_both else []
     return Shifts(require(rows, "no model is ranked in both leaderboard-v1 and leaderboard-v2."))
 
 
@@ -101,10 +102,10 @@ def draw_shifts(data: Shifts, look: Look) -> str:
 
 def read_external(con: duckdb.DuckDBPyConnection, ask: Ask) -> External:
     """The external ranking that is named, else the one with the most models in common; in the usual suite if it can."""
-    usual = choose_ranking(con, ask.suite)[0]
+    usual = choose_ranking(con, ask.usual_suite)[0]
     rankings = as_rows(list_rankings(con, usual, ask.era))
     if not rankings and ask.suite is None:
-        rankings = as_rows(list_rankings(con, None, ask.era))
+        rankings = [row for row in as_rows(list_rankings(con, None, ask.era)) if ask.has_suite(row["suite"])]
     if not rankings:
         raise NothingToDrawError(
             "no external ranking has a model that is ranked here. `nightboard import ranking` brings one in."
@@ -115,8 +116,10 @@ def read_external(con: duckdb.DuckDBPyConnection, ask: Ask) -> External:
         known = ", ".join(row["ranking"] for row in rankings)
         raise NothingToDrawError(f"no external ranking with models of ours is called {wanted}. Known: {known}.")
     suite, era = found["suite"], found["era"]
-    rows = as_rows(compare_ranking(con, wanted, suite, era))
-    agreement = as_rows(list_correlations(con, wanted, suite, era))[0]
+    rows = as_rows(list_external(con, wanted, suite, era, ask.filters))
+    rows = require(rows, f"{wanted} has no model that is ranked here.")
+    # The agreement is known of all rows of a store.
+    agreement = as_rows(list_correlations(con, wanted, suite, era))[0] if ask.filters.models is None else {}
     return External(wanted, suite, era, rows, agreement)
 
 
@@ -145,7 +148,7 @@ def draw_external(data: External, look: Look) -> str:
 
 
 def _describe_agreement(data: External) -> str:
-    rho, low, high = (data.agreement[f"spearman_{name}"] for name in ("rho", "low", "high"))
+    rho, low, high = (data.agreement.get(f"spearman_{name}") for name in ("rho", "low", "high"))
     text = f"{len(data.rows):,} models in common"
     if rho is None:
         return text

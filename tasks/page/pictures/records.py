@@ -43,8 +43,12 @@ def read_countries(con: duckdb.DuckDBPyConnection, ask: Ask) -> Records:
 
 def _read(con: duckdb.DuckDBPyConnection, ask: Ask, holder: str, nothing: str) -> Records:
     ranking = find_ranking(con, ask)
-    records = require(as_rows(list_records(con, ranking.suite, ranking.era, holder)), f"{nothing} ({ranking}).")
-    return Records(ranking, holder, records, as_rows(list_shares(con, ranking.suite, ranking.era, holder, _TOP)))
+    records = require(
+        as_rows(list_records(con, ranking.suite, ranking.era, holder, ask.filters)), f"{nothing} ({ranking})."
+    )
+    return Records(
+        ranking, holder, records, as_rows(list_shares(con, ranking.suite, ranking.era, holder, _TOP, ask.filters))
+    )
 
 
 def draw(data: Records, look: Look) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nightboard.tasks.page.pictures.asked import Look, shorten
+from nightboard.tasks.page.pictures.asked import Look, Row, is_amount, shorten
 from nightboard.tasks.page.pictures.axes import Frame, Kind, Labels, make_scale, write_number
 from nightboard.tasks.page.pictures.drawing import Drawing
 
@@ -33,6 +33,23 @@ def find_front(marks: Iterable[tuple[float, float]]) -> set[tuple[float, float]]
             best = y
             front.add((x, y))
     return front
+
+
+def make_marks(rows: Iterable[Row], column: str, unit: str, hollow: str = "") -> list[Mark]:
+    """Averages of models against an amount, where it is known; hollow where the column `hollow` is true."""
+    known = [row for row in rows if is_amount(row[column])]
+    front = find_front((row[column], row["average"]) for row in known)
+    return [
+        Mark(
+            row[column],
+            row["average"],
+            row["model_id"],
+            f"{describe_score(row)}\n{describe_amount(row[column], unit)}",
+            is_on_front=(row[column], row["average"]) in front,
+            is_hollow=bool(hollow and row[hollow]),
+        )
+        for row in known
+    ]
 
 
 def thin(frame: Frame, marks: Sequence[Mark], most: int) -> list[tuple[Mark, int]]:
@@ -98,7 +115,7 @@ def _make_steps(frame: Frame, front: Sequence[Mark], right: float) -> list[tuple
     return [*points, (right, points[-1][1])] if points else []
 
 
-def describe_score(row: dict[str, object]) -> str:
+def describe_score(row: Row) -> str:
     """Place, average and its interval, in words."""
     low, high = row["average_low"], row["average_high"]
     interval = f" ({low:.1f} to {high:.1f})" if low is not None else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nightboard.tasks.page.pictures.asked import Ask, Look, Ranking, Row, as_rows, find_ranking, is_amount, require
 from nightboard.tasks.page.pictures.axes import Entry, draw_legend
 from nightboard.tasks.page.pictures.drawing import Drawing
-from nightboard.tasks.page.pictures.scatter import Mark, describe_amount, describe_score, draw_panel
+from nightboard.tasks.page.pictures.scatter import draw_panel, make_marks
 from nightboard.warehouse.reader.questions import list_scores
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Sizes(NamedTuple):
 def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Sizes:
     """The models of a ranking whose size is known."""
     ranking = find_ranking(con, ask)
-    rows = as_rows(list_scores(con, ranking.suite, ranking.era))
+    rows = as_rows(list_scores(con, ranking.suite, ranking.era, ask.filters))
     known = [row for row in rows if is_amount(row["params_b"])]
     message = f"no model that is ranked in {ranking} has a known size."
     return Sizes(ranking, require(known, message), len(rows) - len(known))
@@ -38,14 +38,7 @@ def draw(data: Sizes, look: Look) -> str:
     text = f"{len(data.rows):,} models" + (f", {data.n_unknown:,} of unknown size left out" if data.n_unknown else "")
     entries = [Entry("best of its size and below", "s2"), Entry(text, "others")]
     top = draw_legend(drawing, 4, entries) + 34
-    marks = [
-        Mark(row["params_b"], row["average"], row["model_id"], _describe(row), is_on_front=row["is_on_front"])
-        for row in data.rows
-    ]
+    marks = make_marks(data.rows, "params_b", "billion parameters")
     titles = "Parameters (billions)", f"Average, {data.ranking}"
     draw_panel(drawing, look, (46, top, look.width - 14, height - 46), marks, titles)
     return drawing.finish(look.style)
-
-
-def _describe(row: Row) -> str:
-    return f"{describe_score(row)}\n{describe_amount(row['params_b'], 'billion parameters')}"

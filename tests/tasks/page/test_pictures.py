@@ -25,6 +25,7 @@ from nightboard.tasks.page.pictures.scatter import Mark, draw_panel, find_front,
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
+from nightboard.warehouse.reader.questions import Filters
 
 SVG = "{http://www.w3.org/2000/svg}"
 TASKS = [
@@ -85,7 +86,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake.planned("waits", "small/s", "r1", precision="float32", planned_at=after(24), **settings)
     lake.planned("broken", "small/s", "r1", precision="float16", planned_at=after(24), **settings)
     lake.attempt("broken", "failed", ended_at=after(49))
-    lake.add("requests", "r", [{"request_id": "r", "asked_at": after(25)}])
+    lake.add("requests", "r", [{"request_id": "r", "asked_at": after(25), "board": "theirs"}])
     lake.add("rankings", "arena", (
         {"ranking": "arena", "model_name": model, "rank": place, "imported_at": START}
         for place, model in enumerate(("middle/m", "large/l", "small/s"), start=1)
@@ -158,6 +159,30 @@ def test_size_is_on_a_scale_of_powers_and_the_front_is_marked(con: duckdb.DuckDB
     texts = [element.text for element in draw(con, "size").iter(f"{SVG}text")]
     assert "4 models, 1 of unknown size left out" in texts
     assert {"s", "m", "l"} <= {*texts}, "the models of the front are named"
+
+
+def test_the_front_is_that_of_the_macro(con: duckdb.DuckDBPyConnection) -> None:
+    front = {row[0] for row in con.execute("select model_id from size_front('leaderboard-v2')").fetchall()}
+    marks = list_titled(draw(con, "size"))
+    assert {name for name, mark in marks.items() if mark.attrib["class"] == "p-s2"} == front
+
+
+def test_the_pictures_of_a_board_show_its_models_alone(con: duckdb.DuckDBPyConnection) -> None:
+    mine = Filters(models=["small/s", "large/l"], sources=[])
+    ask = Ask(filters=mine, suites=("leaderboard-v2", "leaderboard-v1"), board="mine")
+    for name in SHOWN:
+        svg = draw(con, name, ask=ask)
+        titles = [title.text or "" for title in svg.iter(f"{SVG}title")]
+        others = {"middle/m", "lab/none", "DE", "middle", "lab"}
+        assert not others & {re.split(r"[\n:]", title)[0] for title in titles}, name
+        assert not others & {text.text for text in svg.iter(f"{SVG}text")}, name
+    assert "large/l\nv1: place 2, average 70.00\nv2: place 1, average 60.00" in [
+        title.text for title in draw(con, "shifts", ask=ask).iter(f"{SVG}title")
+    ]
+    waiting = [title.text for title in draw(con, "nights", ask=ask).iter(f"{SVG}title")]
+    assert "2026-01-02: 2 evaluations and 0 requests waiting" in waiting, "the request is another board's"
+    with pytest.raises(NothingToDrawError, match="no model is ranked in both"):
+        draw(con, "shifts", ask=Ask(filters=mine, suites=("leaderboard-v2",)))
 
 
 def test_costs_show_the_cheapest_good_ones(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,10 +1,16 @@
 -- One row per day of UTC since something was planned or asked: own evaluations done, attempts that did not complete, and what
 -- waited at the end of the day. An evaluation waits from its plan until it is done, or until the last attempt of one that failed.
+-- Parameters: $models (null: all), $board (of the requests; null: of all boards).
 with
-own as (
+runs as (
     select evaluations.*
     from main.evaluations as evaluations
     anti join main.imports as imports on evaluations.evaluation_id = imports.evaluation_id
+),
+
+own as (
+    select * from runs
+    where $models is null or model_id in (select unnest(cast($models as varchar[])))
 ),
 
 last_attempts as (
@@ -29,6 +35,7 @@ asked as (
         asked_at,
         case when state in ('done', 'failed', 'rejected', 'withdrawn') then state_since end as over_at
     from main.requests
+    where $board is null or board = $board
 ),
 
 happened as (
@@ -44,7 +51,7 @@ happened as (
         'failed' as what,
         1 as n
     from main.attempts
-    where state != 'completed'
+    where state != 'completed' and ($models is null or model_id in (select unnest(cast($models as varchar[]))))
     union all
     select
         planned_at as happened_at,

@@ -1,10 +1,17 @@
 -- One row per score that was the best of its organization or country when it became known, oldest first.
--- Parameters: $suite, $era, $holder ('organization' or 'country').
+-- Parameters: $suite, $era, $holder ('organization' or 'country'), $models and $sources (as in top_models).
 with
 candidates as (
     select *
     from main.candidates
-    where suite = $suite and era = $era
+    where
+        suite = $suite
+        and era = $era
+        and (
+            $models is null
+            or ranked_as in (select unnest(cast($sources as varchar[])))
+            or (ranked_as = 'run' and model_id in (select unnest(cast($models as varchar[]))))
+        )
 ),
 
 organizations as (
