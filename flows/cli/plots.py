@@ -45,12 +45,12 @@ def parse_file(path: Path | None) -> Path | None:
 def plot(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", autocompletion=complete_picture, help="The picture: a name of --list."),
+        typer.Argument(metavar="NAME", autocompletion=complete_picture, help="The picture: a name of --list."),
     ] = None,
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL",
             help="For history one model, for compare two to four, as `nightboard compare` takes them; for external the"
             " name of a ranking.",
         ),

@@ -42,14 +42,14 @@ def build_page(store: Store, out: Path, title: str) -> Page:
         data = read_page_data(con)
         pictures = read_pictures(con)
     with publish(out) as folder:
-        write_page(data, folder, title)
+        write_page(data, folder, title, has_pictures=True)
         write_pictures(pictures, folder, {"title": title, "root": "", "page": data})
         files = [path for path in folder.rglob("*") if path.is_file()]
         n_bytes = sum(path.stat().st_size for path in files)
     return Page(out.absolute() / "index.html", len(files), n_bytes)
 
 
-def write_page(data: PageData, folder: Path, title: str) -> None:
+def write_page(data: PageData, folder: Path, title: str, *, has_pictures: bool = False) -> None:
     """Write the front page with its data into an empty folder."""
     shutil.copytree(FOLDER / "assets", folder / "assets", dirs_exist_ok=True)
     data_files = _write_data(data, folder / "data")
@@ -67,6 +67,7 @@ def write_page(data: PageData, folder: Path, title: str) -> None:
         "rows": write_rows(suite, columns, ranked[:FIRST_ROWS], len(ranked)),
         "n_ranked": len(ranked),
         "data_files": data_files,
+        "has_pictures": has_pictures,
     }
     (folder / "index.html").write_text(render("index.html", values), encoding="utf-8")
 

@@ -302,6 +302,7 @@ def test_one_model_is_drawn(tmp_path: Path) -> None:
 def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_path: Path) -> None:
     build_page(Store(store), tmp_path / "page", "Board")
     build_page(Store(store), tmp_path / "again", "Board")
+    assert '<a href="pictures.html">Pictures</a>' in (tmp_path / "page" / "index.html").read_text()
     page = (tmp_path / "page" / "pictures.html").read_text()
     assert page == (tmp_path / "again" / "pictures.html").read_text()
     assert page.count("<svg ") == 2 * len(SHOWN)
