@@ -11,7 +11,6 @@ from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError
 from nightboard.tasks.page.pictures.catalog import PICTURES, Picture
 from nightboard.tasks.page.pictures.drawing import make_style
 from nightboard.tasks.page.render import name_model_file, render
-from nightboard.warehouse.reader.connection import QueryError
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,8 +43,6 @@ def _read(con: duckdb.DuckDBPyConnection, ask: Ask, name: str, picture: Picture)
     except NothingToDrawError as error:
         reason = str(error)
         return PagePicture(name, picture, None, reason[0].upper() + reason[1:])
-    except QueryError:
-        return PagePicture(name, picture, None, "Nothing is ranked yet.")
 
 
 def write_pictures(pictures: list[PagePicture], folder: Path, values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nightboard.tasks.errors import TaskError
-from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, choose_ranking
+from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, choose_ranking, list_suites
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,6 +79,10 @@ class Ranking:
 
 def find_ranking(con: duckdb.DuckDBPyConnection, ask: Ask) -> Ranking:
     """The ranking that is asked for. Raises NothingToDrawError for a suite that ranks nothing."""
+    if not list_suites(con).rows:
+        raise NothingToDrawError(
+            "nothing is ranked yet. `nightboard nightly` runs evaluations, `import` brings some in."
+        )
     suite, title, era = choose_ranking(con, ask.usual_suite, ask.era)
     if era is None:
         raise NothingToDrawError(f"nothing is ranked in suite {suite} yet. `nightboard nightly` runs evaluations.")

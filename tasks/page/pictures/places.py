@@ -6,15 +6,23 @@ A model on the diagonal has the same place in both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError, Row, as_rows, require, shorten
+from nightboard.tasks.page.pictures.asked import (
+    Ask,
+    Look,
+    NothingToDrawError,
+    Row,
+    as_rows,
+    find_ranking,
+    require,
+    shorten,
+)
 from nightboard.tasks.page.pictures.axes import Entry, Frame, Labels, Scale, draw_legend
 from nightboard.tasks.page.pictures.drawing import Drawing, Shape, fit
 from nightboard.tasks.page.pictures.scatter import Mark, thin
 from nightboard.warehouse.reader.questions import (
-    choose_ranking,
     list_correlations,
     list_external,
     list_rankings,
@@ -102,7 +110,7 @@ def draw_shifts(data: Shifts, look: Look) -> str:
 
 def read_external(con: duckdb.DuckDBPyConnection, ask: Ask) -> External:
     """The external ranking that is named, else the one with the most models in common; in the usual suite if it can."""
-    usual = choose_ranking(con, ask.usual_suite)[0]
+    usual = find_ranking(con, replace(ask, era=None)).suite
     rankings = as_rows(list_rankings(con, usual, ask.era))
     if not rankings and ask.suite is None:
         rankings = [row for row in as_rows(list_rankings(con, None, ask.era)) if ask.has_suite(row["suite"])]

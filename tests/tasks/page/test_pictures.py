@@ -24,7 +24,7 @@ from nightboard.tasks.page.pictures.make import PictureError, make_png, make_svg
 from nightboard.tasks.page.pictures.scatter import Mark, draw_panel, find_front, thin
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.reader.connection import connect
+from nightboard.warehouse.reader.connection import QueryError, connect
 from nightboard.warehouse.reader.questions import Filters
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -320,7 +320,12 @@ def test_the_page_of_an_empty_warehouse_has_a_sentence_in_each_place(tmp_path: P
     build_page(Store(tmp_path), tmp_path / "page", "Board")
     page = (tmp_path / "page" / "pictures.html").read_text()
     assert "<svg" not in page
-    assert re.findall(r'<p class="missing">(.*)</p>', page)[0] == "Nothing is ranked yet."
+    with duckdb.connect(str((tmp_path / "warehouse" / "current.duckdb").resolve())) as con:
+        con.execute("drop table requests")
+    with pytest.raises(QueryError, match="rebuild"):
+        build_page(Store(tmp_path), tmp_path / "page", "Board")
+    assert (tmp_path / "page" / "pictures.html").read_text() == page, "a build that lacks a table is no empty one"
+    assert re.findall(r'<p class="missing">(.*)</p>', page)[0].startswith("Nothing is ranked yet. ")
     assert page.count('class="missing"') == len(SHOWN)
 
 
