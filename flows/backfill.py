@@ -17,6 +17,7 @@ from nightboard.flows.display.plan import SHOWN_ID, show_plan
 from nightboard.flows.nightly import evaluate, pin_datasets
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
+from nightboard.flows.run.notify import list_causes, notify, notify_of_error
 from nightboard.flows.run.report import RunReport, summarize_run
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
@@ -78,7 +79,9 @@ def run_backfill(
         run_step(run, collect_ended)
         suites = run_step(run, pin_datasets)
         found = run_step(run, make_request, order, by, suites)
-        report = _carry_out(run, found, suites, wait_min, confirm)
+        with notify_of_error(run):
+            report = _carry_out(run, found, suites, wait_min, confirm)
+        notify(run, list_causes(report) if report else [], is_night=False)
         ending.summary = summarize_run(report) if report else "Nothing to evaluate"
         ending.has_failures = report is not None and report.has_failures
     return report

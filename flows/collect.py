@@ -11,6 +11,7 @@ from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
+from nightboard.flows.run.notify import list_collected_causes, notify, notify_of_error
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
 from nightboard.tasks.board import OpenBoard
@@ -40,8 +41,10 @@ def run_collect(
     run = RunState(opened, ui, history)
     parameters = {"board": board, "store": str(store) if store else None}
     with history.flow_run("collect", tag_board(opened.bundle), parameters) as ending:
-        run_step(run, collect_ended)
-        run_step(run, rebuild_stale, opened.store)
+        with notify_of_error(run):
+            run_step(run, collect_ended)
+            run_step(run, rebuild_stale, opened.store)
+        notify(run, list_collected_causes(run), is_night=False)
         ending.summary, ending.has_failures = summarize_collect(run), has_failures(run)
     return run
 

@@ -8,7 +8,7 @@ run/steps.py), so that none needs its server.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -20,6 +20,7 @@ from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
 from nightboard.flows.run.dispatcher import run_jobs
+from nightboard.flows.run.notify import list_causes, notify, notify_of_error
 from nightboard.flows.run.report import NewCommit, RunReport, describe_run, rank_records, summarize_run
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
@@ -30,14 +31,17 @@ from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 
 @flow(name="nightly", flow_run_name=name_run, validate_parameters=False)
-def nightly(board: str, store: str | None = None, wait_min: float | None = None) -> State[None]:
+def nightly(
+    board: str, store: str | None = None, wait_min: float | None = None, models: list[str] | None = None
+) -> State[None]:
     """Find new commits, evaluate them, rebuild the leaderboard.
 
-    `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run.
+    `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. `models`: only these of
+    the watched ones.
     """
 
     def run(history: History) -> tuple[str, bool]:
-        report = run_nightly(board, store, wait_min, history)
+        report = run_nightly(board, store, wait_min, history, models=models)
         return summarize_run(report), report.has_failures
 
     return run_deployed(run)
@@ -49,18 +53,25 @@ def run_nightly(
     wait_min: float | None = None,
     history: History = NO_HISTORY,
     *,
+    models: Sequence[str] | None = None,
     is_quiet: bool = False,
 ) -> RunReport:
     """Evaluate what is new on a board and rebuild its leaderboard.
 
     `wait_min` bounds the waiting for jobs; what still runs then is collected by the next run. None waits for all.
-    Raises ProfileError, HubUnavailable or StoreError, each with one message that says what to do.
+    `models`: only these of the watched ones, and no requests; None: all.
+    Raises ProfileError, HubUnavailable, StoreError or NotWatchedError, each with one message that says what to do.
     """
     ui = Terminal(is_quiet=is_quiet, log=history.log)
-    run = RunState(OpenBoard.open(board, store, ui.warn), ui, history)
-    parameters = {"board": board, "store": store, "wait_min": wait_min}
+    opened = OpenBoard.open(board, store, ui.warn)
+    run = RunState(opened, ui, history)
+    if models is not None:
+        run = RunState(opened.narrow(models), ui, history, only_requests=frozenset())
+    parameters = {"board": board, "store": store, "wait_min": wait_min, "models": models}
     with history.flow_run("nightly", tag_board(run.board.bundle), parameters) as ending:
-        report = run_steps(run, wait_min)
+        with notify_of_error(run):
+            report = run_steps(run, wait_min)
+        notify(run, list_causes(report), is_night=models is None)
         ending.summary, ending.has_failures = summarize_run(report), report.has_failures
     return report
 
@@ -172,6 +183,7 @@ def write_report(run: RunState, discovery: Discovery, plan: Plan, not_started: I
         in_flight=tuple(sorted(run.open_runs.in_flight)),
         not_started=tuple(not_started),
         problems=tuple(run.problems),
+        given_up=run.given_up,
     )
     key = re.sub(r"[^a-z0-9]+", "-", plan.board)
     run.history.add_markdown(f"{key}-report", describe_run(result), "What the run did")

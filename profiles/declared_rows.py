@@ -32,6 +32,7 @@ def suite_rows(suite: Suite, version: str, declared_at: datetime) -> list[dict[s
             "task_lower_bound": task.lower_bound,
             "benchmark_lower_bound": benchmark.lower_bound,
             "independent_share": benchmark.independent_share,
+            "publish_documents": benchmark.publish_documents,
             "measurement": describe_measurement(suite, benchmark, task),
         }
         for position, (name, benchmark) in enumerate(suite.benchmarks.items(), start=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from nightboard.profiles.models.watchlist import ModelSettings, WatchedModel, WatchList
@@ -35,3 +36,9 @@ def is_watched(watch: WatchList, model_id: str) -> bool:
         return True
     organization = model_id.partition("/")[0]
     return organization in watch.organizations and any(fnmatchcase(model_id, pattern) for pattern in watch.include)
+
+
+def narrow(watch: WatchList, model_ids: Iterable[str]) -> WatchList:
+    """The same list for some of its models alone, each with the settings that it has there."""
+    models = tuple(find_explicit(watch, model_id) or WatchedModel(id=model_id) for model_id in model_ids)
+    return watch.model_copy(update={"organizations": (), "models": models})

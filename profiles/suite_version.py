@@ -26,6 +26,7 @@ _DECIDES_NOTHING: dict[str, Any] = {
             "cut_documents": True,
             "question_field": True,
             "independent_share": True,
+            "publish_documents": True,
             "tasks": {"__all__": {"choices"}},
         }
     },

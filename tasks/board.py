@@ -6,17 +6,19 @@ Each step may be repeated at any time. The order of steps is the flow's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from nightboard.profiles.loading.load import BoardBundle, load_board
 from nightboard.profiles.loading.store_path import find_root
+from nightboard.profiles.model_settings import is_watched, narrow
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.suite_version import keep_benchmarks, resolve_suite
 from nightboard.tasks.cluster.backends import open_executor
 from nightboard.tasks.cluster.executor import Executor
+from nightboard.tasks.errors import TaskError
 from nightboard.tasks.fetch.datasets import check_access, fetch_dataset, fetch_nltk, pin_datasets
 from nightboard.tasks.fetch.model_cache import ModelCache
 from nightboard.tasks.fetch.models import fetch_model
@@ -25,7 +27,7 @@ from nightboard.tasks.hub.client import Hub, open_hub
 from nightboard.tasks.hub.discover import Discovery, Known, discover, discover_past
 from nightboard.tasks.hub.http_retry import Say
 from nightboard.tasks.planning.avoid import Avoided, EndedAttempt, find_avoided
-from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
+from nightboard.tasks.planning.history import SpendingOf, read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, make_plan
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.requests.backfill import (
@@ -55,6 +57,10 @@ from nightboard.tasks.store.trust import limit_umask
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, MODELS
 
 
+class NotWatchedError(TaskError):
+    """A model is not on the board's watch list; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class OpenBoard:
     """A board with its profiles, store, Hub and cluster."""
@@ -75,6 +81,17 @@ class OpenBoard:
         limit_umask(root)
         executor = open_executor(bundle.cluster.executor, bundle.cluster.gpus)
         return cls(bundle, Store(root), open_hub(bundle.board.hub, say), executor)
+
+    def narrow(self, model_ids: Sequence[str]) -> Self:
+        """The same board for some of its watched models alone. Raises NotWatchedError."""
+        watch = self.bundle.watch
+        for model_id in model_ids:
+            if not is_watched(watch, model_id):
+                raise NotWatchedError(
+                    f"{model_id}: is not watched by board {self.bundle.board.board}. "
+                    f"Check the name, or add it to the watch list {watch.watchlist}."
+                )
+        return replace(self, bundle=replace(self.bundle, watch=narrow(watch, dict.fromkeys(model_ids))))
 
     def reconcile(self, now: datetime) -> Reconciled:
         """Collect all ended attempts, whichever flow launched them."""
@@ -169,17 +186,21 @@ class OpenBoard:
         """
         commits = read_commits(self.store) | {(c.model_id, c.revision): c for c in discovery.commits}
         entries = self.read_requests() if requests is None else requests
+        board = self.bundle.board
         return make_plan(
             PlanInputs(
-                board=self.bundle.board.board,
+                board=board.board,
                 watch=self.bundle.watch,
                 suites=suites,
                 cluster=self.bundle.cluster,
                 commits=_watched(discovery, commits),
-                history=read_history(self.store, suites),
+                history=read_history(self.store, suites, SpendingOf.week(board, now)),
                 now=now,
                 run_started_at=run_started_at,
                 requested=find_requested(entries, commits),
+                budget=board.budget,
+                timezone=board.schedule.timezone,
+                is_partial=requests is not None,
             )
         )
 

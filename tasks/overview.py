@@ -17,9 +17,12 @@ from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store.layout import Store
 
 if TYPE_CHECKING:
+    from nightboard.profiles.models.board import Board
     from nightboard.warehouse.reader.result import Result
 
 SINCE = timedelta(hours=24)
+# Estimates are judged by the evaluations of so many days.
+ESTIMATED = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,27 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Estimates:
+    """How far estimates were off, as the median of |taken / estimated - 1| of evaluations of the last 30 days."""
+
+    median_error: float
+    n_evaluations: int
+
+
+@dataclass(frozen=True)
+class NightUse:
+    """GPU-hours of a board's budget that this night has used, with the estimates of what runs."""
+
+    gpu_hours: float
+    used: float
+
+
+@dataclass(frozen=True)
 class Overview:
-    """The state of a store; `last` is None before the first build. `problems`: what could not be read."""
+    """The state of a store; `last` is None before the first build. `problems`: what could not be read.
+
+    `estimates` is None without evaluations that tell, `budget` without one.
+    """
 
     board: str | None
     store: str
@@ -67,14 +89,16 @@ class Overview:
     next_run: datetime | None
     disk: Disk
     problems: tuple[str, ...]
+    estimates: Estimates | None = None
+    budget: NightUse | None = None
 
 
 def look(
-    store: Store, under_way: OpenRuns, now: datetime, board: str | None = None, schedule: Schedule | None = None
+    store: Store, under_way: OpenRuns, now: datetime, board: str | None = None, declared: Board | None = None
 ) -> Overview:
     """The state of a store. `board`: as a user names it, for the commands that are advised."""
     rows, problems = describe_open(under_way.open, now)
-    last, causes = _ask_build(store, now, board)
+    last, causes, estimates = _ask_build(store, now, board)
     return Overview(
         board=board,
         store=str(store.root),
@@ -83,10 +107,24 @@ def look(
         causes=causes,
         open=tuple(rows),
         waits=tuple(sum_up_waits(rows)),
-        next_run=find_next_run(schedule, now) if schedule else None,
+        next_run=find_next_run(declared.schedule, now) if declared else None,
         disk=_measure_disk(store),
         problems=(*under_way.problems, *problems),
+        estimates=estimates,
+        budget=_sum_night(store, declared, now) if declared else None,
     )
+
+
+def _sum_night(store: Store, declared: Board, now: datetime) -> NightUse | None:
+    """What this night has used of a board's budget; nothing is imported for a board without one."""
+    limit = declared.budget.gpu_hours_per_night
+    if limit is None:
+        return None
+    from nightboard.tasks.planning.budget import sum_spent
+    from nightboard.tasks.planning.history import SpendingOf, read_spending
+
+    spent = sum_spent(read_spending(store, SpendingOf.week(declared, now)), now, declared.schedule.timezone)
+    return NightUse(limit, sum(spent.of_night.values()))
 
 
 def find_next_run(schedule: Schedule, now: datetime) -> datetime:
@@ -104,17 +142,21 @@ def _measure_disk(store: Store) -> Disk:
     return Disk(usage.free / 1e9, usage.total / 1e9)
 
 
-def _ask_build(store: Store, now: datetime, board: str | None) -> tuple[LastRuns | None, tuple[Cause, ...]]:
+def _ask_build(
+    store: Store, now: datetime, board: str | None
+) -> tuple[LastRuns | None, tuple[Cause, ...], Estimates | None]:
     """What the current build says; nothing where there is none, without importing what reads it."""
     if not any(store.warehouse.glob("*.duckdb")):
-        return None, ()
+        return None, (), None
     from nightboard.warehouse.reader.connection import connect
-    from nightboard.warehouse.reader.questions import list_failure_causes, sum_up_last_runs
+    from nightboard.warehouse.reader.questions import find_estimate_error, list_failure_causes, sum_up_last_runs
 
     since = now - SINCE
     with connect(store.warehouse) as con:
         (n_done, n_failed, gpu_hours), causes = sum_up_last_runs(con, since), list_failure_causes(con)
-    return LastRuns(since, n_done, n_failed, gpu_hours), _advise(causes, store, board)
+        error = find_estimate_error(con, now - ESTIMATED)
+    estimates = Estimates(error.median_error, error.n_evaluations) if error.median_error is not None else None
+    return LastRuns(since, n_done, n_failed, gpu_hours), _advise(causes, store, board), estimates
 
 
 def _advise(causes: Result, store: Store, board: str | None) -> tuple[Cause, ...]:

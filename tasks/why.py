@@ -27,7 +27,7 @@ from nightboard.profiles.models.watchlist import WatchList
 from nightboard.profiles.suite_version import open_datasets, resolve_suite
 from nightboard.tasks.cluster.backends import open_executor
 from nightboard.tasks.errors import TaskError
-from nightboard.tasks.planning.history import read_commits, read_evaluations, read_history
+from nightboard.tasks.planning.history import SpendingOf, read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.plan import PlanInputs, RequestedCommit, make_plan
 from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.requests.book import OPEN, Entry, find_requested, read_book
@@ -181,13 +181,15 @@ def explain_in_store(known: Known, model_id: str) -> list[Why]:
 
 def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: datetime) -> Iterator[Why]:
     """What the watch list, requests and the plan say of a model, suite by suite."""
+    is_limited = bundle.board.budget.is_limited
     names = known.names | {model.id for model in bundle.watch.models}
     unwatched = explain_unwatched(bundle, model_id, names)
     heads = [commit for commit in find_heads(bundle.watch, known.commits) if commit.model_id == model_id]
     entries = [entry for entry in read_book(known.store, bundle.board.board).values() if _is_about(entry, model_id)]
     by_key = {(commit.model_id, commit.revision): commit for commit in known.commits if commit.model_id == model_id}
     requested = find_requested([entry for entry in entries if entry.state in OPEN], by_key)
-    plan = plan_known(known, bundle, heads, now, requested)
+    # What waits for the budget depends on all that could run.
+    plan = plan_all(known, bundle, now) if is_limited else plan_known(known, bundle, heads, now, requested)
     asked = {(each.commit.revision, each.target.suite): each.commit for each in requested}
     for suite in bundle.suites:
         yield from (_tell_request(entry, suite, model_id, board) for entry in entries if entry.state in _NOT_PLANNED)
@@ -233,6 +235,14 @@ def _is_followed(watch: WatchList, commit: Commit) -> bool:
     return commit.ref in model.revisions or any(fnmatchcase(commit.ref, pattern) for pattern in model.branches)
 
 
+def plan_all(known: Known, bundle: BoardBundle, now: datetime) -> Plan:
+    """The plan for all watched commits that are known, and all open requests."""
+    by_key = {(commit.model_id, commit.revision): commit for commit in known.commits}
+    entries = [entry for entry in read_book(known.store, bundle.board.board).values() if entry.state in OPEN]
+    heads = find_heads(bundle.watch, known.commits)
+    return plan_known(known, bundle, heads, now, find_requested(entries, by_key))
+
+
 def plan_known(
     known: Known,
     bundle: BoardBundle,
@@ -244,16 +254,19 @@ def plan_known(
     fingerprints = {commit.fingerprint for commit in heads} | {each.commit.fingerprint for each in requested}
     same = [commit for commit in find_heads(bundle.watch, known.commits) if commit.fingerprint in fingerprints]
     suites = [resolve_known(known, suite) for suite in bundle.suites.values()]
+    board = bundle.board
     return make_plan(
         PlanInputs(
-            board=bundle.board.board,
+            board=board.board,
             watch=bundle.watch,
             suites=suites,
             cluster=bundle.cluster,
             commits=same,
-            history=read_history(known.store, suites),
+            history=read_history(known.store, suites, SpendingOf.week(board, now)),
             now=now,
             requested=requested,
+            budget=board.budget,
+            timezone=board.schedule.timezone,
         )
     )
 

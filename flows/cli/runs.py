@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,8 +32,9 @@ from nightboard.flows.cli.options import (
 from nightboard.flows.display.format_choice import Format
 
 if TYPE_CHECKING:
+    from nightboard.flows.display.console import Terminal
     from nightboard.tasks.overview import Overview
-    from nightboard.tasks.planning.result import Plan
+    from nightboard.tasks.planning.result import Plan, Skip
 
 app = typer.Typer()
 
@@ -49,6 +50,9 @@ def nightly(
     board: BoardOption,
     store: StoreOption = None,
     wait: WaitOption = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Only this watched model; may be repeated. Default: all.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and what not, and why; change nothing.")
     ] = False,
@@ -61,7 +65,7 @@ def nightly(
     from nightboard.profiles.loading.load import load_board
 
     if dry_run:
-        print_plan(board, store)
+        print_plan(board, store, models)
         return
     wait_min = parse_minutes(wait)
     # The board is read before a server is started: a mistake in it is reported at once.
@@ -71,7 +75,7 @@ def nightly(
         from nightboard.flows.nightly import run_nightly
 
         try:
-            report = run_nightly(board, str(found.root), wait_min, history, is_quiet=quiet)
+            report = run_nightly(board, str(found.root), wait_min, history, models=models or None, is_quiet=quiet)
         except KeyboardInterrupt:
             typer.echo(
                 "\nInterrupted. Submitted jobs keep running; `nightboard collect` gathers their results.", err=True
@@ -88,8 +92,20 @@ def nightly(
         f"Run finished: {count(len(report.evaluated), 'evaluation')} completed, {len(report.failed)} failed, "
         f"in {duration(time.monotonic() - started)}."
     )
+    show_given_up(ui, report.given_up, board)
     if report.has_failures:
         raise typer.Exit(3)
+
+
+def show_given_up(ui: Terminal, given_up: Sequence[Skip], board: str) -> None:
+    """Say how many models no run tries again and what to do; their causes, too, unless it is quiet."""
+    from nightboard.flows.display.console import count
+    from nightboard.flows.run.report import advise_given_up, count_models, list_given_up
+
+    if given_up:
+        ui.warn(f"{count(count_models(given_up), 'model')} given up: {advise_given_up(board)}.")
+    for line in list_given_up(given_up):
+        ui.say(f"  {line}")
 
 
 @app.command(
@@ -139,10 +155,13 @@ def backfill(
         if dry_run:
             print_backfill(board, order, name_caller(), str(found.root))
             return
+        from nightboard.profiles.loading.load import load_board
+
+        limit = load_board(board).board.budget.ask_above_gpu_hours
         try:
             report = run_backfill(
                 board, order, name_caller(), str(found.root), wait_min, history,
-                confirm=lambda plan: confirm_cost(plan, board, is_sure=yes), is_quiet=quiet,
+                confirm=lambda plan: confirm_cost(plan, limit, is_sure=yes), is_quiet=quiet,
             )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo("\nInterrupted. Submitted jobs keep running; the same command continues.", err=True)
@@ -230,7 +249,7 @@ def prepare_overview(board: str | None, store: Path | None) -> tuple[Callable[[]
     from nightboard.tasks.runs.open_runs import find_executor, list_open
     from nightboard.tasks.store.records import utc_now
 
-    max_gpus, schedule = None, None
+    max_gpus, declared = None, None
     if board is None:
         found = find_filled_store(None, store)
         executor_name = find_executor(found, utc_now())
@@ -239,14 +258,14 @@ def prepare_overview(board: str | None, store: Path | None) -> tuple[Callable[[]
         from nightboard.profiles.loading.load import load_board
 
         bundle = load_board(board)
-        found, schedule = find_store(None, store or bundle.store), bundle.board.schedule
+        found, declared = find_store(None, store or bundle.store), bundle.board
         executor_name, max_gpus = bundle.cluster.executor, bundle.cluster.max_gpus
     executor = open_executor(executor_name) if executor_name else None
 
     def look_now() -> Overview:
         now = utc_now()
         under_way = list_open(found, executor, now)
-        seen = look(found, under_way, now, board, schedule)
+        seen = look(found, under_way, now, board, declared)
         away = "The cluster does not answer; this is what the store knows. Try again later."
         return replace(seen, problems=(*seen.problems, away)) if under_way.is_cluster_away else seen
 
@@ -358,9 +377,18 @@ def retry(
         ui.say(f"{number} to retry. The next run evaluates those that the watch list still has.")
 
 
-def confirm_cost(plan: Plan, board: str, *, is_sure: bool) -> bool:
-    """Whether a plan may be carried out: asks above the board's limit on a terminal, and refuses it elsewhere."""
-    return True
+def confirm_cost(plan: Plan, limit: float | None, *, is_sure: bool) -> bool:
+    """Whether a plan may be carried out: above the board's limit this asks on a terminal, and refuses elsewhere."""
+    if is_sure or limit is None or plan.device_hours <= limit:
+        return True
+    from nightboard.flows.display.console import Terminal
+    from nightboard.flows.display.plan import show_plan
+
+    show_plan(Terminal(), plan)
+    cost = f"{plan.device_hours:.1f} GPU-hours, above the {limit:g} of ask_above_gpu_hours"
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"the plan takes {cost}; add --yes to launch it", param_hint="--yes")
+    return typer.confirm(f"The plan takes {cost}. Launch it?")
 
 
 def name_caller() -> str:
@@ -371,8 +399,8 @@ def name_caller() -> str:
     return f"{getpass.getuser()} on {socket.gethostname()}"
 
 
-def print_plan(board: str, store: Path | None) -> None:
-    """Show a plan; write nothing."""
+def print_plan(board: str, store: Path | None, models: Sequence[str] | None = None) -> None:
+    """Show a plan, for all watched models or some; write nothing."""
     from nightboard.flows.display.console import Terminal
     from nightboard.flows.display.plan import show_plan
     from nightboard.tasks.board import OpenBoard
@@ -380,6 +408,7 @@ def print_plan(board: str, store: Path | None) -> None:
 
     ui = Terminal()
     opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
+    opened = opened.narrow(models) if models else opened
     discovery = opened.discover(utc_now())
     suites, problems = opened.resolve_suites(dry_run=True)
     for problem in [*map(str, discovery.problems), *problems]:

@@ -103,8 +103,9 @@ def export(
 ) -> None:
     """Export tables to Parquet, CSV, TSV or JSON files.
 
-    At full precision. Rows stream, so a table may be larger than memory. A file appears whole or not at all. To export
-    chosen columns and rows, use `sql` with --output.
+    At full precision. Rows stream, so a table may be larger than memory. A file appears whole or not at all. Questions
+    that their authors do not allow to publish are left out of `documents`. To export chosen columns and rows, use `sql`
+    with --output.
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.export import export_all, export_table

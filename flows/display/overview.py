@@ -30,6 +30,12 @@ def show_overview(ui: Terminal, seen: Overview, max_gpus: int | None) -> None:
     if seen.next_run:
         wait_s = (seen.next_run - seen.at).total_seconds()
         ui.say(f"Next run: {seen.next_run:%Y-%m-%d %H:%M %Z}, in {duration(wait_s)}.")
+    if seen.budget:
+        left = max(0.0, seen.budget.gpu_hours - seen.budget.used)
+        ui.say(f"Budget: {left:,.1f} of {seen.budget.gpu_hours:g} GPU-hours of this night left.")
+    if seen.estimates:
+        number = count(seen.estimates.n_evaluations, "evaluation")
+        ui.say(f"Estimates: off by {seen.estimates.median_error:.0%} in the median, over {number} of the last 30 days.")
     ui.say_path(f"Disk: {seen.disk.free_gb:,.0f} of {seen.disk.total_gb:,.0f} GB free at ", seen.store)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from nightboard.flows.display.console import Terminal, count, duration
 from nightboard.flows.display.tables import TextColumn, cells_table, show_table
-from nightboard.tasks.planning.result import Plan, Skip
+from nightboard.tasks.planning.result import NightBudget, Plan, Skip
 from nightboard.tasks.store.records import Job, PlannedAttempt
 
 # The first letters of a request's id, which commands take for it.
 SHOWN_ID = 8
+# Models of a reason to wait, at most.
+SHOWN_MODELS = 3
 # The first to be shown where a terminal is narrow.
 TELLING = ("model", "suite", "estimate", "benchmarks", "request", "job", "tier", "shards", "precision")
 
@@ -19,16 +21,53 @@ def show_plan(ui: Terminal, plan: Plan) -> None:
     """Print what runs, and what does not and why."""
     if plan.evaluations:
         show_table(ui, _evaluations_table(plan), TELLING, title="To evaluate")
-    skips = [skip for skip in plan.skipped if skip.kind != "done"]
+    skips = [skip for skip in plan.skipped if skip.kind not in ("done", "budget")]
     if skips:
         first = ("model", "why", "suites")
         show_table(ui, _skips_table(skips), first, title="Skipped")
+    if waiting := group_waiting(plan):
+        show_table(ui, _waiting_table(waiting), ("why", "evaluations", "models"), title="Waiting for budget")
     n_done = sum(skip.kind == "done" for skip in plan.skipped)
     ui.say(
         f"Plan: {count(len(plan.evaluations), 'evaluation')} in {count(len(plan.jobs), 'job')}, about "
         f"{duration(plan.estimate_s)} of computing ({plan.gpu_hours:.1f} GPU-hours); "
         f"{n_done} already scored, {len(skips)} skipped."
     )
+    if plan.budget:
+        ui.say(_tell_budget(plan.budget))
+
+
+def _tell_budget(budget: NightBudget) -> str:
+    waiting = f"{count(budget.n_waiting, 'evaluation')} ({budget.waiting:.1f} GPU-hours) waiting."
+    if budget.gpu_hours is None:
+        return f"Budget of organizations: {budget.planned:.1f} GPU-hours planned; {waiting}"
+    used = budget.spent + budget.planned
+    return (
+        f"Budget: {used:.1f} of {budget.gpu_hours:g} GPU-hours of this night ({budget.spent:.1f} spent or running, "
+        f"{budget.planned:.1f} planned); {waiting}"
+    )
+
+
+def group_waiting(plan: Plan) -> dict[str, list[Skip]]:
+    """What waits for the budget, by its reason; each model, commit and suite once."""
+    groups: dict[str, dict[tuple[str, str, str], Skip]] = {}
+    for skip in plan.skipped:
+        if skip.kind == "budget":
+            reason = skip.reason.removeprefix("waits for budget: ")
+            groups.setdefault(reason, {}).setdefault((skip.model_id, skip.revision, skip.suite), skip)
+    return {reason: list(skips.values()) for reason, skips in groups.items()}
+
+
+def _name_models(skips: Sequence[Skip]) -> str:
+    """The first models, and how many more there are."""
+    names = list(dict.fromkeys(skip.model_id for skip in skips))
+    return ", ".join([*names[:SHOWN_MODELS], *([f"{len(names) - SHOWN_MODELS} more"] if names[SHOWN_MODELS:] else [])])
+
+
+def _waiting_table(groups: Mapping[str, Sequence[Skip]]) -> list[TextColumn]:
+    """One row a reason."""
+    rows = [(str(len(skips)), reason, _name_models(skips)) for reason, skips in groups.items()]
+    return cells_table(["evaluations", "why", "models"], rows, right=["evaluations"])
 
 
 def _evaluations_table(plan: Plan) -> list[TextColumn]:

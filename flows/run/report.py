@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from nightboard.flows.display.console import count
 from nightboard.flows.display.formats import to_score_text
+from nightboard.flows.display.plan import group_waiting
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.board_ranking import narrow
 from nightboard.tasks.planning.result import Plan, Skip
@@ -62,6 +65,7 @@ class RunReport(Record):
     in_flight: tuple[str, ...]
     not_started: tuple[str, ...]
     problems: tuple[str, ...]
+    given_up: tuple[Skip, ...] = Field(default=(), description="what no run tries again until somebody asks for it")
 
     @property
     def evaluated(self) -> tuple[Collected, ...]:
@@ -98,6 +102,7 @@ def summarize_run(report: RunReport) -> str:
     parts = [f"{count(len(report.evaluated), 'evaluation')} completed", f"{len(report.failed)} failed"]
     parts += [f"{len(report.in_flight)} still running"] if report.in_flight else []
     parts += [count(len(report.problems), "problem")] if report.problems else []
+    parts += [f"{count(count_models(report.given_up), 'model')} given up"] if report.given_up else []
     return ", ".join(parts)
 
 
@@ -105,7 +110,7 @@ def describe_run(report: RunReport) -> str:
     """The run as Markdown: new commits, evaluated, failed with reasons, skipped with reasons."""
     accepted = [commit for commit in report.new_commits if commit.state == "ok"]
     refused = [commit for commit in report.new_commits if commit.state != "ok"]
-    skipped = [skip for skip in report.plan.skipped if skip.kind != "done"]
+    skipped = [skip for skip in report.plan.skipped if skip.kind not in ("done", "budget")]
     sections = [
         f"# {report.board}: run of {report.started_at:%Y-%m-%d %H:%M} UTC",
         _section("New commits", (f"`{c.model_id}` @ `{c.revision[:7]}`" for c in accepted)),
@@ -116,12 +121,24 @@ def describe_run(report: RunReport) -> str:
         _section("Evaluated", (f"`{e.model_id}` @ `{e.revision[:7]}` on {e.suite}" for e in report.evaluated)),
         _section("Failed", map(_describe_failures, group_setbacks(report.failed)), len(report.failed)),
         _section("Retried", map(_describe_failures, group_setbacks(report.retried)), len(report.retried)),
+        _section("Given up", _describe_given_up(report), count_models(report.given_up)),
         _section("Skipped", map(_describe_skip, skipped)),
+        _section(
+            "Waiting for budget",
+            (
+                f"{reason}: {name_models(skip.model_id for skip in skips)}"
+                for reason, skips in group_waiting(report.plan).items()
+            ),
+        ),
         _section("Still running", (f"evaluation {key}" for key in report.in_flight)),
         _section("Not started, left to the next run", (f"evaluation {key}" for key in report.not_started)),
         _section("Problems", report.problems),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _describe_given_up(report: RunReport) -> list[str]:
+    return [*list_given_up(report.given_up), advise_given_up(report.board)] if report.given_up else []
 
 
 def _describe_skip(skip: Skip) -> str:
@@ -134,9 +151,14 @@ def name_cause(attempt: Collected) -> tuple[str, str]:
 
     Two attempts that have it in common went wrong in one way.
     """
-    text = (attempt.reason or "").replace(attempt.model_id, "<model>").replace(attempt.revision, "<revision>")
-    text = _PATH.sub("<path>", text)
-    return attempt.state, _NUMBER.sub("N", _HASH.sub("<hash>", text))
+    return attempt.state, generalize(attempt.reason or "", attempt.model_id, attempt.revision)
+
+
+def generalize(reason: str, model_id: str = "", revision: str = "") -> str:
+    """A reason with what differs from one model to the next replaced."""
+    for value, name in ((model_id, "<model>"), (revision, "<revision>")):
+        reason = reason.replace(value, name) if value else reason
+    return _NUMBER.sub("N", _HASH.sub("<hash>", _PATH.sub("<path>", reason)))
 
 
 def group_setbacks(collected: Iterable[Collected]) -> list[list[Collected]]:
@@ -148,11 +170,41 @@ def group_setbacks(collected: Iterable[Collected]) -> list[list[Collected]]:
     return list(groups.values())
 
 
+def count_models(given_up: Iterable[Skip]) -> int:
+    """How many models are given up, in whichever suites and commits."""
+    return len({skip.model_id for skip in given_up})
+
+
+def group_given_up(given_up: Iterable[Skip]) -> dict[str, list[Skip]]:
+    """What is given up, by cause: reasons that differ in names and numbers only are one."""
+    groups: dict[str, list[Skip]] = {}
+    for skip in given_up:
+        groups.setdefault(generalize(skip.reason, skip.model_id, skip.revision), []).append(skip)
+    return groups
+
+
+def list_given_up(given_up: Iterable[Skip]) -> list[str]:
+    """A line for each cause, with its models."""
+    groups = group_given_up(given_up).values()
+    return [f"{group[0].reason} ({name_models(skip.model_id for skip in group)})" for group in groups]
+
+
+def advise_given_up(board: str) -> str:
+    """What an operator can do about models that are given up."""
+    retry = f"`nightboard retry --board {board} --all` lets the next run try again"
+    return f"{retry}; `nightboard why MODEL` says what happened"
+
+
+def name_models(model_ids: Iterable[str]) -> str:
+    """`lab/a, lab/b, ...`: the first ones, each once."""
+    names = list(dict.fromkeys(model_ids))
+    return f"{', '.join(names[:MOST_NAMES])}{', ...' if len(names) > MOST_NAMES else ''}"
+
+
 def word_others(others: Sequence[Collected]) -> str:
     """`7 others: lab/a, lab/b, ...`."""
-    names = list(dict.fromkeys(attempt.model_id for attempt in others))
     noun = "1 other" if len(others) == 1 else f"{len(others)} others"
-    return f"{noun} ({', '.join(names[:MOST_NAMES])}{', ...' if len(names) > MOST_NAMES else ''})"
+    return f"{noun} ({name_models(attempt.model_id for attempt in others)})"
 
 
 def _describe_failures(group: Sequence[Collected]) -> str:

@@ -16,7 +16,7 @@ from nightboard.flows.run.report import group_setbacks, name_cause, word_others
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.hub.discover import Discovery
-from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.planning.result import Plan, Skip
 from nightboard.tasks.runs.collect import Collected, collect_attempt
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
 from nightboard.tasks.runs.reconcile import Reconciled
@@ -51,6 +51,8 @@ class RunState:
     # Jobs that wait for what does not end by itself, by reason and advice.
     stuck: dict[tuple[str, str], Stuck] = field(default_factory=dict)
     causes: set[tuple[str, str]] = field(default_factory=set)
+    # What no run tries again, by the last plan.
+    given_up: tuple[Skip, ...] = ()
     planned: dict[str, Evaluation] = field(default_factory=dict)
     shards: dict[str, EvaluationShards] = field(default_factory=dict)
     first_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class RunState:
         cause = name_cause(first)
         is_known = cause in self.causes
         self.causes.add(cause)
-        show_outcome(first, self, is_brief=is_known or self._is_retried(first), is_shown=not is_known)
+        show_outcome(first, self, is_brief=is_known or self.is_retried(first), is_shown=not is_known)
         if is_known:
             self.ui.warn(f"{first.state} {first.model_id}@{first.revision[:7]} {first.suite}: as before")
         for attempt in others:
@@ -119,7 +121,8 @@ class RunState:
                 stuck.is_reported = True
                 self.ui.warn(word_wait(list(jobs[key]), *key))
 
-    def _is_retried(self, attempt: Collected) -> bool:
+    def is_retried(self, attempt: Collected) -> bool:
+        """Whether a run that waits tries again what ended so, by itself."""
         ending: Ending = attempt.state  # type: ignore[assignment]
         return self.board.bundle.cluster.retry(ending).same_run
 
@@ -139,6 +142,7 @@ class RunState:
         """Remember what this run means to do; it may plan more than once."""
         self.planned |= {each.evaluation_id: each for each in plan.evaluations}
         self.shards |= {each.evaluation_id: each for each in plan.shards}
+        self.given_up = tuple(skip for skip in plan.skipped if skip.kind == "gave_up")
         for planned in (planned for job in plan.jobs for planned in job.attempts):
             self.first_attempts.setdefault((planned.evaluation_id, planned.shard.name), planned.number)
 

@@ -21,6 +21,8 @@ _UNCUTTABLE = {
 }
 # Metrics that lm-eval sums over the parts of a document.
 _LIST_METRICS = "inst_level_"
+# What a sum of decimal fractions may be above 1.
+_ROUNDING = 1e-9
 
 
 def check_suite(document: Document, suite: Suite) -> Iterator[Mistake]:
@@ -98,9 +100,14 @@ def check_selectors(document: Document, selectors: Selectors) -> Iterator[Mistak
 
 
 def check_board(document: Document, board: Board) -> Iterator[Mistake]:
-    """Every suite and import is listed once."""
+    """Every suite, import and place for notifications is listed once; shares of a budget are at most 1."""
     yield from check_twice(document, ("suites",), board.suites)
     yield from check_twice(document, ("imports",), board.imports)
+    yield from check_twice(document, ("notify",), board.notify)
+    total = sum(share for _, share in board.budget.shares)
+    if total > 1 + _ROUNDING:
+        text = f"must be at most 1 together (got {total:g}). Make some of them smaller."
+        yield document.mistake(("budget", "shares"), text)
 
 
 def check_twice(document: Document, key: KeyPath, names: Iterable[str], inner: str = "") -> Iterator[Mistake]:

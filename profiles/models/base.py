@@ -18,7 +18,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-def _parse_bound(value: object) -> object:
+def parse_bound(value: object) -> object:
     """Accept a fraction such as `1/3`, so that a bound is exact in the file and nearest in binary."""
     if isinstance(value, str):
         try:
@@ -51,8 +51,8 @@ def _find_slash(text: str) -> str | None:
 Text = Annotated[str, refuse(_find_blank)]
 OrganizationId = Annotated[ModelId, refuse(_find_slash)]
 
-Bound = Annotated[float, BeforeValidator(_parse_bound), Field(ge=0, lt=1)]
-Share = Annotated[float, BeforeValidator(_parse_bound), Field(gt=0, le=1)]
+Bound = Annotated[float, BeforeValidator(parse_bound), Field(ge=0, lt=1)]
+Share = Annotated[float, BeforeValidator(parse_bound), Field(gt=0, le=1)]
 
 
 class Profile(BaseModel):

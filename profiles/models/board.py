@@ -1,4 +1,4 @@
-"""The board model (watch list, suites, cluster, store, schedule), and organizations with their display names."""
+"""The board model (watch list, suites, cluster, store, schedule, budget, notify), and organizations by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
+from nightboard.profiles.models.budget import Budget
+from nightboard.profiles.models.notify import NotifyPlace
 from nightboard.profiles.models.schedule import Schedule
 
 # ------------------------------------------------------------------------------------------- organizations, boards
@@ -40,7 +42,7 @@ class Selectors(Profile):
 
 
 class Board(Profile):
-    """What an operator runs: watch list + suites + cluster + store + schedule."""
+    """What an operator runs: watch list + suites + cluster + store + schedule + budget."""
 
     board: Name
     title: Text
@@ -56,3 +58,7 @@ class Board(Profile):
     )
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     schedule: Schedule = Schedule()
+    budget: Budget = Budget()
+    notify: tuple[NotifyPlace, ...] = Field(
+        default=(), description="who is told of failures: Prefect blocks (slack-webhook/ops), or env/VARIABLE"
+    )

@@ -73,6 +73,11 @@ class Benchmark(Profile):
         default=1.0,
         description="effective number of independent samples, as a share of all; 1 if tasks share no questions",
     )
+    publish_documents: bool = Field(
+        default=True,
+        exclude_if=bool,  # decides nothing about a score; records have it only where it is false
+        description="whether pages and exports may show questions and options; false where the authors forbid it",
+    )
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 

@@ -63,8 +63,16 @@ def finish_benchmark(
     )
     write_bytes(folder / DOCUMENTS_FILE, json.dumps({task.task: task.doc_hashes for task in output.tasks}).encode())
     files = {task.task: folder / samples_file(task.task) for task in output.tasks}
+    declared = suite.benchmarks[benchmark]
     with replace_atomically(folder / SAMPLES_TABLE) as table:
-        convert_samples(files, benchmark, evaluation.evaluation_id, table, suite.benchmarks[benchmark].question_field)
+        convert_samples(
+            files,
+            benchmark,
+            evaluation.evaluation_id,
+            table,
+            question_field=declared.question_field,
+            may_publish=declared.publish_documents,
+        )
     names = dict.fromkeys([DOCUMENTS_FILE, *_expected_files(suite, shard, benchmark)])
     manifest = BenchmarkManifest(
         benchmark=benchmark,

@@ -53,6 +53,8 @@ class TaskFacts:
     task_hash: str | None
     means: Mapping[tuple[str, str], float]
     finite: frozenset[tuple[str, str]] = frozenset()
+    dataset_id: str | None = None
+    dataset_sha: str | None = None
 
 
 def parse_results(data: bytes) -> Json:
@@ -120,8 +122,7 @@ def score_rows(content: Json, benchmarks: Mapping[str, str]) -> Iterator[Json]:
         "device": to_text(config.get("device")),
     }
     for task, metric, chosen, value, stderr in read_metrics(content):
-        settings = to_map(to_map(content, "configs"), task)
-        sha = to_text(to_map(settings, "dataset_kwargs").get("revision")) or ""
+        dataset_id, dataset_sha = _read_dataset(content, task)
         yield common | {
             "benchmark": benchmarks.get(task),
             "task": task,
@@ -133,8 +134,8 @@ def score_rows(content: Json, benchmarks: Mapping[str, str]) -> Iterator[Json]:
             "n_shot": _count_shots(content, task),
             "task_version": to_text(versions.get(task)),
             "task_hash": to_text(to_map(content, "task_hashes").get(task)),
-            "dataset_id": to_text(settings.get("dataset_path")),
-            "dataset_sha": sha if SHA.fullmatch(sha) else None,
+            "dataset_id": dataset_id,
+            "dataset_sha": dataset_sha,
         }
 
 
@@ -157,6 +158,7 @@ def read_facts(content: Json) -> dict[str, TaskFacts]:
             to_text(to_map(content, "task_hashes").get(task)),
             means.get(task, {}),
             frozenset(finite.get(task, ())),
+            *_read_dataset(content, task),
         )
         for task, chosen in filters.items()
         if task in content["results"]
@@ -172,6 +174,13 @@ def read_harness(content: Json) -> str | None:
     """The version of lm-eval, or the commit that it was run from."""
     git = to_text(content.get("git_hash"))
     return to_text(content.get("lm_eval_version")) or (f"git {git}" if git else None)
+
+
+def _read_dataset(content: Json, task: str) -> tuple[str | None, str | None]:
+    """Id and commit of the task's dataset."""
+    settings = to_map(to_map(content, "configs"), task)
+    sha = to_text(to_map(settings, "dataset_kwargs").get("revision")) or ""
+    return to_text(settings.get("dataset_path")), sha if SHA.fullmatch(sha) else None
 
 
 def _count_samples(content: Json, task: str) -> int | None:

@@ -27,10 +27,12 @@ from nightboard.tasks.imports.lm_eval_results import (
 )
 from nightboard.tasks.imports.lm_eval_samples import Placed, Samples, list_embedded, list_samples, read_samples
 from nightboard.tasks.imports.match_samples import Match, ResultsRun, RunIndex
+from nightboard.tasks.store.documents import write_documents
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.tables import has_file, read_table, write_file
-from nightboard.warehouse.lake.convert_samples import ConvertError, convert_samples
+from nightboard.warehouse.lake.convert_samples import convert_samples
+from nightboard.warehouse.lake.samples_file import ConvertError
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
 LeaveOut = Callable[[str, BrokenFileError], None]
@@ -149,23 +151,46 @@ class SamplesImporter:
         return next(iter(by_digest.values()), None), good
 
     def _write(self, source: _Source, samples: Samples) -> bool:
-        """Write the samples of a task if they are new; False, and listed as skipped, if they cannot be converted."""
-        run, task = source.run, source.task
-        if (run.evaluation_id, task) in self.known:
-            return True
-        benchmark = name_benchmarks(run.suite).get(task)
-        question = run.suite.benchmarks[benchmark].question_field if run.suite and benchmark else None
-        digest = hashlib.sha256(f"{task}\0{samples.digest}".encode("utf-8", "replace")).hexdigest()[:16]
-        name = f"{run.evaluation_id}-{digest}"
-        if has_file(self.store, SAMPLES, name):  # an earlier import was interrupted between the samples and the scores
-            return True
+        """Write what is new of a task; False, and listed as skipped, if its samples cannot be converted."""
         try:
-            with replace_atomically(self.store.lake_file(SAMPLES.name, name)) as out:
-                convert_samples({task: samples.lines}, benchmark, run.evaluation_id, out, question)
+            self._write_documents(source, samples)
+            if (source.run.evaluation_id, source.task) not in self.known:
+                self._write_rows(source, samples)
         except ConvertError as error:
             self.leave_out(source.place, BrokenFileError(str(error).replace(f"{samples.lines}: ", "")))
             return False
         return True
+
+    def _write_rows(self, source: _Source, samples: Samples) -> None:
+        run, task = source.run, source.task
+        benchmark = name_benchmarks(run.suite).get(task)
+        declared = run.suite.benchmarks[benchmark] if run.suite and benchmark else None
+        digest = hashlib.sha256(f"{task}\0{samples.digest}".encode("utf-8", "replace")).hexdigest()[:16]
+        name = f"{run.evaluation_id}-{digest}"
+        if has_file(self.store, SAMPLES, name):  # an earlier import was interrupted between the samples and the scores
+            return
+        with replace_atomically(self.store.lake_file(SAMPLES.name, name)) as out:
+            convert_samples(
+                {task: samples.lines},
+                benchmark,
+                run.evaluation_id,
+                out,
+                question_field=declared.question_field if declared else None,
+                may_publish=declared is None or declared.publish_documents,
+            )
+
+    def _write_documents(self, source: _Source, samples: Samples) -> None:
+        facts = source.run.tasks[source.task]
+        if samples.doc_set_hash is not None:
+            write_documents(
+                self.store,
+                source.task,
+                samples.doc_set_hash,
+                [samples.lines],
+                dataset_id=facts.dataset_id,
+                dataset_sha=facts.dataset_sha,
+                is_imported=True,
+            )
 
     def _write_scores(self, run: ResultsRun, new_samples: Mapping[str, Samples]) -> None:
         """Write the scores of these tasks again, with the facts from their samples: the row with samples counts."""

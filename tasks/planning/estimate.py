@@ -5,6 +5,7 @@ Pure. hf runs layers on one GPU after the other, so more GPUs hold more but are 
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ CPU_OVERHEAD_B = 0.05
 UNKNOWN_CHOICES = 4
 # A measured cost serves for models up to so many times smaller or larger.
 SIMILAR_SIZE = 4.0
+# Of these, so many count: those of the nearest sizes, and of one size the newest.
+NEAREST = 15
 # Loading Python and the harness; then the weights, at 2 GB a second.
 START_S = 30.0
 LOAD_S_PER_GB = 0.5
@@ -106,11 +109,12 @@ def start_seconds(weights_gb: float) -> float:
 
 
 def _find_rate(costs: Sequence[Cost], params_b: float, backend: str) -> float | None:
-    """Median of similar models: seconds on one GPU (or the CPU) a document and billion parameters."""
+    """Median of the nearest models: seconds on one GPU (or the CPU) a document and billion parameters."""
+    similar = (cost for cost in reversed(costs) if params_b / SIMILAR_SIZE <= cost.params_b <= params_b * SIMILAR_SIZE)
+    nearest = heapq.nsmallest(NEAREST, similar, key=lambda cost: abs(math.log(cost.params_b / params_b)))
     rates = [
         _computing_seconds(cost) * _speed(backend, cost.gpus) / (cost.documents * _work(cost.params_b, cost.gpus))
-        for cost in costs
-        if params_b / SIMILAR_SIZE <= cost.params_b <= params_b * SIMILAR_SIZE
+        for cost in nearest
     ]
     return median(rates) if rates else None
 

@@ -1,8 +1,9 @@
-"""Reads the history that planning needs from the store: scores, ended attempts, open shards, measured costs."""
+"""Reads the history that planning needs from the store: scores, ended attempts, open shards, costs, spending."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightboard.profiles.models.board import Board
 from nightboard.profiles.models.endings import Ending
+from nightboard.tasks.planning.budget import REQUEST_CLASSES, Spending, count_devices, find_night, find_week
 from nightboard.tasks.store.layout import MANIFEST_FILE, SPEC_FILE, Store
 from nightboard.tasks.store.records import (
     AttemptSpec,
@@ -27,6 +30,10 @@ from nightboard.tasks.store.records import (
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.lake.files import list_written
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
+from nightboard.warehouse.schema.request_tables import REQUESTS
+
+# A launch's id, with its board.
+_LAUNCH = re.compile(r"nightboard-(.+)-\d{8}T\d{6}-[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,8 @@ class History:
     with an open attempt; `shards_in_flight`: the shards themselves. `last_attempts`: the highest number that
     anybody has claimed, by shard. `finished`: shards whose results are there, of evaluations that are not scored.
     `shards`: how such evaluations are split; those of older stores are not listed, and are in one placement.
+    `costs`: those that were measured first at the beginning. `spending`: what attempts of the board have cost since
+    some time.
     """
 
     done: Mapping[ScoreKey, Sequence[Done]] = field(default_factory=dict)
@@ -147,6 +156,25 @@ class History:
     finished: frozenset[ShardKey] = frozenset()
     shards: Mapping[str, EvaluationShards] = field(default_factory=dict)
     costs: Mapping[CostKey, Sequence[Cost]] = field(default_factory=dict)
+    spending: Sequence[Spending] = ()
+
+
+@dataclass(frozen=True)
+class SpendingOf:
+    """Whose spending is read: a board's, by attempts that ended after `since` or are under way."""
+
+    board: str
+    since: datetime
+
+    @classmethod
+    def week(cls, board: Board, now: datetime) -> SpendingOf:
+        """What counts for a board's budget."""
+        return cls(board.board, find_week(find_night(now, board.schedule.timezone)))
+
+    def includes(self, launch_id: str | None) -> bool:
+        """Launches of old stores do not name their board, and count."""
+        named = _LAUNCH.fullmatch(launch_id or "")
+        return named is None or named[1] == self.board
 
 
 def read_commits(store: Store) -> dict[tuple[str, str], Commit]:
@@ -160,15 +188,19 @@ def read_evaluations(store: Store) -> dict[str, Evaluation]:
     return {row["evaluation_id"]: _as_evaluation(row) for row in read_table(store, EVALUATIONS).to_pylist()}
 
 
-def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> History:
+def read_history(
+    store: Store, suites: Collection[ResolvedSuite] = (), spending_of: SpendingOf | None = None
+) -> History:
     """Read all that planning needs. `suites`: as now declared.
 
     The claims are read before the scores: what another flow claims or collects in between is then known as in flight or
     as scored, or its attempt's number is taken when ours is claimed.
     """
-    last_attempts, claimed = _read_claims(store)
+    last_attempts, under_way = _read_claims(store)
+    claimed = frozenset(under_way)
     known = read_evaluations(store)
     columns = ["evaluation_id", "shard", "attempt", "state", "reason", "ended_at"]
+    columns += ["launch_id", "started_at", "elapsed_s", "gpus"] if spending_of else []
     attempts = read_table(store, ATTEMPTS, columns).sort_by([("attempt", "ascending")]).to_pylist()
     outcomes = {row["evaluation_id"]: row for row in read_table(store, OUTCOMES).to_pylist()}
     seconds, reused = _read_benchmark_seconds(store)
@@ -182,11 +214,12 @@ def read_history(store: Store, suites: Collection[ResolvedSuite] = ()) -> Histor
         finished=_find_finished(store, attempts, shards),
         shards=shards,
         costs=_measure_costs(store, known, outcomes, seconds, reused),
+        spending=_list_spending(store, attempts, under_way.values(), spending_of) if spending_of else (),
     )
 
 
-def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]]:
-    """The highest attempt at each shard, and the shards with an attempt that is not collected yet.
+def _read_claims(store: Store) -> tuple[dict[ShardKey, int], dict[ShardKey, AttemptSpec | None]]:
+    """The highest attempt at each shard, and the shards with an attempt that is not collected yet (None: unreadable).
 
     An attempt whose launch was moved away is lost: its number stays taken, and it is not in flight.
     """
@@ -196,8 +229,9 @@ def _read_claims(store: Store) -> tuple[dict[ShardKey, int], frozenset[ShardKey]
         key = (folder.parents[1].name, folder.parent.name)
         last[key] = max(last.get(key, 0), int(folder.name))
     collected = list_written(store.lake, ATTEMPTS.name)
-    under_way = (f for f in attempts if f"{f.parents[1].name}-{f.parent.name}-{f.name}" not in collected)
-    return last, frozenset((f.parents[1].name, f.parent.name) for f in under_way if not _is_lost(store, f))
+    under_way = [f for f in attempts if f"{f.parents[1].name}-{f.parent.name}-{f.name}" not in collected]
+    specs = [((folder.parents[1].name, folder.parent.name), _read_spec(folder)) for folder in under_way]
+    return last, {key: spec for key, spec in specs if not (spec and _is_lost(store, spec))}
 
 
 def _read_done(
@@ -208,8 +242,7 @@ def _read_done(
     reused: Mapping[str, Collection[str]],
 ) -> dict[ScoreKey, list[Done]]:
     """Evaluations that are done; of those at one of the `versions` it need not be read what they have."""
-    beginning = datetime.min.replace(tzinfo=UTC)
-    ids = sorted(outcomes.keys() & known.keys(), key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
+    ids = _sort_by_end(outcomes.keys() & known.keys(), outcomes)
     others = {key for key in ids if known[key].suite_version not in versions}
     numbers = _read_numbers(store, others) if others else {}
     measurements = _read_measurements(store) if others else {}
@@ -221,6 +254,11 @@ def _read_done(
             entry = replace(entry, numbers=frozenset(numbers[key]), measurements=measurements[evaluation.suite_version])
         by_score[ScoreKey.of(evaluation)].append(entry)
     return dict(by_score)
+
+
+def _sort_by_end(ids: Iterable[str], outcomes: Mapping[str, dict[str, Any]]) -> list[str]:
+    beginning = datetime.min.replace(tzinfo=UTC)
+    return sorted(ids, key=lambda key: (outcomes[key]["finished_at"] or beginning, key))
 
 
 def _read_numbers(store: Store, evaluation_ids: Collection[str]) -> Mapping[str, Collection[Number]]:
@@ -262,11 +300,15 @@ def _find_finished(
     )
 
 
-def _is_lost(store: Store, folder: Path) -> bool:
+def _read_spec(folder: Path) -> AttemptSpec | None:
     try:
-        return not store.launch_dir(AttemptSpec.read(folder / SPEC_FILE).launch_id).is_dir()
+        return AttemptSpec.read(folder / SPEC_FILE)
     except RecordError:
-        return False  # the owner is unknown; reconcile says what to do
+        return None  # the owner is unknown; reconcile says what to do
+
+
+def _is_lost(store: Store, spec: AttemptSpec) -> bool:
+    return not store.launch_dir(spec.launch_id).is_dir()
 
 
 def _as_evaluation(row: dict[str, Any]) -> Evaluation:
@@ -308,11 +350,12 @@ def _measure_costs(
     seconds: Mapping[str, Mapping[str | None, float | None]],
     reused: Mapping[str, Collection[str]],
 ) -> dict[CostKey, list[Cost]]:
-    """Measured costs of evaluations, in total and by benchmark."""
+    """Measured costs of evaluations, in total and by benchmark; those that finished first at the beginning."""
     documents = _count_documents(store)
     params = {commit.fingerprint: commit.params_b for commit in read_commits(store).values()}
     costs: dict[CostKey, list[Cost]] = defaultdict(list)
-    for evaluation_id, outcome in outcomes.items():
+    for evaluation_id in _sort_by_end(outcomes, outcomes):
+        outcome = outcomes[evaluation_id]
         evaluation, elapsed_s = evaluations.get(evaluation_id), outcome["elapsed_s"]
         params_b = params.get(evaluation.fingerprint) if evaluation else None
         if not evaluation or not params_b or not elapsed_s:
@@ -352,3 +395,42 @@ def _read_benchmark_seconds(store: Store) -> tuple[dict[str, dict[str | None, fl
         if row["measured_by"] is not None:
             reused[row["evaluation_id"]].add(row["benchmark"])
     return seconds, dict(reused)
+
+
+# -------------------------------------------------------------------------------------------------------- spending
+
+
+def read_spending(store: Store, spending_of: SpendingOf) -> list[Spending]:
+    """What a board's attempts have cost and will cost, without the rest of the history."""
+    _, under_way = _read_claims(store)
+    columns = ["evaluation_id", "ended_at", "launch_id", "started_at", "elapsed_s", "gpus"]
+    attempts = read_table(store, ATTEMPTS, columns).to_pylist()
+    return _list_spending(store, attempts, under_way.values(), spending_of)
+
+
+def _list_spending(
+    store: Store, attempts: Sequence[dict[str, Any]], under_way: Iterable[AttemptSpec | None], spending_of: SpendingOf
+) -> list[Spending]:
+    """What ended attempts took, and what those under way are estimated to take. Without GPUs, a job counts as one."""
+    columns = ["evaluation_id", "model_id", "request_id", "planned_at"]
+    launched = {row["evaluation_id"]: row for row in read_table(store, EVALUATIONS, columns).to_pylist()}
+    requests = read_table(store, REQUESTS, ["request_id", "kind"]).to_pylist()
+    classes = {row["request_id"]: REQUEST_CLASSES[row["kind"]] for row in requests}
+
+    def spend(key: str, took_s: float, gpus: int, since: datetime | None, until: datetime | None) -> Spending:
+        row = launched.get(key, {})
+        organization = row.get("model_id", "").partition("/")[0]
+        request_class = classes.get(row.get("request_id"), "watched")
+        hours = took_s * count_devices(gpus) / 3600
+        return Spending(organization, request_class, hours, row.get("planned_at"), since, until)
+
+    ended = [
+        spend(row["evaluation_id"], row["elapsed_s"] or 0.0, row["gpus"] or 0, row["started_at"], row["ended_at"])
+        for row in attempts
+        if row["ended_at"] and row["ended_at"] >= spending_of.since and spending_of.includes(row["launch_id"])
+    ]
+    return ended + [
+        spend(spec.evaluation.evaluation_id, spec.planned.estimate_s, spec.gpus, spec.created_at, None)
+        for spec in under_way
+        if spec and spending_of.includes(spec.launch_id)
+    ]

@@ -1,6 +1,7 @@
 """Decides what is evaluated, in which shards and tiers, and what is skipped with the reason.
 
-The watch list asks for evaluations, and so do requests; both are judged alike.
+The watch list asks for evaluations, and so do requests; both are judged alike. The budget decides what of it waits
+(budget.py).
 
 Pure: no file, clock or network; the same arguments give the same plan. A dry run shows the same plan that the nightly
 flow executes.
@@ -8,22 +9,33 @@ flow executes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from nightboard.profiles.model_settings import settings_for
 from nightboard.profiles.models.base import ChatTemplate, Precision
+from nightboard.profiles.models.budget import NO_BUDGET, Budget
 from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.models.watchlist import ModelSettings, WatchList
 from nightboard.profiles.suite_version import hash_json, keep_benchmarks
 from nightboard.tasks.evaluation.sharding import split, whole
+from nightboard.tasks.planning.budget import (
+    REQUEST_CLASSES,
+    Contender,
+    Decision,
+    RequestClass,
+    choose,
+    count_devices,
+    sum_spent,
+)
 from nightboard.tasks.planning.estimate import BYTES_PER_PARAM, Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import History, ScoreKey
 from nightboard.tasks.planning.measured import NOT_ASKED, NOTHING_ASKED, Asked, Wanted
 from nightboard.tasks.planning.packing import Placement, pack_jobs
-from nightboard.tasks.planning.result import Plan, Skip, TargetState, TargetStateName
+from nightboard.tasks.planning.result import NightBudget, Plan, Skip, TargetState, TargetStateName
 from nightboard.tasks.planning.retry_policy import (
     AttemptResources,
     choose_resources,
@@ -59,6 +71,7 @@ class PlanInputs:
 
     `requested`: targets of open requests, the most urgent first.
     `run_started_at` is given when a run plans again: shards that are to be retried only in the next run are skipped.
+    `is_partial`: the watch list and other requests are planned by another run, which keeps its shares of the budget.
     """
 
     board: str
@@ -70,6 +83,9 @@ class PlanInputs:
     now: datetime
     run_started_at: datetime | None = None
     requested: Sequence[RequestedCommit] = ()
+    budget: Budget = NO_BUDGET
+    timezone: str = "UTC"
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class _Wish:
     settings: ModelSettings
     asked: Asked = NOTHING_ASKED
     target: RequestTarget | None = None
+    request_class: RequestClass = "watched"
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,24 @@ class _Candidate:
     evaluation: Evaluation
     shards: EvaluationShards
     placements: tuple[Placement, ...]
+
+    @property
+    def estimate_s(self) -> float:
+        return sum(placement.planned.estimate_s for placement in self.placements)
+
+    @property
+    def gpu_hours(self) -> float:
+        """What it takes of a budget."""
+        seconds = ((each.planned.estimate_s, each.tier.gpus * each.tier.nodes) for each in self.placements)
+        return sum(estimate_s * count_devices(gpus) for estimate_s, gpus in seconds) / 3600
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """An evaluation of this plan that serves for another commit or request as well."""
+
+    first: _Candidate
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -137,43 +172,116 @@ _UNDER_WAY = _Refusal("in_flight", "already running or submitted")
 _NOT_ASKED = _Refusal("not_asked", NOT_ASKED)
 
 
+_Verdict = _Candidate | _Twin | _Refusal
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What becomes of all wishes. `chosen`: what could run, by id; `queues`: in which order it is asked for."""
+
+    verdicts: list[tuple[_Wish, list[_Verdict]]] = field(default_factory=list)
+    chosen: dict[str, _Candidate] = field(default_factory=dict)
+    queues: dict[RequestClass, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+
+
 def make_plan(inputs: PlanInputs) -> Plan:
     """Sort every watched and requested commit and suite into evaluations to run and skips with their reasons."""
-    chosen: dict[str, _Candidate] = {}
+    judged = _judge_all(inputs)
+    decision = _spend(inputs, judged)
     skipped: list[Skip] = []
     requests: dict[str, str] = {}
     targets: list[TargetState] = []
-    known = _Knowledge(
-        inputs,
-        Estimator(inputs.history),
-        wanted={suite.version: Wanted(suite) for suite in inputs.suites},
-        context_lengths={row.fingerprint: row.context_length for row in inputs.commits if row.context_length},
-    )
-    for wish in (*_list_watched(inputs), *_list_requested(inputs)):
-        verdicts = _judge(wish, known, chosen)
-        for verdict in verdicts:
-            if isinstance(verdict, _Candidate):
-                chosen.setdefault(verdict.evaluation.evaluation_id, verdict)
-                if wish.target is not None:
-                    requests.setdefault(verdict.evaluation.evaluation_id, wish.target.request_id)
-            else:
-                skipped.append(_skip(wish, verdict))
+    for wish, verdicts in judged.verdicts:
+        settled = [_settle(verdict, decision.waiting) for verdict in verdicts]
+        skipped += [_skip(wish, verdict) for verdict in settled if isinstance(verdict, _Refusal)]
         if wish.target is not None:
-            targets.append(_describe_target(wish.target, verdicts))
+            targets.append(_describe_target(wish.target, settled))
+            for verdict in settled:
+                if isinstance(verdict, _Candidate):
+                    requests.setdefault(verdict.evaluation.evaluation_id, wish.target.request_id)
     targets += _list_unknown_suites(inputs)
-    jobs = pack_jobs((placement for candidate in chosen.values() for placement in candidate.placements), inputs.cluster)
+    chosen = [each for key, each in judged.chosen.items() if key not in decision.waiting]
+    jobs = pack_jobs((placement for candidate in chosen for placement in candidate.placements), inputs.cluster)
     return Plan(
         board=inputs.board,
         created_at=inputs.now,
-        evaluations=tuple(candidate.evaluation for candidate in chosen.values()),
-        shards=tuple(candidate.shards for candidate in chosen.values()),
+        evaluations=tuple(candidate.evaluation for candidate in chosen),
+        shards=tuple(candidate.shards for candidate in chosen),
         jobs=jobs,
         skipped=tuple(skipped),
         gpu_hours=sum(job.estimate_s * job.gpus for job in jobs) / 3600,
         estimate_s=sum(job.estimate_s for job in jobs),
         requests=requests,
         targets=tuple(targets),
+        budget=_describe_budget(inputs.budget, judged, decision),
     )
+
+
+def _judge_all(inputs: PlanInputs) -> _Judged:
+    known = _Knowledge(
+        inputs,
+        Estimator(inputs.history),
+        wanted={suite.version: Wanted(suite) for suite in inputs.suites},
+        context_lengths={row.fingerprint: row.context_length for row in inputs.commits if row.context_length},
+    )
+    judged = _Judged()
+    for wish in (*_list_watched(inputs), *_list_requested(inputs)):
+        verdicts = _judge(wish, known, judged.chosen)
+        judged.verdicts.append((wish, verdicts))
+        for verdict in verdicts:
+            if not isinstance(verdict, _Refusal):
+                first = verdict.first if isinstance(verdict, _Twin) else verdict
+                key = first.evaluation.evaluation_id
+                judged.chosen.setdefault(key, first)
+                judged.queues[wish.request_class].setdefault(key)
+    return judged
+
+
+# ----------------------------------------------------------------------------------------------------------- budget
+
+
+def _spend(inputs: PlanInputs, judged: _Judged) -> Decision:
+    """What the budget lets run, and what waits for it."""
+    history = inputs.history
+    if not inputs.budget.is_limited:
+        return Decision({}, 0.0, 0.0)
+    begun = {key for key, _ in (*history.shards_in_flight, *history.finished)}
+    contenders = {
+        key: Contender(key, _owner(each.evaluation), each.gpu_hours, is_begun=key in begun)
+        for key, each in judged.chosen.items()
+    }
+    queues = {name: [contenders[key] for key in keys] for name, keys in judged.queues.items()}
+    spent = sum_spent(history.spending, inputs.now, inputs.timezone)
+    return choose(queues, inputs.budget, spent, knows_all=not inputs.is_partial)
+
+
+def _owner(evaluation: Evaluation) -> str:
+    return evaluation.model_id.partition("/")[0]
+
+
+def _settle(verdict: _Verdict, waiting: Mapping[str, str]) -> _Candidate | _Refusal:
+    """A verdict when it is known what waits for the budget."""
+    if isinstance(verdict, _Refusal):
+        return verdict
+    first = verdict.first if isinstance(verdict, _Twin) else verdict
+    if reason := waiting.get(first.evaluation.evaluation_id):
+        return _Refusal("budget", reason)
+    return verdict if isinstance(verdict, _Candidate) else _Refusal("same_fingerprint", verdict.reason)
+
+
+def _describe_budget(budget: Budget, judged: _Judged, decision: Decision) -> NightBudget | None:
+    if not budget.is_limited:
+        return None
+    return NightBudget(
+        gpu_hours=budget.gpu_hours_per_night,
+        spent=decision.spent,
+        planned=decision.launched,
+        waiting=sum(judged.chosen[key].gpu_hours for key in decision.waiting),
+        n_waiting=len(decision.waiting),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- wishes
 
 
 def _list_watched(inputs: PlanInputs) -> Iterator[_Wish]:
@@ -198,7 +306,7 @@ def _list_requested(inputs: PlanInputs) -> Iterator[_Wish]:
             is_again = each.target.mode in ("stale", "replicate")
             asked = Asked(each.target.benchmarks, is_again, each.target.replicate)
             settings = _settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
-            yield _Wish(each.commit, suite, settings, asked, each.target)
+            yield _Wish(each.commit, suite, settings, asked, each.target, REQUEST_CLASSES[each.request.kind])
 
 
 def _settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
@@ -243,6 +351,7 @@ _STATES: dict[str, TargetStateName] = {
     "gave_up": "failed",
     "unavailable": "failed",
     "later": "waiting",
+    "budget": "waiting",
 }
 
 
@@ -250,9 +359,7 @@ def _describe_target(target: RequestTarget, verdicts: Sequence[_Candidate | _Ref
     """How far a target is: by what runs, else by why it does not."""
     for verdict in verdicts:
         if isinstance(verdict, _Candidate):
-            return _state_of(
-                target, "planned", None, sum(placement.planned.estimate_s for placement in verdict.placements)
-            )
+            return _state_of(target, "planned", None, verdict.estimate_s)
     first = next((verdict for verdict in verdicts if isinstance(verdict, _Refusal)), None)
     if first is None:
         return _state_of(target, "failed", f"suite {target.suite} has no benchmark {', '.join(target.benchmarks)}")
@@ -266,7 +373,7 @@ def _skip(wish: _Wish, refusal: _Refusal) -> Skip:
     return Skip.model_validate(named | asdict(refusal) | {"request_id": target.request_id if target else None})
 
 
-def _judge(wish: _Wish, known: _Knowledge, chosen: Mapping[str, _Candidate]) -> list[_Candidate | _Refusal]:
+def _judge(wish: _Wish, known: _Knowledge, chosen: Mapping[str, _Candidate]) -> list[_Verdict]:
     """The evaluation of a suite for a commit, and the parts that do not run, with reasons."""
     inputs, commit, suite, settings, asked = known.inputs, wish.commit, wish.suite, wish.settings, wish.asked
     precision = _resolve_precision(settings, commit)
@@ -296,7 +403,7 @@ def _judge(wish: _Wish, known: _Knowledge, chosen: Mapping[str, _Candidate]) -> 
         if first.evaluation.model_id == commit.model_id and first.evaluation.revision == commit.revision:
             return [first, *refusals]
         other = f"{first.evaluation.model_id}@{first.evaluation.revision[:7]}"
-        return [_Refusal("same_fingerprint", f"same fingerprint as {other}, evaluated once"), *refusals]
+        return [_Twin(first, f"same fingerprint as {other}, evaluated once"), *refusals]
     if left_out and not todo:
         return list(refusals)
     params_b = tier.up_to_params_b if commit.params_b is None else commit.params_b

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightboard.tasks.evaluation.outputs import SAMPLES_TABLE, SCORES_TABLE
-from nightboard.tasks.evaluation.validate import hash_documents
+from nightboard.tasks.evaluation.validate import hash_documents, samples_file
+from nightboard.tasks.store.documents import write_documents
 from nightboard.tasks.store.files import replace_atomically
 from nightboard.tasks.store.layout import DOCUMENTS_FILE, MANIFEST_FILE, Store
 from nightboard.tasks.store.records import BenchmarkManifest, Shard, Taken
 from nightboard.tasks.store.tables import read_table, write_file
+from nightboard.warehouse.lake.samples_file import ConvertError
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES, TASK_SCORES
 
@@ -40,7 +42,9 @@ class MergeError(Exception):
 
 
 def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], taken: Sequence[Taken] = ()) -> None:
-    """Write the evaluation's rows of `task_scores` and `samples`; the shards must be complete. Twice is the same.
+    """Write the evaluation's rows of `task_scores` and `samples`, and new documents. Twice is the same.
+
+    The shards must be complete.
 
     Raises MergeError when the shards of a benchmark do not fit together, or rows that are to be taken over are gone.
     """
@@ -48,13 +52,35 @@ def merge_shards(store: Store, evaluation_id: str, shards: Sequence[Shard], take
     for shard in shards:
         for benchmark in shard.benchmarks:
             folders[benchmark].append(store.work_dir(evaluation_id, shard.name) / benchmark)
-    scores = [row for of_shards in folders.values() for row in _score(of_shards)]
+    scores = []
+    for of_shards in folders.values():
+        rows = _score(of_shards)
+        _write_documents(store, of_shards, rows)
+        scores += rows
     scores += [row for benchmark in taken for row in _take_scores(store, evaluation_id, benchmark)]
     write_file(store, TASK_SCORES, evaluation_id, scores)
     files = [folder / SAMPLES_TABLE for of_shards in folders.values() for folder in of_shards]
     own = (_as_declared(data, SAMPLES) for file in files for data in _row_groups(file))
     others = (_take_samples(store, evaluation_id, benchmark) for benchmark in taken)
     _write_all(itertools.chain(own, others), store.lake_file(SAMPLES.name, evaluation_id), SAMPLES)
+
+
+def _write_documents(store: Store, folders: Sequence[Path], scores: Sequence[dict[str, Any]]) -> None:
+    """Write the documents of a benchmark's tasks, from lm-eval's files in the folders of its shards."""
+    for task, row in {row["task"]: row for row in scores}.items():
+        files = [path for folder in folders if (path := folder / samples_file(task)).exists()]
+        try:
+            write_documents(
+                store,
+                task,
+                row["doc_set_hash"],
+                files,
+                dataset_id=row["dataset_id"],
+                dataset_sha=row["dataset_sha"],
+                is_imported=False,
+            )
+        except ConvertError as error:
+            raise MergeError(str(error)) from error
 
 
 def _take_scores(store: Store, evaluation_id: str, taken: Taken) -> list[dict[str, Any]]:

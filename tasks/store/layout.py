@@ -81,6 +81,10 @@ class Store:
         """The history of runs, if no Prefect server is configured."""
         return self.root / "prefect"
 
+    def notified_file(self, board: str) -> Path:
+        """The causes of failures that people were told of."""
+        return self.root / "notified" / f"{board}.json"
+
     @property
     def launch_lock(self) -> Path:
         """Held while jobs are launched: one flow at a time."""

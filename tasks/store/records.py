@@ -366,6 +366,13 @@ class Parallelism(Record):
     parallelism: int
 
 
+class Notified(Record):
+    """The causes of failures on a board that people were told of, and when a run last saw each."""
+
+    record_version: Literal[1] = 1
+    causes: dict[str, datetime] = {}
+
+
 def as_row(record: Record) -> dict[str, Any]:
     """A record as a row for Parquet: objects become JSON text, empty ones null."""
     return {

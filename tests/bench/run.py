@@ -284,6 +284,13 @@ def bench_coverage() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_coverage())
 
 
+def bench_month() -> Iterator[Row]:
+    """A month of nights within budgets, in virtual time; draws docs/month.svg (a minute)."""
+    from month import measure_month
+
+    yield from (Row(*row) for row in measure_month())
+
+
 def bench_start() -> Iterator[Row]:
     """Starting a command, against importing the libraries that it cannot do without."""
     from bench.start import start_times
@@ -305,11 +312,12 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "answers": bench_answers,
     "rank": bench_rank,
     "coverage": bench_coverage,
+    "month": bench_month,
     "gpu": bench_gpu,
 }
 
-# Most machines have no GPU, and how often an interval holds has nothing to do with the machine.
-BY_NAME = ("coverage", "gpu")
+# Most machines have no GPU, and how often an interval holds, or how long one waits, has nothing to do with the machine.
+BY_NAME = ("coverage", "gpu", "month")
 
 
 def main() -> None:

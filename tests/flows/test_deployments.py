@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from deployed import start, wait_for, wait_for_process, wait_until
 from prefect import Flow, Task
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
 from served_hub import serve_hub
+from webhook import serve_webhook
 
-from nightboard.flows import collect, deployments, nightly, rebuild
+from nightboard.flows import backfill, collect, deployments, nightly, rebuild
 from nightboard.flows.deployments import deploy, describe_schedule, make_deployments
 from nightboard.flows.prefect_server.server import OwnServer, ServerError
 from nightboard.profiles.loading.load import load_board
-from nightboard.tasks.store.records import ProcessId
 
 TASKS = {
     item.name: item
-    for module in (nightly, collect, rebuild)
+    for module in (nightly, collect, backfill, rebuild)
     for item in vars(module).values()
     if isinstance(item, Task)
 }
@@ -57,16 +55,19 @@ def test_deployments_are_named_after_the_board_and_run_from_any_folder(
     write_board(tmp_path)
     monkeypatch.chdir(tmp_path)
     made = {deployment.full_name: deployment for deployment in make_deployments(load_board("mine"), 90)}
-    assert made.keys() == {"nightly/mine", "collect/mine", "rebuild/mine"}
+    assert made.keys() == {"nightly/mine", "collect/mine", "backfill/mine", "rebuild/mine"}
     of_board = {"board": str(tmp_path / "mine.yaml"), "store": str(tmp_path / "store")}
-    assert made["nightly/mine"].parameters == of_board | {"wait_min": 90}
+    assert made["nightly/mine"].parameters == of_board | {"wait_min": 90, "models": None}
     assert made["collect/mine"].parameters == of_board
     assert made["rebuild/mine"].parameters == of_board
     for deployment in made.values():
         module, _, name = str(deployment.entrypoint).rpartition(".")
         flow = getattr(importlib.import_module(module), name)
         assert isinstance(flow, Flow)
-        assert flow.parameters.properties.keys() == deployment.parameters.keys()
+        given = deployment.parameters.keys()
+        assert given <= flow.parameters.properties.keys()
+        asked = {"select"} if flow.name == "backfill" else set()
+        assert {*flow.parameters.required} == {"board"} | asked, "what whoever starts it has to say"
         assert flow.description, "which the deployment shows, as it has none of its own"
         assert deployment.tags == ["board:mine"]
 
@@ -80,7 +81,7 @@ def test_the_boards_schedule_is_that_of_its_nights(tmp_path: Path) -> None:
     assert every.schedule.interval == timedelta(minutes=10)
     assert not made["rebuild"].schedules
     assert describe_schedule(bundle) == (
-        "nightly at '30 1 * * *' (Europe/Paris), collect every 10 min, rebuild by hand"
+        "nightly at '30 1 * * *' (Europe/Paris), collect every 10 min, backfill and rebuild by hand"
     )
 
 
@@ -98,6 +99,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, use_server: C
 def test_every_step_has_a_name_a_tag_and_a_description() -> None:
     assert TASKS.keys() == {
         "collect", "discover", "pin datasets", "plan", "fetch datasets", "rebuild", "build warehouse", "report",
+        "select",
     }  # fmt: skip
     assert all(task.tags and task.description for task in TASKS.values())
 
@@ -133,25 +135,20 @@ def server(tmp_path: Path, use_server: Callable[[str], None]) -> Iterator[SyncPr
     own.stop()
 
 
-def wait_for(client: SyncPrefectClient, flow: str, is_reached: Callable[[FlowRun], bool], within_s: float) -> FlowRun:
-    """The first run of a flow that gets there."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        for run in client.read_flow_runs():
-            if run.name.startswith(flow) and is_reached(run):
-                return run
-        time.sleep(0.5)
-    raise TimeoutError([(run.name, run.state) for run in client.read_flow_runs()])
-
-
 @pytest.mark.real
 def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
     tmp_path: Path, server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployments, "SILENT_FOR", timedelta(seconds=deployments.HEARTBEAT_S + 5))
-    with serve_hub() as hub:
-        bundle = load_board(write_board(tmp_path / "board", hub=hub.url))
-        assert deploy(bundle, "pool", 60).made_pool
+    with serve_hub() as hub, serve_webhook() as hook:
+        board = write_board(tmp_path / "board", hub=hub.url)
+        board.write_text(board.read_text() + "notify: [custom-webhook/ops, secret/other, env/OTHER]\n")
+        bundle = load_board(board)
+        lacking = "notify: custom-webhook/ops: the Prefect server has no such block. Create it, or correct the name."
+        first = deploy(bundle, "pool", 60)
+        assert (first.made_pool, first.warnings) == (True, (lacking,))
+        data = {"text": "{{subject}}\n{{body}}"}
+        CustomWebhookNotificationBlock(name="ops", url=hook.url, json_data=data).save("ops")
         assert deploy(bundle, "pool", 60) == deployments.Deployed(
             ("nightly/mine", "collect/mine", "rebuild/mine"), False
         )
@@ -171,20 +168,16 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
             worker.kill()
             os.kill(process.pid, signal.SIGKILL)
             crashed = wait_for(server, "nightly mine", lambda run: bool(run.state and run.state.is_crashed()), 240)
+            wait_until(lambda: len(hook.bodies) == 2, "both notifications")
+    failed, died = (str(body["text"]) for body in hook.bodies)
+    assert failed.startswith("nightboard mine: ") and "new cause" in failed
+    assert died == (
+        "nightboard mine: a run has crashed\nnightly mine: No heartbeat: its process has died. "
+        "Submitted jobs keep running; the next nightly or collect goes on."
+    )
     assert crashed.id == silent.id
     assert crashed.state is not None
     assert crashed.state.message == "No heartbeat: its process has died."
-
-
-def wait_for_process(client: SyncPrefectClient, run: FlowRun) -> ProcessId:
-    """The process of a flow run, once it has said which one it is."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        label = client.read_flow_run(run.id).labels.get("nightboard.process")
-        if label:
-            return ProcessId.model_validate_json(str(label))
-        time.sleep(0.2)
-    raise TimeoutError(run.name)
 
 
 @pytest.mark.real
@@ -212,16 +205,3 @@ def wait_for_address(output: Path, within_s: float = 240) -> str:
             return said[1]
         time.sleep(0.2)
     raise TimeoutError(output.read_text())
-
-
-@contextlib.contextmanager
-def start(output: Path, program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment, ended hard where it still runs."""
-    command = [str(Path(sys.executable).with_name(program)), *arguments]
-    with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()

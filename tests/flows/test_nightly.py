@@ -272,6 +272,8 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
     assert [(skip.model_id, skip.kind) for skip in given_up.plan.skipped if skip.kind != "done"] == [
         ("lab/broken", "gave_up")
     ]
+    assert [skip.model_id for skip in given_up.given_up] == ["lab/broken"]
+    assert not given_up.has_failures, "it is no failure of this night"
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
@@ -358,12 +360,13 @@ def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world
     (world.folder / "watchlists/world.yaml").write_text("watchlist: world\nmodels: [lab/strong, lab/none]\n")
     world.hub.delete_repo("lab/strong")
     before = len(read_flow_runs())
-    nightly(world.board, return_state=True)
+    nightly(world.board, models=["lab/none"], return_state=True)
     runs = read_flow_runs()
     assert len(runs) == before + 1
     log = read_log(runs[-1]["id"])
     assert [word for level, word in log if level == logging.INFO][:2] == ["Collect:", "Asking"]
     assert (logging.WARNING, "lab/none:") in log
+    assert (logging.WARNING, "lab/strong:") not in log, "it is gone, too, but was not asked for"
     state = (runs[-1]["state_type"], runs[-1]["state_name"])
     assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [

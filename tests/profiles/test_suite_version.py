@@ -9,7 +9,7 @@ import pytest
 
 from nightboard.profiles.declared_rows import era_rows, organization_rows, suite_rows
 from nightboard.profiles.loading.load import load_organizations, load_suite
-from nightboard.profiles.model_settings import is_watched, settings_for
+from nightboard.profiles.model_settings import is_watched, narrow, settings_for
 from nightboard.profiles.models.suite import Suite
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.profiles.suite_version import UnpinnedError, hash_json, open_datasets, resolve_suite
@@ -78,6 +78,7 @@ def test_what_decides_a_score_changes_the_version(
         ("bbh", {"title": "Other"}),
         ("bbh", {"cut_documents": 7}),
         ("bbh", {"cut_documents": None}),
+        ("bbh", {"publish_documents": False}),
         (NAVIGATE, {"choices": 9}),
     ],
 )
@@ -102,6 +103,17 @@ def test_the_version_is_64_hex_digits_and_survives_json(suite: Suite, pins: dict
     assert len(version) == 64
     assert int(version, 16)
     assert resolve_suite(Suite.model_validate_json(resolved.model_dump_json()), {})[1] == version
+
+
+def test_records_and_smaller_suites_keep_what_may_not_be_published(suite: Suite) -> None:
+    copies = {"record": Suite.model_validate_json(suite.model_dump_json()), "demo": load_suite("demo")}
+    for name, copied in copies.items():
+        kept = [key for key, benchmark in copied.benchmarks.items() if not benchmark.publish_documents]
+        assert kept == ["gpqa"], name
+
+
+def test_records_of_suites_that_publish_all_stay_as_they_were(suite: Suite) -> None:
+    assert "publish_documents" not in suite.benchmarks["bbh"].model_dump_json()
 
 
 def test_every_data_set_is_pinned_and_a_pin_of_the_profile_wins(suite: Suite, pins: dict[str, str]) -> None:
@@ -193,3 +205,10 @@ def test_settings_come_from_the_list_then_the_rules_then_the_model() -> None:
     assert (ruled.precision, ruled.chat_template, ruled.suites) == ("float16", "never", None)
     assert (special.precision, special.chat_template, special.suites) == ("float32", "always", ("small",))
     assert (special.fewshot_as_multiturn, special.trust_remote_code) == (True, False)
+
+
+@pytest.mark.parametrize("model_id", ["other/one", "acme/a", "acme/special"])
+def test_a_narrowed_list_has_one_model_with_the_settings_that_it_had(model_id: str) -> None:
+    alone = narrow(WATCH, [model_id])
+    assert settings_for(alone, model_id) == settings_for(WATCH, model_id)
+    assert [name for name in ("other/one", "acme/a", "acme/special") if is_watched(alone, name)] == [model_id]

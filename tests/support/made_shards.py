@@ -107,7 +107,8 @@ def write_files(folder: Path, suite: Suite, part: Shard, benchmark: str, changes
 
 def _sample(task: str, doc_id: int, chosen: str) -> dict[str, Any]:
     return {
-        "doc_id": doc_id, "doc": {"q": doc_id}, "target": "A", "filter": chosen, "metrics": METRICS,
+        "doc_id": doc_id, "doc": {"question": f"question {doc_id}"}, "target": "A", "filter": chosen,
+        "metrics": METRICS,
         **{metric: value_of(task, doc_id, metric, chosen) for metric in METRICS},
         "doc_hash": f"{task}{doc_id}", "prompt_hash": "p", "target_hash": "t", "resps": [["x"]],
         "filtered_resps": ["x"], "arguments": {},

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from make_lake import START, Lake
+from make_lake import START, Lake, declare_task
 
 from nightboard.tasks.export import export_all, export_table
 from nightboard.tasks.output_file import OutputFileError
@@ -80,6 +80,20 @@ def test_json_has_no_numbers_that_json_lacks(store: Store, tmp_path: Path) -> No
     export_table(odd, "samples", tmp_path / "samples.json", FileFormat.json, False, ignore)
     values = [row["value"] for row in json.loads((tmp_path / "samples.json").read_text(), parse_constant=pytest.fail)]
     assert values.count(None) == 2
+
+
+@pytest.mark.parametrize("form", [FileFormat.parquet, FileFormat.jsonl])
+def test_texts_that_may_not_be_published_stay_in_the_store(tmp_path: Path, form: FileFormat) -> None:
+    lake, odd = Lake(), Store(tmp_path / "odd")
+    lake.suite([declare_task("open", "open", publish_documents=True), declare_task("kept", "kept")])
+    texts = {"question": "?", "choices": ["(A) x"], "target": "(A) x", "category": "c"}
+    names = {"doc_hash": "d", "doc_set_hash": "s", "is_imported": False}
+    lake.add("documents", "d", [{"task": task, **names, **texts} for task in ("open", "kept")])
+    build(lake.write(odd.lake), odd.warehouse, START)
+    export_table(odd, "documents", tmp_path / f"out.{form}", form, False, ignore)
+    columns = f"task, doc_hash, {', '.join(texts)}"
+    found = duckdb.sql(f"select {columns} from '{tmp_path / f'out.{form}'}' order by task desc").fetchall()
+    assert found == [("open", "d", *texts.values()), ("kept", "d", None, None, None, None)]
 
 
 def test_an_existing_file_stays_unless_it_is_forced(store: Store, tmp_path: Path) -> None:

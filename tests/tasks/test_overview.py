@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from make_lake import Lake, after
+from screen import show_on_screen
 
+from nightboard.flows.display.console import Terminal
+from nightboard.flows.display.overview import show_overview
+from nightboard.profiles.models.board import Board
+from nightboard.profiles.models.budget import Budget
 from nightboard.profiles.models.schedule import Schedule
-from nightboard.tasks.overview import find_next_run, look
+from nightboard.tasks.overview import Estimates, NightUse, find_next_run, look
 from nightboard.tasks.runs.open_runs import OpenRuns
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
@@ -46,6 +51,26 @@ def test_a_store_without_a_build_has_no_last_runs(tmp_path: Path) -> None:
     seen = look(Store(tmp_path / "none"), NOTHING_OPEN, after(0))
     assert (seen.last, seen.causes, seen.next_run) == (None, (), None)
     assert 0 < seen.disk.free_gb < seen.disk.total_gb
+
+
+def test_the_budget_of_the_night_and_the_error_of_estimates_are_told(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path)
+    lake.suite()
+    lake.done("e", "lab/e", hours=20)
+    took = {"started_at": after(19), "ended_at": after(20), "elapsed_s": 3600.0, "gpus": 2}
+    lake.attempt("e", "completed", estimate_s=4000.0, **took)
+    build(lake.write(store.lake), store.warehouse, after(30))
+    declared = Board(
+        board="mine", title="Mine", watch="w", suites=("small",), cluster="c", store="s",
+        budget=Budget(gpu_hours_per_night=5),
+    )  # fmt: skip
+    seen = look(store, NOTHING_OPEN, after(30), "mine", declared)
+    assert seen.budget == NightUse(5, 2)
+    assert seen.estimates == Estimates(pytest.approx(0.1), 1)
+    assert look(store, NOTHING_OPEN, after(40), "mine", declared).budget == NightUse(5, 0), "another night"
+    shown = show_on_screen(120, lambda: show_overview(Terminal(), seen, None))
+    assert "Budget: 3.0 of 5 GPU-hours of this night left.\n" in shown
+    assert "Estimates: off by 10% in the median, over 1 evaluation of the last 30 days.\n" in shown
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,14 @@ def test_a_model_waits_for_the_next_run_or_to_be_seen(board: Board) -> None:
     assert board.ask_one("far/away").reason.endswith("the Hub has it as deleted")
 
 
+def test_what_waits_for_the_budget_is_told_as_the_whole_plan_has_it(board: Board) -> None:
+    board.know(make_commit("lab/a"), make_commit("lab/b", committed_at=NOW + timedelta(minutes=1)))
+    Path(board.path).write_text(BOARD + "budget: {gpu_hours_per_night: 0.01}\n")
+    told = board.ask_one("lab/b")
+    assert (told.state, told.reason.partition(":")[0]) == ("waits", "waits for budget"), told
+    assert board.ask_one("lab/a").reason == "the next run evaluates it", "the first one of a night may be larger"
+
+
 def test_the_newest_commit_of_each_followed_branch_counts(board: Board) -> None:
     later = NOW + timedelta(hours=1)
     board.know(make_commit("lab/a"), make_commit("lab/a", "2", discovered_at=later))

@@ -20,6 +20,7 @@ from nightboard.warehouse.reader.connection import QueryError, find_lake, set_la
 from nightboard.warehouse.reader.file_format import FileFormat
 from nightboard.warehouse.reader.open_build import explain_build
 from nightboard.warehouse.reader.sql_errors import explain, explain_table, list_columns
+from nightboard.warehouse.schema.lake_tables import DOCUMENTS
 
 _OPTIONS = {
     FileFormat.parquet: "format parquet, compression zstd",
@@ -29,6 +30,8 @@ _OPTIONS = {
     FileFormat.jsonl: "format json, array false",
 }
 _LOOK_EVERY_S = 0.2
+# What stays in the store of documents that may not be published; their ids and hashes may leave it.
+_TEXTS = ("question", "choices", "target", "category")
 
 
 @contextlib.contextmanager
@@ -61,7 +64,8 @@ def copy_table(
 ) -> int:
     """Write all rows of a table of main to `path`, at full precision; their number.
 
-    `tell` gets the progress, 0..100, a few times a second. Ctrl-C stops the copy.
+    Texts of documents that may not be published are left out. `tell` gets the progress, 0..100, a few times a second.
+    Ctrl-C stops the copy.
     Raises QueryError for a table that does not exist, or whose rows cannot be read or written.
     """
     if table not in list_columns(con):
@@ -81,13 +85,17 @@ def copy_table(
 
 
 def _columns(con: duckdb.DuckDBPyConnection, table: str, form: FileFormat) -> str:
-    if form not in (FileFormat.json, FileFormat.jsonl):
-        return "*"
+    replaced = _list_finite(con, table) if form in (FileFormat.json, FileFormat.jsonl) else []
+    if table == DOCUMENTS.name:
+        replaced += [f"if(may_publish, {name}, null) as {name}" for name in _TEXTS]
+    return f"* replace ({', '.join(replaced)})" if replaced else "*"
+
+
+def _list_finite(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """Columns of numbers for JSON, which has no NaN and no infinity."""
     doubles = con.execute(
         "select column_name from duckdb_columns() where database_name = current_database() and schema_name = 'main'"
         " and table_name = ? and data_type = 'DOUBLE'",
         [table],
     ).fetchall()
-    # JSON has no NaN and no infinity.
-    finite = [f"if(isfinite({quote(name)}), {quote(name)}, null) as {quote(name)}" for (name,) in doubles]
-    return f"* replace ({', '.join(finite)})" if finite else "*"
+    return [f"if(isfinite({quote(name)}), {quote(name)}, null) as {quote(name)}" for (name,) in doubles]

@@ -52,6 +52,14 @@ class Order:
     is_reversed: bool = False
 
 
+@dataclass(frozen=True)
+class EstimateError:
+    """The median of |taken / estimated - 1|, such as 0.2 for a fifth; None without evaluations."""
+
+    median_error: float | None
+    n_evaluations: int
+
+
 # Filters that compare a text with a column of the same name, in words.
 _VALUES = {"model_type": "type", "precision": "precision", "license": "license", "organization": "organization",
            "country": "country"}  # fmt: skip
@@ -273,6 +281,12 @@ def sum_up_last_runs(con: duckdb.DuckDBPyConnection, since: datetime) -> tuple[i
 def list_failure_causes(con: duckdb.DuckDBPyConnection) -> Result:
     """One row per cause of failures, those that stop the most evaluations first; what is retried comes last."""
     return _run_named(con, "failure_causes", {})
+
+
+def find_estimate_error(con: duckdb.DuckDBPyConnection, since: datetime) -> EstimateError:
+    """How far estimates were from what the evaluations took that ended since then."""
+    ((median_error, n_evaluations),) = _run_named(con, "estimate_error", {"since": since}).rows
+    return EstimateError(median_error, n_evaluations)
 
 
 def list_unmatched(con: duckdb.DuckDBPyConnection, ranking: str) -> Result:

@@ -80,6 +80,11 @@ SUITES = Table(
             " and"
             " the longest generated answer; null: an old row",
         ),
+        Column(
+            "publish_documents",
+            BOOL,
+            "whether questions and options may be published; null: an old row",
+        ),
     ),
 )
 
@@ -406,6 +411,31 @@ SAMPLES = Table(
         Column("weight", DOUBLE, "number of parts; 1 except for lists such as IFEval's instructions"),
         Column("target", STRING, "correct answer"),
         Column("response", STRING, "the model's answer: text, or JSON of log-likelihoods"),
+        Column(
+            "answer",
+            STRING,
+            "generated text after filtering, or the option that the metric takes as the answer, such as (B) 42; its"
+            " letter alone where documents may not be published; null: there was no choice, a log-likelihood is not a"
+            " number, or an old row",
+        ),
+    ),
+)
+
+DOCUMENTS = Table(
+    "documents",
+    "one row per task, set of documents and document; written once, never per evaluation",
+    ("task", "doc_hash", "is_imported", "doc_set_hash"),
+    (
+        Column("task", STRING, "lm-eval leaf task"),
+        Column("doc_hash", STRING, "lm-eval's hash of the document"),
+        Column("doc_set_hash", STRING, "hash over the ordered documents and targets that it was read with"),
+        Column("is_imported", BOOL, "whether it was read from imported samples, not from those of a run"),
+        Column("dataset_id", STRING, "dataset on the Hub; null: not in the imported file"),
+        Column("dataset_sha", STRING, "commit of the dataset that it was first read from; null: unknown"),
+        Column("question", STRING, "text of the question with its passage, without few-shot examples"),
+        Column("choices", STRINGS, "options with their letters, such as (B) 42; null: none"),
+        Column("target", STRING, "correct answer; the option with its letter where there are options"),
+        Column("category", STRING, "subject, from the dataset; null: none"),
     ),
 )
 
@@ -429,5 +459,6 @@ LAKE_TABLES = {
         RANKINGS,
         TASK_SCORES,
         SAMPLES,
+        DOCUMENTS,
     )
 }

@@ -106,6 +106,8 @@ MACROS = {
                 *(_SAMPLE[name] for name in ("weight", "target")),
                 Column("response_a", STRING, "answer of model_a"),
                 Column("response_b", STRING, "answer of model_b"),
+                Column("answer_a", STRING, "answer of model_a: generated text, or the option with its letter"),
+                Column("answer_b", STRING, "answer of model_b: generated text, or the option with its letter"),
                 *_EVALUATION_PAIR,
             ),
         ),

@@ -122,6 +122,25 @@ SUITES = Table(
     ),
 )
 
+DOCUMENTS = Table(
+    lake_tables.DOCUMENTS.name,
+    "one row per task and document that was evaluated",
+    ("task", "doc_hash"),
+    (
+        *_take(
+            lake_tables.DOCUMENTS,
+            *("task", "doc_hash", "is_imported", "dataset_id", "dataset_sha"),
+            *("question", "choices", "target", "category"),
+        ),
+        Column(
+            "may_publish",
+            BOOL,
+            "whether its texts may leave the store: a suite declares the task, and none says publish_documents: false;"
+            " export leaves out the others'",
+        ),
+    ),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "one row per evaluation that was ever planned to run, or imported",
@@ -490,6 +509,24 @@ COSTS = Table(
     ),
 )
 
+ESTIMATES = Table(
+    "estimates",
+    "one row per done evaluation that ran whole, each shard at its first attempt: what the plan estimated, and what it"
+    " took",
+    ("evaluation_id",),
+    (
+        *_take(lake_tables.EVALUATIONS, "evaluation_id", "suite", "model_id", "revision"),
+        *_take(lake_tables.COMMITS, "params_b"),
+        Column("tier", STRING, "tier of the cluster profile that it ran in"),
+        Column("estimated_s", DOUBLE, "seconds that the plan estimated, over its shards"),
+        Column("taken_s", DOUBLE, "seconds that it took, over its shards"),
+        Column("estimated_gpu_hours", DOUBLE, "estimated GPU-hours; a job without GPUs counts as one"),
+        Column("taken_gpu_hours", DOUBLE, "GPU-hours that it took; a job without GPUs counts as one"),
+        Column("ratio", DOUBLE, "taken_s / estimated_s; 1: as estimated, 2: twice as long"),
+        *_take(lake_tables.OUTCOMES, "finished_at"),
+    ),
+)
+
 COMMITS = Table(
     "commits", "one row per model and revision, as last observed", ("model_id", "revision"), lake_tables.COMMITS.columns
 )
@@ -535,9 +572,10 @@ BUILD_INFO = Table(
 MODEL_TABLES = {
     table.name: table
     for table in (
+        DOCUMENTS,
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, REQUESTS, request_tables.REQUEST_TARGETS,
         request_tables.REQUEST_EVENTS, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS, lake_tables.SAMPLES,
-        BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, RANKINGS,
+        BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES, RANKINGS,
         RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

@@ -13,8 +13,9 @@ from fake_cluster import FakeExecutor, make_job, make_launcher
 from typer.testing import CliRunner
 
 from nightboard.flows.cli.main import app
-from nightboard.flows.cli.runs import parse_minutes
+from nightboard.flows.cli.runs import confirm_cost, parse_minutes
 from nightboard.tasks.cluster.dry_run import DryExecutor
+from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import find_executor
 from nightboard.tasks.runs.reconcile import reconcile
 from nightboard.tasks.store.layout import Store
@@ -98,3 +99,15 @@ def test_status_finds_the_one_board_of_the_folder(tmp_path: Path, monkeypatch: p
     assert "Next run: " in shown and "02:00 UTC" in shown
     (tmp_path / "other.yaml").write_text(f"board: other\n{text}")
     assert "(here: mine, other)" in runner.invoke(app, ["status"]).output
+
+
+def test_a_backfill_above_the_boards_limit_needs_a_yes() -> None:
+    job = make_job("a").model_copy(update={"gpus": 4})
+    plan = Plan(board="b", created_at=NOW, evaluations=(), jobs=(job,), skipped=(), gpu_hours=0, estimate_s=0)
+    hours = job.estimate_s * 4 / 3600
+    assert plan.device_hours == pytest.approx(hours)
+    assert confirm_cost(plan, None, is_sure=False)
+    assert confirm_cost(plan, hours + 1, is_sure=False)
+    assert confirm_cost(plan, 0, is_sure=True)
+    with pytest.raises(typer.BadParameter, match=r"above the 0 of ask_above_gpu_hours; add --yes to launch it"):
+        confirm_cost(plan, 0, is_sure=False)

@@ -26,7 +26,9 @@ from nightboard.flows.run import submit_wave
 from nightboard.flows.run.dispatcher import run_jobs
 from nightboard.flows.run.report import RunReport
 from nightboard.flows.run.state import RunState
+from nightboard.profiles.models.budget import NO_BUDGET, Budget
 from nightboard.profiles.models.cluster import Cluster
+from nightboard.profiles.models.schedule import Schedule
 from nightboard.profiles.models.watchlist import WatchList
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.cluster.executor import ExecutorError, JobReport
@@ -74,6 +76,7 @@ class Site:
     at_pause: Callable[[int], None] = lambda number: None
     lines: Console = field(default_factory=lambda: Console(file=io.StringIO(), record=True, width=300))
     plans: list[Plan] = field(default_factory=list)
+    budget: Budget = NO_BUDGET
 
     @property
     def store(self) -> Store:
@@ -91,17 +94,20 @@ class Site:
         cluster = Cluster.model_validate(values | {"tiers": [SMALL, LARGE]} | self.cluster)
         bundle = SimpleNamespace(
             cluster=cluster,
-            board=SimpleNamespace(board="test"),
+            board=SimpleNamespace(board="test", budget=self.budget, schedule=Schedule()),
             watch=WatchList(watchlist="w", organizations=("lab",)),
             suites={"small": make_suite().suite},
         )
         hub = SimpleNamespace(is_up=lambda: self.hub_is_up)
         return Board(bundle, self.store, hub, self.slurm, self.fetch)  # type: ignore[arg-type]
 
+    def discover(self) -> Discovery:
+        heads = tuple(WatchedHead(c.model_id, "main", c.revision) for c in self.commits)
+        return Discovery(heads=heads, commits=tuple(self.commits), model_states=(), problems=())
+
     def night(self, wait_min: float | None = None) -> RunReport:
         night = RunState(self.board(), Terminal(self.lines))
-        heads = tuple(WatchedHead(c.model_id, "main", c.revision) for c in self.commits)
-        discovery = Discovery(heads=heads, commits=tuple(self.commits), model_states=(), problems=())
+        discovery = self.discover()
         night.board.record_discovery(discovery)
         suites = [make_suite()]
 
@@ -121,6 +127,7 @@ class Site:
             in_flight=tuple(night.open_runs.in_flight),
             not_started=tuple(left),
             problems=tuple(night.problems),
+            given_up=night.given_up,
         )
 
     def pause(self, seconds: float) -> None:
@@ -295,6 +302,31 @@ def test_an_evaluation_that_never_succeeds_ends_the_night_all_the_same(site: Sit
     assert [each.attempt for each in report.retried] == [1, 2]
 
 
+def test_planning_again_keeps_the_budget_of_the_night(site: Site) -> None:
+    """One of three jobs loses its node at once: what then may be launched is what the night has left, not more."""
+    site.add(*(f"m{index}" for index in range(6)))
+    one = site.board().plan(site.discover(), [make_suite()], datetime.now(UTC)).gpu_hours / 6
+    site.budget = Budget(gpu_hours_per_night=3.5 * one)
+    site.slurm.ends = lambda spec: "NODE_FAIL" if spec.planned.number == 1 and is_first(spec) else "RUNNING"
+    open_jobs: list[int] = []
+
+    def is_first(spec: AttemptSpec) -> bool:
+        return spec.evaluation.model_id == "lab/m0"
+
+    def look(number: int) -> None:
+        open_jobs.append(len(site.board().list_open(datetime.now(UTC)).open))
+        if number == 20:
+            site.slurm.ends = lambda spec: "completed"
+
+    site.at_pause = look
+    report = site.night()
+    assert max(open_jobs) == 3
+    assert len(site.plans) > 1
+    assert {skip.reason.partition(":")[0] for skip in report.plan.skipped} == {"waits for budget"}
+    assert len(evaluated(report)) == 3
+    assert sorted(evaluated(report) + evaluated(site.night())) == names(site), "they took less than estimated"
+
+
 def test_planning_again_takes_a_small_part_of_the_time_only(site: Site) -> None:
     site.add("a", "long")
     planned_at: list[float] = []
@@ -401,9 +433,11 @@ def test_a_job_that_waits_for_somebody_is_told_of_once(site: Site, monkeypatch: 
 def test_what_gave_up_is_tried_again_when_somebody_frees_it(site: Site) -> None:
     site.add("a", "b")
     site.slurm.ends = lambda spec: "failed"
-    site.night()
-    site.night()
-    assert not site.night().collected, "both are given up"
+    assert not site.night().given_up
+    assert [skip.model_id for skip in site.night().given_up] == ["lab/a", "lab/b"], "in the night that gives them up"
+    later = site.night()
+    assert not later.collected, "both are given up"
+    assert [skip.model_id for skip in later.given_up] == ["lab/a", "lab/b"], "and in each one after it"
     board = site.board()
     stopped, known = board.find_stopped()
     board.free(choose_stopped(stopped, ["lab/a"], known), "ada", datetime.now(UTC))

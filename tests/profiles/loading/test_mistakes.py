@@ -209,6 +209,26 @@ def test_all_mistakes_over_all_files_of_a_board_are_told_at_once(board: Path, wr
 
 
 @pytest.mark.parametrize(
+    ("budget", "mistake"),
+    [
+        ("{gpu_hours_per_night: 0, shares: {watched: 1/2, submissions: 1/4, backfills: 0.25}}", None),
+        ("{shares: {watched: 1, submissions: 0, backfills: 0}, ask_above_gpu_hours: 2.5}", None),
+        ("{gpu_hours_per_night: -1}", "gpu_hours_per_night: must be at least 0 (got -1). Change the number."),
+        ("{gpu_hours_per_night: .inf}", "gpu_hours_per_night: must be a finite number (got inf)."),
+        ("{gpu_hours: 3}", "gpu_hours: is not a known key (got 3). Did you mean"),
+        ("{shares: {watched: 2}}", "shares.watched: must be at most 1 (got 2). Change the number."),
+        ("{shares: {wached: 0}}", "shares.wached: is not a known key (got 0). Did you mean watched?"),
+        ("{shares: {watched: 0.6}}", "shares: must be at most 1 together (got 1.1). Make some of them smaller."),
+    ],
+)
+def test_a_budget_is_hours_and_shares_of_at_most_all_of_them(board: Path, budget: str, mistake: str | None) -> None:
+    board.write_text(board.read_text() + f"budget: {budget}\n")
+    told = validate_paths([board])
+    assert (told == []) is (mistake is None), told
+    assert mistake is None or told[0].startswith(f"{board}:7: budget.{mistake}"), told
+
+
+@pytest.mark.parametrize(
     ("cron", "is_legal"),
     [
         ("0 2 * * *", True),
@@ -230,6 +250,27 @@ def test_a_schedule_must_be_five_legal_fields(board: Path, cron: str, is_legal: 
     told = validate_paths([board])
     assert (told == []) is is_legal, told
     assert is_legal or told[0].startswith(f"{board}:7: schedule.cron: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "mistake"),
+    [
+        ("slack-webhook/ops", None),
+        ("env/OPS_WEBHOOK", None),
+        ("secret/ops-webhook-2", None),
+        ("https://hooks.example/T0/B0", "must not be an address, which is often a secret"),
+        ("ops", "must be kind/name"),
+        ("env/", "must be kind/name"),
+        ("env/A-B", "must be kind/name"),
+        ("slack-webhook/Ops", "must be kind/name"),
+        ("slack-webhook/ops/x", "must be kind/name"),
+        ("env/A, env/A", "is listed twice"),
+    ],
+)
+def test_a_place_for_notifications_is_a_block_or_a_variable(board: Path, place: str, mistake: str | None) -> None:
+    board.write_text(board.read_text() + f"notify: [{place}]\n")
+    told = validate_paths([board])
+    assert [text.split(" (got")[0].split(": ", 2)[2] for text in told] == ([mistake] if mistake else [])
 
 
 @pytest.mark.parametrize(

@@ -286,8 +286,8 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
 # ----------------------------------------------------------------------------------------------- finished benchmarks
 
 
-def make_spec() -> AttemptSpec:
-    suite = make_suite()
+def make_spec(**benchmark: Any) -> AttemptSpec:
+    suite = make_suite(**benchmark)
     evaluation = Evaluation(
         evaluation_id="e", suite="s", suite_version="v", model_id="own/m", revision="1" * 40, fingerprint="f",
         precision="float32", chat_template=False, fewshot_as_multiturn=False, harness_version="0.4.13",
@@ -308,6 +308,20 @@ def make_spec() -> AttemptSpec:
 
 def finish(folder: Path) -> None:
     finish_benchmark(folder, make_spec(), "bench", PLACE, NOW, NOW)
+
+
+@pytest.mark.parametrize(("publish", "answer"), [(True, "(B) y"), (False, "(B)")])
+def test_answers_name_options_only_where_these_may_be_published(folder, publish, answer):
+    """Also on the node, which knows the suite from its record."""
+    chosen = {
+        "doc": {"question": "?", "options": ["x", "y"]}, "filtered_resps": [["-2.5", "False"], ["-1.5", "True"]],
+        "arguments": {f"gen_args_{i}": {"arg_0": "?", "arg_1": f" {letter}"} for i, letter in enumerate("AB")},
+    }  # fmt: skip
+    write_samples(folder, "two", [make_sample(i, 1.0) | chosen for i in range(2)])
+    spec = AttemptSpec.model_validate_json(make_spec(publish_documents=publish).to_bytes())
+    finish_benchmark(folder, spec, "bench", PLACE, NOW, NOW)
+    answers = pq.read_table(folder / "samples.parquet", filters=[("task", "=", "two")])["answer"].to_pylist()
+    assert answers == [answer, answer]
 
 
 def test_a_finished_benchmark_has_tables_and_a_manifest_that_vouches_for_all(folder):

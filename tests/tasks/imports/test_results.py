@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,6 +155,48 @@ def test_samples_beside_and_inside_the_results(store: Store, tmp_path: Path) -> 
     assert done.left_out == []
     sql = "select count(*), sum(value), min(task), min(doc_hash) from samples group by evaluation_id order by all"
     assert ask(store, sql) == [(2, 1.0, "boolq", "d0"), (4, 2.0, "boolq", "d0")]
+
+
+CHOSEN = [
+    sample(
+        number, doc={"question": f"question {number}", "options": ["x", "y"]}, target="B",
+        arguments={f"gen_args_{i}": {"arg_0": "?", "arg_1": f" {letter}"} for i, letter in enumerate("AB")},
+        filtered_resps=[["-2.5", "False"], ["-1.5", "True"]],
+    )
+    for number in range(4)
+]  # fmt: skip
+
+
+def test_samples_tell_the_texts_of_documents_and_answers(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", samples={"boolq": CHOSEN})
+    write_run(tmp_path / "b", NEW | {"config": {"batch_size": 7}}, samples={"boolq": CHOSEN})
+    bring_in(store, tmp_path)
+    assert len(list((store.lake / "documents").iterdir())) == 1
+    columns = "doc_hash, question, choices, target, is_imported, may_publish"
+    assert ask(store, f"select {columns} from documents where task = 'boolq' order by doc_hash") == [
+        (f"d{number}", f"question {number}", ["(A) x", "(B) y"], "(B) y", True, False) for number in range(4)
+    ]
+    assert ask(store, "select distinct answer from samples") == [("(B) y",)]
+
+
+def test_documents_of_an_older_store_come_with_the_next_import(store: Store, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", samples={"boolq": CHOSEN})
+    bring_in(store, tmp_path)
+    shutil.rmtree(store.lake / "documents")
+    bring_in(store, tmp_path)
+    assert ask(store, "select count(*) from documents") == [(4,)]
+
+
+def test_odd_texts_of_documents_are_stored(store: Store, tmp_path: Path) -> None:
+    odd = ["\ud800", "a\0b", "x" * 2**20, float("nan")]
+    lines = [
+        each | {"doc": {"question": text, "options": [text, text]}} for each, text in zip(CHOSEN, odd, strict=True)
+    ]
+    write_run(tmp_path / "a", samples={"boolq": lines})
+    assert bring_in(store, tmp_path).left_out == []
+    assert ask(store, "select question from documents where doc_hash <> 'd3' order by doc_hash") == [
+        ("?",), ("a\0b",), ("x" * 2**20,),
+    ]  # fmt: skip
 
 
 def test_samples_tell_the_documents_and_their_number(store: Store, tmp_path: Path) -> None:

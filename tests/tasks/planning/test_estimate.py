@@ -8,7 +8,7 @@ from builders import make_suite
 from nightboard.profiles.loading.load import load_suite
 from nightboard.profiles.models.cluster import Tier
 from nightboard.tasks.evaluation.sharding import cut, split, whole
-from nightboard.tasks.planning.estimate import Estimator, Size, start_seconds
+from nightboard.tasks.planning.estimate import NEAREST, Estimator, Size, start_seconds
 from nightboard.tasks.planning.history import Cost, CostKey, History
 from nightboard.tasks.store.records import ResolvedSuite, Shard
 
@@ -91,6 +91,14 @@ def test_only_similar_sizes_and_the_same_kind_of_machine_tell_something() -> Non
 def test_the_median_of_similar_models_counts() -> None:
     costs = [("bbh", Cost(7.0, 5761, seconds, 1)) for seconds in (100.0, 200.0, 9000.0)]
     assert measure(*costs).benchmarks(V2, SEVEN, GPU)["bbh"] == pytest.approx(200.0)
+
+
+def test_of_many_similar_models_the_nearest_count_and_of_one_size_the_newest() -> None:
+    far = [("bbh", Cost(3.0, 5761, 9000.0, 1))] * NEAREST
+    near = [("bbh", Cost(7.0, 5761, 200.0, 1))] * NEAREST
+    assert measure(*near, *far).benchmarks(V2, SEVEN, GPU)["bbh"] == pytest.approx(200.0)
+    newer = [("bbh", Cost(7.0, 5761, 100.0, 1))] * NEAREST
+    assert measure(*near, *newer).benchmarks(V2, SEVEN, GPU)["bbh"] == pytest.approx(100.0)
 
 
 def test_parts_take_together_what_the_whole_takes_but_for_their_starts() -> None:

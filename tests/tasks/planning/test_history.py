@@ -9,14 +9,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builders import NOW, make_commit
+from builders import NOW, make_commit, make_suite
 from fake_cluster import make_evaluation
 
-from nightboard.tasks.planning.history import Cost, CostKey, ScoreKey, read_history
+from nightboard.tasks.planning.budget import Spending
+from nightboard.tasks.planning.history import Cost, CostKey, ScoreKey, SpendingOf, read_history
 from nightboard.tasks.store.layout import MANIFEST_FILE, Store
-from nightboard.tasks.store.records import EvaluationShards, RecordError, Shard, as_row
+from nightboard.tasks.store.records import (
+    AttemptSpec,
+    EvaluationShards,
+    PlannedAttempt,
+    RecordError,
+    Shard,
+    as_row,
+)
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, COMMITS, EVALUATIONS, OUTCOMES, SUITES, TASK_SCORES
+from nightboard.warehouse.schema.request_tables import REQUESTS
 
 PARTS = (Shard(name="bbh", benchmarks=("bbh",)), Shard(name="musr", benchmarks=("musr",)))
 
@@ -175,3 +184,61 @@ def test_a_lake_without_the_new_columns_is_read_beside_one_that_has_them(store: 
         ("b", "all"),
     }
     assert len(history.done) == 2
+
+
+# --------------------------------------------------------------------------------------------------------- spending
+
+LAUNCH = "nightboard-mine-20260101T000000-0123abcd"
+
+
+def add_asked(store: Store, name: str, kind: str) -> None:
+    write(store, REQUESTS, kind, {"request_id": kind, "kind": kind, "board": "mine", "asked_at": NOW})
+    row = as_row(make_evaluation(name)) | {"planned_at": NOW, "request_id": kind}
+    write(store, EVALUATIONS, name, row | {"model_id": f"Qwen/{name}"})
+
+
+def claim(store: Store, name: str, launch_id: str, gpus: int = 4) -> None:
+    """An attempt under way that is estimated to take half an hour."""
+    planned = PlannedAttempt(evaluation_id=name, shard=PARTS[0], batch_size=1, estimate_s=1800)
+    spec = AttemptSpec(
+        launch_id=launch_id, array_task=0, evaluation=make_evaluation(name), suite=make_suite(), planned=planned,
+        tier="t", device="cuda", batch_size=1, gpus=gpus, created_at=NOW,
+    )  # fmt: skip
+    folder = store.attempt_dir(name, PARTS[0].name, 1)
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_bytes(spec.to_bytes())
+    store.launch_dir(launch_id).mkdir(parents=True, exist_ok=True)
+
+
+def read_spending(store: Store) -> list[Spending]:
+    return list(read_history(store, (), SpendingOf("mine", NOW)).spending)
+
+
+def test_what_ended_attempts_took_and_what_runs_will_take_is_spent_by_organization_and_class(store: Store) -> None:
+    add_evaluation(store, "a")
+    add_asked(store, "b", "submission")
+    add_asked(store, "c", "backfill")
+    took = {"launch_id": LAUNCH, "started_at": NOW, "elapsed_s": 3600.0}
+    add_attempt(store, "a", "all", 1, "completed", gpus=2, **took)
+    add_attempt(store, "b", "all", 1, "failed", gpus=0, **took)
+    add_attempt(store, "b", "all", 2, "fetch_failed", gpus=0, launch_id=LAUNCH)
+    claim(store, "c", LAUNCH)
+    assert read_spending(store) == [
+        Spending("lab", "watched", 2.0, NOW, NOW, NOW),
+        Spending("Qwen", "submissions", 1.0, NOW, NOW, NOW),
+        Spending("Qwen", "submissions", 0.0, NOW, None, NOW),
+        Spending("Qwen", "backfills", 2.0, NOW, NOW, None),
+    ]
+    assert read_history(store).spending == (), "read only where it is asked for"
+
+
+def test_another_boards_attempts_and_earlier_ones_are_not_spent(store: Store) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        add_evaluation(store, name)
+    took = {"started_at": NOW, "elapsed_s": 3600.0, "gpus": 1}
+    add_attempt(store, "a", "all", 1, "completed", launch_id=LAUNCH.replace("mine", "mine-too"), **took)
+    add_attempt(store, "b", "all", 1, "completed", launch_id="20260101T000000-0123abcd", **took)
+    add_attempt(store, "c", "all", 1, "completed", launch_id=LAUNCH, ended_at=NOW - timedelta(seconds=1), **took)
+    claim(store, "d", LAUNCH.replace("mine", "other"))
+    claim(store, "e", LAUNCH, gpus=0)
+    assert [spent.gpu_hours for spent in read_spending(store)] == [1.0, 0.5], "old launches name no board, and count"

@@ -58,6 +58,40 @@ def test_parts_joined_are_the_whole_to_the_last_bit(tmp_path: Path, size: int) -
     assert read(apart.store, "samples") == read(in_one.store, "samples")
 
 
+def read_documents(node: Node) -> list[dict[str, Any]]:
+    files = sorted((node.store.lake / "documents").glob("*.parquet"))
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    return sorted(rows, key=lambda row: (row["task"], row["doc_hash"]))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_the_documents_of_all_parts_are_written_once(tmp_path: Path, size: int) -> None:
+    suite = made_suite(size)
+    apart, in_one = run_apart(tmp_path / "apart", suite), made_node(tmp_path / "whole", suite)
+    complete(in_one, whole(suite))
+    merge_shards(in_one.store, "evaluation", [whole(suite)])
+    join(apart)
+    rows = read_documents(apart)
+    assert rows == read_documents(in_one)
+    assert {(row["task"], row["doc_hash"]) for row in rows} == {
+        (task, f"{task}{number}") for task, count in {"one": 7, "two": 5, "three": 3}.items() for number in range(count)
+    }
+    assert {(row["dataset_id"], row["dataset_sha"], row["is_imported"]) for row in rows} == {
+        ("own/data", "a" * 40, False)
+    }
+    assert {row["question"] for row in rows if row["task"] == "three"} == {"question 0", "question 1", "question 2"}
+
+
+def test_documents_that_are_there_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = run_apart(tmp_path, made_suite())
+    join(node)
+    before = {path: path.stat().st_mtime_ns for path in (node.store.lake / "documents").iterdir()}
+    monkeypatch.setattr("nightboard.warehouse.lake.convert_documents.read_lines", None)
+    join(node)
+    assert {path: path.stat().st_mtime_ns for path in (node.store.lake / "documents").iterdir()} == before
+    assert len(before) == 3
+
+
 def test_every_metric_and_filter_is_scored_by_lm_evals_own_functions_over_all_documents(tmp_path: Path) -> None:
     node = run_apart(tmp_path, made_suite())
     join(node)

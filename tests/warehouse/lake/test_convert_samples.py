@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightboard.warehouse.lake.convert_samples import ConvertError, convert_samples
+from nightboard.warehouse.lake.convert_samples import convert_samples
+from nightboard.warehouse.lake.samples_file import ConvertError
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 
@@ -43,7 +44,7 @@ def test_a_document_becomes_one_row_per_metric(tmp_path: Path) -> None:
     assert rows[0] == {
         "evaluation_id": "e1", "benchmark": "bench", "task": "task", "doc_id": 0, "doc_hash": "d",
         "question_hash": None, "filter": "none", "metric": "acc", "value": 1.0, "weight": 1.0,
-        "target": "A", "response": "text",
+        "target": "A", "response": "text", "answer": "text",
     }  # fmt: skip
     assert (rows[1]["metric"], rows[1]["value"]) == ("acc_norm", 0.0)
 
@@ -188,8 +189,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_lines_are_whole_however_the_file_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int, end: str
 ) -> None:
-    monkeypatch.setattr("nightboard.warehouse.lake.convert_samples._READ_BYTES", n_bytes)
-    monkeypatch.setattr("nightboard.warehouse.lake.convert_samples._FETCH_FROM_BYTES", 20_000 * (n_bytes % 2))
+    monkeypatch.setattr("nightboard.warehouse.lake.samples_file._READ_BYTES", n_bytes)
+    monkeypatch.setattr("nightboard.warehouse.lake.samples_file._FETCH_FROM_BYTES", 20_000 * (n_bytes % 2))
     texts = ["x" * length for length in (0, 1, 500, 5, 3000, 90, 12_000, 2)]
     rows = convert(tmp_path, end.join(line(doc_id=i, target=text).strip() for i, text in enumerate(texts)))
     assert [(row["doc_id"], row["target"]) for row in rows] == [*enumerate(texts)]
@@ -248,3 +249,57 @@ def test_any_text_and_value_come_back_as_they_were(tmp_path: Path, documents: li
     for row, (_, _, value) in zip(rows, documents, strict=True):
         mean = sum(value) / len(value) if isinstance(value, list) else float(value)
         assert row["value"] == pytest.approx(mean, abs=1e-15)
+
+
+LIKELIHOODS = {
+    "doc": {"question": "?", "options": ["forty", "42"]},
+    "arguments": {f"gen_args_{i}": {"arg_0": "?", "arg_1": f" {letter}"} for i, letter in enumerate("AB")},
+    "filtered_resps": [["-1.5", "False"], ["-0.5", "True"]],
+}
+
+
+def test_an_answer_is_the_chosen_option_or_the_text(tmp_path: Path) -> None:
+    rows = convert(
+        tmp_path,
+        line(**LIKELIHOODS),
+        line(doc_id=1, filtered_resps=[["-1.5", "False"]]),  # one log-likelihood is no choice
+        line(doc_id=2, **LIKELIHOODS | {"filtered_resps": [["nan", "False"], ["-0.5", "True"]]}),
+        line(doc_id=3, filtered_resps=["12", "13"]),
+    )
+    assert [row["answer"] for row in rows] == ["(B) 42", None, None, "12"]
+
+
+def test_each_metric_has_its_own_answer(tmp_path: Path) -> None:
+    arguments = {f"gen_args_{i}": {"arg_0": "?", "arg_1": f" {text}"} for i, text in enumerate(["a long one", "no"])}
+    resps = [["-4.0", "False"], ["-3.0", "True"]]
+    metrics = {"metrics": ["acc", "acc_norm"], "acc_norm": 0.0}
+    rows = convert(tmp_path, line(arguments=arguments, filtered_resps=resps, **metrics))
+    assert {row["metric"]: row["answer"] for row in rows} == {"acc": "(B) no", "acc_norm": "(A) a long one"}
+
+
+def test_what_may_not_be_published_is_not_in_the_answer(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_text(line(**LIKELIHOODS))
+    convert_samples({"task": file}, "bench", "e1", tmp_path / "out.parquet", may_publish=False)
+    assert pq.read_table(tmp_path / "out.parquet")["answer"].to_pylist() == ["(B)"]
+
+
+@pytest.mark.parametrize("text", ["x" * 2**20, "a\0b", "\u202e\u2028", "<script>"])
+def test_odd_texts_stay_what_they_are(tmp_path: Path, text: str) -> None:
+    rows = convert(
+        tmp_path, line(filtered_resps=[text]), line(doc_id=1, **LIKELIHOODS | {"doc": {"options": ["", text]}})
+    )
+    assert [row["answer"] for row in rows] == [text, f"(B) {text}"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arguments": None}, {"arguments": []}, {"arguments": {"gen_args_0": []}}, {"arguments": [[1, 2], [3, 4]]},
+        {"arguments": "x"}, {"doc": None}, {"doc": []}, {"doc": {"options": 7}}, {"doc": {"options": {"A": 1}}},
+        {"doc": {"options": {"text": 7}}}, {"doc": {"choices": [[], {}]}},
+    ],
+)  # fmt: skip
+def test_odd_documents_still_tell_the_letter(tmp_path: Path, changes: dict[str, Any]) -> None:
+    (row,) = convert(tmp_path, line(**LIKELIHOODS | changes))
+    assert str(row["answer"]).startswith("(B)")

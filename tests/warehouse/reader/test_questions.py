@@ -8,11 +8,20 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from make_lake import START, Lake
+from make_lake import START, Lake, after
 
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
-from nightboard.warehouse.reader.questions import compare, complete_name, list_eras, list_suites, name_compared, rank
+from nightboard.warehouse.reader.questions import (
+    EstimateError,
+    compare,
+    complete_name,
+    find_estimate_error,
+    list_eras,
+    list_suites,
+    name_compared,
+    rank,
+)
 
 REVISION = "0123456789" * 4
 
@@ -98,6 +107,18 @@ def test_a_warehouse_without_suites_says_so(tmp_path: Path) -> None:
     build(tmp_path / "lake", tmp_path / "warehouse", START)
     with connect(tmp_path / "warehouse") as con, pytest.raises(QueryError, match="nothing to rank yet"):
         rank(con)
+
+
+def test_the_error_of_estimates_is_the_median_of_those_that_ended_since_a_time(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    for hours, estimate_s in ((1, 1e9), (5, 1200.0), (6, 2400.0), (7, 3600.0)):
+        lake.done(f"e{hours}", f"org/{hours}", hours=hours)
+        lake.attempt(f"e{hours}", "completed", estimate_s=estimate_s)
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        assert find_estimate_error(con, after(5)) == EstimateError(0.5, 3)
+        assert find_estimate_error(con, after(8)) == EstimateError(None, 0)
 
 
 def test_compare_says_what_is_missing(con: duckdb.DuckDBPyConnection) -> None:

@@ -379,6 +379,49 @@ def test_benchmark_costs_share_out_time_and_gpus(lake: Lake, ask: Ask) -> None:
     ]
 
 
+def test_estimates_stand_beside_what_evaluations_took_that_ran_whole(lake: Lake, ask: Ask) -> None:
+    """Two shards at their first attempt; not what was tried again, put together, cut, unfinished, imported or old."""
+    lake.suite()
+    names = ("whole", "again", "composed", "cut", "cpu", "old")
+    for name in names:
+        left_out = '{"arc": "gated"}' if name == "cut" else None
+        rows = lake.done(name, f"org/{name}", left_out=left_out)
+        if name == "composed":
+            rows[0]["measured_by"] = "whole"
+        lake.commit(f"org/{name}", params_b=7.0)
+    lake.attempt("whole", "completed", shard="arc", tier="gpu", estimate_s=900.0)
+    lake.attempt("whole", "completed", shard="truth", tier="gpu", estimate_s=600.0, elapsed_s=1200.0)
+    lake.attempt("cpu", "completed", estimate_s=3600.0, gpus=0)
+    lake.attempt("again", "failed", estimate_s=900.0)
+    lake.attempt("again", "completed", 2, estimate_s=900.0)
+    for name in ("composed", "cut"):
+        lake.attempt(name, "completed", estimate_s=900.0)
+    lake.attempt("old", "completed", estimate_s=None)
+    lake.planned("open", "org/whole")
+    lake.attempt("open", "completed", shard="arc", estimate_s=900.0)
+    columns = (
+        "evaluation_id, suite, model_id, revision, params_b, tier, estimated_s, taken_s, estimated_gpu_hours,"
+        " taken_gpu_hours, ratio, finished_at"
+    )
+    assert ask(f"select {columns} from estimates order by 1") == [
+        ("cpu", "small", "org/cpu", "r1", 7.0, None, 3600.0, 1800.0, 1.0, 0.5, 0.5, after(1)),
+        (
+            "whole",
+            "small",
+            "org/whole",
+            "r1",
+            7.0,
+            "gpu",
+            1500.0,
+            3000.0,
+            pytest.approx(5 / 6),
+            pytest.approx(5 / 3),
+            2.0,
+            after(1),
+        ),
+    ]
+
+
 def test_failure_causes_group_reasons_that_differ_in_names_and_numbers(lake: Lake, ask: Ask) -> None:
     lake.suite()
     reasons = {

@@ -39,6 +39,7 @@ answers as (
         samples.weight,
         samples.target,
         samples.response,
+        samples.answer,
         row_number() over (
             partition by samples.evaluation_id, sides.suite, samples.task, samples.metric, samples.doc_hash
             order by samples.doc_id
@@ -70,6 +71,8 @@ paired as (
         a.target,
         a.response as response_a,
         b.response as response_b,
+        a.answer as answer_a,
+        b.answer as answer_b,
         a.evaluation_a,
         a.evaluation_b
     from answers as a
