@@ -39,7 +39,9 @@ class Models:
 def read_models(con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS) -> Models:
     """Read what the build knows of the models that are shown."""
     tables = {table: _group(list_page_table(con, table, filters), "model_id") for table in _TABLES}
-    return Models(list_page_table(con, "models", filters), tables, _group(list_page_table(con, "scores"), "evaluation_id"))
+    return Models(
+        list_page_table(con, "models", filters), tables, _group(list_page_table(con, "scores"), "evaluation_id")
+    )
 
 
 def write_models(models: Models, values: Mapping[str, Any], folder: Path, suites: Mapping[str, str]) -> Iterator[int]:
@@ -137,7 +139,9 @@ def _describe_entry(row: Row, scores: Sequence[Row]) -> dict[str, Any]:
         "facts": facts,
         "unknown": unknown,
         "commands": write_commands(row, scores),
-        "cost": _describe_cost(row["elapsed_s"], row["gpu_hours"], row["energy_kwh"] or row["estimated_kwh"], row["co2_kg"]),
+        "cost": _describe_cost(
+            row["elapsed_s"], row["gpu_hours"], row["energy_kwh"] or row["estimated_kwh"], row["co2_kg"]
+        ),
     }
 
 

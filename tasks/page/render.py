@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,11 @@ def _environment() -> jinja2.Environment:
 def render(template: str, values: Mapping[str, Any]) -> str:
     """A template of templates/ with values."""
     return _environment().get_template(template).render(values)
+
+
+def copy_assets(folder: Path) -> None:
+    """Put scripts and styles into the folder of a page."""
+    shutil.copytree(FOLDER / "assets", folder / "assets", dirs_exist_ok=True)
 
 
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:

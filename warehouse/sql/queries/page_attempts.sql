@@ -1,6 +1,11 @@
 -- One row per attempt that did not complete, the newest 50 of each model, newest first.
 -- Parameters: $models (null: of all).
 with
+failed as (
+    select * from main.attempts
+    where state != 'completed' and ($models is null or model_id in (select unnest(cast($models as varchar[]))))
+),
+
 ended as (
     select
         attempts.model_id,
@@ -21,11 +26,8 @@ ended as (
             partition by attempts.model_id
             order by attempts.ended_at desc, attempts.evaluation_id, attempts.shard, attempts.attempt desc
         ) as place
-    from main.attempts as attempts
+    from failed as attempts
     left join main.evaluations as evaluations on attempts.evaluation_id = evaluations.evaluation_id
-    where
-        attempts.state != 'completed'
-        and ($models is null or attempts.model_id in (select unnest(cast($models as varchar[]))))
 )
 
 select * from ended

@@ -1,6 +1,6 @@
 -- One row per evaluation that counts for a commit of a suite, as the page shows it: the ranked ones in the order of their ranks,
 -- then those of older commits, which a ranking of the past needs. Scores are lists in the order of $benchmarks.
--- Parameters: $suite, $benchmarks; $models and $sources: runs of these models, and all that is ranked as these sources (null: all).
+-- Parameters: $suite, $benchmarks; $models and $sources: runs of these models, and all ranked as these sources (null: all).
 with
 counted as (
     select * from main.revision_scores_as_of(null)

@@ -1,5 +1,5 @@
--- One row per complete evaluation and benchmark that it has: the score, and what made it, from the tasks. What differs between the
--- tasks of a benchmark, as after a resumed job, is listed.
+-- One row per complete evaluation and benchmark that it has: the score, and what made it, from the tasks. What differs between
+-- the tasks of a benchmark, as after a resumed job, is listed.
 with
 declared as (
     select
@@ -50,7 +50,15 @@ described as (
         declared.n_shot,
         declared.sizes,
         declared.n_tasks,
-        made.* exclude (evaluation_id, benchmark)
+        made.datasets,
+        made.task_versions,
+        made.shots,
+        made.chat_template_hashes,
+        made.batch_sizes,
+        made.harness_versions,
+        made.library_versions,
+        made.nodes,
+        made.devices
     from main.benchmark_scores as scores
     left join declared
         on

@@ -1,6 +1,14 @@
--- One row per evaluation without a ranked row: it waits, runs, has failed, is not complete, or may not be compared; with the reason.
--- Newest first for each model. Parameters: $models and $sources, as in page_scored.
+-- One row per evaluation without a ranked row: it waits, runs, has failed, is not complete, or may not be compared; with the
+-- reason, newest first for each model. Parameters: $models and $sources, as in page_scored.
 with
+shown as (
+    select * from main.evaluations
+    where
+        $models is null
+        or source in (select unnest(cast($sources as varchar[])))
+        or (coalesce(source, 'run') = 'run' and model_id in (select unnest(cast($models as varchar[]))))
+),
+
 problems as (
     select
         evaluation_id,
@@ -29,18 +37,9 @@ described as (
         coalesce(evaluations.finished_at, evaluations.planned_at) as seen_at,
         evaluations.attempts,
         evaluations.gpu_hours
-    from main.evaluations as evaluations
+    from shown as evaluations
     left join problems on evaluations.evaluation_id = problems.evaluation_id
-    where
-        evaluations.evaluation_id not in (select candidates.evaluation_id from main.candidates as candidates)
-        and (
-            $models is null
-            or evaluations.source in (select unnest(cast($sources as varchar[])))
-            or (
-                coalesce(evaluations.source, 'run') = 'run'
-                and evaluations.model_id in (select unnest(cast($models as varchar[])))
-            )
-        )
+    where evaluations.evaluation_id not in (select candidates.evaluation_id from main.candidates as candidates)
     order by evaluations.model_id, seen_at desc nulls last, evaluations.evaluation_id
 )
 
