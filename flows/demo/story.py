@@ -23,6 +23,7 @@ from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
+from nightboard.tasks.page.build import build_page, show_board
 from nightboard.tasks.store.layout import OWNER_FILES, SUBMISSION_FILE, Store
 from nightboard.tasks.store.records import AttemptOwner, Submission
 from nightboard.warehouse.reader.connection import connect
@@ -71,7 +72,9 @@ def run_demo(folder: Path) -> None:
         "for the new weights. The commit that edited the README has the same fingerprint, so it keeps its scores."
     )
     _show_changes(ui, before, _rank(store, "demo"))
+    page = _write_page(ui, store, folder / "page")
     _show_next(ui, folder)
+    ui.say_path("\nThe leaderboard as a page; open it in a browser: ", str(page))
     ui.say(f"Demo finished in {duration(time.monotonic() - started)}.", style="green")
 
 
@@ -142,6 +145,13 @@ def _check(first: RunReport, second: RunReport) -> None:
         raise DemoError(f"run 2 did {len(second.evaluated)} evaluations (expected exactly 1).")
 
 
+def _write_page(ui: Terminal, store: Store, out: Path) -> Path:
+    """Build the page of the demo's board; returns the file to open."""
+    with ui.show_work() as show:
+        page = build_page(store, out, show_board(load_board(BOARD), store), show)
+    return page.index
+
+
 def _show_next(ui: Terminal, folder: Path) -> None:
     shown = os.path.relpath(folder)
     program = "nightboard" if shutil.which("nightboard") else os.path.relpath(sys.argv[0])
@@ -154,6 +164,7 @@ def _show_next(ui: Terminal, folder: Path) -> None:
         ),
         (f"sql --store {shown}/store \"from score_by_commit('demo-lab/learner', 'demo')\"", "scores by commit"),
         (f'sql --store {shown}/store "from attempts"', "what ran, and how it ended"),
+        (f"page --store {shown}/store --pair strong learner --out {shown}/pair", "the documents on which two differ"),
         ("validate quickstart", "check a board's files for mistakes"),
         ("nightly --board quickstart", "two small models from huggingface.co (needs internet)"),
     ):

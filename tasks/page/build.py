@@ -73,11 +73,13 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
         data = read_page_data(con, shown.filters, shown.suites)
         models, queue = read_models(con, shown.filters), read_queue(con, shown.filters, shown.board)
         suites = {suite: title for suite, title, *_ in list_suites(con).rows}
-    values = {"title": shown.title, "page": data, "has_queue": shown.has_queue}
+    values = {"board_title": shown.title, "page": data, "has_queue": shown.has_queue}
     with publish(out) as folder:
         write_page(data, folder, shown.title)
         if shown.has_queue:
-            write_html(folder / "queue.html", "queue.html", values | queue | {"root": ""})
+            write_html(
+                folder / "queue.html", "queue.html", values | queue | {"root": "", "title": f"Queue - {shown.title}"}
+            )
         for number in write_models(models, values, folder / "models", _order(suites, shown.suites)):
             report("Pages of models", number, len(models.models))
         files = [path for path in folder.rglob("*") if path.is_file()]

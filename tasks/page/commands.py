@@ -80,12 +80,13 @@ def _write_run(row: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> s
     limit = _find_limit(scores)
     seeds = {setting.get("seed", _SEED) for setting in settings}
     seed = seeds.pop() if len(seeds) == 1 else _SEED
+    groups = dict.fromkeys(str(setting["group"]) for setting in settings if "group" in setting)
     parts = [
         "lm-eval",
         f"--model={row['backend']}" if row["backend"] else None,
-        f"--model_args={_quote(_write_model(row))}",
-        f"--tasks={_quote(','.join(dict.fromkeys(str(setting['group']) for setting in settings if 'group' in setting)))}",
-        f"--batch_size={_quote(batch_sizes[0] if batch_sizes else 'auto')}",
+        f"--model_args={shlex.quote(_write_model(row))}",
+        f"--tasks={shlex.quote(','.join(groups))}" if groups else None,
+        f"--batch_size={shlex.quote(batch_sizes[0] if batch_sizes else 'auto')}",
         f"--limit={limit}" if limit else None,
         f"--seed=0,{seed},{seed},{seed}" if seed != _SEED else None,
         "--device=cpu" if collect(scores, "devices") == ["cpu"] else None,
@@ -136,6 +137,8 @@ def _find_limit(scores: Sequence[Mapping[str, Any]]) -> int | None:
 
 def _note_run(row: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
+    if not any("group" in settings for settings in _read_settings(scores)):
+        notes.append("The tasks of lm-eval are not known.")
     if not row["evaluated_revision"]:
         notes.append("The commit of the model is not known: the newest one may be another.")
     precision = str(row["precision"] or "")
@@ -148,9 +151,7 @@ def _note_run(row: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> li
     if len(collect(scores, "batch_sizes")) != 1:
         notes.append("The batch size is not known." if not collect(scores, "batch_sizes") else "Batch sizes differ.")
     if datasets := collect(scores, "datasets"):
-        notes.append(f"lm-eval loads the newest commit of a dataset; the score is of the {len(datasets)} named below.")
+        notes.append(
+            f"lm-eval loads the newest commit of a dataset; the score is of the {len(datasets)} under Provenance."
+        )
     return notes
-
-
-def _quote(text: str) -> str:
-    return shlex.quote(text)

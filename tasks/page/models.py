@@ -1,4 +1,4 @@
-"""The page of each model: reads what is known of all of them in a few queries, and puts together what each page shows."""
+"""The page of each model: reads what is known of all in a few queries, and puts together what each page shows."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def read_models(con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS) -
     )
 
 
-def write_models(models: Models, values: Mapping[str, Any], folder: Path, suites: Mapping[str, str]) -> Iterator[int]:
+def write_models(models: Models, values: dict[str, Any], folder: Path, suites: Mapping[str, str]) -> Iterator[int]:
     """Write a page a model into a new folder; yields how many there are. `suites`: titles, in the order to show."""
     folder.mkdir()
+    known = {model["model_id"] for model in models.models}
     for number, model in enumerate(models.models, start=1):
-        page = values | describe_model(models, model, suites) | {"root": "../"}
+        title = f"{model['model_id']} - {values['board_title']}"
+        page = values | describe_model(models, model, suites) | {"root": "../", "title": title, "known": known}
         write_html(folder / name_model_file(model["model_id"]), "model.html", page)
         yield number
 
@@ -84,7 +86,7 @@ def cut_log(lines: Sequence[str] | None) -> str:
 
 def show_time(time: datetime | None) -> str | None:
     """A time as all pages write it, in UTC."""
-    return time and time.strftime("%Y-%m-%d %H:%M")
+    return None if time is None else time.strftime("%Y-%m-%d %H:%M")
 
 
 def _group(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
@@ -160,7 +162,8 @@ def _list_provenance(row: Row, scores: Sequence[Row]) -> tuple[list[tuple[str, S
         "lm-eval": collect(scores, "harness_versions") or [row["harness_version"]],
         "Back end": [row["backend"]],
         "Datasets": collect(scores, "datasets"),
-        "Task versions": collect(scores, "task_versions"),
+        "Task versions": _list_by_benchmark(scores, "task_versions"),
+        "Shots": _list_by_benchmark(scores, "shots"),
         "Libraries": [", ".join(libraries)],
         "Node": collect(scores, "nodes"),
         "Device": collect(scores, "devices"),
@@ -176,6 +179,15 @@ def _list_provenance(row: Row, scores: Sequence[Row]) -> tuple[list[tuple[str, S
     }
     known = {name: [value for value in values if value] for name, values in (found | more).items()}
     return [(name, values) for name, values in known.items() if values], [name for name in found if not known[name]]
+
+
+def _list_by_benchmark(scores: Sequence[Row], column: str) -> list[str]:
+    """A value where all benchmarks have the same one, else those of each benchmark."""
+    values = {row["title"]: ", ".join(collect([row], column)) for row in scores}
+    known = {title: value for title, value in values.items() if value}
+    if len(set(known.values())) == 1 and len(known) == len(values):
+        return [*set(known.values())]
+    return ["; ".join(f"{title} {value}" for title, value in known.items())]
 
 
 def _name_source(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""The pages of a pair: where two models differ, and the documents on which they do, with what was asked and answered."""
+"""The pages of a pair: how two models compare, and the documents on which they differ, asked and answered."""
 
 from __future__ import annotations
 
@@ -86,6 +86,8 @@ def read_pair(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Pai
     # One more than is shown, so that what is cut is known.
     most = MOST_CHARACTERS + 1
     documents = list_page_table(con, "pair", model_a=whole_a, model_b=whole_b, most=most)
+    order = [(row["suite"], row["benchmark"]) for row in rows]
+    documents.sort(key=lambda row: order.index((row["suite"], row["benchmark"])))
     parts = [
         Part(suite, benchmark, list(group))
         for (suite, benchmark), group in groupby(documents, key=lambda row: (row["suite"], row["benchmark"]))

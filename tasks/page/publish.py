@@ -34,11 +34,10 @@ def publish(target: Path) -> Iterator[Path]:
 
     Raises PageError for a folder that holds something else, and where nothing can be written.
     """
+    target = _resolve(target)
     try:
-        target = target.resolve()  # a link to a page stays a link
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target.parent / f".{target.name}.lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _lock(target):
             _remove_rests(target)
             _require_page(target)
             folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.new-"))
@@ -49,17 +48,31 @@ def publish(target: Path) -> Iterator[Path]:
                 _replace(folder, target)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    except (OSError, RuntimeError) as error:  # Python raises RuntimeError for a loop of links
-        if isinstance(error, RuntimeError) and "loop" not in str(error).lower():
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PageError(f"{target}: the page cannot be written ({reason}). {_advise(error)}") from error
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        todo = "Make room on the disk, then run it again." if is_full else "Check the path and its permissions."
+        raise PageError(
+            f"{target}: the page cannot be written ({error.strerror or error}). A page that is there stays. {todo}"
+        ) from error
 
 
-def _advise(error: Exception) -> str:
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    todo = "Make room on the disk, then run it again." if is_full else "Check the path and its permissions."
-    return f"A page that is there stays. {todo}"
+def _resolve(target: Path) -> Path:
+    """The whole path; a link to a page stays a link, whose target is replaced."""
+    try:
+        return target.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # Python raises RuntimeError for a loop of links
+        raise PageError(f"{target}: the page cannot be written ({error}). Name another folder with --out.") from error
+
+
+@contextlib.contextmanager
+def _lock(target: Path) -> Iterator[None]:
+    """Let one process at a time publish to a folder; a process that dies lets go of it."""
+    with open(target.parent / f".{target.name}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _require_page(target: Path) -> None:
@@ -87,7 +100,7 @@ def _exchange(one: Path, other: Path) -> bool:
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0)
 
 
 def _remove_rests(target: Path) -> None:
