@@ -20,7 +20,7 @@ TYPING := build/typing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench soak slurm-up slurm-down lock clean
+.PHONY: help demo test check docs page-assets bench soak slurm-up slurm-down lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ check: .venv/.installed-dev $(TYPING) ## ruff, mypy --strict, import-linter, doc
 
 docs: .venv/.installed-dev ## write the data dictionary docs/tables.md from the schema
 	@$(BIN)/python -m nightboard.warehouse.dictionary docs/tables.md
+
+page-assets: ## build the page's script and style from tasks/page/frontend (node and npm)
+	@cd tasks/page/frontend && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
 bench: .venv/.installed-dev ## measure; prints one row per measurement; ONLY=plan,rank for some
 	@$(BIN)/python tests/bench/run.py $(ONLY)

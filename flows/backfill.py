@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 
 from nightboard.flows.collect import collect_ended
 from nightboard.flows.display.console import Terminal, count
-from nightboard.flows.display.plan import SHOWN_ID, show_plan
+from nightboard.flows.display.plan import show_plan
 from nightboard.flows.nightly import evaluate, pin_datasets
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
@@ -25,6 +25,7 @@ from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.requests.backfill import Backfill, BackfillOrder
+from nightboard.tasks.store.layout import SHOWN_ID
 from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 # Whether a plan may be carried out.

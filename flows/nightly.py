@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State
 from nightboard.flows.collect import collect_ended
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.plan import show_plan
+from nightboard.flows.display.requests import describe_intake, list_unusable
 from nightboard.flows.page import publish_page
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
@@ -82,6 +83,7 @@ def run_steps(run: RunState, wait_min: float | None) -> RunReport:
     run_step(run, collect_ended)
     discovery = run_step(run, discover_commits)
     suites = run_step(run, pin_datasets)
+    run_step(run, read_requests, suites)
     return evaluate(run, discovery, suites, wait_min)
 
 
@@ -118,6 +120,17 @@ def pin_datasets(run: RunState) -> list[ResolvedSuite]:
     suites, problems = run.board.resolve_suites()
     run.report_problems(problems)
     return suites
+
+
+@task(name="read requests", tags=["hub"])
+def read_requests(run: RunState, suites: list[ResolvedSuite]) -> None:
+    """Read new request files from the board's folders and datasets, check them, and make requests of them."""
+    intake = run.board.read_new_requests(suites, utc_now())
+    if intake is not None and intake.is_news:
+        run.ui.step(describe_intake(intake))
+        for line in list_unusable(intake):
+            run.ui.warn(line)
+        run.report_problems(intake.problems)
 
 
 @task(name="plan", tags=["store"])

@@ -39,10 +39,13 @@ from nightboard.tasks.requests.backfill import (
     require_benchmarks,
 )
 from nightboard.tasks.requests.book import OPEN, SERVED, Entry, add_events, add_requests, find_requested, read_book
+from nightboard.tasks.requests.checks import CheckInputs, Form
+from nightboard.tasks.requests.intake import Intake, read_request_files
 from nightboard.tasks.requests.progress import find_changes
 from nightboard.tasks.requests.select import explain_nothing, select
 from nightboard.tasks.requests.selection import Selection
 from nightboard.tasks.requests.selectors import read_selection, read_selectors
+from nightboard.tasks.requests.submission import Answer, Asker, answer, record
 from nightboard.tasks.requests.units import Unit, read_units
 from nightboard.tasks.runs.cancel import Cancelled, cancel
 from nightboard.tasks.runs.launch import Launcher
@@ -251,6 +254,40 @@ class OpenBoard:
             self.free(chosen, entry.request.asked_by, entry.request.asked_at)
         add_requests(self.store, [entry.request], entry.targets)
         add_events(self.store, [entry.event])
+
+    def check_inputs(self, suites: Sequence[ResolvedSuite], now: datetime) -> CheckInputs:
+        """What checks of submissions need to know."""
+        return CheckInputs(
+            hub=self.hub,
+            bundle=self.bundle,
+            suites=suites,
+            history=read_history(self.store, suites),
+            commits=read_commits(self.store),
+            book=read_book(self.store, self.bundle.board.board),
+            now=now,
+        )
+
+    def submit(self, form: Form, asker: Asker, inputs: CheckInputs) -> Answer:
+        """Check a submission, and store it with the answer. Raises HubUnavailable if it cannot be checked now."""
+        given = answer(form, asker, inputs)
+        record(self.store, [given])
+        return given
+
+    def read_request_files(
+        self, suites: Sequence[ResolvedSuite], now: datetime, folders: Iterable[str], datasets: Sequence[str]
+    ) -> Intake:
+        """Make requests of what is new in these folders, relative to the board's file, and datasets."""
+        start = self.bundle.path.parent if self.bundle.path else Path.cwd()
+        paths = [(start / Path(folder).expanduser()).resolve() for folder in folders]
+        return read_request_files(self.store, self.check_inputs(suites, now), paths, datasets)
+
+    def read_new_requests(self, suites: Sequence[ResolvedSuite], now: datetime) -> Intake | None:
+        """The same with the sources that the board declares; None where there are none."""
+        declared = self.bundle.board.submissions
+        is_pending = any(entry.state == "pending" for entry in read_book(self.store, self.bundle.board.board).values())
+        if not declared.folders and not declared.datasets and not is_pending:
+            return None
+        return self.read_request_files(suites, now, declared.folders, declared.datasets)
 
     def read_requests(self) -> list[Entry]:
         """The board's open requests, the most urgent first."""

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.cli import boards, imports, leaderboard, pages, runs, schedules, warehouse
+from nightboard.flows.cli import boards, imports, leaderboard, pages, requests, runs, schedules, warehouse
 from nightboard.flows.cli.options import Group, example
 from nightboard.profiles.errors import ProfileError
 from nightboard.profiles.loading.store_path import StorePathError
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(runs.app)
+app.add_typer(requests.app)
 app.add_typer(schedules.app)
 app.add_typer(boards.app)
 app.add_typer(leaderboard.app)

@@ -27,12 +27,19 @@ MADE = {
     "demo-lab/learner": Recipe(skill=0.30, seed=3),
 }
 LEARNER_AFTER = Recipe(skill=0.80, seed=3)
+# Nobody watches it: it is submitted before the second night.
+SUBMITTED = "guest-lab/visitor"
+VISITOR = Recipe(skill=0.45, seed=4)
 REUPLOAD = "copycat/totally-new"
 REUPLOADED = "demo-lab/strong"
 WITHOUT_SAFETENSORS = "demo-lab/pickled"
 GATED = "demo-lab/gated"
 NOT_CAUSAL = "demo-lab/encoder"
 
+_VISITORS_WORDS = """
+It has two layers and a tokenizer of bytes, and was made in a second from a configuration and a seed. It is submitted to
+the demo's board by somebody whose models the board does not watch, to show what a submission is and how it is checked.
+"""
 _REUPLOAD_CARD = "---\nlicense: mit\n---\n# Totally new\n\nA model of our own, honestly.\n"
 _SMOLLM2_CARD = "---\nlicense: apache-2.0\npipeline_tag: text-generation\n---\n# SmolLM2-135M-Instruct\n"
 
@@ -62,11 +69,12 @@ def _add_datasets(hub: LoopbackHub) -> None:
 
 
 def arrive_second_night(hub: LoopbackHub, folder: Path) -> None:
-    """Two commits: medium's README is edited, and learner gets new weights."""
+    """Two commits, medium's README is edited and learner gets new weights; and a model that nobody watches."""
     edited = make_card("demo-lab/medium", MADE["demo-lab/medium"]) + "\nThank you for the kind reports.\n"
     hub.commit("demo-lab/medium", {"README.md": edited.encode()}, "Thank the readers")
     made = make_model(LEARNER_AFTER, folder / "demo-lab/learner-after")
     hub.commit("demo-lab/learner", {"model.safetensors": made / "model.safetensors"}, "Learn some more")
+    _publish(hub, SUBMITTED, make_model(VISITOR, folder / SUBMITTED), make_card(SUBMITTED, VISITOR) + _VISITORS_WORDS)
 
 
 def make_card(repo_id: str, recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""The demo: two runs of the nightly flow against a Hub on the loopback interface, and what they show.
+"""The demo: two runs of the nightly flow against a Hub on the loopback interface, a submission and a backfill.
 
 Owns the order of scenes and the words. The Hub's content is in scenes.py; each run is `run_nightly`, as for any board.
 """
@@ -15,17 +15,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightboard.flows.demo.loopback_hub.server import serve
-from nightboard.flows.demo.scenes import arrive_second_night, build_hub, write_punkt
+from nightboard.flows.demo.scenes import REUPLOADED, SUBMITTED, arrive_second_night, build_hub, write_punkt
 from nightboard.flows.display.console import Terminal, count, duration
 from nightboard.flows.display.leaderboard import print_ranking
+from nightboard.flows.display.requests import show_answer
 from nightboard.flows.prefect_server.history import open_history
 from nightboard.flows.run.report import RunReport
 from nightboard.profiles.loading.load import load_board
+from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
 from nightboard.tasks.page.build import build_page, show_board
+from nightboard.tasks.requests.backfill import BackfillOrder
+from nightboard.tasks.requests.checks import Form
+from nightboard.tasks.requests.submission import Asker
 from nightboard.tasks.store.layout import OWNER_FILES, SUBMISSION_FILE, Store
-from nightboard.tasks.store.records import AttemptOwner, Submission
+from nightboard.tasks.store.records import AttemptOwner, Submission, utc_now
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import rank
 from nightboard.warehouse.reader.result import Result
@@ -64,12 +69,15 @@ def run_demo(folder: Path) -> None:
         ui.step("\nTwo commits arrive before the next run")
         ui.say("  demo-lab/medium: an edited README, which cannot change a score;")
         ui.say("  demo-lab/learner: new weights, which are better than medium's.")
-        second = _run(ui, store, "Run 2: only what can change a score is evaluated")
-    _check(first, second)
+        _submit(ui, store)
+        second = _run(ui, store, "Run 2: only what can change a score, and what was asked for")
+        backfill = _backfill(ui, store)
+    _check(first, second, backfill)
     ui.step("\nWhat this showed")
     ui.say(
         f"Run 1 did {count(len(first.evaluated), 'evaluation')}; run 2 did exactly {len(second.evaluated)}, "
-        "for the new weights. The commit that edited the README has the same fingerprint, so it keeps its scores."
+        "for the new weights and the submission. The commit that edited the README has the same fingerprint, so it "
+        "keeps its scores. The backfill ran one benchmark again; the rest of its evaluation was reused."
     )
     _show_changes(ui, before, _rank(store, "demo"))
     page = _write_page(ui, store, folder / "page")
@@ -112,6 +120,25 @@ def _run(ui: Terminal, store: Store, title: str) -> RunReport:
     return report
 
 
+def _submit(ui: Terminal, store: Store) -> None:
+    """Somebody submits a model that the board does not watch."""
+    ui.step(f"\nSomebody submits a model: nightboard submit --board demo {SUBMITTED} --suite demo")
+    opened, now = OpenBoard.open(BOARD, str(store.root)), utc_now()
+    suites, _ = opened.resolve_suites(dry_run=True)
+    form = Form(model_id=SUBMITTED, suites=("demo",))
+    show_answer(ui, opened.submit(form, Asker("visitor", "what is it worth?"), opened.check_inputs(suites, now)))
+
+
+def _backfill(ui: Terminal, store: Store) -> RunReport | None:
+    """Evaluate one benchmark of one model again."""
+    order = BackfillOrder(f"model:{REUPLOADED},suite:demo", benchmarks=("musr",), is_replicate=True)
+    ui.step(f"\nOne benchmark again: nightboard backfill --board demo --select {order.selection} --benchmarks musr ...")
+    with open_history(store.prefect) as history:
+        from nightboard.flows.backfill import run_backfill
+
+        return run_backfill(BOARD, order, "operator", str(store.root), None, history)
+
+
 def _rank(store: Store, suite: str) -> Result:
     with connect(store.warehouse) as connection:
         return rank(connection, suite=suite)
@@ -137,12 +164,13 @@ def _show_changes(ui: Terminal, before: Result, after: Result) -> None:
         )
 
 
-def _check(first: RunReport, second: RunReport) -> None:
+def _check(first: RunReport, second: RunReport, backfill: RunReport | None) -> None:
     """Raise DemoError unless the runs did what the story says."""
-    if first.failed or second.failed:
+    if backfill is None or first.failed or second.failed or backfill.failed:
         raise DemoError("an evaluation failed; its reason and log are above.")
-    if len(second.evaluated) != 1:
-        raise DemoError(f"run 2 did {len(second.evaluated)} evaluations (expected exactly 1).")
+    for name, report, expected in (("run 2", second, 2), ("the backfill", backfill, 1)):
+        if len(report.evaluated) != expected:
+            raise DemoError(f"{name} did {len(report.evaluated)} evaluations (expected exactly {expected}).")
 
 
 def _write_page(ui: Terminal, store: Store, out: Path) -> Path:
@@ -165,6 +193,7 @@ def _show_next(ui: Terminal, folder: Path) -> None:
         (f"sql --store {shown}/store \"from score_by_commit('demo-lab/learner', 'demo')\"", "scores by commit"),
         (f'sql --store {shown}/store "from attempts"', "what ran, and how it ended"),
         (f"page --store {shown}/store --pair strong learner --out {shown}/pair", "the documents on which two differ"),
+        (f'sql --store {shown}/store "from requests"', "what was asked for, by whom, and what became of it"),
         ("validate quickstart", "check a board's files for mistakes"),
         ("nightly --board quickstart", "two small models from huggingface.co (needs internet)"),
     ):

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from nightboard.flows.display.console import Terminal, count, duration
 from nightboard.flows.display.tables import TextColumn, cells_table, show_table
 from nightboard.tasks.planning.result import NightBudget, Plan, Skip
+from nightboard.tasks.store.layout import SHOWN_ID
 from nightboard.tasks.store.records import Job, PlannedAttempt
 
-# The first letters of a request's id, which commands take for it.
-SHOWN_ID = 8
 # Models of a reason to wait, at most.
 SHOWN_MODELS = 3
 # The first to be shown where a terminal is narrow.

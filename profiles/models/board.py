@@ -10,6 +10,7 @@ from nightboard.profiles.models.base import Name, OrganizationId, Profile, Text
 from nightboard.profiles.models.budget import Budget
 from nightboard.profiles.models.notify import NotifyPlace
 from nightboard.profiles.models.schedule import Schedule
+from nightboard.profiles.models.submissions import Submissions
 
 # ------------------------------------------------------------------------------------------- organizations, boards
 
@@ -71,3 +72,4 @@ class Board(Profile):
     notify: tuple[NotifyPlace, ...] = Field(
         default=(), description="who is told of failures: Prefect blocks (slack-webhook/ops), or env/VARIABLE"
     )
+    submissions: Submissions = Submissions()

@@ -40,10 +40,13 @@ from nightboard.tasks.hub.http_retry import Announcer, Asking, RetryingClient, R
 from nightboard.tasks.hub.responses import (
     SHA,
     ModelHead,
+    PullRequest,
     Refs,
     TreeFile,
+    as_count,
     as_mapping,
     count_parameters,
+    read_pull_requests,
     read_refs,
     read_rows,
     read_time,
@@ -73,6 +76,7 @@ PAGE_BYTES = 64 * 1024 * 1024
 MOST_PAGES = 1_000
 MOST_MODELS = 200_000
 MOST_FILES = 100_000
+MOST_PULL_REQUESTS = 1_000
 # Most headers of safetensors files fit into the first read; anything longer than the limit is not a header.
 _HEADER_START_BYTES = 100_000
 _MOST_HEADER_BYTES = 25_000_000
@@ -143,12 +147,31 @@ class Hub:
         with self._asking(what):
             return ModelHead.from_json(answer)
 
-    def refs(self, model_id: str) -> Refs:
-        """Branches and tags of a model; those without a usable name and commit are skipped."""
-        what = _name("model", model_id)
-        answer = self._get_json(f"/api/models/{model_id}/refs", what, {})
+    def refs(self, repo_id: str, kind: Kind = "model", *, with_pull_requests: bool = False) -> Refs:
+        """Branches and tags of a repository; those without a usable name and commit are skipped."""
+        what = _name(kind, repo_id)
+        params = {"include_prs": 1} if with_pull_requests else {}
+        answer = self._get_json(f"/api/{kind}s/{repo_id}/refs", what, params)
         with self._asking(what):
-            return Refs(branches=read_refs(answer.get("branches")), tags=read_refs(answer.get("tags")))
+            return Refs(
+                branches=read_refs(answer.get("branches")),
+                tags=read_refs(answer.get("tags")),
+                pull_requests=read_refs(answer.get("pullRequests")),
+            )
+
+    def open_pull_requests(self, dataset_id: str) -> list[PullRequest]:
+        """The open pull requests of a dataset, the oldest first; of more than MOST_PULL_REQUESTS, the newest ones."""
+        what, found = f"The pull requests of the dataset {dataset_id}", list[PullRequest]()
+        for page in range(MOST_PAGES):
+            params = {"type": "pull_request", "status": "open", "p": page}
+            answer = self._get_json(f"/api/datasets/{dataset_id}/discussions", what, params)
+            with self._asking(what):
+                new = read_pull_requests(answer.get("discussions"))
+                found += new
+                is_last = not new or len(found) >= min(as_count(answer.get("count")), MOST_PULL_REQUESTS)
+            if is_last:
+                break
+        return sorted(found[:MOST_PULL_REQUESTS], key=lambda each: each.number)
 
     def commit_date(self, model_id: str, revision: str) -> datetime | None:
         """The date of a commit: that of the first entry in the history that ends there."""
@@ -164,27 +187,35 @@ class Hub:
 
     def tree(self, repo_id: str, sha: str, kind: Kind = "model") -> tuple[TreeFile, ...]:
         """All files of a commit, also those in folders, sorted by path."""
-        what, route = _name(kind, repo_id, sha), f"/api/{kind}s/{repo_id}/tree/{quote(sha, safe='')}"
         files: list[TreeFile] = []
-        for page in self._pages(route, what, {"recursive": True}):
-            with self._asking(what):
-                files += [read_tree_file(e) for e in page if isinstance(e, dict) and e.get("type") == "file"]
+        for file in self.list_files(repo_id, sha, kind):
+            files.append(file)
             if len(files) > MOST_FILES:
-                raise Unreadable(f"{what} has more than {MOST_FILES:,} files.")
+                raise Unreadable(f"{_name(kind, repo_id, sha)} has more than {MOST_FILES:,} files.")
         return tuple(sorted(files, key=lambda file: file.path))
 
-    def read_small_file(self, model_id: str, sha: str, path: str) -> bytes:
-        """The bytes of a small file such as config.json. Raises Unreadable if it is larger than SMALL_FILE_BYTES."""
-        content = self._read_bytes(model_id, sha, path, 0, SMALL_FILE_BYTES)
-        if len(content) > SMALL_FILE_BYTES:
-            raise Unreadable(f"{_name('model', model_id, sha)}: {path} is larger than {SMALL_FILE_BYTES} bytes.")
+    def list_files(self, repo_id: str, sha: str, kind: Kind = "model") -> Iterator[TreeFile]:
+        """The files of a commit, also those in folders, page by page."""
+        what, route = _name(kind, repo_id, sha), f"/api/{kind}s/{repo_id}/tree/{quote(sha, safe='')}"
+        for page in self._pages(route, what, {"recursive": True}):
+            with self._asking(what):
+                files = [read_tree_file(e) for e in page if isinstance(e, dict) and e.get("type") == "file"]
+            yield from files
+
+    def read_small_file(
+        self, repo_id: str, sha: str, path: str, kind: Kind = "model", most_bytes: int = SMALL_FILE_BYTES
+    ) -> bytes:
+        """The bytes of a small file such as config.json. Raises Unreadable if it is larger than `most_bytes`."""
+        content = self._read_bytes(repo_id, sha, path, 0, most_bytes, kind)
+        if len(content) > most_bytes:
+            raise Unreadable(f"{_name(kind, repo_id, sha)}: {path} is larger than {most_bytes} bytes.")
         return content
 
-    def _read_bytes(self, model_id: str, sha: str, path: str, first: int, size: int) -> bytes:
+    def _read_bytes(self, repo_id: str, sha: str, path: str, first: int, size: int, kind: Kind = "model") -> bytes:
         """`size` bytes of a file, and one more if there are more. Raises Unreadable if the Hub sends more than that."""
-        url = client.hf_hub_url(model_id, path, revision=sha, endpoint=self.endpoint)
+        url = client.hf_hub_url(repo_id, path, repo_type=kind, revision=sha, endpoint=self.endpoint)
         limit = {"Range": f"bytes={first}-{first + size}", "Accept-Encoding": "identity"}
-        with self._asking(f"{_name('model', model_id, sha)}: {clean_text(path)}", size + 1):
+        with self._asking(f"{_name(kind, repo_id, sha)}: {clean_text(path)}", size + 1):
             response = client.get_session().get(url, headers={**self._headers, **limit})
             if response.status_code == 416:  # no such range: the file is empty
                 return b""

@@ -102,8 +102,8 @@ def discover(hub: Hub, watch: WatchList, known: Known, now: datetime) -> Discove
     listing = _list_models(hub, watch, known)
     followed = _spread(lambda head: _follow(hub, watch, head), listing.heads.values())
     subjects = _once(subject for subjects, _ in followed for subject in subjects)
-    new = [subject for subject in subjects if _is_worth_a_look(subject, known)]
-    looked = _spread(lambda subject: _look(hub, subject, now), new)
+    new = [subject for subject in subjects if is_worth_a_look(subject, known)]
+    looked = _spread(lambda subject: look(hub, subject, now), new)
     lost = {(s.model_id, s.revision) for s, seen in zip(new, looked, strict=True) if isinstance(seen, Problem)}
     problems = [problem for _, problems in followed for problem in problems]
     return Discovery(
@@ -125,7 +125,7 @@ def discover_past(
     """
     listed = _spread(lambda model_id: _list_past(hub, watch, model_id, newest), model_ids)
     subjects = [s for past, _ in listed for s in past if (s.model_id, s.revision) not in known.commits]
-    looked = _spread(lambda subject: _look(hub, subject, now), subjects)
+    looked = _spread(lambda subject: look(hub, subject, now), subjects)
     problems = [problem for _, found in listed for problem in found]
     problems += [seen for seen in looked if isinstance(seen, Problem)]
     return [seen for seen in looked if isinstance(seen, Commit)], problems
@@ -308,7 +308,7 @@ def _resolve(hub: Hub, model_id: str, revision: str) -> str | None:
     return sha if SHA.fullmatch(sha) else None
 
 
-def _is_worth_a_look(subject: Subject, known: Known) -> bool:
+def is_worth_a_look(subject: Subject, known: Known) -> bool:
     """Whether the commit is new, or something outside its content has changed that decides whether it is accepted."""
     commit = known.commits.get((subject.model_id, subject.revision))
     if commit is None:
@@ -321,7 +321,7 @@ def _is_worth_a_look(subject: Subject, known: Known) -> bool:
     return commit.state == "ok" and commit.needs_remote_code and has_code != subject.is_code_allowed
 
 
-def _look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
+def look(hub: Hub, subject: Subject, now: datetime) -> Commit | Problem:
     """Inspect a commit; a problem if it disappeared meanwhile, which the next run checks again.
 
     Any error while reading it rejects it, so that a repository's content affects only that commit.

@@ -78,10 +78,23 @@ class TreeFile:
 
 @dataclass(frozen=True)
 class Refs:
-    """Branches and tags of a repository: name and commit."""
+    """Branches, tags, and where asked for pull requests (refs/pr/1) of a repository: name and commit."""
 
     branches: Mapping[str, str]
     tags: Mapping[str, str]
+    pull_requests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request to a repository, and who opened it."""
+
+    number: int
+    author: str | None
+
+    @property
+    def ref(self) -> str:
+        return f"refs/pr/{self.number}"
 
 
 def read_tree_file(entry: Mapping[str, Any]) -> TreeFile:
@@ -104,6 +117,20 @@ def read_refs(value: Any) -> dict[str, str]:
         if isinstance(name, str) and is_clean(name, 255) and isinstance(sha, str) and SHA.fullmatch(sha):
             commits[name] = sha
     return commits
+
+
+def read_pull_requests(value: Any) -> list[PullRequest]:
+    """The pull requests of a listing; one without a number is skipped."""
+    return [
+        PullRequest(entry["num"], _text(as_mapping(entry.get("author")).get("name")))
+        for entry in map(as_mapping, _sequence(value))
+        if entry.get("isPullRequest") is True and _is_count(entry.get("num"))
+    ]
+
+
+def as_count(value: Any) -> int:
+    """A count; 0 for anything else."""
+    return value if _is_count(value) else 0
 
 
 def _counts(value: Any) -> dict[str, int]:

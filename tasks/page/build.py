@@ -6,19 +6,20 @@ The same build gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-import shutil
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nightboard.profiles.loading.load import BoardBundle
 from nightboard.tasks.board_ranking import narrow
+from nightboard.tasks.page.columns import list_columns, write_rows
 from nightboard.tasks.page.data import PageData, SuiteData, read_page_data
 from nightboard.tasks.page.models import read_models, write_models
+from nightboard.tasks.page.pack import pack_suite
 from nightboard.tasks.page.publish import publish
 from nightboard.tasks.page.queue_page import read_queue
-from nightboard.tasks.page.render import FOLDER, as_script, render, write_html
+from nightboard.tasks.page.render import as_script, copy_assets, write_html
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.publish import Report
 from nightboard.warehouse.reader.connection import connect
@@ -75,7 +76,7 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
         suites = {suite: title for suite, title, *_ in list_suites(con).rows}
     values = {"board_title": shown.title, "page": data, "has_queue": shown.has_queue}
     with publish(out) as folder:
-        write_page(data, folder, shown.title)
+        write_page(data, folder, shown.title, has_queue=shown.has_queue)
         if shown.has_queue:
             write_html(
                 folder / "queue.html", "queue.html", values | queue | {"root": "", "title": f"Queue - {shown.title}"}
@@ -92,33 +93,37 @@ def _order(titles: Mapping[str, str], suites: Sequence[str] | None) -> dict[str,
     return {suite: titles[suite] for suite in (titles if suites is None else suites) if suite in titles}
 
 
-def write_page(data: PageData, folder: Path, title: str) -> None:
-    """Write all files of the page into an empty folder."""
-    shutil.copytree(FOLDER / "assets", folder / "assets", dirs_exist_ok=True)
-    data_file = _write_data(data, folder / "data")
+def write_page(data: PageData, folder: Path, title: str, *, has_queue: bool = False) -> None:
+    """Write the front page with its data into an empty folder."""
+    copy_assets(folder)
+    data_files = _write_data(data, folder / "data")
     suite = data.suites[0] if data.suites else SuiteData("", "", (), (), {"model_id": []})
     era = suite.eras[0] if suite.eras else ""
-    rows = suite.list_rows(era, FIRST_ROWS) if era else []
+    ranked = suite.list_rows(era) if era else []
+    columns = [column for column in list_columns(suite) if column.is_shown]
     values = {
         "title": title,
         "root": "",
         "page": data,
         "suite": suite,
         "era": era,
-        "rows": rows,
-        "data_file": data_file,
+        "columns": columns,
+        "rows": write_rows(suite, columns, ranked[:FIRST_ROWS], len(ranked)),
+        "n_ranked": len(ranked),
+        "data_files": data_files,
+        "has_queue": has_queue,
     }
-    (folder / "index.html").write_text(render("index.html", values), encoding="utf-8")
+    write_html(folder / "index.html", "index.html", values)
 
 
-def _write_data(data: PageData, folder: Path) -> str:
-    """The rows as a script, in a file whose name tells its content: an old tab never reads the data of a new page."""
-    script = as_script("window.nightboard", {"suites": [_describe(suite) for suite in data.suites]})
-    name = f"rows-{hashlib.sha256(script.encode()).hexdigest()[:12]}.js"
+def _write_data(data: PageData, folder: Path) -> dict[str, str]:
+    """The rows of each suite as a script. Its name tells its content: an old tab never reads the rows of a new page."""
     folder.mkdir()
+    return {suite.suite: _write_suite(suite, folder) for suite in data.suites}
+
+
+def _write_suite(suite: SuiteData, folder: Path) -> str:
+    script = as_script(f"(window.nightboard??={{}})[{json.dumps(suite.suite)}]", pack_suite(suite))
+    name = f"rows-{hashlib.sha256(script.encode()).hexdigest()[:12]}.js"
     (folder / name).write_text(script)
     return name
-
-
-def _describe(suite: SuiteData) -> dict[str, Any]:
-    return asdict(suite)

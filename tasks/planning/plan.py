@@ -109,10 +109,6 @@ class _Candidate:
     placements: tuple[Placement, ...]
 
     @property
-    def estimate_s(self) -> float:
-        return sum(placement.planned.estimate_s for placement in self.placements)
-
-    @property
     def gpu_hours(self) -> float:
         """What it takes of a budget."""
         seconds = ((each.planned.estimate_s, each.tier.gpus * each.tier.nodes) for each in self.placements)
@@ -195,7 +191,8 @@ def make_plan(inputs: PlanInputs) -> Plan:
         settled = [_settle(verdict, decision.waiting) for verdict in verdicts]
         skipped += [_skip(wish, verdict) for verdict in settled if isinstance(verdict, _Refusal)]
         if wish.target is not None:
-            targets.append(_describe_target(wish.target, settled))
+            hours = sum(verdict.gpu_hours for verdict in verdicts if isinstance(verdict, _Candidate))
+            targets.append(_describe_target(wish.target, settled).model_copy(update={"gpu_hours": hours}))
             for verdict in settled:
                 if isinstance(verdict, _Candidate):
                     requests.setdefault(verdict.evaluation.evaluation_id, wish.target.request_id)
@@ -305,11 +302,11 @@ def _list_requested(inputs: PlanInputs) -> Iterator[_Wish]:
         if suite := suites.get(each.target.suite):
             is_again = each.target.mode in ("stale", "replicate")
             asked = Asked(each.target.benchmarks, is_again, each.target.replicate)
-            settings = _settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
+            settings = settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
             yield _Wish(each.commit, suite, settings, asked, each.target, REQUEST_CLASSES[each.request.kind])
 
 
-def _settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
+def settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
     """A model's settings with what the request asks for; how large it may be is not the watch list's business."""
     changes: dict[str, object] = {}
     if request.precision is not None:
@@ -328,9 +325,7 @@ def _list_unknown_suites(inputs: PlanInputs) -> list[TargetState]:
     ]
 
 
-def _state_of(
-    target: RequestTarget, state: TargetStateName, reason: str | None = None, estimate_s: float = 0
-) -> TargetState:
+def _state_of(target: RequestTarget, state: TargetStateName, reason: str | None = None) -> TargetState:
     return TargetState(
         request_id=target.request_id,
         model_id=target.model_id,
@@ -338,7 +333,6 @@ def _state_of(
         suite=target.suite,
         state=state,
         reason=reason,
-        estimate_s=estimate_s,
     )
 
 
@@ -359,7 +353,7 @@ def _describe_target(target: RequestTarget, verdicts: Sequence[_Candidate | _Ref
     """How far a target is: by what runs, else by why it does not."""
     for verdict in verdicts:
         if isinstance(verdict, _Candidate):
-            return _state_of(target, "planned", None, verdict.estimate_s)
+            return _state_of(target, "planned")
     first = next((verdict for verdict in verdicts if isinstance(verdict, _Refusal)), None)
     if first is None:
         return _state_of(target, "failed", f"suite {target.suite} has no benchmark {', '.join(target.benchmarks)}")

@@ -33,7 +33,7 @@ class TargetState(Record):
     suite: str
     state: TargetStateName
     reason: str | None = Field(default=None, description="what it waits for, or why it failed")
-    estimate_s: float = Field(default=0, description="computing time that is left, if it is planned")
+    gpu_hours: float = Field(default=0, description="of what is left, if it is planned or waits for budget")
 
 
 class NightBudget(Record):

@@ -48,6 +48,7 @@ def describe_request(request_id: str, targets: Sequence[TargetState], by: str, n
         n_targets=len(targets),
         n_done=counts["done"],
         n_failed=counts["failed"],
+        gpu_hours=sum(target.gpu_hours for target in targets),
     )
 
 

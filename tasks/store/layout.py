@@ -23,6 +23,8 @@ LAUNCH_FILE = "launch.json"
 SUBMISSION_FILE = "submission.json"
 PARALLELISM_FILE = "parallelism.json"
 CLOSED_FILE = "closed.json"
+# The first letters of an id, which are shown and which commands take for it.
+SHOWN_ID = 8
 # In a dataset's folder of the cache: which of its configurations are complete.
 COMPLETE_FILE = "complete.json"
 

@@ -48,10 +48,15 @@ class Record(BaseModel):
         except OSError as error:
             raise RecordError(f"{path}: cannot be read as {cls.__name__} ({error.strerror}).") from error
         except ValidationError as error:
-            wrong = [_describe_error(details) for details in error.errors(include_url=False)]
-            if len(wrong) > SHOWN_ERRORS:
-                wrong[SHOWN_ERRORS:] = [f"{len(wrong) - SHOWN_ERRORS} more"]
-            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({'; '.join(wrong)}).") from error
+            raise RecordError(f"{path}: cannot be read as {cls.__name__} ({describe_errors(error)}).") from error
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Pydantic's findings in plain words, the first of them."""
+    wrong = [_describe_error(details) for details in error.errors(include_url=False)]
+    if len(wrong) > SHOWN_ERRORS:
+        wrong[SHOWN_ERRORS:] = [f"{len(wrong) - SHOWN_ERRORS} more"]
+    return "; ".join(wrong)
 
 
 def _describe_error(details: ErrorDetails) -> str:
@@ -155,6 +160,18 @@ class RequestEvent(Record):
     n_done: int | None = None
     n_failed: int | None = None
     gpu_hours: float | None = None
+
+
+class ReadFile(Record):
+    """A row of the lake's `request_files` table: a request file that was read, and what came of it."""
+
+    source: str
+    path: str
+    blob_id: str
+    source_revision: str | None = None
+    read_at: datetime
+    request_id: str | None = None
+    reason: Words | None = None
 
 
 class DatasetPin(Record):

@@ -277,6 +277,20 @@ def bench_rank() -> Iterator[Row]:
     yield from (Row(*row) for row in measure_rank())
 
 
+def bench_page() -> Iterator[Row]:
+    """The page of 4,576 models in Chromium: bytes, first row, sorting, search, beside Tabulator and a plain table."""
+    from bench.page import measure_page
+
+    yield from (Row(*row) for row in measure_page())
+
+
+def bench_queue() -> Iterator[Row]:
+    """Listing 10,000 requests, against a plain read of their rows."""
+    from bench.queue_list import measure_queue
+
+    yield from (Row(*row) for row in measure_queue())
+
+
 def bench_coverage() -> Iterator[Row]:
     """How often intervals and tests keep what they promise; draws the pictures of docs/statistics.md (10 minutes)."""
     from coverage import measure_coverage
@@ -311,13 +325,16 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "rebuild": bench_rebuild,
     "answers": bench_answers,
     "rank": bench_rank,
+    "page": bench_page,
+    "queue": bench_queue,
     "coverage": bench_coverage,
     "month": bench_month,
     "gpu": bench_gpu,
 }
 
-# Most machines have no GPU, and how often an interval holds, or how long one waits, has nothing to do with the machine.
-BY_NAME = ("coverage", "gpu", "month")
+# Most machines have no GPU, some no Chromium, and how often an interval holds, or how long one waits, has nothing to do
+# with the machine.
+BY_NAME = ("coverage", "gpu", "month", "page")
 
 
 def main() -> None:

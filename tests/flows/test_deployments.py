@@ -98,8 +98,8 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, use_server: C
 
 def test_every_step_has_a_name_a_tag_and_a_description() -> None:
     assert TASKS.keys() == {
-        "collect", "discover", "pin datasets", "plan", "fetch datasets", "rebuild", "build warehouse", "report",
-        "select",
+        "collect", "discover", "pin datasets", "read requests", "plan", "fetch datasets", "rebuild", "build warehouse",
+        "report", "select",
     }  # fmt: skip
     assert all(task.tags and task.description for task in TASKS.values())
 

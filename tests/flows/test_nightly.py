@@ -39,6 +39,7 @@ EVERY_STEP = (
     "collect",
     "discover",
     "pin datasets",
+    "read requests",
     "plan",
     "fetch datasets",
     "claim",
@@ -370,7 +371,7 @@ def test_a_night_that_prefect_starts_is_shown_in_the_run_that_prefect_made(world
     state = (runs[-1]["state_type"], runs[-1]["state_name"])
     assert (state, runs[-1]["tags"]) == (("FAILED", "Failed"), ["board:world", "with-failures"])
     assert [name for name, _ in read_steps(runs[-1]["id"])] == [
-        "collect", "discover", "pin datasets", "plan", "fetch datasets", "rebuild", "report",
+        "collect", "discover", "pin datasets", "read requests", "plan", "fetch datasets", "rebuild", "report",
     ]  # fmt: skip
 
 

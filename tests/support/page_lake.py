@@ -16,8 +16,8 @@ LONG = "y" * 2**20
 LIBRARIES = json.dumps({"torch": "2.8.0+cu128", "transformers": "4.57.1", "vllm": None})
 TASKS = [
     declare_task(
-        name, f"task_{name}", benchmark_title=name.upper(), benchmark_position=position, publish_documents=name != "gpqa",
-        measurement=json.dumps({"group": f"group_{name}", "seed": 1234}), n_samples=4,
+        name, f"task_{name}", benchmark_title=name.upper(), benchmark_position=position,
+        publish_documents=name != "gpqa", measurement=json.dumps({"group": f"group_{name}", "seed": 1234}), n_samples=4,
     )
     for position, name in enumerate(("bbh", "gpqa"))
 ]  # fmt: skip

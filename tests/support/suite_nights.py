@@ -87,6 +87,18 @@ class Nights:
         requested: Sequence[RequestedCommit] = (),
     ) -> Plan:
         """Plan, run and collect; models are named, or commits."""
+        plan = self.start(suite, *names, unavailable=unavailable, requested=requested)
+        self.finish(plan)
+        return plan
+
+    def start(
+        self,
+        suite: Suite,
+        *names: str | Commit,
+        unavailable: dict[str, str] | None = None,
+        requested: Sequence[RequestedCommit] = (),
+    ) -> Plan:
+        """Plan and launch."""
         now = NOW + timedelta(hours=next(self._hours))
         commits = [make_commit(f"lab/{name}") if isinstance(name, str) else name for name in names]
         resolved = self._resolve(suite, unavailable)
@@ -103,12 +115,16 @@ class Nights:
         self.ran.append({})
         if plan.jobs:
             launcher.launch(plan.jobs, now)
+        return plan
+
+    def finish(self, plan: Plan) -> None:
+        """Run and collect what a plan has launched."""
+        now = NOW + timedelta(hours=next(self._hours))
         for job in plan.jobs:
             for shard in job.attempts:
                 folder = self.store.attempt_dir(shard.evaluation_id, shard.shard.name, shard.number)
                 self._run(folder, now)
                 assert collect_attempt(self.store, folder, now).is_scored
-        return plan
 
     def _resolve(self, suite: Suite, unavailable: dict[str, str] | None) -> ResolvedSuite:
         pinned, version = resolve_suite(suite, {}, unavailable or {})

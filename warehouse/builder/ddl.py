@@ -15,7 +15,8 @@ from pathlib import Path
 import duckdb
 
 from nightboard.warehouse.builder.sql_models import ModelError
-from nightboard.warehouse.builder.sql_text import LAKE, OFFLINE, escape_glob, literal, quote
+from nightboard.warehouse.builder.sql_text import LAKE, OFFLINE, literal, quote
+from nightboard.warehouse.lake.files import escape_glob
 from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 

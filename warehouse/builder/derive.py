@@ -22,8 +22,8 @@ import duckdb
 
 from nightboard.warehouse.builder import ddl, sql_models
 from nightboard.warehouse.builder.publish import Report
-from nightboard.warehouse.builder.sql_text import escape_glob, literal, quote
-from nightboard.warehouse.lake.files import COMPACTED, read_listing
+from nightboard.warehouse.builder.sql_text import literal, quote
+from nightboard.warehouse.lake.files import COMPACTED, escape_glob, read_listing
 from nightboard.warehouse.schema.lake_tables import SAMPLES
 
 # Bounds the memory: samples are too many to work on all of them at once.

@@ -1,11 +1,9 @@
-"""Quotes names, texts and paths for SQL, and DuckDB's settings: shared by building and reading.
+"""Quotes names and texts for SQL, and DuckDB's settings: shared by building and reading.
 
 Knows no table, so that reading a build needs neither the schema nor pyarrow.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 # Only built-in extensions, and no Python variables in place of unknown tables.
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
@@ -26,8 +24,3 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def escape_glob(path: Path) -> str:
-    """A path in which DuckDB expands no wildcards."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

@@ -11,10 +11,14 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nightboard.warehouse.errors import WarehouseError
+
+if TYPE_CHECKING:
+    import duckdb
 
 COMPACTED = "compacted"
 SOURCES_KEY = "nightboard_sources"
@@ -93,17 +97,34 @@ def _is_damaged(path: Path) -> bool:
     return False
 
 
+def escape_glob(path: Path) -> str:
+    """A path in which DuckDB expands no wildcards."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
+
+
+@cache
+def _open_memory() -> duckdb.DuckDBPyConnection:
+    """An empty database, for the metadata of files."""
+    import duckdb
+
+    return duckdb.connect()
+
+
 @lru_cache(maxsize=4096)
 def read_sources(path: Path) -> frozenset[str]:
     """The files that a large file replaces. A large file never changes. Raises LakeError for a damaged one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import duckdb  # starts in half the time that pyarrow takes
 
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-    except pa.ArrowInvalid as error:
-        raise LakeError(f"{path}: is damaged ({error}). It replaces many files: restore it from a backup.") from error
-    return frozenset(json.loads(metadata.get(SOURCES_KEY.encode(), b"[]")))
+        with _open_memory().cursor() as con:
+            query = "select decode(value) from parquet_kv_metadata(?) where decode(key) = ?"
+            rows = con.execute(query, [escape_glob(path), SOURCES_KEY]).fetchall()
+    except duckdb.Error as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from None
+        reason = str(error).splitlines()[0]
+        raise LakeError(f"{path}: is damaged ({reason}). It replaces many files: restore it from a backup.") from error
+    return frozenset(json.loads(rows[0][0]) if rows else ())
 
 
 def _read_large(folder: Path) -> dict[str, frozenset[str]]:

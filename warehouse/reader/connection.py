@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from nightboard.warehouse.builder.sql_text import LAKE, escape_glob, literal
+from nightboard.warehouse.builder.sql_text import LAKE, literal
 from nightboard.warehouse.errors import WarehouseError
+from nightboard.warehouse.lake.files import escape_glob
 from nightboard.warehouse.reader.open_build import open_current
 from nightboard.warehouse.reader.sql_errors import explain_files
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from nightboard.warehouse.schema.columns import BOOL, DOUBLE, INT, STRING, STRINGS, UTC_TIMESTAMP, Column, Table
-from nightboard.warehouse.schema.request_tables import REQUEST_EVENTS, REQUEST_TARGETS, REQUESTS, VOTES
+from nightboard.warehouse.schema.request_tables import (
+    REQUEST_EVENTS,
+    REQUEST_FILES,
+    REQUEST_TARGETS,
+    REQUESTS,
+    VOTES,
+)
 
 MODELS = Table(
     "models",
@@ -451,6 +457,7 @@ LAKE_TABLES = {
         REQUEST_TARGETS,
         REQUEST_EVENTS,
         VOTES,
+        REQUEST_FILES,
         EVALUATIONS,
         ATTEMPTS,
         OUTCOMES,

@@ -540,7 +540,7 @@ REQUESTS = Table(
         Column("state", STRING, "pending, accepted, rejected, planned, running, done, failed or withdrawn"),
         Column("state_reason", STRING, "what it waits for, why it failed or was rejected; null: nothing to say"),
         Column("state_since", UTC_TIMESTAMP, "when its state, or the reason, last changed"),
-        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed"),
+        *_take(request_tables.REQUEST_EVENTS, "n_targets", "n_done", "n_failed", "gpu_hours"),
         Column("votes", INT, "users who voted for it"),
     ),
 )
@@ -574,8 +574,8 @@ MODEL_TABLES = {
     for table in (
         DOCUMENTS,
         MODELS, COMMITS, ORGANIZATIONS, SUITES, lake_tables.ERAS, REQUESTS, request_tables.REQUEST_TARGETS,
-        request_tables.REQUEST_EVENTS, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS, lake_tables.SAMPLES,
-        BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES, RANKINGS,
-        RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
+        request_tables.REQUEST_EVENTS, request_tables.REQUEST_FILES, EVALUATIONS, ATTEMPTS, TASK_SCORES, IMPORTS,
+        lake_tables.SAMPLES, BENCHMARK_SCORES, CANDIDATES, LEADERBOARD, HISTORY, COVERAGE, FAILURES, COSTS, ESTIMATES,
+        RANKINGS, RANKING_COMPARISONS, RANKING_CORRELATIONS, *QUESTION_TABLES,
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Columns of the lake's tables of requests: what was asked for, its targets, what became of it, and votes."""
+"""Columns of the lake's tables of requests: what was asked for, its targets, what became of it, votes, files."""
 
 from __future__ import annotations
 
@@ -88,5 +88,20 @@ VOTES = Table(
         _REQUEST_ID,
         Column("voter", STRING, "user who votes; counts once per request"),
         Column("voted_at", UTC_TIMESTAMP, "when"),
+    ),
+)
+
+REQUEST_FILES = Table(
+    "request_files",
+    "one row per content of a request file in a folder or dataset, which is read once",
+    ("source", "path", "blob_id"),
+    (
+        Column("source", STRING, "folder:<path> or dataset:<id>"),
+        Column("path", STRING, "path of the file; empty: all files of a commit were read"),
+        Column("blob_id", STRING, "hash of the file's content; of a whole commit, its sha"),
+        Column("source_revision", STRING, "commit of the dataset that it was read from; null: no dataset"),
+        Column("read_at", UTC_TIMESTAMP, "when it was read"),
+        Column("request_id", STRING, "request that it asks for; null: none"),
+        Column("reason", STRING, "why it is no request, such as its status or a mistake in it; null: it is one"),
     ),
 )

@@ -38,6 +38,7 @@ class LoopbackHub:
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self._repos: dict[tuple[Kind, str], Repo] = {}
+        self._new_names: dict[tuple[Kind, str], str] = {}
         self._faults: list[_Fault] = []
 
     def create_repo(
@@ -85,6 +86,35 @@ class LoopbackHub:
         with self.lock:
             repo = self.repo(repo_id, kind)
             repo.branches[branch] = repo.resolve(revision).sha
+
+    def open_pull_request(
+        self, repo_id: str, files: Mapping[str, bytes | Path], author: str, *, kind: Kind = "model"
+    ) -> int:
+        """Open a pull request that adds or replaces files; returns its number. Its branch is refs/pr/<number>."""
+        with self.lock:
+            return self.repo(repo_id, kind).open_pull_request(files, author).number
+
+    def close_pull_request(self, repo_id: str, number: int, *, kind: Kind = "model") -> None:
+        """Refuse a pull request; its branch stays."""
+        with self.lock:
+            self.repo(repo_id, kind).pull_requests[number - 1].is_open = False
+
+    def rename_repo(self, repo_id: str, new_id: str, kind: Kind = "model") -> None:
+        """Give a repository another name; the Hub redirects from the old one."""
+        with self.lock:
+            repo = self.repo(repo_id, kind)
+            del self._repos[kind, repo_id]
+            repo.repo_id = new_id
+            self._repos[kind, new_id] = repo
+            self._new_names[kind, repo_id.lower()] = new_id
+
+    def find_name(self, repo_id: str, kind: Kind) -> str | None:
+        """The name that a repository has now, where it was renamed or is asked for in other capitals."""
+        with self.lock:
+            if (kind, repo_id) in self._repos:
+                return None
+            names = {name.lower(): name for its_kind, name in self._repos if its_kind == kind}
+            return names.get(repo_id.lower()) or self._new_names.get((kind, repo_id.lower()))
 
     def delete_repo(self, repo_id: str, kind: Kind = "model") -> None:
         with self.lock:

@@ -121,6 +121,15 @@ def _under(files: Mapping[str, Blob], path: str) -> dict[str, str]:
 
 
 @dataclass
+class PullRequest:
+    """A pull request, and whether it waits for an answer."""
+
+    number: int
+    author: str
+    is_open: bool = True
+
+
+@dataclass
 class Repo:
     """A repository. `gated`, `private` and `disabled` may change; commits are only added."""
 
@@ -132,6 +141,16 @@ class Repo:
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    pull_requests: list[PullRequest] = field(default_factory=list)
+
+    def open_pull_request(self, files: Mapping[str, bytes | Path], author: str) -> PullRequest:
+        """Commit the files to a new branch of the head."""
+        number = len(self.pull_requests) + 1
+        branch = f"refs/pr/{number}"
+        self.branches[branch] = self.head.sha
+        self.add_commit(files, f"Pull request {number}", branch, (), None)
+        self.pull_requests.append(PullRequest(number, author))
+        return self.pull_requests[-1]
 
     def add_commit(
         self, files: Mapping[str, bytes | Path], message: str, branch: str, delete: Iterable[str], at: datetime | None

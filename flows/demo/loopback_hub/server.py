@@ -37,6 +37,8 @@ def serve(hub: LoopbackHub, port: int = 0) -> Iterator[str]:
         thread.join()
 
 
+# As many as the real Hub lists on a page.
+DISCUSSIONS_PAGE = 10
 _ID = r"(?P<id>[^/]+?(?:/[^/]+?)??)"
 _REV = r"(?P<rev>[^/]+)"
 
@@ -122,7 +124,13 @@ class HubHandler(Answering):
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
     def _find_repo(self, groups: dict[str, str]) -> Repo:
-        """The repository a request names; a private one does not exist for strangers, a disabled one for nobody."""
+        """The repository a request names; a private one does not exist for strangers, a disabled one for nobody.
+
+        From an old name, and from one in other capitals, the Hub redirects.
+        """
+        if name := self.hub.find_name(groups["id"], _kind(groups)):
+            self.extra_headers["Location"] = self.path.replace(f"/{groups['id']}", f"/{name}", 1)
+            raise HubError(307, "", f"Temporary Redirect. Redirecting to {name}")
         repo = self.hub.repo(groups["id"], _kind(groups))
         if repo.private and not self._is_accepted:
             raise HubError(404, "RepoNotFound", "Repository not found")
@@ -177,12 +185,26 @@ class HubHandler(Answering):
 
     def list_refs(self, groups: dict[str, str]) -> None:
         repo = self._find_repo(groups)
-        refs = {"branches": ("heads", repo.branches), "tags": ("tags", repo.tags)}
+        branches = {name: sha for name, sha in repo.branches.items() if not name.startswith("refs/")}
+        refs = {"branches": ("refs/heads/", branches), "tags": ("refs/tags/", repo.tags), "converts": ("", {})}
+        if self._flag("include_prs"):
+            refs["pullRequests"] = ("", {name: repo.branches[name] for name in repo.branches.keys() - branches.keys()})
         answer: dict[str, list[Any]] = {
-            kind: [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": sha} for name, sha in names.items()]
-            for kind, (folder, names) in refs.items()
+            kind: [{"name": name, "ref": f"{prefix}{name}", "targetCommit": sha} for name, sha in names.items()]
+            for kind, (prefix, names) in refs.items()
         }
-        self._send_json(answer | {"converts": [], "pullRequests": []})
+        self._send_json(answer)
+
+    def list_discussions(self, groups: dict[str, str]) -> None:
+        """Pull requests, the newest first; there are no other discussions."""
+        status, start = self._text("status"), int(self._text("p") or 0) * DISCUSSIONS_PAGE
+        rows = [
+            {"num": each.number, "isPullRequest": True, "author": {"name": each.author}}
+            for each in reversed(self._find_repo(groups).pull_requests)
+            if status not in ("open", "closed") or each.is_open == (status == "open")
+        ]
+        page = rows[start : start + DISCUSSIONS_PAGE]
+        self._send_json({"discussions": page, "count": len(rows), "start": start})
 
     def show_paths(self, groups: dict[str, str]) -> None:
         if "json" in (self.headers.get("Content-Type") or ""):
@@ -234,6 +256,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
         ("GET HEAD", _API, HubHandler.list_repos),
         ("GET HEAD", rf"{_API}/{_ID}/auth-check", HubHandler.check_access),
         ("GET HEAD", rf"{_API}/{_ID}/refs", HubHandler.list_refs),
+        ("GET HEAD", rf"{_API}/{_ID}/discussions", HubHandler.list_discussions),
         ("GET HEAD", rf"{_API}/{_ID}/revision/{_REV}", HubHandler.show_repo),
         ("GET HEAD", rf"{_API}/{_ID}/tree/{_REV}(?:/(?P<path>.*))?", HubHandler.list_tree),
         ("GET HEAD", rf"{_API}/{_ID}/commits/{_REV}", HubHandler.list_commits),

@@ -103,6 +103,10 @@ def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
     assert list_imported(["status", "--board", str(board)], tmp_path) - HELP - PYDANTIC - read_profiles == {"rich"}
 
 
+def test_the_queue_reads_tables_without_arrow(store: Path, tmp_path: Path) -> None:
+    assert list_imported(["queue", "--store", str(store)], tmp_path) - QUERY == set()
+
+
 @pytest.mark.parametrize(
     ("words", "completed"),
     [

@@ -37,7 +37,9 @@ def read(row: dict[str, Any], *scores: dict[str, Any]) -> tuple[list[str], dict[
 
 
 def test_own_runs_are_pinned_in_every_part_that_is_known() -> None:
-    install, options, notes = read({}, score("leaderboard_bbh", [250, 146], 24), score("leaderboard_musr", [756, 250], 3))
+    install, options, notes = read(
+        {}, score("leaderboard_bbh", [250, 146], 24), score("leaderboard_musr", [756, 250], 3)
+    )
     assert install == ["pip", "install", "lm-eval[hf,ifeval,math]==0.4.13", "torch==2.8.0", "transformers==4.57.1"]
     assert options == {
         "model": "hf", "model_args": f"pretrained=org/model,revision={'a' * 40},dtype=bfloat16",

@@ -63,10 +63,8 @@ def test_scores_have_intervals_places_and_what_made_them(store: Store) -> None:
     assert facts["Commit"] == ["3" * 40]
     assert facts["Datasets"] == [f"org/bbh@{'d' * 40}", f"org/gpqa@{'d' * 40}"]
     assert facts["Libraries"] == ["torch 2.8.0+cu128, transformers 4.57.1"]
-    assert {name: facts[name] for name in ("Precision", "Chat template", "Batch size", "lm-eval", "Node", "Device")} == {
-        "Precision": ["bfloat16"], "Chat template": ["no"], "Batch size": ["8"], "lm-eval": ["0.4.13"],
-        "Node": ["gpu-17"], "Device": ["NVIDIA H100"],
-    }  # fmt: skip
+    names = ("Precision", "Chat template", "Batch size", "lm-eval", "Node", "Device")
+    assert [facts[name] for name in names] == [["bfloat16"], ["no"], ["8"], ["0.4.13"], ["gpu-17"], ["NVIDIA H100"]]
     assert (facts["Task versions"], facts["Shots"]) == (["1.0"], ["0"])
     assert first["unknown"] == []
     assert "pretrained=lab/weak,revision=" + "3" * 40 in first["commands"].lines
@@ -84,7 +82,10 @@ def test_the_history_has_each_commit_newest_first(store: Store) -> None:
 def test_what_did_not_work_is_told_with_its_reason(store: Store, out: Path) -> None:
     weak, broken = describe(store, "lab/weak"), describe(store, "lab/broken-1")
     assert [(row["revision"], row["reason"]) for row in weak["rejected"]] == [("6" * 40, "closed: no weights")]
-    assert [(row["state"], row["attempt"]) for row in broken["attempts"]] == [("out_of_memory", 2), ("out_of_memory", 1)]
+    assert [(row["state"], row["attempt"]) for row in broken["attempts"]] == [
+        ("out_of_memory", 2),
+        ("out_of_memory", 1),
+    ]
     assert [(row["state"], row["reason"]) for row in broken["unranked"]] == [("failed", "no memory for <lab/broken-1>")]
     page = read_page(out, "lab/broken-1")
     assert "No complete evaluation of this model yet." in page

@@ -1,4 +1,4 @@
-"""A page is replaced as a whole: after a full disk, kill -9 at any moment, or two publishers there is one whole page."""
+"""A page is replaced as a whole: after a full disk, kill -9 or two publishers at once there is one whole page."""
 
 from __future__ import annotations
 
@@ -55,10 +55,9 @@ def test_a_new_page_takes_the_place_of_the_old_one(out: Path) -> None:
 
 def test_the_old_page_stays_when_the_disk_is_full(out: Path) -> None:
     write(out, "old")
-    with pytest.raises(PageError, match=r"No space left on device.*A page that is there stays\. Make room"):
-        with publish(out) as folder:
-            (folder / "0.html").write_text("new")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    said = r"No space left on device.*A page that is there stays\. Make room"
+    with pytest.raises(PageError, match=said), publish(out):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert read(out) == "old"
     assert list_rests(out) == []
 
@@ -73,7 +72,7 @@ def test_the_old_page_stays_when_rendering_fails(out: Path, error: BaseException
 
 
 def kill_at(out: Path, name: str, text: str) -> None:
-    """Publish in this process, which dies at the call of `name` in the module os or pathlib.Path, before or after it."""
+    """Publish in this process, which dies before or after a call, such as `before rename`."""
     when, _, method = name.partition(" ")
     called = getattr(module if method == "_exchange" else Path, method)
 

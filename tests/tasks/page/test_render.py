@@ -1,4 +1,4 @@
-"""Texts of a page are data: escaped, cut with a mark, without codes that steer; names of files are names of one model."""
+"""Texts of a page are data: escaped, cut with a mark, without codes that steer; a file has the name of one model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def test_usual_names_are_readable() -> None:
         ("abc\u202edef", "abc\\u202edef"),
         ("\u200f\u061c\ufeff", "\\u200f\\u061c\\ufeff"),
         ("half \ud800", "half \\ud800"),
-        ("tab\tand\nline, \u05e9\u05dc\u05d5\u05dd, \U0001f600", "tab\tand\nline, \u05e9\u05dc\u05d5\u05dd, \U0001f600"),
+        (
+            "tab\tand\nline, \u05e9\u05dc\u05d5\u05dd, \U0001f600",
+            "tab\tand\nline, \u05e9\u05dc\u05d5\u05dd, \U0001f600",
+        ),
     ],
 )
 def test_codes_that_steer_are_shown(text: str, shown: str) -> None:

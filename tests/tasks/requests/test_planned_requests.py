@@ -51,6 +51,7 @@ def test_a_requested_model_runs_although_nobody_watches_it(nights: Nights) -> No
     plan = nights.night(SUITE, requested=[ask("other/m")])
     assert runs(plan) == [("long", "short")]
     assert states(plan) == [("planned", None)]
+    assert plan.targets[0].gpu_hours == plan.device_hours > 0
     (evaluation,) = plan.evaluations
     assert plan.requests == {evaluation.evaluation_id: "request"}
     assert nights.ask("select model_id, request_id from evaluations") == [("other/m", "request")]

@@ -95,7 +95,7 @@ def full(lake: Lake) -> Lake:
     lake.board_row("board", "org/board", suite="leaderboard-v2", era="now")
     lake.add("rankings", "arena", [{"ranking": "arena", "model_name": "org/m"}])
     request = {"request_id": "request"}
-    for table in ("requests", "request_targets", "request_events", "votes"):
+    for table in ("requests", "request_targets", "request_events", "votes", "request_files"):
         lake.add(table, "request", [dict(request)])
     sample = {"task": "arc", "metric": "acc", "filter": "none", "value": 1.0, "weight": 1.0}
     lake.add("samples", "m", [{"evaluation_id": "leaderboard-v2 0", "benchmark": "arc", "doc_id": 0} | sample])

@@ -37,6 +37,7 @@ requests as (
         newest_events.n_targets,
         newest_events.n_done,
         newest_events.n_failed,
+        newest_events.gpu_hours,
         coalesce(votes.votes, 0) as votes
     from first_asked
     left join newest_events on first_asked.request_id = newest_events.request_id

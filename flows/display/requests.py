@@ -1,0 +1,111 @@
+"""How requests look: what came of request files, the answer to a submission, and the queue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nightboard.flows.display.console import Terminal, count, make_console
+from nightboard.flows.display.tables import cells_table, print_table
+from nightboard.tasks.store.layout import SHOWN_ID
+
+if TYPE_CHECKING:
+    from nightboard.profiles.models.budget import Budget
+    from nightboard.tasks.requests.intake import Intake
+    from nightboard.tasks.requests.submission import Answer
+    from nightboard.warehouse.reader.result import Result
+
+# More rows are for a file, not for a terminal.
+TERMINAL_ROWS = 100
+# The first to be shown where a terminal is narrow.
+TELLING = ("place", "request", "model", "state", "when", "waits for", "votes", "asked by", "asked")
+# What a request waits for of which no plan has said anything.
+_WAITS_FOR = {"pending": "its checks, in the next nightly run", "accepted": "the next nightly run"}
+# Files that cannot be used are named, up to so many.
+SHOWN_FILES = 5
+
+
+def describe_intake(intake: Intake) -> str:
+    """What came of new request files, in one sentence."""
+    parts = [f"{number:,} {became}" for became, number in intake.became.items()]
+    text = f"Requests: {count(intake.became.total(), 'new file')}{': ' if parts else ''}{', '.join(parts)}."
+    left = [count(intake.n_left, "file")] if intake.n_left else []
+    left += [count(intake.n_sets_left, "pull request")] if intake.n_sets_left else []
+    return f"{text} {' and '.join(left)} left for the next run." if left else text
+
+
+def list_unusable(intake: Intake) -> Iterator[str]:
+    """The files that have mistakes, the first of them by name."""
+    yield from intake.unusable[:SHOWN_FILES]
+    if (more := len(intake.unusable) - SHOWN_FILES) > 0:
+        yield f"{more:,} more files that cannot be used: see the table request_files."
+
+
+def show_answer(ui: Terminal, answer: Answer) -> None:
+    """Say whether a submission is accepted, with all findings."""
+    request = answer.entry.request
+    name = f"{request.model_id}@{request.revision[:7]}" if request.revision else f"{request.model_id}"
+    said = "known" if answer.is_known else answer.entry.state
+    ui.say(f"{said}  {request.request_id[:SHOWN_ID]}  {name}")
+    if answer.is_known:
+        when = f"{request.asked_at:%Y-%m-%d %H:%M} UTC"
+        ui.say(f"{request.asked_by} asked for it at {when}; it is {answer.entry.state}.")
+    elif not answer.findings:
+        suites = ", ".join(target.suite for target in answer.entry.targets)
+        ui.say(f"The next nightly run evaluates it in {suites}.")
+    for finding in answer.findings:
+        ui.say(f"- {finding}")
+
+
+def show_queue(queue: Result, n_open: int, budget: Budget) -> None:
+    """Print the open requests in their order, and what decides it."""
+    ui, console = Terminal(), make_console()
+    if not n_open:
+        ui.say("No requests are open. `nightboard submit` asks for an evaluation.")
+        return
+    titles = [
+        "place",
+        "request",
+        "kind",
+        "model",
+        "state",
+        "when",
+        "waits for",
+        "priority",
+        "votes",
+        "asked by",
+        "asked",
+    ]
+    rows = [_describe(dict(zip(queue.columns, row, strict=True)), budget) for row in queue.rows]
+    print_table(console, cells_table(titles, rows, right=["place", "priority", "votes"]), first=TELLING)
+    if n_open > len(rows):
+        ui.say(f"The first {len(rows):,} of {n_open:,}; --top N shows more, --format csv all.", "dim")
+    ui.say(
+        f"{count(n_open, 'open request')}: planned by priority, then votes, then age."
+        " `nightboard vote REQUEST` moves one up."
+    )
+
+
+def estimate_when(row: dict[str, Any], budget: Budget) -> str:
+    """Roughly when a request runs: by the hours of its kind before it, and the share of a night that its kind has."""
+    if row["state"] in ("planned", "running"):
+        return "now"
+    hours = budget.gpu_hours_per_night
+    if hours is None or row["gpu_hours_until"] is None:
+        return "next run" if hours is None else ""
+    share = budget.shares.submissions if row["kind"] == "submission" else budget.shares.backfills
+    if not hours * share:
+        return "in spare time" if hours else "never: the budget is 0"
+    nights = max(1, math.ceil(row["gpu_hours_until"] / (hours * share)))
+    return "next night" if nights == 1 else f"~{nights} nights"
+
+
+def _describe(row: dict[str, Any], budget: Budget) -> tuple[str, ...]:
+    revision = f"@{row['revision'][:7]}" if row["revision"] else ""
+    waits_for = (row["waits_for"] or _WAITS_FOR.get(row["state"], "")).partition("\n")[0]
+    return (
+        str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], f"{row['asked_for']}{revision}", row["state"],
+        estimate_when(row, budget), waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"],
+        f"{row['asked_at']:%Y-%m-%d %H:%M}",
+    )  # fmt: skip
