@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from make_lake import Lake, after, declare_task
+from once import make_once
 
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
@@ -29,6 +31,11 @@ ANSWERS = {
     (EVIL, "4" * 40): "0000",
     (TURNED, "5" * 40): "1100",
 }
+
+
+def share_store(factory: pytest.TempPathFactory) -> Store:
+    """The store of all tests that only read it."""
+    return Store(make_once(factory, "store of pages", make_store))
 
 
 def make_store(root: Path) -> Store:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from make_lake import Lake, after, declare_task
-from page_lake import make_store
+from page_lake import share_store
 
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.page.build import Shown, build_page, show_board
@@ -17,12 +17,17 @@ from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.builder.publish import NoBuildError
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return share_store(tmp_path_factory)
+
+
 def read_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_same_build_gives_the_same_bytes_and_no_broken_links(tmp_path: Path) -> None:
-    store, told = make_store(tmp_path / "store"), []
+def test_the_same_build_gives_the_same_bytes_and_no_broken_links(store: Store, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
     page = build_page(store, tmp_path / "one", Shown("T"), lambda *done: told.append(done))
     build_page(store, tmp_path / "two", Shown("T"))
     files = read_files(tmp_path / "one")
@@ -60,8 +65,9 @@ def test_a_store_without_a_build_says_what_to_do_and_writes_nothing(tmp_path: Pa
     assert not (tmp_path / "page").exists()
 
 
-def test_a_disk_that_fills_up_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = make_store(tmp_path / "store")
+def test_a_disk_that_fills_up_leaves_the_old_page(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_page(store, tmp_path / "page", Shown("Old"))
     before, write = read_files(tmp_path / "page"), Path.write_text
 
@@ -87,8 +93,7 @@ def write_board(folder: Path, more: str = "") -> Path:
     return folder / "mine.yaml"
 
 
-def test_a_board_tells_title_suites_and_whether_there_is_a_queue(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "store")
+def test_a_board_tells_title_suites_and_whether_there_is_a_queue(store: Store, tmp_path: Path) -> None:
     shown = show_board(load_board(write_board(tmp_path)), store)
     assert (shown.title, shown.suites, shown.board, shown.has_queue) == ("Mine", ["small"], "mine", True)
     assert (shown.filters.models, shown.filters.sources) == ([], []), "none of these models is watched"

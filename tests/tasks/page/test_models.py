@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from make_lake import Lake, after
-from page_lake import EVIL, TURNED, make_store
+from page_lake import EVIL, TURNED, share_store
 
 from nightboard.tasks.page.build import Shown, build_page
 from nightboard.tasks.page.models import Models, cut_log, describe_model, read_models
@@ -21,7 +21,7 @@ from nightboard.warehouse.reader.questions import Filters
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return make_store(tmp_path_factory.mktemp("store"))
+    return share_store(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

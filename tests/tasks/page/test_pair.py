@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from make_lake import Lake, after
-from page_lake import EVIL, make_store
+from page_lake import EVIL, share_store
 
 from nightboard.tasks.page import pair as module
 from nightboard.tasks.page.pair import build_pair, read_pair
@@ -17,7 +17,7 @@ from nightboard.warehouse.reader.connection import QueryError, connect
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return make_store(tmp_path_factory.mktemp("store"))
+    return share_store(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from page_lake import make_store
+from page_lake import share_store
 
 from nightboard.tasks.page import queue_page
 from nightboard.tasks.page.build import Shown, build_page
@@ -17,7 +17,7 @@ from nightboard.warehouse.reader.questions import Filters
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return make_store(tmp_path_factory.mktemp("store"))
+    return share_store(tmp_path_factory)
 
 
 def test_a_board_has_its_own_requests_models_and_failures(store: Store) -> None:
