@@ -53,10 +53,8 @@ def test_a_page_that_cannot_be_written_is_a_problem_of_the_run(open_run: Open, t
     (tmp_path / "www").write_text("a file of mine")
     run = open_run("page: {out: www}\n")
     publish_page(run)
-    assert run.problems == [
-        f"Page: not written. {tmp_path}/www: holds files that are no page of nightboard's. Name another folder with"
-        " --out."
-    ]
+    (problem,) = run.problems
+    assert problem.startswith(f"Page: not written. {tmp_path}/www: holds files that are no page of nightboard's.")
 
 
 @pytest.mark.parametrize("error", [ValueError("a mistake\nin two lines"), KeyError()])
