@@ -16,7 +16,7 @@ from nightboard.tasks.page.render import name_model_file
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import Filters
+from nightboard.warehouse.reader.questions import Filters, list_page_table
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,28 @@ def test_a_board_shows_its_models_alone(store: Store, tmp_path: Path) -> None:
     index = (tmp_path / "page/index.html").read_text()
     assert "lab--weak.html" in index
     assert "lab--strong.html" not in index
+    queue = (tmp_path / "page/queue.html").read_text()
+    assert "lab--broken-2.html" in queue
+    assert not [name for name in ("lab--waits.html", "lab--broken-1.html", "org:lab-0") if name in queue]
+
+
+def test_a_board_without_an_import_does_not_show_its_rows(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path)
+    lake.suite()
+    lake.commit("org/model")
+    lake.done("own", "org/model")
+    lake.board_row("imported", "org/model", 0.4, precision="float16")
+    build(lake.write(store.lake), store.warehouse, after(9))
+
+    def list_shown(filters: Filters) -> list[str]:
+        sections = describe(store, "org/model", filters)["sections"]
+        return sorted(entry["row"]["evaluation_id"] for section in sections for entry in section["entries"])
+
+    assert list_shown(Filters()) == ["imported", "own"]
+    assert list_shown(Filters(models=["org/model"], sources=[])) == ["own"]
+    with connect(store.warehouse) as con:
+        (source,) = {row["source"] for row in list_page_table(con, "scored") if row["evaluation_id"] == "imported"}
+    assert list_shown(Filters(models=[], sources=[source])) == ["imported"]
 
 
 def test_a_suite_that_a_board_has_not_is_not_shown(store: Store, tmp_path: Path) -> None:

@@ -62,7 +62,11 @@ def test_a_text_of_a_megabyte_is_cut_with_a_mark(out: Path) -> None:
     assert len(page) < 30_000
 
 
-def test_what_may_not_be_published_shows_numbers_only(out: Path) -> None:
+def test_what_may_not_be_published_shows_numbers_only(store: Store, out: Path) -> None:
+    with connect(store.warehouse) as con:
+        _, gpqa = read_pair(con, "lab/strong", "lab/weak").parts
+    texts = ("question", "choices", "target", "category", "answer_a", "answer_b")
+    assert {document[name] for document in gpqa.documents for name in texts} == {None}
     page = read(out / "small--gpqa--1.html")
     assert "task_gpqa, document 1: A is better" in page
     assert "the numbers of the documents are here" in page
