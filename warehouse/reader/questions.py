@@ -67,6 +67,7 @@ _VALUES = {"model_type": "type", "precision": "precision", "license": "license",
 _SHOWN_VALUES = 20
 # What an organization or a user is to a model's id.
 _OWNER = re.compile(r"[^/]*/")
+_PARAMETER = re.compile(r"\$(\w+)")
 
 
 def rank(
@@ -196,9 +197,28 @@ def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     return _run_named(con, "page_benchmarks", {"suite": suite})
 
 
-def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str]) -> Result:
-    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows."""
-    return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
+def list_page_rows(
+    con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str], filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows.
+
+    Of the filters, `models` and `sources` count, as in a board's ranking.
+    """
+    asked = {"suite": suite, "benchmarks": [*benchmarks], "models": filters.models, "sources": filters.sources}
+    return _run_named(con, "page_rows", asked)
+
+
+def list_page_table(
+    con: duckdb.DuckDBPyConnection, table: str, filters: Filters = NO_FILTERS, **parameters: Any
+) -> list[dict[str, Any]]:
+    """The rows of queries/page_<table>.sql, as one dictionary each: all models at once, for their pages and the queue.
+
+    Of the filters, `models` and `sources` count, as in a board's ranking.
+    """
+    sql = (SQL_FOLDER / "queries" / f"page_{table}.sql").read_text()
+    known = {"models": filters.models, "sources": filters.sources} | parameters
+    columns, rows = _run_named(con, f"page_{table}", {name: known[name] for name in _PARAMETER.findall(sql)})
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def choose_ranking(

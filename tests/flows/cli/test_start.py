@@ -99,6 +99,11 @@ def test_the_ranking_of_a_board_reads_its_profiles_and_no_tables(store: Path, tm
     assert list_imported(["rank", "--board", str(board)], tmp_path) - QUERY == {"ruamel", "_ruamel_yaml"}
 
 
+def test_a_page_needs_its_templates_and_no_tables(store: Path, tmp_path: Path) -> None:
+    imported = list_imported(["page", "--store", str(store), "--out", str(tmp_path / "page"), "--quiet"], tmp_path)
+    assert imported - QUERY == {"jinja2", "markupsafe", "pytz", "ruamel", "_ruamel_yaml"}
+
+
 def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text(
