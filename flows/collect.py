@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State
 
 from nightboard.flows.display.console import Terminal, count
+from nightboard.flows.page import publish_page
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
@@ -44,6 +45,7 @@ def run_collect(
         with notify_of_error(run):
             run_step(run, collect_ended)
             run_step(run, rebuild_stale, opened.store)
+        publish_page(run)
         notify(run, list_collected_causes(run), is_night=False)
         ending.summary, ending.has_failures = summarize_collect(run), has_failures(run)
     return run

@@ -17,6 +17,7 @@ from nightboard.flows.collect import collect_ended
 from nightboard.flows.display.console import Terminal, count
 from nightboard.flows.display.plan import show_plan
 from nightboard.flows.display.requests import describe_intake, list_unusable
+from nightboard.flows.page import publish_page
 from nightboard.flows.prefect_server.history import NO_HISTORY, History
 from nightboard.flows.rebuild import rebuild_stale
 from nightboard.flows.run.deployed import name_run, run_deployed, tag_board
@@ -94,6 +95,7 @@ def evaluate(run: RunState, discovery: Discovery, suites: list[ResolvedSuite], w
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
     record_requests(run, plan, lambda: run.plan(discovery, suites))
     run_step(run, rebuild_stale, run.board.store)
+    publish_page(run)
     return run_step(run, write_report, discovery, plan, not_started)
 
 

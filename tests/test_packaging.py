@@ -115,7 +115,7 @@ def test_every_module_imports_where_only_the_base_dependencies_are_installed(tmp
 def test_every_library_that_is_imported_is_declared() -> None:
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    declared = read_names([*project["dependencies"], *extras["harness"], *extras["demo"]])
+    declared = read_names([*project["dependencies"], *extras["harness"], *extras["demo"], *extras["plot"]])
     providers = packages_distributions()
     undeclared = {
         f"{path.relative_to(ROOT)} imports {module}"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.cli import boards, imports, leaderboard, requests, runs, schedules, warehouse
+from nightboard.flows.cli import boards, imports, leaderboard, pages, plots, requests, runs, schedules, warehouse
 from nightboard.flows.cli.options import Group, example
 from nightboard.profiles.errors import ProfileError
 from nightboard.profiles.loading.store_path import StorePathError
@@ -34,6 +34,8 @@ app.add_typer(requests.app)
 app.add_typer(schedules.app)
 app.add_typer(boards.app)
 app.add_typer(leaderboard.app)
+app.add_typer(pages.app)
+app.add_typer(plots.app)
 app.add_typer(warehouse.app)
 app.add_typer(imports.app, name="import")
 # Listed last in the help.

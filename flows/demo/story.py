@@ -25,6 +25,7 @@ from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.cluster.processes import is_alive
 from nightboard.tasks.hub.model_folder import remove_folder
+from nightboard.tasks.page.build import build_page, show_board
 from nightboard.tasks.requests.backfill import BackfillOrder
 from nightboard.tasks.requests.checks import Form
 from nightboard.tasks.requests.submission import Asker
@@ -79,7 +80,9 @@ def run_demo(folder: Path) -> None:
         "keeps its scores. The backfill ran one benchmark again; the rest of its evaluation was reused."
     )
     _show_changes(ui, before, _rank(store, "demo"))
+    page = _write_page(ui, store, folder / "page")
     _show_next(ui, folder)
+    ui.say_path("\nThe leaderboard as a page; open it in a browser: ", str(page))
     ui.say(f"Demo finished in {duration(time.monotonic() - started)}.", style="green")
 
 
@@ -170,6 +173,13 @@ def _check(first: RunReport, second: RunReport, backfill: RunReport | None) -> N
             raise DemoError(f"{name} did {len(report.evaluated)} evaluations (expected exactly {expected}).")
 
 
+def _write_page(ui: Terminal, store: Store, out: Path) -> Path:
+    """Build the page of the demo's board; returns the file to open."""
+    with ui.show_work() as show:
+        page = build_page(store, out, show_board(load_board(BOARD), store), show)
+    return page.index
+
+
 def _show_next(ui: Terminal, folder: Path) -> None:
     shown = os.path.relpath(folder)
     program = "nightboard" if shutil.which("nightboard") else os.path.relpath(sys.argv[0])
@@ -182,6 +192,7 @@ def _show_next(ui: Terminal, folder: Path) -> None:
         ),
         (f"sql --store {shown}/store \"from score_by_commit('demo-lab/learner', 'demo')\"", "scores by commit"),
         (f'sql --store {shown}/store "from attempts"', "what ran, and how it ended"),
+        (f"page --store {shown}/store --pair strong learner --out {shown}/pair", "the documents on which two differ"),
         (f'sql --store {shown}/store "from requests"', "what was asked for, by whom, and what became of it"),
         ("validate quickstart", "check a board's files for mistakes"),
         ("nightly --board quickstart", "two small models from huggingface.co (needs internet)"),

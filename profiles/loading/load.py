@@ -42,7 +42,7 @@ SELECTORS_FILE = "selectors.yaml"
 
 @dataclass(frozen=True)
 class BoardBundle:
-    """A board with everything it refers to. `path` is None for a shipped board; `store` is absolute.
+    """A board with everything it refers to. `path` is None for a shipped board; `store` and `page` are absolute.
 
     `watch_file`, `cluster_file`: where the watch list and the cluster were found.
     """
@@ -56,6 +56,7 @@ class BoardBundle:
     store: Path
     watch_file: Path
     cluster_file: Path
+    page: Path | None = None
 
 
 def find_line(file: Path, key: KeyPath) -> str:
@@ -192,6 +193,7 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
     if watch:
         reader.mistakes += check_watched_suites(watch.document, watch.profile, suites)
     store = _resolve_store(reader, loaded, path)
+    page = _resolve_page(reader, loaded, path, store) if store else None
     if not loaded or not watch or not cluster or not organizations or not store:
         return None
     return BoardBundle(
@@ -204,6 +206,7 @@ def _read_bundle(reader: Reader, path: Path) -> BoardBundle | None:
         store=store,
         watch_file=watch.document.path,
         cluster_file=cluster.document.path,
+        page=page,
     )
 
 
@@ -224,6 +227,26 @@ def _resolve_store(reader: Reader, board: Loaded[Board] | None, path: Path) -> P
     except StorePathError as error:
         reader.mistakes.append(board.document.mistake(("store",), str(error)))
         return None
+
+
+def _resolve_page(reader: Reader, board: Loaded[Board] | None, path: Path, store: Path) -> Path | None:
+    """The folder of the page, where the board has one."""
+    if board is None or board.profile.page is None:
+        return None
+    given = board.profile.page.out
+    try:
+        page = ((Path.cwd() if _is_shipped(path) else path.parent) / Path(given).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError):
+        reader.mistakes.append(
+            board.document.mistake(
+                ("page", "out"), f"is not the path of a folder (got {given!r}). Write the full path."
+            )
+        )
+        return None
+    if page.is_relative_to(store) or store.is_relative_to(page):
+        text = f"must not be inside the store, nor the store in it (got {given!r}). Choose another folder."
+        reader.mistakes.append(board.document.mistake(("page", "out"), text))
+    return page
 
 
 def _is_shipped(path: Path) -> bool:

@@ -42,6 +42,14 @@ class Selectors(Profile):
     selectors: dict[Name, Text]
 
 
+class Page(Profile):
+    """The page that each run of a board writes."""
+
+    out: Text = Field(description="folder of the page; a relative path starts where that of the store starts")
+    title: Text | None = Field(default=None, description="heading of the page; default: the board's title")
+    is_queue_shown: bool = Field(default=True, description="whether it has a page of what waits and what has failed")
+
+
 class Board(Profile):
     """What an operator runs: watch list + suites + cluster + store + schedule + budget."""
 
@@ -58,6 +66,7 @@ class Board(Profile):
         default=(), description="imported sources that its rankings show: arena for rows of import:arena"
     )
     hub: str = Field(default="https://huggingface.co", pattern=r"^https?://")
+    page: Page | None = Field(default=None, description="the page that each run writes; without it, none")
     schedule: Schedule = Schedule()
     budget: Budget = Budget()
     notify: tuple[NotifyPlace, ...] = Field(

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nightboard.warehouse.reader.questions import list_benchmarks, list_page_rows, list_suites, read_build_name
+from nightboard.warehouse.reader.questions import (
+    NO_FILTERS,
+    Filters,
+    list_benchmarks,
+    list_page_rows,
+    list_suites,
+    read_build_name,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,16 +73,22 @@ class PageData:
     suites: tuple[SuiteData, ...]
 
 
-def read_page_data(con: duckdb.DuckDBPyConnection) -> PageData:
-    """Read the data of the page from a build; suites with the most ranked rows first."""
+def read_page_data(
+    con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS, suites: Sequence[str] | None = None
+) -> PageData:
+    """Read the data of the page from a build: these suites in this order, or all, those with the most rows first.
+
+    Of the filters, `models` and `sources` count: what a board shows.
+    """
     build, built_at = read_build_name(con)
-    suites = [_read_suite(con, suite, title) for suite, title, *_ in list_suites(con).rows]
-    return PageData(build, built_at, tuple(suite for suite in suites if suite.n_rows))
+    titles = {suite: title for suite, title, *_ in list_suites(con).rows}
+    read = [_read_suite(con, suite, titles[suite], filters) for suite in suites or titles if suite in titles]
+    return PageData(build, built_at, tuple(suite for suite in read if suite.n_rows))
 
 
-def _read_suite(con: duckdb.DuckDBPyConnection, suite: str, title: str) -> SuiteData:
+def _read_suite(con: duckdb.DuckDBPyConnection, suite: str, title: str, filters: Filters) -> SuiteData:
     benchmarks = tuple(Benchmark(key, name) for key, name, _ in list_benchmarks(con, suite).rows)
-    result = list_page_rows(con, suite, [benchmark.key for benchmark in benchmarks])
+    result = list_page_rows(con, suite, [benchmark.key for benchmark in benchmarks], filters)
     columns = {
         name: [_round(name, value) for value in values]
         for name, values in zip(result.columns, _transpose(result.rows, len(result.columns)), strict=True)

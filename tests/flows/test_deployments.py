@@ -150,9 +150,9 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
         data = {"text": "{{subject}}\n{{body}}"}
         CustomWebhookNotificationBlock(name="ops", url=hook.url, json_data=data).save("ops")
         assert deploy(bundle, "pool", 60) == deployments.Deployed(
-            ("nightly/mine", "collect/mine", "rebuild/mine"), False
+            ("nightly/mine", "collect/mine", "backfill/mine", "rebuild/mine"), False
         )
-        assert len(server.read_deployments()) == 3
+        assert len(server.read_deployments()) == 4
         assert [automation.name for automation in server.read_automations()] == ["nightboard: crashed runs of mine"]
         with start(tmp_path / "worker", "prefect", "worker", "start", "--pool", "pool", "--type", "process") as worker:
             night = server.read_deployment_by_name("nightly/mine")

@@ -129,6 +129,7 @@ def to_samples(evaluation_id: str, task: Row, metric: str, values: Any, weights:
         "weight": pa.array(weights),
         "target": pa.nulls(n, pa.string()),
         "response": pa.nulls(n, pa.string()),
+        "answer": pa.nulls(n, pa.string()),
     }
     return pa.table([columns[name] for name in SAMPLES.arrow.names], schema=SAMPLES.arrow)
 

@@ -67,6 +67,7 @@ _VALUES = {"model_type": "type", "precision": "precision", "license": "license",
 _SHOWN_VALUES = 20
 # What an organization or a user is to a model's id.
 _OWNER = re.compile(r"[^/]*/")
+_PARAMETER = re.compile(r"\$(\w+)")
 
 
 def rank(
@@ -196,9 +197,99 @@ def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     return _run_named(con, "page_benchmarks", {"suite": suite})
 
 
-def list_page_rows(con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str]) -> Result:
-    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows."""
-    return _run_named(con, "page_rows", {"suite": suite, "benchmarks": [*benchmarks]})
+def list_page_rows(
+    con: duckdb.DuckDBPyConnection, suite: str, benchmarks: Sequence[str], filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per evaluation that counts for a commit of a suite, ranked ones first: what the page shows.
+
+    Of the filters, `models` and `sources` count, as in a board's ranking.
+    """
+    asked = {"suite": suite, "benchmarks": [*benchmarks], "models": filters.models, "sources": filters.sources}
+    return _run_named(con, "page_rows", asked)
+
+
+def list_page_table(
+    con: duckdb.DuckDBPyConnection, table: str, filters: Filters = NO_FILTERS, **parameters: Any
+) -> list[dict[str, Any]]:
+    """The rows of queries/page_<table>.sql, as one dictionary each: all models at once, for their pages and the queue.
+
+    Of the filters, `models` and `sources` count, as in a board's ranking.
+    """
+    sql = (SQL_FOLDER / "queries" / f"page_{table}.sql").read_text()
+    known = {"models": filters.models, "sources": filters.sources} | parameters
+    columns, rows = _run_named(con, f"page_{table}", {name: known[name] for name in _PARAMETER.findall(sql)})
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def choose_ranking(
+    con: duckdb.DuckDBPyConnection, suite: str | None = None, era: str | None = None
+) -> tuple[str, str, str | None]:
+    """Name and title of a suite, and its era: those that `rank` shows without names. No era: nothing is ranked.
+
+    Raises QueryError for a suite or era that does not exist.
+    """
+    name = _choose_suite(con, suite)
+    title = next(str(row[1]) for row in list_suites(con).rows if row[0] == name)
+    eras = [str(row[0]) for row in list_eras(con, name).rows]
+    if era is not None:
+        _require(era, eras, f"era of suite {name}")
+    return name, title, era or next(iter(eras), None)
+
+
+def list_scores(con: duckdb.DuckDBPyConnection, suite: str, era: str, filters: Filters = NO_FILTERS) -> Result:
+    """One row per ranked model: score, size, and cost of its evaluation; best first.
+
+    Of the filters, here and below, `models` and `sources` count.
+    """
+    return _run_named(con, "picture_scores", {"suite": suite, "era": era} | _of_board(filters))
+
+
+def list_records(
+    con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per score that was the best of its `holder` (organization or country) so far, oldest first."""
+    return _run_named(con, "picture_records", {"suite": suite, "era": era, "holder": holder} | _of_board(filters))
+
+
+def list_shares(
+    con: duckdb.DuckDBPyConnection, suite: str, era: str, holder: str, n: int, filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per month and `holder` with models in the top n: how many."""
+    asked = {"suite": suite, "era": era, "holder": holder, "n": n}
+    return _run_named(con, "picture_shares", asked | _of_board(filters))
+
+
+def list_history(con: duckdb.DuckDBPyConnection, model_id: str, suite: str, era: str | None) -> Result:
+    """One row per complete commit of a model, setting and benchmark, or average: score and interval, oldest first."""
+    return _run_named(con, "picture_history", {"model_id": model_id, "suite": suite, "era": era})
+
+
+def list_shifts(con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS) -> Result:
+    """One row per model ranked in leaderboard-v1 and leaderboard-v2: its places in both, most changed first."""
+    return _run_named(con, "picture_shifts", _of_board(filters))
+
+
+def list_external(
+    con: duckdb.DuckDBPyConnection, ranking: str, suite: str, era: str, filters: Filters = NO_FILTERS
+) -> Result:
+    """One row per model that an external ranking and ours have in common: its places in both, most different first."""
+    return _run_named(con, "picture_external", {"ranking": ranking, "suite": suite, "era": era} | _of_board(filters))
+
+
+def list_rankings(con: duckdb.DuckDBPyConnection, suite: str | None, era: str | None) -> Result:
+    """One row per external ranking with models of ours: ranking, and the suite and era where they have the most."""
+    return _run_named(con, "picture_rankings", {"suite": suite, "era": era})
+
+
+def list_nights(
+    con: duckdb.DuckDBPyConnection, models: Sequence[str] | None = None, board: str | None = None
+) -> Result:
+    """One row per day: evaluations done, attempts that failed, evaluations and requests waiting at its end."""
+    return _run_named(con, "picture_nights", {"models": None if models is None else [*models], "board": board})
+
+
+def _of_board(filters: Filters) -> dict[str, Any]:
+    return {"models": filters.models, "sources": filters.sources}
 
 
 def read_build_name(con: duckdb.DuckDBPyConnection) -> tuple[str, datetime]:

@@ -68,6 +68,11 @@ _RANKED = tuple(
 _ERA = Parameter("era", "era of the suite; null: the current one", "null")
 _UNTIL = replace(_AS_OF, default="null")
 
+_OF_BOARD = (
+    Parameter("models", "list of models: only what is ranked as a run of these, beside sources; null: all", "null"),
+    Parameter("sources", "with models: list of sources such as import:arena that pass beside them", "null"),
+)
+
 _SELECTED_RANK = Column("selected_rank", INT, "rank among the rows that pass the filters")
 
 _PAIR = tuple(
@@ -251,10 +256,7 @@ MACROS = {
                 Parameter(
                     "with_copies", "false: without models whose files are identical to an evaluated model's", "true"
                 ),
-                Parameter(
-                    "models", "list of models: only what is ranked as a run of these, beside sources; null: all", "null"
-                ),
-                Parameter("sources", "with models: list of sources such as import:arena that pass beside them", "null"),
+                *_OF_BOARD,
             ),
             (_SELECTED_RANK, *_RANKED),
         ),
@@ -305,6 +307,7 @@ MACROS = {
                 Parameter("n", "size of the top", "10"),
                 Parameter("holder", "organization or country", "'organization'"),
                 _ERA,
+                *_OF_BOARD,
             ),
             (
                 Column("month", DATE, "first day of the month (UTC)"),

@@ -116,6 +116,13 @@ def test_no_warehouse_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
         ["retry", "-b", "demo"],
         ["retry", "-b", "demo", "lab/a", "--all"],
         ["retry", "-b", "demo", "--all", "--state", "broken"],
+        ["plot"],
+        ["plot", "no", "--store", ".", "--out", "a.svg"],
+        ["plot", "size", "--store", "."],
+        ["plot", "size", "--store", ".", "--out", "a.pdf"],
+        ["plot", "size", "lab/a", "--store", ".", "--out", "a.svg"],
+        ["plot", "compare", "lab/a", "--store", ".", "--out", "a.svg"],
+        ["plot", "size", "--store", ".", "--out", "a.svg", "--width", "10"],
         ["no"],
     ],
 )

@@ -87,11 +87,21 @@ def test_a_query_imports_neither_arrow_nor_what_reads_profiles(
     assert list_imported([*arguments, "--store", str(store)], tmp_path) - QUERY == set()
 
 
+def test_a_picture_imports_no_more_than_a_query_and_the_templates(store: Path, tmp_path: Path) -> None:
+    arguments = ["plot", "size", "--store", str(store), "--out", str(tmp_path / "size.svg")]
+    assert list_imported(arguments, tmp_path) - QUERY == {"jinja2", "markupsafe"}
+
+
 def test_the_ranking_of_a_board_reads_its_profiles_and_no_tables(store: Path, tmp_path: Path) -> None:
     board = tmp_path / "mine.yaml"
     board.write_text(f"board: mine\ntitle: M\nwatch: quickstart\nsuites: [small]\ncluster: local\nstore: {store}\n")
     (tmp_path / "small.yaml").write_text("suite: small\ntitle: S\nextends: quickstart\nlimit: 1\n")
     assert list_imported(["rank", "--board", str(board)], tmp_path) - QUERY == {"ruamel", "_ruamel_yaml"}
+
+
+def test_a_page_needs_its_templates_and_no_tables(store: Path, tmp_path: Path) -> None:
+    imported = list_imported(["page", "--store", str(store), "--out", str(tmp_path / "page"), "--quiet"], tmp_path)
+    assert imported - QUERY == {"jinja2", "markupsafe", "pytz", "ruamel", "_ruamel_yaml"}
 
 
 def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
@@ -116,6 +126,7 @@ def test_the_queue_reads_tables_without_arrow(store: Path, tmp_path: Path) -> No
         ("nightboard rank --suite leaderboard", "leaderboard-v1\nleaderboard-v2"),
         ("nightboard rank --format cs", "csv"),
         ("nightboard nightly --dry", "--dry-run"),
+        ("nightboard plot si", "size"),
     ],
 )
 def test_a_shell_completes_commands_options_and_their_values(words: str, completed: str) -> None:

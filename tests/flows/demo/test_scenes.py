@@ -110,7 +110,7 @@ def test_reupload_shares_every_file_but_the_card(hub: LoopbackHub) -> None:
     assert set(copied) == set(original)
 
 
-def test_second_night_brings_one_new_card_and_one_set_of_new_weights(folder: Path) -> None:
+def test_second_night_brings_one_new_card_one_set_of_new_weights_and_a_model_to_submit(folder: Path) -> None:
     hub = scenes.build_hub(folder / "again", with_smollm2=False)
     before = {repo.repo_id: repo.head for repo in hub.repos("model")}
     scenes.arrive_second_night(hub, folder / "again")
@@ -119,9 +119,10 @@ def test_second_night_brings_one_new_card_and_one_set_of_new_weights(folder: Pat
             path for path, blob in repo.head.files.items() if blob.oid != before[repo.repo_id].files[path].oid
         }
         for repo in hub.repos("model")
-        if repo.head is not before[repo.repo_id]
+        if repo.repo_id in before and repo.head is not before[repo.repo_id]
     }
     assert changed == {"demo-lab/medium": {"README.md"}, "demo-lab/learner": {"model.safetensors"}}
+    assert {repo.repo_id for repo in hub.repos("model")} - before.keys() == {scenes.SUBMITTED}
 
 
 def test_hub_lists_what_cannot_be_evaluated(hub: LoopbackHub) -> None:

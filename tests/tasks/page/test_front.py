@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from page_data import N_MODELS, SCRIPT, make_page_data, make_row, make_small_suite, make_suite
+from page_lake import share_store
 
-from nightboard.tasks.page.build import write_page
+from nightboard.tasks.page.build import Shown, build_page, write_page
 from nightboard.tasks.page.data import Benchmark, SuiteData
+from nightboard.tasks.page.pair import build_pair
 from nightboard.tasks.page.render import FOLDER
 
 if TYPE_CHECKING:
@@ -717,10 +719,18 @@ def frontend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def other_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store, folder = share_store(tmp_path_factory), tmp_path_factory.mktemp("pages")
+    build_page(store, folder / "page", Shown("Board"))
+    build_pair(store, folder / "pair", "lab/strong", "lab/weak")
+    return folder
+
+
 def test_committed_bundle_is_built_from_the_sources(frontend: Path) -> None:
     """Else: make page-assets."""
     built = {path.name: path.read_bytes() for path in (frontend.parent / "assets").iterdir()}
-    assert built.keys() == {"page.css", "page.js", "theme.js"}
+    assert built.keys() == {"page.css", "page.js", "theme.js"}, "model.css is written by hand"
     assert built == {name: (FOLDER / "assets" / name).read_bytes() for name in built}
 
 
@@ -736,3 +746,25 @@ def test_axe_finds_no_violation(front: Front, frontend: Path, scheme: Any, width
         assert [(rule["id"], [node["html"] for node in rule["nodes"]][:3]) for rule in found["violations"]] == []
     front.page.emulate_media(color_scheme="light")
     front.page.set_viewport_size(WIDE)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])
+def test_pages_of_models_pairs_and_queue_are_clean_in_a_browser(
+    browser: Browser, frontend: Path, other_pages: Path, scheme: Any, width: int
+) -> None:
+    """No violation, no error, no request to another host, and nothing wider than the screen, with all parts open."""
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page, problems = context.new_page(), list[object]()
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(error))
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
+    for file in sorted({*other_pages.rglob("*.html")} - {other_pages / "page/index.html"}):
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, file.name
+        page.evaluate((frontend / "node_modules/axe-core/axe.min.js").read_text() + ";0")
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
+        rules = [(rule["id"], [node["html"] for node in rule["nodes"]][:3]) for rule in found["violations"]]
+        assert (file.name, rules, problems) == (file.name, [], [])
+    context.close()

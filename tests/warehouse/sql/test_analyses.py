@@ -207,6 +207,8 @@ def test_top_shares_tell_who_held_the_top_of_each_month_as_it_stood_then(lake: L
         ("2026-02-01", "cn", 1, 0.5), ("2026-02-01", "us", 1, 0.5),
         ("2026-03-01", "cn", 2, 1.0),
     ]  # fmt: skip
+    of_models = "select distinct n_models from top_shares('small', n := 2, models := ['none'], sources := [])"
+    assert ask(of_models) == []
     countries = ask("select name, n_models from top_shares('small', 2, holder := 'country') where month < '2026-02-01'")
     assert countries == [("CN", 1), (None, 1)]
     with pytest.raises(duckdb.Error, match="neither organization nor country"):

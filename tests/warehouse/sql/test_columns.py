@@ -131,6 +131,10 @@ def test_what_marts_compute_of_it_is_known_beforehand(full: Lake, ask: Ask) -> N
         for revision, score in (("r0", 90), ("r1", 30))
         for benchmark in ("arc", "truth")
     ]
+    ends = ("normalized_low", "normalized_high", "average_low", "average_high")
+    equal = " and ".join(f"history.{end} = {'scores' if 'norm' in end else 'leaderboard'}.{end}" for end in ends)
+    scored = "benchmark_scores scores using (evaluation_id, benchmark) join leaderboard using (evaluation_id)"
+    assert ask(f"select bool_and({equal}), count(*) > 4 from history join {scored}") == [(True, True)]
     columns = "evaluated_model_id, average, is_merged, is_flagged, known_at, fingerprint"
     key = "era, settings, ranked_as, is_current_era"
     assert ask(f"select {key}, {columns} from candidates where {v2} and model_id = 'org/m' and revision = 'r1'") == [

@@ -1,6 +1,6 @@
 -- One row per month and organization or country with models in the top n of the ranking at the end of the month: how many. Counts
 -- the best row of each model, and of identical weights only the evaluated model, because a re-upload is no achievement.
--- Parameters: $suite, $n, $holder ('organization' or 'country'), $era.
+-- Parameters: $suite, $n, $holder ('organization' or 'country'), $era, and $models and $sources as in top_models.
 with
 candidates as (
     select candidates.*
@@ -36,8 +36,16 @@ ranks as (
     where ranks.suite = $suite and case when $era is null then ranks.is_current_era else ranks.era = $era end
 ),
 
-best_rows as (
+shown as (
     select * from ranks
+    where
+        $models is null
+        or ranked_as in (select unnest(cast($sources as varchar[])))
+        or (ranked_as = 'run' and model_id in (select unnest(cast($models as varchar[]))))
+),
+
+best_rows as (
+    select * from shown
     qualify
         row_number() over (partition by month, evaluation_id order by rank) = 1
         and row_number() over (partition by month, model_id order by rank) = 1

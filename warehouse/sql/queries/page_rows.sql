@@ -1,10 +1,16 @@
 -- One row per evaluation that counts for a commit of a suite, as the page shows it: the ranked ones in the order of their ranks,
 -- then those of older commits, which a ranking of the past needs. Scores are lists in the order of $benchmarks.
--- Parameters: $suite, $benchmarks.
+-- Parameters: $suite, $benchmarks; $models and $sources: runs of these models, and all ranked as these sources (null: all).
 with
 counted as (
     select * from main.revision_scores_as_of(null)
-    where suite = $suite
+    where
+        suite = $suite
+        and (
+            $models is null
+            or ranked_as in (select unnest(cast($sources as varchar[])))
+            or (ranked_as = 'run' and model_id in (select unnest(cast($models as varchar[]))))
+        )
 ),
 
 ranked as (
