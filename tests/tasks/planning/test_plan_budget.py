@@ -106,7 +106,7 @@ def test_a_request_that_waits_for_budget_says_so() -> None:
     asked = [ask(make_commit("other/a")), ask(make_commit("other/b"))]
     plan = make_plan(make_inputs(hours=2.2 * ONE, requested=asked))
     assert plan.budget is not None
-    used = f"{plan.budget.planned:.0f} of {plan.budget.gpu_hours:g}"
+    used = f"{plan.budget.planned:.2g} of {plan.budget.gpu_hours:g}"
     assert [(target.state, target.reason) for target in plan.targets] == [
         ("planned", None),
         ("waiting", f"waits for budget: {used} GPU-hours of this night are planned"),
