@@ -174,7 +174,7 @@ def compare_command(
         str,
         typer.Argument(
             help="A model's id or a unique ending of it (strong for lab/strong); model@revision, where the first"
-            " letters of the revision are enough; or an evaluation's id."
+            " letters of the revision are enough; or the first letters of an evaluation's id."
         ),
     ],
     model_b: Annotated[str, typer.Argument(help="The other model.")],

@@ -390,6 +390,11 @@ def complete_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
     """
     if list_values(con, "select model_id from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]):
         return name
+    # What `why` and `status` show of an evaluation's id.
+    if re.fullmatch("[0-9a-f]{8,32}", name):
+        sql = "select distinct evaluation_id from main.candidates where starts_with(evaluation_id, ?)"
+        if len(ids := list_values(con, sql, [name])) == 1:
+            return ids[0]
     given, at, prefix = name.partition("@")
     model = _find_model(con, given or name)
     if not at:

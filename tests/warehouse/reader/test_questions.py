@@ -176,3 +176,17 @@ def test_compare_takes_the_first_letters_of_one_revision_only(tmp_path: Path) ->
         assert name_compared(con, result, "org/m@abd", "org/m@abc") == {"small": ("org/m@abd2", "org/m@abc1")}
         result = compare(con, "org/m", "abc1")
         assert name_compared(con, result, "org/m", "abc1") == {"small": ("org/m@abd2", "org/m@abc1")}
+
+
+def test_an_evaluation_is_named_by_the_first_letters_that_are_shown(tmp_path: Path) -> None:
+    lake, ids = Lake(), ("a1b2c3d4" * 4, "a1b2c3d4e" + "0" * 23)
+    lake.suite()
+    for number, evaluation_id in enumerate(ids):
+        lake.commit("org/m", f"abc{number}", hours=number)
+        lake.done(evaluation_id, "org/m", f"abc{number}", scores=0.25)
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        assert [complete_name(con, each[:9]) for each in ids] == [*ids]
+        for of_both_or_none in ("a1b2c3d4", "ffffffff"):
+            with pytest.raises(QueryError, match="no ranked model, model@revision or evaluation is called"):
+                complete_name(con, of_both_or_none)
