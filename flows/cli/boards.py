@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from nightboard.flows.cli.options import (
-    DataBoardOption,
+    BoardHereOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
@@ -129,7 +129,7 @@ def correct(place: Place, gpus: int | None, gpu_memory: float | None, time_limit
 @app.command(epilog=example("nightboard why --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
 def why(
     model: Annotated[str, typer.Argument(help="A model's id, or a unique ending of it (strong for lab/strong).")],
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,

@@ -95,6 +95,18 @@ DataBoardOption = Annotated[
 ]
 
 
+BoardHereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--board",
+        "-b",
+        autocompletion=complete_board,
+        help="Board file, or the name of a shipped board. Default: the one board in this folder.",
+        callback=note_choice,
+    ),
+]
+
+
 class Group(TyperGroup):
     """Commands under one name, whose flags and errors of usage are those of a tool.
 

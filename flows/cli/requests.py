@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightboard.flows.cli.options import (
-    BoardOption,
-    DataBoardOption,
+    BoardHereOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
@@ -21,6 +20,7 @@ from nightboard.flows.cli.options import (
     find_filled_store,
     find_format,
     find_output,
+    find_store,
     usage_of_format,
 )
 from nightboard.flows.display.format_choice import Format
@@ -72,8 +72,8 @@ UserOption = Annotated[str | None, typer.Option(help="User in whose name. Defaul
     )
 )
 def submit(
-    board: BoardOption,
     model: Annotated[str | None, typer.Argument(help="Model on the Hub: organization/model.")] = None,
+    board: BoardHereOption = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag. Default: the newest commit.")] = None,
     precision: Annotated[
         NumberFormat | None, typer.Option(help="Number format to load it in. Default: as the watch list says.")
@@ -113,7 +113,7 @@ def submit(
     if source is None:
         require_name(str(model))
     ui = Terminal()
-    opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
+    opened = OpenBoard.open(board or find_board_here(), str(store) if store else None, ui.warn)
     suites, problems = opened.resolve_suites(dry_run=True)
     for problem in problems:
         ui.warn(problem)
@@ -141,7 +141,7 @@ def submit(
 
 @app.command(epilog=example("nightboard queue --board mine", "nightboard queue --board mine --format csv"))
 def queue(
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     top: Annotated[
         int | None,
@@ -178,7 +178,7 @@ def queue(
 
 @app.command(epilog=example("nightboard vote --board mine Qwen/Qwen2.5-0.5B-Instruct"))
 def vote(
-    request: RequestArgument, board: DataBoardOption = None, store: StoreOption = None, user: UserOption = None
+    request: RequestArgument, board: BoardHereOption = None, store: StoreOption = None, user: UserOption = None
 ) -> None:
     """Vote for a request.
 
@@ -198,7 +198,7 @@ def vote(
 @app.command(epilog=example("nightboard withdraw --board mine 1a2b3c4d"))
 def withdraw(
     request: RequestArgument,
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
 ) -> None:
@@ -238,7 +238,7 @@ def find_requests(board: str | None, store: Path | None) -> tuple[Store, str | N
     from nightboard.profiles.loading.load import load_board
 
     bundle = load_board(board)
-    return find_filled_store(None, store or bundle.store), bundle.board.board, bundle.board.budget
+    return find_store(None, store or bundle.store), bundle.board.board, bundle.board.budget
 
 
 def name_user() -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightboard.flows.cli.options import (
+    BoardHereOption,
     BoardOption,
-    DataBoardOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
@@ -209,7 +209,7 @@ def collect(board: BoardOption, store: StoreOption = None, quiet: QuietOption = 
     )
 )
 def status(
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")] = False,
     form: OutputFormatOption = None,
