@@ -102,10 +102,13 @@ def estimate_when(row: dict[str, Any], budget: Budget) -> str:
 
 
 def _describe(row: dict[str, Any], budget: Budget) -> tuple[str, ...]:
-    revision = f"@{row['revision'][:7]}" if row["revision"] else ""
+    asked_for = row["asked_for"] + (f"@{row['revision'][:7]}" if row["revision"] else "")
+    # Requests for one model differ in these.
+    asked_for += f" {row['precision']}" if row["precision"] else ""
+    asked_for += f" chat template {row['chat_template']}" if row["chat_template"] else ""
     waits_for = (row["waits_for"] or _WAITS_FOR.get(row["state"], "")).partition("\n")[0]
     return (
-        str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], f"{row['asked_for']}{revision}", row["state"],
+        str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], asked_for, row["state"],
         estimate_when(row, budget), waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"],
         f"{row['asked_at']:%Y-%m-%d %H:%M}",
     )  # fmt: skip

@@ -66,7 +66,9 @@ def test_a_submission_is_accepted_listed_voted_for_and_withdrawn(run: Run, tmp_p
     assert "has your vote already" in run("vote", request_id, "--user", "eve").output
     rows = json.loads(run("queue", "--format", "json").output)
     assert [(row["asked_by"], row["priority"], row["votes"]) for row in rows] == [("bob", 1, 0), ("ada", 0, 1)]
-    assert "2 open requests: planned by priority, then votes, then age." in " ".join(run("queue").output.split())
+    shown = " ".join(run("queue").output.split())
+    assert "2 open requests: planned by priority, then votes, then age." in shown
+    assert "float16" in shown, "what tells two requests for one model apart"
     rows = json.loads(run("queue", "--format", "json", "--top", "1").output)
     (row,) = rows
     assert (row["place"], row["precision"], row["asked_by"], row["votes"]) == (1, "float16", "bob", 0)
