@@ -49,7 +49,7 @@ def make_board(hub: ServedHub, root: Path, suite: Suite, token: str | None = Non
 TWO = change(long={"dataset": {"id": "own/open"}}, short={"dataset": {"id": "own/shut"}})
 
 
-def test_a_gated_data_set_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_path: Path) -> None:
+def test_a_gated_dataset_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_path: Path) -> None:
     [suite], _ = make_board(hub, tmp_path, TWO).resolve_suites()
     assert not suite.unavailable
     hub.loopback.set_access("own/shut", kind="dataset", gated=True)
@@ -61,7 +61,7 @@ def test_a_gated_data_set_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_p
     assert (opened, problems) == (suite, [])
 
 
-def test_a_data_set_without_a_commit_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_path: Path) -> None:
+def test_a_dataset_without_a_commit_costs_its_benchmark_and_no_other(hub: ServedHub, tmp_path: Path) -> None:
     hub.loopback.set_access("own/shut", kind="dataset", private=True)
     [suite], [problem] = make_board(hub, tmp_path, TWO).resolve_suites(dry_run=True)
     assert "does not exist or is private" in problem

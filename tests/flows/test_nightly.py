@@ -278,7 +278,7 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
     assert [model for model, _ in world.ranking()] == ["lab/strong", "lab/weak"]
 
 
-def test_a_gated_data_set_costs_its_benchmark_alone_which_runs_alone_once_it_opens(world: World) -> None:
+def test_a_gated_dataset_costs_its_benchmark_alone_which_runs_alone_once_it_opens(world: World) -> None:
     world.hub.delete_repo("lab/weak")
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=True)
     gated = world.night()

@@ -183,7 +183,7 @@ def test_the_example_of_a_slurm_cluster_spells_out_what_is_shipped() -> None:
     assert all(share <= 0.75 for share in weights), "a quarter of the GPUs' memory is left to the answers"
 
 
-def test_demo_suites_have_the_counts_of_the_demo_data_sets() -> None:
+def test_demo_suites_have_the_counts_of_the_demo_datasets() -> None:
     demo, choice = load_suite("demo"), load_suite("demo-multiple-choice")
     assert _samples(demo) == {"ifeval": 3, "bbh": 48, "math_lvl_5": 7, "gpqa": 12, "musr": 12, "mmlu_pro": 12}
     assert _samples(choice) == {"gpqa": 12, "musr": 12, "mmlu_pro": 12}

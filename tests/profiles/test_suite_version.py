@@ -116,13 +116,13 @@ def test_records_of_suites_that_publish_all_stay_as_they_were(suite: Suite) -> N
     assert "publish_documents" not in suite.benchmarks["bbh"].model_dump_json()
 
 
-def test_every_data_set_is_pinned_and_a_pin_of_the_profile_wins(suite: Suite, pins: dict[str, str]) -> None:
+def test_every_dataset_is_pinned_and_a_pin_of_the_profile_wins(suite: Suite, pins: dict[str, str]) -> None:
     resolved, _ = resolve_suite(suite, pins)
     assert open_datasets(resolved) == ()
     assert resolve_suite(resolved, dict.fromkeys(pins, "f" * 40))[0] == resolved
 
 
-def test_a_data_set_that_nobody_pinned_is_an_error(suite: Suite, pins: dict[str, str]) -> None:
+def test_a_dataset_that_nobody_pinned_is_an_error(suite: Suite, pins: dict[str, str]) -> None:
     del pins["SaylorTwift/bbh"]
     with pytest.raises(UnpinnedError, match=r"benchmarks.bbh.dataset: has no commit \(got SaylorTwift/bbh\)"):
         resolve_suite(suite, pins)
@@ -195,7 +195,7 @@ WATCH = WatchList.model_validate(
         ("ACME/x", False),
     ],
 )
-def test_is_watched_follows_organisations_models_and_patterns(model_id: str, expected: bool) -> None:
+def test_is_watched_follows_organizations_models_and_patterns(model_id: str, expected: bool) -> None:
     assert is_watched(WATCH, model_id) is expected
 
 

@@ -34,7 +34,7 @@ def find_leaderboard_folder() -> Path:
     return Path(spec.origin).parent / "tasks" / "leaderboard"
 
 
-def test_columns_are_those_of_the_real_data_sets(rows: dict[tuple[str, str], list[dict[str, object]]]) -> None:
+def test_columns_are_those_of_the_real_datasets(rows: dict[tuple[str, str], list[dict[str, object]]]) -> None:
     columns = {dataset: tuple(lines[0]) for (dataset, _), lines in rows.items()}
     assert columns == {
         "wis-k/instruction-following-eval": ("key", "prompt", "instruction_id_list", "kwargs"),
@@ -61,7 +61,7 @@ def test_columns_are_those_of_the_real_data_sets(rows: dict[tuple[str, str], lis
     }
 
 
-def test_demo_suite_declares_the_counts_that_the_data_sets_hold(
+def test_demo_suite_declares_the_counts_that_the_datasets_hold(
     rows: dict[tuple[str, str], list[dict[str, object]]],
 ) -> None:
     found: Counter[str] = Counter()

@@ -182,7 +182,7 @@ def test_an_error_that_ends_the_run_is_told_and_goes_on(store: Store, hook: Webh
     assert "- The run stopped: no answer\n" in text
 
 
-def test_without_a_place_nothing_is_written_and_a_damaged_record_is_started_anew(store: Store, hook: Webhook) -> None:
+def test_without_a_place_nothing_is_written_and_a_damaged_record_is_started_again(store: Store, hook: Webhook) -> None:
     tell(store, FULL, places=())
     tell(store)
     assert not store.notified_file("mine").exists()

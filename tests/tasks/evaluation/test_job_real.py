@@ -172,7 +172,7 @@ def test_a_finished_benchmark_that_was_damaged_is_set_aside_and_made_again_from_
     assert len(list(node.work.glob("musr.damaged-*"))) == 1
 
 
-def test_broken_answers_are_set_aside_and_the_benchmark_starts_anew(node, tmp_path):
+def test_broken_answers_are_set_aside_and_the_benchmark_starts_again(node, tmp_path):
     (node.work / "answers").mkdir(parents=True)
     (node.work / "answers" / "musr_rank0.db").write_text("this is no database" * 1000)
     done = node.run(node.prepare(benchmarks=("musr",)), before=count_calls(tmp_path / "calls"))
@@ -247,7 +247,7 @@ module._call_harness = call_and_lose
     assert not (node.work / "musr").exists()
 
 
-def test_a_local_folder_with_a_data_sets_name_is_not_taken_for_it(node, tmp_path, monkeypatch):
+def test_a_local_folder_with_a_datasets_name_is_not_taken_for_it(node, tmp_path, monkeypatch):
     """The data set library prefers a folder in the working directory over its cache."""
     fake = tmp_path / "TAUR-Lab" / "MuSR"
     fake.mkdir(parents=True)
@@ -267,7 +267,7 @@ def test_a_local_folder_with_a_data_sets_name_is_not_taken_for_it(node, tmp_path
     assert "leaderboard_musr_murder_mysteries: split murder_mysteries is of revision" in str(outcome_of(folder).reason)
 
 
-def test_a_data_set_that_was_not_fetched_is_a_failure_and_no_request(node, filled_cache):
+def test_a_dataset_that_was_not_fetched_is_a_failure_and_no_request(node, filled_cache):
     node.suite = small_suite(filled_cache.shas | {"TAUR-Lab/MuSR": "f" * 40})
     folder = node.prepare(benchmarks=("musr",))
     node.run(folder)
@@ -275,7 +275,7 @@ def test_a_data_set_that_was_not_fetched_is_a_failure_and_no_request(node, fille
     assert "the dataset is not in the store's cache" in str(outcome_of(folder).reason)
 
 
-def test_an_automatic_batch_is_found_anew_for_each_benchmark(node: Node) -> None:
+def test_an_automatic_batch_is_found_again_for_each_benchmark(node: Node) -> None:
     folder = node.prepare(benchmarks=("musr", "mmlu_pro"), batch_size="auto")
     node.run(folder)
     assert outcome_of(folder).state == "completed"

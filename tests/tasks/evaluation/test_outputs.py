@@ -186,7 +186,7 @@ def test_a_task_run_on_fewer_samples_than_declared_is_refused(folder):
     ]
 
 
-def test_a_data_set_of_another_size_is_refused_even_under_a_limit(folder):
+def test_a_dataset_of_another_size_is_refused_even_under_a_limit(folder):
     """Versions of lm-eval that lost MATH's level filter had 5000 documents instead of 1324."""
     for task in ("one", "two"):
         write_samples(folder, task, [make_sample(i, 1) for i in range(2)])

@@ -264,7 +264,7 @@ def _commit_dataset(hub: ServedHub, name: str, text: str) -> str:
     return hub.loopback.commit(f"org/{name}", {"data.txt": text.encode()}, text, kind="dataset")
 
 
-def test_a_data_set_left_open_is_pinned_on_first_use_for_good(hub: ServedHub, store: Store) -> None:
+def test_a_dataset_left_open_is_pinned_on_first_use_for_good(hub: ServedHub, store: Store) -> None:
     first = _commit_dataset(hub, "a", "one")
     assert pin_datasets(hub.client(), store, [_suite(a=None, b="1" * 40)]) == {"org/a": first}
 
@@ -300,7 +300,7 @@ def test_the_first_to_pin_wins(hub: ServedHub, store: Store, monkeypatch: pytest
     assert pin_datasets(hub.client(), store, [_suite(a=None)]) == {"org/a": "1" * 40}
 
 
-def test_a_data_set_that_cannot_be_pinned_is_a_plain_reason(hub: ServedHub, store: Store) -> None:
+def test_a_dataset_that_cannot_be_pinned_is_a_plain_reason(hub: ServedHub, store: Store) -> None:
     with pytest.raises(FetchError, match="dataset org/nowhere does not exist or is private"):
         pin_datasets(hub.client(), store, [_suite(nowhere=None)])
     with pytest.raises(HubUnavailable):
@@ -348,7 +348,7 @@ def _commit_questions(hub: ServedHub, tag: str) -> str:
 
 
 @pytest.mark.real
-def test_each_commit_of_a_data_set_is_read_back_offline_from_its_own_cache(
+def test_each_commit_of_a_dataset_is_read_back_offline_from_its_own_cache(
     hub: ServedHub, store: Store, tmp_path: Path
 ) -> None:
     shas = [_commit_questions(hub, tag) for tag in ("old", "new")]
@@ -387,7 +387,7 @@ def test_a_configuration_that_was_removed_is_fetched_again(hub: ServedHub, store
 
 
 @pytest.mark.real
-def test_a_gated_data_set_needs_the_token_which_shows_nowhere(
+def test_a_gated_dataset_needs_the_token_which_shows_nowhere(
     hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha = _commit_questions(hub, "a")
@@ -403,7 +403,7 @@ def test_a_gated_data_set_needs_the_token_which_shows_nowhere(
     assert not any(b"good" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_there(
+def test_access_to_a_dataset_is_asked_before_it_is_fetched_and_not_once_it_is_there(
     hub: ServedHub, store: Store
 ) -> None:
     sha = _commit_questions(hub, "a")
@@ -436,7 +436,7 @@ def test_access_to_a_data_set_is_asked_before_it_is_fetched_and_not_once_it_is_t
 
 
 @pytest.mark.real
-def test_a_data_set_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
+def test_a_dataset_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
     hub: ServedHub, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha = _commit_questions(hub, "a")
@@ -461,7 +461,7 @@ def test_a_data_set_keeps_the_token_to_its_hub_and_a_long_wait_for_it_is_told(
 
 
 @pytest.mark.real
-def test_a_data_set_that_cannot_be_fetched_is_a_plain_reason_and_leaves_no_cache(hub: ServedHub, store: Store) -> None:
+def test_a_dataset_that_cannot_be_fetched_is_a_plain_reason_and_leaves_no_cache(hub: ServedHub, store: Store) -> None:
     sha = _commit_questions(hub, "a")
     broken = hub.loopback.commit(DATASET, {"x.jsonl": b'{"q": "a"}\n{"q": '}, "broken", kind="dataset")
 
@@ -477,7 +477,7 @@ def test_a_data_set_that_cannot_be_fetched_is_a_plain_reason_and_leaves_no_cache
 
 
 @pytest.mark.real
-def test_a_killed_download_of_a_data_set_leaves_nothing_that_counts(hub: ServedHub, store: Store) -> None:
+def test_a_killed_download_of_a_dataset_leaves_nothing_that_counts(hub: ServedHub, store: Store) -> None:
     sha = _commit_questions(hub, "a")
     half = store.dataset_dir(DATASET, sha).with_name(f".{sha}.part") / "datasets" / "org___questions.v2" / "x" / "0.0.0"
     (half / f"{sha}.incomplete").mkdir(parents=True)

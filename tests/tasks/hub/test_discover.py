@@ -38,7 +38,7 @@ def _only_commit(discovery: Discovery) -> Commit:
 # ----------------------------------------------------------------------------------------------------------- cost
 
 
-def test_an_organisation_is_listed_in_pages_without_a_request_per_model(hub: ServedHub) -> None:
+def test_an_organization_is_listed_in_pages_without_a_request_per_model(hub: ServedHub) -> None:
     shas = {f"big/m{n:02}": hub.add(f"big/m{n:02}", make_model(n)) for n in range(45)}
     first = hub.discover(organizations=["big"])
     assert {head.model_id: head.revision for head in first.heads} == shas
@@ -465,7 +465,7 @@ def test_a_model_that_goes_away_between_listing_and_tree_stops_no_other(
     assert [problem.subject for problem in found.problems] == ["org/gone@main"]
 
 
-def test_an_organisation_without_models_is_a_problem(hub: ServedHub) -> None:
+def test_an_organization_without_models_is_a_problem(hub: ServedHub) -> None:
     found = hub.discover(organizations=["nobody"])
 
     assert "lists no models" in str(found.problems[0])

@@ -54,7 +54,7 @@ def _found(discovery: Discovery) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
-def test_an_organisation_that_cannot_be_listed_stops_no_other(hub: ServedHub, status: int) -> None:
+def test_an_organization_that_cannot_be_listed_stops_no_other(hub: ServedHub, status: int) -> None:
     for name in ("bad/a", "bad/b", "good/m"):
         hub.add(name, make_model())
     first = hub.discover(organizations=["bad", "good"])
@@ -67,7 +67,7 @@ def test_an_organisation_that_cannot_be_listed_stops_no_other(hub: ServedHub, st
     assert night.model_states == ()  # not one is said to be deleted
 
 
-def test_an_organisation_that_was_renamed_is_a_problem_and_its_models_are_gone(hub: ServedHub) -> None:
+def test_an_organization_that_was_renamed_is_a_problem_and_its_models_are_gone(hub: ServedHub) -> None:
     hub.add("old/m", make_model())
     hub.add("good/m", make_model())
     first = hub.discover(organizations=["old", "good"])
@@ -106,7 +106,7 @@ def test_a_listing_without_end_is_a_problem(hub: ServedHub, monkeypatch: pytest.
     assert "has more than 2 pages" in str(night.problems[0])
 
 
-def test_a_model_named_by_the_watch_list_is_found_where_its_organisation_cannot_be_listed(hub: ServedHub) -> None:
+def test_a_model_named_by_the_watch_list_is_found_where_its_organization_cannot_be_listed(hub: ServedHub) -> None:
     hub.add("bad/m", make_model())
     hub.add("good/m", make_model())
     hub.loopback.fail_next(FOR_EVER, 500, path_contains="author=bad")
@@ -114,7 +114,7 @@ def test_a_model_named_by_the_watch_list_is_found_where_its_organisation_cannot_
     assert set(_found(hub.discover(models=["bad/m", "good/m"]))) == {"bad/m", "good/m"}
 
 
-def test_a_hub_that_lists_no_organisation_at_all_is_down(hub: ServedHub) -> None:
+def test_a_hub_that_lists_no_organization_at_all_is_down(hub: ServedHub) -> None:
     hub.add("a/m", make_model())
     hub.loopback.fail_next(FOR_EVER, 500, path_contains="author=")
 
@@ -170,7 +170,7 @@ def test_a_model_that_answers_with_errors_for_ever_stops_no_other(hub: ServedHub
     assert any("org/bad" in str(problem) for problem in night.problems)
 
 
-def test_one_data_set_that_answers_with_errors_stops_no_other(hub: ServedHub) -> None:
+def test_one_dataset_that_answers_with_errors_stops_no_other(hub: ServedHub) -> None:
     from types import SimpleNamespace
 
     hub.loopback.create_repo("good/set", "dataset")

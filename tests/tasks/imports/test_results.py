@@ -319,7 +319,7 @@ def test_importing_again_from_anywhere_changes_nothing(store: Store, tmp_path: P
     assert snapshot(store) == before
 
 
-def test_a_broken_samples_file_is_left_out_whole_and_taken_when_it_is_mended(store: Store, tmp_path: Path) -> None:
+def test_a_broken_samples_file_is_left_out_whole_and_taken_when_it_is_repaired(store: Store, tmp_path: Path) -> None:
     write_run(tmp_path / "run", samples={"boolq": FOUR})
     file = tmp_path / "run" / f"samples_boolq_{STAMP}.jsonl"
     whole = file.read_text()
@@ -518,7 +518,7 @@ def test_what_an_option_says_of_a_file_replaces_what_was_said_before(store: Stor
     assert said(model_id="org/other") == [("org/other", None, "r64", None, None), found]
 
 
-def test_a_file_that_an_older_version_imported_is_described_anew(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_an_older_version_imported_is_described_again(store: Store, tmp_path: Path) -> None:
     write_run(tmp_path / "run", NEW | {"system_instruction": "Be brief."})
     bring_in(store, tmp_path)
     [file] = (store.lake / "imports").iterdir()

@@ -92,7 +92,7 @@ def test_a_named_revision_is_taken_though_a_newer_one_is_there(hub: ServedHub, t
         ("../../x", "neither an existing file nor the id"),
     ],
 )
-def test_what_is_neither_a_path_nor_a_data_set_is_refused_with_both_ways(
+def test_what_is_neither_a_path_nor_a_dataset_is_refused_with_both_ways(
     hub: ServedHub, source: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -100,13 +100,13 @@ def test_what_is_neither_a_path_nor_a_data_set_is_refused_with_both_ways(
         pass
 
 
-def test_a_data_set_without_a_table_is_refused(hub: ServedHub, tmp_path: Path) -> None:
+def test_a_dataset_without_a_table_is_refused(hub: ServedHub, tmp_path: Path) -> None:
     add_dataset(hub, README_DOT_md=b"# Nothing yet")
     with pytest.raises(ImportFileError, match="the dataset has no Parquet or CSV file"):
         bring_in(hub, Store(tmp_path))
 
 
-def test_a_gated_data_set_needs_a_token_that_was_granted_access(hub: ServedHub, tmp_path: Path) -> None:
+def test_a_gated_dataset_needs_a_token_that_was_granted_access(hub: ServedHub, tmp_path: Path) -> None:
     add_dataset(hub, a_DOT_parquet=as_parquet(board_row("lab/a")))
     hub.loopback.repo(ID, "dataset").gated = "manual"
     with pytest.raises(GatedNoAccess, match="is gated"):

@@ -47,7 +47,7 @@ CHANGES = {
 }
 
 
-def test_all_models_are_scored_anew_as_the_suite_is_declared_now_and_none_is_run(nights: Nights) -> None:
+def test_all_models_are_scored_again_as_the_suite_is_declared_now_and_none_is_run(nights: Nights) -> None:
     before = with_bounds(0.25)
     nights.night(before, "a")
     first = equal_scores(nights, "a")
@@ -104,7 +104,7 @@ def test_what_was_measured_in_another_way_does_not_rank_until_it_is_measured_aga
     assert [model for model, _, _ in nights.ranking()] == ["lab/a"]
 
 
-def test_a_new_version_of_lm_eval_or_commit_of_a_data_set_asks_for_nothing(nights: Nights) -> None:
+def test_a_new_version_of_lm_eval_or_commit_of_a_dataset_asks_for_nothing(nights: Nights) -> None:
     nights.night(SUITE, "a")
     dataset = {"id": "own/data", "sha": "b" * 40}
     newer = change(SUITE.model_copy(update={"harness": SUITE.harness.model_copy(update={"version": "0.4.14"})}))

@@ -153,7 +153,7 @@ def test_tries_are_counted_by_shard() -> None:
     assert names_of(plan_after(history)) == ALL
 
 
-def test_what_failed_tonight_waits_for_the_next_run() -> None:
+def test_what_failed_in_this_run_waits_for_the_next_run() -> None:
     history = History(tries={(KEY, "gpqa"): tries("failed", 1, minutes=30)})
     tonight = plan_after(history, run_started_at=NOW)
     assert only_reason(tonight) == ("later", "failed in this run; the next run tries again")

@@ -136,7 +136,7 @@ def test_a_file_that_is_written_again_later_is_neither_read_twice_nor_kept(store
 
 
 @pytest.mark.parametrize("table", ["samples", "task_scores"])
-def test_rows_that_nothing_vouches_for_may_still_be_written_anew(store: Store, lake: Lake, table: str) -> None:
+def test_rows_that_nothing_vouches_for_may_still_be_written_again(store: Store, lake: Lake, table: str) -> None:
     unfinished = store.lake / table / "half.parquet"
     row = lake.files[table, "e1"][0] | {"evaluation_id": "half"}
     write_parquet(unfinished, LAKE_TABLES[table], [row])

@@ -117,7 +117,7 @@ def test_a_night_computes_what_is_new_and_every_build_is_one_from_nothing(site: 
     assert site.computed == of_all(6)
 
 
-def test_only_a_declaration_that_samples_meet_computes_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_declaration_that_samples_meet_computes_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = site.build()
     site.lake.suite([task | {"benchmark_title": "Another"} for task in SUITE], version="v2", hours=1)
     site.write()

@@ -307,7 +307,7 @@ def test_a_drop_of_one_point_is_found_among_commits_that_are_as_good_as_before(t
     assert listed.false_alarms <= 0.1, listed
 
 
-def test_rank_shifts_place_anew_the_models_that_both_suites_have(lake: Lake, ask: Ask) -> None:
+def test_rank_shifts_place_again_the_models_that_both_suites_have(lake: Lake, ask: Ask) -> None:
     for suite in ("leaderboard-v1", "leaderboard-v2"):
         lake.suite(suite=suite, version=suite)
     scores = {"a": (0.9, 0.2), "b": (0.8, 0.7), "c": (0.7, 0.6), "only-v1": (0.85, None), "only-v2": (None, 0.65)}
