@@ -88,9 +88,15 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
             )
         for number in write_models(models, values, folder / "models", _order(suites, shown.suites)):
             report("Pages of models", number, len(models.models))
+        (folder / "README.md").write_text(describe_space(shown.title), encoding="utf-8")
         files = [path for path in folder.rglob("*") if path.is_file()]
         n_bytes = sum(path.stat().st_size for path in files)
     return Page(out.absolute() / "index.html", len(files), n_bytes, len(models.models))
+
+
+def describe_space(title: str) -> str:
+    """The card that makes the folder a static Space on the Hub, as it is."""
+    return f"---\ntitle: {json.dumps(title)}\nsdk: static\napp_file: index.html\n---\n"
 
 
 def _order(titles: Mapping[str, str], suites: Sequence[str] | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from make_lake import Lake, after, declare_task
 from page_lake import share_store
+from ruamel.yaml import YAML
 
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.page.build import Shown, build_page, show_board
@@ -40,11 +41,13 @@ def test_the_same_build_gives_the_same_bytes_and_no_broken_links(store: Store, t
             assert link.startswith(("https://huggingface.co/", "data:")) or (folder / link).exists(), (name, link)
 
 
-def test_an_empty_warehouse_gives_a_page(tmp_path: Path) -> None:
+def test_an_empty_warehouse_gives_a_page_that_is_a_static_space(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     build(Lake().write(store.lake), store.warehouse, after(0))
-    page = build_page(store, tmp_path / "page", Shown("T"))
+    page = build_page(store, tmp_path / "page", Shown('Ours: "best"'))
     assert page.n_models == 0
+    _, card, _ = (tmp_path / "page/README.md").read_text().split("---\n")
+    assert YAML(typ="safe").load(card) == {"title": 'Ours: "best"', "sdk": "static", "app_file": "index.html"}
     assert "Nothing has failed." in (tmp_path / "page/queue.html").read_text()
 
 
