@@ -79,11 +79,15 @@ class Ranking:
 
 def find_ranking(con: duckdb.DuckDBPyConnection, ask: Ask) -> Ranking:
     """The ranking that is asked for. Raises NothingToDrawError for a suite that ranks nothing."""
-    if not list_suites(con).rows:
+    known = {str(row[0]) for row in list_suites(con).rows}
+    if not known:
         raise NothingToDrawError(
             "nothing is ranked yet. `nightboard nightly` runs evaluations, `import` brings some in."
         )
-    suite, title, era = choose_ranking(con, ask.usual_suite, ask.era)
+    usual = ask.usual_suite
+    if ask.suite is None and usual is not None and usual not in known:  # the board's profile has it, no run has yet
+        raise NothingToDrawError(f"nothing is ranked in suite {usual} yet. `nightboard nightly` runs evaluations.")
+    suite, title, era = choose_ranking(con, usual, ask.era)
     if era is None:
         raise NothingToDrawError(f"nothing is ranked in suite {suite} yet. `nightboard nightly` runs evaluations.")
     return Ranking(suite, title, era)

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from make_lake import START, Lake, after, declare_task
 
-from nightboard.tasks.page.build import build_page
+from nightboard.tasks.page.build import Shown, build_page
 from nightboard.tasks.page.pictures.asked import Ask, Look, NothingToDrawError
 from nightboard.tasks.page.pictures.axes import Frame, Labels, Scale, make_scale
 from nightboard.tasks.page.pictures.catalog import PICTURES
@@ -300,8 +300,8 @@ def test_one_model_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_path: Path) -> None:
-    build_page(Store(store), tmp_path / "page", "Board")
-    build_page(Store(store), tmp_path / "again", "Board")
+    build_page(Store(store), tmp_path / "page", Shown("Board"))
+    build_page(Store(store), tmp_path / "again", Shown("Board"))
     assert '<a href="pictures.html">Pictures</a>' in (tmp_path / "page" / "index.html").read_text()
     page = (tmp_path / "page" / "pictures.html").read_text()
     assert page == (tmp_path / "again" / "pictures.html").read_text()
@@ -317,13 +317,13 @@ def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_p
 
 def test_the_page_of_an_empty_warehouse_has_a_sentence_in_each_place(tmp_path: Path) -> None:
     build(Lake().write(tmp_path / "lake"), tmp_path / "warehouse", START)
-    build_page(Store(tmp_path), tmp_path / "page", "Board")
+    build_page(Store(tmp_path), tmp_path / "page", Shown("Board"))
     page = (tmp_path / "page" / "pictures.html").read_text()
     assert "<svg" not in page
     with duckdb.connect(str((tmp_path / "warehouse" / "current.duckdb").resolve())) as con:
         con.execute("drop table requests")
     with pytest.raises(QueryError, match="rebuild"):
-        build_page(Store(tmp_path), tmp_path / "page", "Board")
+        build_page(Store(tmp_path), tmp_path / "page", Shown("Board"))
     assert (tmp_path / "page" / "pictures.html").read_text() == page, "a build that lacks a table is no empty one"
     assert re.findall(r'<p class="missing">(.*)</p>', page)[0].startswith("Nothing is ranked yet. ")
     assert page.count('class="missing"') == len(SHOWN)
