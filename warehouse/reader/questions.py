@@ -85,7 +85,7 @@ def rank(
     suite, era or column that does not exist, and for a type, license ... that no row has.
     """
     suite = _choose_suite(con, None) if suite is None else suite
-    benchmarks = [row[0] for row in _run_named(con, "benchmarks", {"suite": suite}).rows]
+    benchmarks = [row[0] for row in list_benchmarks(con, suite).rows]
     of_ranks = None if order else limit
     asked = {"suite": suite, "benchmarks": benchmarks, "era": era, "limit": of_ranks} | asdict(filters)
     columns, rows = _run_named(con, "rank", asked)
@@ -194,7 +194,7 @@ def list_suites(con: duckdb.DuckDBPyConnection) -> Result:
 
 def list_benchmarks(con: duckdb.DuckDBPyConnection, suite: str) -> Result:
     """Key and title of a suite's benchmarks, in the order of its columns."""
-    return _run_named(con, "page_benchmarks", {"suite": suite})
+    return _run_named(con, "benchmarks", {"suite": suite})
 
 
 def list_page_rows(
