@@ -20,6 +20,7 @@ from nightboard.tasks.evaluation import lease as ownership
 from nightboard.tasks.evaluation.lease import acquire, current_owner, heartbeat, is_owner_alive, revoke
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.records import AttemptOwner, Outcome, ProcessId
+from tests.support.forks import Fork
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_of_many_runs_that_start_in_the_same_moment_one_has_it(tmp_path: Path, h
         own(tmp_path, 1, dead())
     context = multiprocessing.get_context("fork")
     barrier, taken = context.Barrier(8), context.Value("i", 0)
-    runs = [context.Process(target=take_at_once, args=(str(tmp_path), barrier, taken)) for _ in range(8)]
+    runs = [Fork(target=take_at_once, args=(str(tmp_path), barrier, taken)) for _ in range(8)]
     for run in runs:
         run.start()
     for run in runs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 
 from nightboard.tasks.page import publish as module
 from nightboard.tasks.page.publish import MARKER, PageError, publish
+from tests.support.forks import Fork
 
 N_FILES = 20
 
@@ -88,7 +88,7 @@ def kill_at(out: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize("moment", ["before rename", "after rename", "before _exchange", "after _exchange"])
 def test_a_killed_publisher_leaves_a_whole_page_to_the_next_one(out: Path, moment: str) -> None:
     write(out, "old")
-    child = multiprocessing.get_context("fork").Process(target=kill_at, args=(out, moment, "killed"))
+    child = Fork(target=kill_at, args=(out, moment, "killed"))
     child.start()
     child.join()
     assert child.exitcode in (-signal.SIGKILL, 0)
@@ -106,7 +106,7 @@ def test_where_names_are_swapped_at_once_there_is_always_a_page(tmp_path: Path) 
     write(out, "0")
     if not module._exchange(_make(tmp_path / "a"), _make(tmp_path / "b")):
         pytest.skip("this file system cannot swap two names")
-    child = multiprocessing.get_context("fork").Process(target=publish_often, args=(out, "x", 40))
+    child = Fork(target=publish_often, args=(out, "x", 40))
     child.start()
     looks = 0
     while child.is_alive():
@@ -127,8 +127,7 @@ def publish_often(out: Path, text: str, times: int) -> None:
 
 
 def test_two_publishers_at_once_leave_one_whole_page(out: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    children = [context.Process(target=publish_often, args=(out, name * 1000, 10)) for name in "ab"]
+    children = [Fork(target=publish_often, args=(out, name * 1000, 10)) for name in "ab"]
     for child in children:
         child.start()
     for child in children:
@@ -139,9 +138,9 @@ def test_two_publishers_at_once_leave_one_whole_page(out: Path) -> None:
 
 
 def test_the_second_publisher_waits_for_the_first(tmp_path: Path) -> None:
-    out, context = tmp_path / "page", multiprocessing.get_context("fork")
+    out = tmp_path / "page"
     with publish(out) as folder:
-        child = context.Process(target=write, args=(out, "second"))
+        child = Fork(target=write, args=(out, "second"))
         child.start()
         for number in range(N_FILES):
             (folder / f"{number}.html").write_text("first")
