@@ -1,4 +1,4 @@
-"""A board's flows as Prefect deployments, by the board's own schedule: `deploy` for a work pool, `serve` without one.
+"""A board's flows as Prefect deployments (`deploy`, `serve`), with the automation that fails runs which died silently.
 
 A deployment names its flow by module and its files by absolute paths, so that it runs from any folder and from an
 installed wheel. A run whose process died without a word is marked as crashed by an automation: Prefect's deployments

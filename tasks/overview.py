@@ -1,4 +1,4 @@
-"""What an operator asks in the morning: what ran, what failed and what to do, what runs and waits, what is left.
+"""What `nightboard status` answers in the morning: what ran, failed, runs and waits, and the disk and budget left.
 
 Reads the store, its current build and the cluster's report; changes nothing, and asks no Hub.
 """

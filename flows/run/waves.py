@@ -1,4 +1,4 @@
-"""Decides which jobs are launched now. Pure: the queue, the places and the clock are arguments.
+"""Decides which jobs, and how many, are launched now. Pure: the queue, the places and the clock are arguments.
 
 On a cluster jobs are launched in waves, an array a wave, not an sbatch a job. On this machine they start one by one.
 """

@@ -1,4 +1,4 @@
-"""Turns lm-eval's files of a benchmark into a finished benchmark folder with a manifest, and checks one later.
+"""Makes a finished benchmark folder of lm-eval's files, with a manifest that shows truncated or changed files later.
 
 Owns the rows of `task_scores` and the manifest that vouches for a folder. What is complete is decided by validate.py.
 """

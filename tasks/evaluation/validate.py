@@ -1,4 +1,4 @@
-"""Validates lm-eval's results and samples files of a benchmark against the suite.
+"""Validates the contents of lm-eval's results and samples files of a benchmark against the suite.
 
 Reports all problems at once, with file and line. Success is validated output, never an exit code. Reads only files,
 not lm-eval's code.

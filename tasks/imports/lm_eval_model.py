@@ -1,4 +1,4 @@
-"""Reads the model and its settings from a results file of lm-eval, in the layouts of all its versions.
+"""Reads which model a results file of lm-eval is about (name, commit, precision), in the layouts of all its versions.
 
 Texts are taken unchanged: a model need not be on the Hub.
 """

@@ -1,4 +1,4 @@
-"""Sorts the settings of a results file of lm-eval by what they do to a score.
+"""Decides which settings of a results file of lm-eval can change a score, and which cannot.
 
 A setting without influence is dropped. A known one with influence is part of the identity: rows that differ in it are
 never merged. All others, and those that a suite does not allow, make the evaluation not comparable: it is stored and

@@ -1,4 +1,4 @@
-"""The status of open shards for operators: state, job, node, age, benchmark, time left (`nightboard status`).
+"""The open shards in `nightboard status`: state, job, node, age, benchmark, time left of each.
 
 Reads the store and the cluster's report; changes nothing.
 """
