@@ -32,13 +32,13 @@ from nightboard.tasks.imports.lm_eval_settings import (
 )
 
 SOURCE = "import:results"
+# What is loaded if no revision is given.
+DEFAULT_BRANCH = "main"
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?")
 
 _DTYPES = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 _QUANTIZATIONS = {"load_in_4bit": "4bit", "load_in_8bit": "8bit", "autogptq": "GPTQ", "gptqmodel": "GPTQ"}
 _OFF = ("", "None", "False", "0")
-# What lm-eval takes if no revision is given.
-_DEFAULT_BRANCH = "main"
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ def read_identity(content: Json, suite: Suite | None, model_id: str | None = Non
         )
     settings = read_settings(content, suite)
     revision = _read_given(arguments, "revision") or _read_given(config, "model_revision")
-    name = revision if revision not in (None, _DEFAULT_BRANCH) and not SHA.fullmatch(revision or "") else None
+    name = revision if revision not in (None, DEFAULT_BRANCH) and not SHA.fullmatch(revision or "") else None
     precision = _read_precision(config, arguments)
     for key, kind in (("peft", "Adapter"), ("delta", "Delta")):
         if adapter := _read_given(arguments, key):
-            base = {"pretrained": model} | ({"revision": revision} if revision not in (None, _DEFAULT_BRANCH) else {})
+            base = {"pretrained": model} | ({"revision": revision} if revision not in (None, DEFAULT_BRANCH) else {})
             settings = Settings({**settings.identity, **base}, settings.not_comparable)
             return Identity(
                 adapter, False, _choose_sha(config.get(f"{key}_sha")), None, model, kind, precision, settings
