@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import TyperInfo
 
 from nightboard.flows.cli import boards, imports, leaderboard, pages, plots, requests, runs, schedules, warehouse
 from nightboard.flows.cli.options import Group, example
@@ -60,10 +62,31 @@ def options(
     """A reproducible leaderboard of Hugging Face models, evaluated commit by commit on your own cluster."""
 
 
+def choose_app(command: str = "--help") -> typer.Typer:
+    """The app with the group of a command alone; with all for help, completion and misspelled commands.
+
+    At every start, Typer makes the options of all commands that it has: 30 ms.
+    """
+    groups = [group for group in app.registered_groups if command in list_names(group)]
+    if not groups and command != "--version":
+        return app
+    chosen = copy(app)
+    chosen.registered_groups = groups
+    return chosen
+
+
+def list_names(group: TyperInfo) -> list[str]:
+    """What is written after `nightboard` for a group: its name, or else one of its commands."""
+    if group.name:
+        return [group.name]
+    commands = group.typer_instance.registered_commands if group.typer_instance else []
+    return [command.name or command.callback.__name__ for command in commands if command.callback]
+
+
 def main() -> None:
     """Run a command; a failure is one message and exit code 1, never a traceback."""
     try:
-        app()
+        choose_app(*sys.argv[1:2])()
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:

@@ -7,23 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
-
-import submitit
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nightboard.tasks.cluster.executor import Call, ExecutorError, JobReport, Resources, Started
 from nightboard.tasks.cluster.job_environment import environment_changed, interrupts_ignored, is_secret
 from nightboard.tasks.cluster.local_gpus import describe_choice, list_gpus
 from nightboard.tasks.cluster.processes import find_processes, is_alive, kill_process, list_descendants, process_of
-from nightboard.tasks.cluster.submission import SAFE_PATH, make_command
 from nightboard.tasks.store.records import ProcessId, Submission
 
-
-class _LocalSubmitter(submitit.LocalExecutor):  # type: ignore[misc]
-    @property
-    def _submitit_command_str(self) -> str:
-        return make_command(self.python, self.folder)
-
+if TYPE_CHECKING:
+    import submitit
 
 # ------------------------------------------------------------------------------------------------------------ local
 
@@ -51,6 +44,8 @@ class LocalExecutor:
         self, folder: Path, name: str, calls: Sequence[Call], resources: Resources, parallelism: int | None
     ) -> list[Started]:
         """Start one controller process a call; the caller bounds how many."""
+        from nightboard.tasks.cluster.submission import SAFE_PATH
+
         environment = SAFE_PATH | self._choose_gpus(resources.gpus)
         return [self._start(folder, name, call, resources, environment) for call in calls]
 
@@ -69,7 +64,9 @@ class LocalExecutor:
     def _start(
         self, folder: Path, name: str, call: Call, resources: Resources, environment: Mapping[str, str]
     ) -> Started:
-        executor = _LocalSubmitter(folder)
+        from nightboard.tasks.cluster.submission import LocalSubmitter
+
+        executor = LocalSubmitter(folder)
         # No GPU until the job has taken its own.
         executor.update_parameters(name=name, timeout_min=resources.time_min, gpus_per_node=0, stderr_to_stdout=True)
         with interrupts_ignored(), environment_changed(is_secret, environment):

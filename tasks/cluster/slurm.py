@@ -15,22 +15,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from nightboard.tasks.cluster import slurm_commands as slurm
 from nightboard.tasks.cluster.executor import Call, ClusterAway, ExecutorError, JobReport, Resources, Started
 from nightboard.tasks.cluster.job_environment import environment_changed, hide_secrets, is_of_another_job
-from nightboard.tasks.cluster.submission import SAFE_PATH, make_command, name_pickles, pickles_without_job
+from nightboard.tasks.cluster.submission import SAFE_PATH, SlurmSubmitter, name_pickles, pickles_without_job
 from nightboard.tasks.store.records import Submission
 
 _log = logging.getLogger(__name__)
-
-
-class _SlurmSubmitter(submitit.SlurmExecutor):  # type: ignore[misc]
-    @property
-    def _submitit_command_str(self) -> str:
-        return make_command(self.python, self.folder)
 
 
 # ------------------------------------------------------------------------------------------------------------ SLURM
@@ -212,7 +205,7 @@ def _submit_array(
 ) -> list[Started]:
     """Hand all calls to sbatch once. Raises ExecutorError with sbatch's words, ClusterAway when it got no answer."""
     try:
-        executor = _SlurmSubmitter(folder, python=resources.options.python)
+        executor = SlurmSubmitter(folder, python=resources.options.python)
     except RuntimeError:
         raise slurm.not_installed("srun") from None
     executor.update_parameters(**make_parameters(name, resources, parallelism or len(calls), os.environ))

@@ -30,6 +30,22 @@ def make_command(python: str, folder: Path) -> str:
     return f"{python} -P -u -m nightboard.tasks.evaluation.job_process {shlex.quote(str(folder))}"
 
 
+class LocalSubmitter(submitit.LocalExecutor):  # type: ignore[misc]
+    """submitit's local executor with this command."""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return make_command(self.python, self.folder)
+
+
+class SlurmSubmitter(submitit.SlurmExecutor):  # type: ignore[misc]
+    """submitit's SLURM executor with this command."""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return make_command(self.python, self.folder)
+
+
 def find_call(folder: Path) -> Path:
     """Where submitit, in a job, reads what this job is to run. Names are given after the submission: waits for it."""
     path = Path(JobPaths(folder, job_id=submitit.JobEnvironment().job_id).submitted_pickle)

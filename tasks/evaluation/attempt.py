@@ -16,28 +16,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Literal
-
-from pydantic import Field
 
 from nightboard.tasks.evaluation.failure_reasons import State, find_ending
 from nightboard.tasks.evaluation.job_log import read_log_tail, record_log
 from nightboard.tasks.evaluation.lease import acquire, heartbeat
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import LOG_FILE, OUTCOME_FILE, StoreError
-from nightboard.tasks.store.records import Outcome, Record
+from nightboard.tasks.store.records import Outcome
 
 _log = logging.getLogger(__name__)
-
-
-class Progress(Record):
-    """How far an attempt is: progress.json in its folder, replaced at each start and end of a benchmark."""
-
-    record_version: Literal[1] = 1
-    benchmark: str | None = Field(description="the one that runs now; none when none is left to run")
-    finished: tuple[str, ...]
-    total: int
-    at: datetime
 
 
 def run_attempt(folder: Path, run_shard: Callable[[], None]) -> str:

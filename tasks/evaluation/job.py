@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nightboard.tasks.evaluation.attempt import Progress, run_attempt, try_run
+from nightboard.tasks.evaluation.attempt import run_attempt, try_run
 from nightboard.tasks.evaluation.failure_reasons import BenchmarkErrors, Failure
 from nightboard.tasks.evaluation.harness import (
     NodeRun,
@@ -24,7 +24,7 @@ from nightboard.tasks.evaluation.harness import (
 from nightboard.tasks.evaluation.workdir import find_unfinished
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import LOG_FILE, PROGRESS_FILE, SPEC_FILE, Store, StoreError
-from nightboard.tasks.store.records import AttemptSpec
+from nightboard.tasks.store.records import AttemptSpec, Progress
 from nightboard.tasks.store.trust import limit_umask
 
 _log = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ from nightboard.tasks.imports.cells import (
     require_text,
 )
 from nightboard.tasks.imports.errors import ImportFileError, LeftOut
+from nightboard.tasks.imports.lm_eval_model import DEFAULT_BRANCH
 from nightboard.tasks.imports.lm_eval_model import SOURCE as RESULTS_SOURCE
 from nightboard.tasks.imports.table_files import TableFile, check_name, simplify
 from nightboard.tasks.imports.table_source import Tables
@@ -234,6 +235,8 @@ def _read_row(row: Row, suite: Suite) -> tuple[Row, list[Row]]:
         "uploaded_at": read_time(row.get("upload to hub date")),
         "co2_kg": read_number(row, "co2 cost (kg)"),
     }
+    if sha and evaluation["revision"] is None and sha.lower() not in (DEFAULT_BRANCH, *NOTHING):
+        evaluation["revision_name"] = sha
     scores = [
         {"benchmark": name, "raw": _bounded(row, f"{title} raw", 1), "published": _bounded(row, title, 100)}
         for name, title in titles.items()

@@ -32,13 +32,13 @@ from nightboard.tasks.imports.lm_eval_settings import (
 )
 
 SOURCE = "import:results"
+# What is loaded if no revision is given.
+DEFAULT_BRANCH = "main"
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?")
 
 _DTYPES = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 _QUANTIZATIONS = {"load_in_4bit": "4bit", "load_in_8bit": "8bit", "autogptq": "GPTQ", "gptqmodel": "GPTQ"}
 _OFF = ("", "None", "False", "0")
-# What lm-eval takes if no revision is given.
-_DEFAULT_BRANCH = "main"
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def read_identity(content: Json, suite: Suite | None, model_id: str | None = Non
             " such files are of one model, name it with --model-id."
         )
     settings = read_settings(content, suite)
-    revision = to_text(arguments.get("revision")) or to_text(config.get("model_revision"))
-    name = revision if revision not in (None, _DEFAULT_BRANCH) and not SHA.fullmatch(revision or "") else None
+    revision = _read_given(arguments, "revision") or _read_given(config, "model_revision")
+    name = revision if revision not in (None, DEFAULT_BRANCH) and not SHA.fullmatch(revision or "") else None
     precision = _read_precision(config, arguments)
     for key, kind in (("peft", "Adapter"), ("delta", "Delta")):
-        if adapter := to_text(arguments.get(key)):
-            base = {"pretrained": model} | ({"revision": revision} if revision not in (None, _DEFAULT_BRANCH) else {})
+        if adapter := _read_given(arguments, key):
+            base = {"pretrained": model} | ({"revision": revision} if revision not in (None, DEFAULT_BRANCH) else {})
             settings = Settings({**settings.identity, **base}, settings.not_comparable)
             return Identity(
                 adapter, False, _choose_sha(config.get(f"{key}_sha")), None, model, kind, precision, settings
@@ -122,10 +122,16 @@ def name_arguments(content: Json) -> str | None:
 
 def _find_name(content: Json, config: Json, arguments: Json) -> str | None:
     """The model's name. Where lm-eval was given a loaded model, its path stands in place of the back end."""
-    names = (*(to_text(arguments.get(key)) for key in MODEL_NAMES), to_text(content.get("model_name")))
+    names = (*(_read_given(arguments, key) for key in MODEL_NAMES), _read_given(content, "model_name"))
     back_end = to_text(config.get("model"))
     path = back_end if back_end and "/" in back_end else None
     return next((name for name in names if name and name != back_end), path)
+
+
+def _read_given(values: Json, key: str) -> str | None:
+    """A text; `None` as a text is none, as in `revision=None`."""
+    text = to_text(values.get(key))
+    return text if text and write_value(text) != "None" else None
 
 
 def _choose_sha(*values: object) -> str | None:
@@ -139,8 +145,8 @@ def _read_precision(config: Json, arguments: Json) -> str | None:
             return quantization
     if (quantization := write_value(arguments.get("quantization"))) not in _OFF:
         return "GPTQ" if quantization == "gptq" else quantization
-    asked = next(filter(None, (to_text(arguments.get(key)) for key in ("dtype", "torch_dtype"))), None)
-    dtype = asked if asked and asked != "auto" else to_text(config.get("model_dtype"))
+    asked = next(filter(None, (_read_given(arguments, key) for key in ("dtype", "torch_dtype"))), None)
+    dtype = asked if asked and asked != "auto" else _read_given(config, "model_dtype")
     name = dtype.removeprefix("torch.") if dtype else None
     return _DTYPES.get(name, name) if name else None
 

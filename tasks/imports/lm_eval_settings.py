@@ -69,13 +69,16 @@ _FILE = frozenset((
     "higher_is_better", "git_hash", "upper_git_hash", "date", "pretty_env_info", "transformers_version",
     "lm_eval_version", "tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id",
     "max_length", "task_hashes", "model_source", "model_name", "model_name_sanitized", "chat_template",
-    "chat_template_sha", "fewshot_as_multiturn", "system_instruction_sha", "start_time", "end_time",
-    "total_evaluation_time_seconds",
+    "chat_template_sha", "fewshot_as_multiturn", "start_time", "end_time", "total_evaluation_time_seconds",
 ))  # fmt: skip
 _FEWSHOT_SEED = "1234"
 # Runs of our own have the model's template, which their commit decides.
 TEMPLATE_SHA = "chat_template_sha"
 _NOTHING = ("", "None")
+# The name of arguments that are not written as `name=value`: never known, so never comparable.
+_UNREAD = "unreadable"
+# Where an answer ends: part of a task's version, and no suite declares it.
+_UNTIL = "until"
 _SHOWN_CHARACTERS = 60
 
 
@@ -138,34 +141,34 @@ def _list_generation(content: Json, config: Json, suite: Suite | None) -> Iterat
         most = {"max_gen_toks": [str(benchmark.max_new_tokens)]} if benchmark.max_new_tokens else {}
         for task in benchmark.tasks:
             arguments = to_map(to_map(to_map(content, "configs"), task), "generation_kwargs")
-            for name, values in (texts | most).items():
-                if (text := write_value(arguments.get(name))) not in (*_NOTHING, *values):
+            for name, value in arguments.items():
+                if name != _UNTIL and (text := write_value(value)) not in (*_NOTHING, *(texts | most).get(name, ())):
                     yield name, text
 
 
 def read_arguments(arguments: object) -> Json:
     """Arguments by the version of lm-eval: `pretrained=a/b,dtype=float16`, an object, or an object as text.
 
-    A comma inside a value, as in JSON, does not end it.
+    A comma inside a value, as in JSON, does not end it. What is written in another way is one setting, `unreadable`.
     """
     if isinstance(arguments, dict):
         return {str(key): _unquote(value) for key, value in arguments.items()}
     if not isinstance(arguments, str):
-        return {}
+        return {_UNREAD: arguments} if arguments else {}
     if arguments.lstrip().startswith("{"):
         try:
             parsed = json.loads(arguments)
         except (ValueError, RecursionError):
-            return {}
-        return read_arguments(parsed) if isinstance(parsed, dict) else {}
+            parsed = None
+        return read_arguments(parsed) if isinstance(parsed, dict) else {_UNREAD: arguments}
     parts: list[str] = []
-    for part in arguments.split(","):
+    for part in filter(str.strip, arguments.split(",")):
         if "=" in part or not parts:
             parts.append(part)
         else:
             parts[-1] += f",{part}"
-    pairs = (part.partition("=") for part in parts)
-    return {key.strip(): _unquote(value.strip()) for key, equals, value in pairs if equals}
+    pairs = (part.split("=", 1) if "=" in part else (_UNREAD, part) for part in parts)
+    return {key.strip(): _unquote(value.strip()) for key, value in pairs}
 
 
 def _unquote(value: object) -> object:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.open_runs import OpenAttempt
 from nightboard.tasks.store.layout import PROGRESS_FILE, SPEC_FILE
-from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, RecordError
+from nightboard.tasks.store.records import AttemptOwner, AttemptSpec, Progress, RecordError
 
 # More of them make a line hard to read.
 MOST_JOBS = 5

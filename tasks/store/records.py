@@ -328,6 +328,16 @@ class AttemptOwner(Record):
     at: datetime
 
 
+class Progress(Record):
+    """How far an attempt is: progress.json in its folder, replaced at each start and end of a benchmark."""
+
+    record_version: Literal[1] = 1
+    benchmark: str | None = Field(description="the one that runs now; none when none is left to run")
+    finished: tuple[str, ...]
+    total: int
+    at: datetime
+
+
 class Outcome(Record):
     """How an attempt ended, written by the node, or by the flow that found it dead."""
 

@@ -17,7 +17,6 @@ from nightboard.tasks import why
 from nightboard.tasks.board import OpenBoard
 from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.cluster.processes import current_process
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.requests.backfill import BackfillOrder
 from nightboard.tasks.requests.book import add_events, add_requests
@@ -30,6 +29,7 @@ from nightboard.tasks.store.records import (
     Commit,
     DatasetPin,
     Outcome,
+    Progress,
     Request,
     RequestEvent,
     RequestTarget,

@@ -143,7 +143,7 @@ def fail(error: BaseException) -> None:
 
 def run_main(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What a command says that ends with an error, with exit code 1."""
-    monkeypatch.setattr(cli, "app", lambda: fail(error))
+    monkeypatch.setattr(cli, "choose_app", lambda *words: lambda: fail(error))
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
 from make_lake import START, Lake
 from typer.main import get_command
 
-from nightboard.flows.cli.main import app
+from nightboard.flows.cli.main import app, choose_app
 from nightboard.warehouse.builder.build import build
 
 COMMAND = str(Path(sys.executable).with_name("nightboard"))
@@ -72,6 +73,22 @@ def test_help_imports_typer_alone(arguments: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["rank"], {"rank", "compare"}),
+        (["import"], {"import"}),
+        (["--version"], set()),
+        (["--help"], COMMANDS.keys()),
+        (["rnak"], COMMANDS.keys()),
+        ([], COMMANDS.keys()),
+    ],
+)
+def test_a_command_makes_the_options_of_its_own_group_alone(words: list[str], left: Set[str]) -> None:
+    assert get_command(choose_app(*words)).commands.keys() == left  # type: ignore[attr-defined]
+    assert get_command(app).commands.keys() == COMMANDS.keys()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["rank"],
@@ -109,7 +126,7 @@ def test_status_reads_profiles_and_no_tables(tmp_path: Path) -> None:
     board.write_text(
         f"board: mine\ntitle: M\nwatch: quickstart\nsuites: [quickstart]\ncluster: local\nstore: {tmp_path}/store\n"
     )
-    read_profiles = {"ruamel", "_ruamel_yaml", "submitit", "cloudpickle", "cronsim"}
+    read_profiles = {"ruamel", "_ruamel_yaml", "cronsim"}
     assert list_imported(["status", "--board", str(board)], tmp_path) - HELP - PYDANTIC - read_profiles == {"rich"}
 
 

@@ -14,9 +14,9 @@ from nightboard.flows.display.console import Terminal
 from nightboard.flows.run.progress import ProgressDisplay
 from nightboard.flows.run.state import RunState
 from nightboard.tasks.cluster.executor import JobReport
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.planning.result import Plan
 from nightboard.tasks.runs.open_runs import OpenAttempt, OpenRuns
+from nightboard.tasks.store.records import Progress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(board="b", created_at=NOW, evaluations=(), jobs=(), skipped=(), gpu_hours=0, estimate_s=0)

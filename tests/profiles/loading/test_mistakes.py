@@ -107,6 +107,10 @@ def _only_mistake(path: Path) -> str:
         ),
         ("watchlist: w\nmodels:\n- {id: a/../b}\n", "3: models[0].id: must be a repository id on the Hub"),
         (
+            "watchlist: w\nmodels:\n- a/modèle\n",
+            "3: models[0].id: must be a repository id on the Hub (got 'a/modèle').",
+        ),
+        (
             "organizations:\n  acme: {display_name: Acme, country: France}\n",
             "2: organizations.acme.country: must be a country code of two capital letters",
         ),

@@ -14,9 +14,8 @@ from node import FilledCache, Node, small_suite
 from warm import cold, warm_job
 
 from nightboard.profiles.models.suite import Harness, TaskSpec
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.evaluation.outputs import check_finished
-from nightboard.tasks.store.records import Outcome, Shard
+from nightboard.tasks.store.records import Outcome, Progress, Shard
 
 pytestmark = pytest.mark.real
 

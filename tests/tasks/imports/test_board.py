@@ -129,6 +129,15 @@ def test_rows_without_a_commit_are_kept_apart_by_their_names(
     ]
 
 
+def test_a_branch_or_tag_in_place_of_a_commit_is_part_of_the_identity(
+    store: Store, bring_in: Callable[..., BoardImport]
+) -> None:
+    names = ("step1", "step2", "main", "nan")
+    bring_in(*(board_row("lab/a", sha=name, eval_name=f"lab_a_{name}") for name in names))
+    rows = ask(store, "select revision, settings from leaderboard order by settings nulls first")
+    assert rows == [(None, ""), (None, "revision=step1"), (None, "revision=step2")]
+
+
 def test_what_cannot_be_read_is_left_out_with_line_and_reason(
     store: Store, bring_in: Callable[..., BoardImport], tmp_path: Path
 ) -> None:

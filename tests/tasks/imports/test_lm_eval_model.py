@@ -28,7 +28,8 @@ def test_a_branch_or_tag_is_part_of_the_identity_and_a_sha_is_the_revision() -> 
     for name in ("step64", "v1.1", "refs/pr/3", "abc1234"):
         assert (identify(f"revision={name}").revision, identify(f"revision={name}").revision_name) == (None, name)
     assert (identify(f"revision={SHA}").revision, identify(f"revision={SHA}").revision_name) == (SHA, None)
-    assert identify("revision=main").revision_name is None
+    for name in ("main", "None", "null", "", "main,"):
+        assert identify(f"revision={name}").revision_name is None
     resolved = identify("revision=step64", config={"model_sha": SHA})
     assert (resolved.revision, resolved.revision_name) == (SHA, "step64")
     assert identify("dtype=auto", config={"model_revision": "step8"}).revision_name == "step8"
@@ -61,6 +62,12 @@ def test_known_arguments_with_an_influence_are_in_the_identity_and_others_are_no
     assert (list_shortened(found.identity), found.not_comparable) == (settings, {})
 
 
+def test_none_as_a_text_is_no_name() -> None:
+    found = identify("pretrained=None,model=org/base,dtype=None,peft=None,delta=null", config={"model_dtype": "None"})
+    assert (found.model_id, found.base_model, found.precision) == ("org/base", None, None)
+    assert identify("pretrained=org/base,dtype=half,").precision == "float16"
+
+
 def test_an_adapter_is_the_model_and_its_base_part_of_the_identity() -> None:
     found = identify(f"peft=org/lora,revision={SHA}", config={"model_sha": SHA, "peft_sha": "6" * 40})
     assert (found.model_id, found.revision, found.base_model) == ("org/lora", "6" * 40, "org/base")
@@ -74,12 +81,21 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"config": {"reasoning_effort": "high"}}, "reasoning_effort=high"),
     ({"thinking_budget": 512}, "thinking_budget=512"),
     ({"system_instruction": "Think."}, "system_instruction=Think."),
+    ({"system_instruction_sha": "5a5a"}, "system_instruction_sha=5a5a"),
+    ({"arguments": "{'pretrained': 'org/base'}", "model_name": "org/base"}, "unreadable={'pretrained': 'org/base'}"),
+    ({"arguments": '{"pretrained": "org/base",}', "model_name": "org/base"}, 'unreadable={"pretrained": "org/base",}'),
+    ({"arguments": ["subfolder=x"], "model_name": "org/base"}, 'unreadable=["subfolder=x"]'),
+    ({"config": {"model_args": "org/base,dtype=half"}, "model_name": "org/base"}, "unreadable=org/base"),
+    ({"config": {"gen_kwargs": "{'temperature': 0.6}"}}, "unreadable={'temperature': 0.6}"),
+    ({"config": {"gen_kwargs": ["temperature=0.6"]}}, 'unreadable=["temperature=0.6"]'),
     ({"config": {"description_dict": {"t": "Hint"}}}, 'description_dict={"t": "Hint"}'),
     ({"config": {"gen_kwargs": "temperature=0.6,do_sample=True"}}, "do_sample=True, temperature=0.6"),
     ({"config": {"gen_kwargs": {"temperature": 0.0, "do_sample": False, "top_p": 0.9}}}, "top_p=0.9"),
     ({"config": {"gen_kwargs": {"max_gen_toks": 9}}}, "max_gen_toks=9"),
     ({"configs": {"leaderboard_ifeval": {"generation_kwargs": {"do_sample": True}}}}, "do_sample=True"),
     ({"configs": {"leaderboard_ifeval": {"generation_kwargs": {"max_gen_toks": 99}}}}, "max_gen_toks=99"),
+    ({"configs": {"leaderboard_ifeval": {"generation_kwargs": {"num_beams": 4}}}}, "num_beams=4"),
+    ({"configs": {"leaderboard_ifeval": {"generation_kwargs": {"max_new_tokens": 99}}}}, "max_new_tokens=99"),
 ]
 
 

@@ -12,11 +12,10 @@ from fake_cluster import FakeExecutor, finish, make_job, make_launcher, take_as_
 
 from nightboard.tasks.cluster.executor import JobReport
 from nightboard.tasks.cluster.processes import current_process
-from nightboard.tasks.evaluation.attempt import Progress
 from nightboard.tasks.runs.open_runs import list_open
 from nightboard.tasks.runs.status import Status, describe_open, sum_up_waits
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import EvaluationShards, Shard
+from nightboard.tasks.store.records import EvaluationShards, Progress, Shard
 
 
 @pytest.fixture
