@@ -7,10 +7,12 @@ revision, suites and precision exist is always checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Literal, get_args
 
 from nightboard.profiles.loading.load import BoardBundle
@@ -83,6 +85,35 @@ class CheckInputs:
     commits: MutableMapping[tuple[str, str], Commit]
     book: MutableMapping[str, Entry]
     now: datetime
+
+    def add(self, entry: Entry, commit: Commit | None) -> None:
+        """Let the next checks know of a request, and of the commit that it submits."""
+        if commit is not None:
+            self.commits[commit.model_id, commit.revision] = commit
+        ids = self._ids  # of those before it
+        self.book[entry.request.request_id] = entry
+        for key in _list_keys(entry, self.commits):
+            ids[key].setdefault(entry.request.request_id)
+
+    def find_submissions(self, key: str) -> Iterator[Entry]:
+        """Those of an organization, in small letters, or of a fingerprint; without a look at all of the book."""
+        return (self.book[request_id] for request_id in self._ids.get(key, ()))
+
+    @cached_property
+    def _ids(self) -> defaultdict[str, dict[str, None]]:
+        ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for request_id, entry in self.book.items():
+            for key in _list_keys(entry, self.commits):
+                ids[key].setdefault(request_id)
+        return ids
+
+
+def _list_keys(entry: Entry, commits: Mapping[tuple[str, str], Commit]) -> Iterator[str]:
+    """By what a submission is found: its organization, and the fingerprints of its targets."""
+    if entry.request.kind == "submission":
+        yield organization_of(entry.request.model_id or "").lower()
+        known = (commits.get((target.model_id, target.revision)) for target in entry.targets)
+        yield from {commit.fingerprint for commit in known if commit is not None and commit.fingerprint is not None}
 
 
 @dataclass(frozen=True)
@@ -189,12 +220,8 @@ def _check_rate(found: Found, inputs: CheckInputs, request_id: str) -> str | Non
     since = inputs.now - WEEK
     asked = sorted(
         entry.request.asked_at
-        for entry in inputs.book.values()
-        if entry.request.kind == "submission"
-        and entry.request.request_id != request_id
-        and entry.state != "rejected"
-        and entry.request.asked_at > since
-        and organization_of(entry.request.model_id or "").lower() == organization.lower()
+        for entry in inputs.find_submissions(organization.lower())
+        if entry.request.request_id != request_id and entry.state != "rejected" and entry.request.asked_at > since
     )
     if limit is None or len(asked) < limit:
         return None
@@ -313,8 +340,8 @@ def _find_hidden(found: Found, inputs: CheckInputs) -> set[str]:
     """
     model_id = found.model_id
     shown = (
-        entry.request.kind == "submission" and entry.request.model_id == model_id and entry.state in SHOWN
-        for entry in inputs.book.values()
+        entry.request.model_id == model_id and entry.state in SHOWN
+        for entry in inputs.find_submissions(organization_of(model_id).lower())
     )  # fmt: skip
     if is_watched(inputs.bundle.watch, model_id) or any(shown):
         return set()
@@ -328,9 +355,9 @@ def _find_hidden(found: Found, inputs: CheckInputs) -> set[str]:
 def _list_asked(commit: Commit, inputs: CheckInputs, request_id: str) -> Iterator[tuple[ScoreKey, str]]:
     """What other open submissions ask for of the same files, and their ids."""
     suites = {suite.suite.suite: suite for suite in inputs.suites}
-    for entry in inputs.book.values():
+    for entry in inputs.find_submissions(commit.fingerprint or ""):
         request = entry.request
-        if entry.state not in UNFINISHED or request.kind != "submission" or request.request_id == request_id:
+        if entry.state not in UNFINISHED or request.request_id == request_id:
             continue
         for target in entry.targets:
             other, suite = inputs.commits.get((target.model_id, target.revision)), suites.get(target.suite)

@@ -77,13 +77,10 @@ def answer(form: Form, asker: Asker, inputs: CheckInputs) -> Answer:
         reason="\n".join(findings) or None,
         n_targets=len(targets),
     )
-    entry = Entry(request, tuple(targets), event)
-    inputs.book[request_id] = entry
-    if found.commit is None or findings:
-        return Answer(entry)
-    is_stored = inputs.commits.get((found.commit.model_id, found.commit.revision)) == found.commit
-    inputs.commits[found.commit.model_id, found.commit.revision] = found.commit
-    return Answer(entry, None if is_stored else found.commit)
+    entry, commit = Entry(request, tuple(targets), event), None if findings else found.commit
+    is_stored = commit is None or inputs.commits.get((commit.model_id, commit.revision)) == commit
+    inputs.add(entry, commit)
+    return Answer(entry, None if is_stored else commit)
 
 
 def finish_pending(inputs: CheckInputs) -> list[Answer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from suite_nights import SUITE, Nights
 from nightboard.tasks.planning.plan import RequestedCommit
 from nightboard.tasks.requests import book as books
 from nightboard.tasks.requests import submission
-from nightboard.tasks.requests.book import OPEN, add_events, add_requests, read_book
+from nightboard.tasks.requests.book import OPEN, Entry, add_events, add_requests, read_book
 from nightboard.tasks.requests.changes import UnknownRequestError, choose_request, vote, withdraw
 from nightboard.tasks.requests.checks import Form
 from nightboard.tasks.requests.submission import Asker, answer, record
@@ -101,6 +102,27 @@ def test_a_request_that_is_there_has_its_targets(desk: Desk, monkeypatch: pytest
     given = answer(Form("lab/good"), Asker("ada"), desk.inputs())
     add_requests(desk.store, [given.entry.request], given.entry.targets)
     assert written == [("request_targets", 2), ("requests", 1)], "the order of writes"
+
+
+def test_of_many_submissions_each_is_checked_without_a_look_at_all_of_the_book(desk: Desk) -> None:
+    class Book(dict[str, Entry]):
+        n_looks = 0
+
+        def items(self) -> Any:
+            self.n_looks += 1
+            return super().items()
+
+        def values(self) -> Any:
+            self.n_looks += 1
+            return super().values()
+
+    desk.rules["per_organization_and_week"] = 1
+    inputs = replace(desk.inputs(), book=Book())
+    desk.hub.add("copy/good", good_model())
+    desk.hub.add("lab/other", good_model(2))
+    states = [answer(Form(name), Asker("ada"), inputs).entry.state for name in ("lab/good", "copy/good", "lab/other")]
+    assert states == ["accepted", "rejected", "rejected"], "the second has the same files, the third is one too many"
+    assert isinstance(inputs.book, Book) and inputs.book.n_looks == 1
 
 
 def test_all_findings_are_kept_with_the_request(desk: Desk) -> None:
