@@ -38,9 +38,9 @@ from nightboard.tasks.planning.plan import (
     PlanInputs,
     RequestedCommit,
     choose_tier,
+    find_settings,
     make_evaluation,
     make_plan,
-    settings_of_request,
     weigh,
 )
 from nightboard.tasks.requests.book import SHOWN, UNFINISHED, Entry
@@ -362,7 +362,7 @@ def _list_asked(commit: Commit, inputs: CheckInputs, request_id: str) -> Iterato
         for target in entry.targets:
             other, suite = inputs.commits.get((target.model_id, target.revision)), suites.get(target.suite)
             if other is not None and suite is not None and other.fingerprint == commit.fingerprint:
-                settings = settings_of_request(request, settings_for(inputs.bundle.watch, other.model_id))
+                settings = find_settings(request, target, settings_for(inputs.bundle.watch, other.model_id))
                 yield _key_of(other, suite, settings, inputs), request.request_id
 
 
@@ -375,7 +375,7 @@ def _make_evaluations(found: Found, inputs: CheckInputs) -> dict[str, Evaluation
     commit, form = found.commit, found.form
     if commit is None or commit.state != "ok" or found.missing:
         return {}
-    settings = settings_of_request(_draft(found, inputs), settings_for(inputs.bundle.watch, commit.model_id))
+    settings = find_settings(_draft(found, inputs), None, settings_for(inputs.bundle.watch, commit.model_id))
     return {
         suite.suite.suite: _make_evaluation(commit, suite, settings, inputs)
         for suite in inputs.suites
