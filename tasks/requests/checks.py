@@ -290,7 +290,8 @@ def _check_size(found: Found, inputs: CheckInputs, request_id: str) -> str | Non
 def _check_duplicate(found: Found, inputs: CheckInputs, request_id: str) -> str | None:
     """The same files with the same settings: scored, running, or asked for by another open request, in each suite."""
     evaluations = _make_evaluations(found, inputs)
-    taken = _find_done(found, inputs, list(evaluations)) if evaluations else {}
+    hidden, taken = _find_hidden(found, inputs), _find_taken(found, inputs, list(evaluations))
+    taken = {name: text for name, text in taken.items() if not (text == _SCORED and name in hidden)}
     if found.commit is not None:
         keys = {ScoreKey.of(evaluation): name for name, evaluation in evaluations.items()}
         for key, other in _list_asked(found.commit, inputs, request_id):
@@ -305,10 +306,26 @@ def _check_duplicate(found: Found, inputs: CheckInputs, request_id: str) -> str 
     )
 
 
-def _find_done(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict[str, str]:
+_SCORED = "scored already"
+
+
+def find_scored(found: Found, inputs: CheckInputs) -> dict[str, Evaluation]:
+    """The suites in which a submission is scored, so that nothing runs for it, each with its newest evaluation."""
+    evaluations = _make_evaluations(found, inputs)
+    done, taken = inputs.history.done, _find_taken(found, inputs, list(evaluations))
+    return {
+        name: done[ScoreKey.of(evaluation)][-1].evaluation
+        for name, evaluation in evaluations.items()
+        if taken.get(name) == _SCORED
+    }
+
+
+def _find_taken(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict[str, str]:
     """The suites that planning would not run again, and why."""
-    assert found.commit is not None
-    draft, commit = _draft(found, inputs), found.commit
+    commit = found.commit
+    if commit is None or not suites:
+        return {}
+    draft = _draft(found, inputs)
     asked = [
         RequestedCommit(
             draft,
@@ -324,32 +341,31 @@ def _find_done(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict
             history=inputs.history, now=inputs.now, requested=asked,
         )
     )  # fmt: skip
-    words = {"done": "scored already", "running": "running already"}
-    hidden = _find_hidden(found, inputs)
-    return {
-        target.suite: words[target.state]
-        for target in plan.targets
-        if target.state in words and not (target.state == "done" and target.suite in hidden)
-    }
+    words = {"done": _SCORED, "running": "running already"}
+    return {target.suite: words[target.state] for target in plan.targets if target.state in words}
 
 
 def _find_hidden(found: Found, inputs: CheckInputs) -> set[str]:
-    """The suites in which a model has a score of its own that the board does not show until it is submitted.
+    """The suites in which a model, or one of the same files, has a score that the board does not show.
 
     Another board on the store evaluated it, or a submission that was withdrawn.
     """
-    model_id = found.model_id
-    shown = (
+    if _is_shown(found.model_id, inputs):
+        return set()
+    hidden = set()
+    for name, evaluation in _make_evaluations(found, inputs).items():
+        models = {done.evaluation.model_id for done in inputs.history.done.get(ScoreKey.of(evaluation), ())}
+        if found.model_id in models or not any(_is_shown(model, inputs) for model in models):
+            hidden.add(name)
+    return hidden
+
+
+def _is_shown(model_id: str, inputs: CheckInputs) -> bool:
+    """Whether the board shows a model, since it is watched, or submitted."""
+    return is_watched(inputs.bundle.watch, model_id) or any(
         entry.request.model_id == model_id and entry.state in SHOWN
         for entry in inputs.find_submissions(organization_of(model_id).lower())
-    )  # fmt: skip
-    if is_watched(inputs.bundle.watch, model_id) or any(shown):
-        return set()
-    return {
-        name
-        for name, evaluation in _make_evaluations(found, inputs).items()
-        if any(done.evaluation.model_id == model_id for done in inputs.history.done.get(ScoreKey.of(evaluation), ()))
-    }
+    )
 
 
 def _list_asked(commit: Commit, inputs: CheckInputs, request_id: str) -> Iterator[tuple[ScoreKey, str]]:
