@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from nightboard.profiles.loading.load import BoardBundle, load_board
+from nightboard.profiles.loading.load import BoardBundle, find_selectors, load_board
 from nightboard.profiles.loading.store_path import find_root
 from nightboard.profiles.model_settings import is_watched, narrow
 from nightboard.profiles.models.suite import Suite
@@ -234,7 +234,7 @@ class OpenBoard:
 
     def parse_order(self, order: BackfillOrder) -> tuple[Selection, Selection | None]:
         """What an order selects and excludes. Raises SelectionError with the place of a mistake."""
-        selectors = read_selectors(self.bundle.path)
+        selectors = read_selectors(find_selectors(self.bundle.path))
         selection = read_selection(order.selection, selectors, "--select")
         return selection, read_selection(order.exclusion, selectors, "--exclude") if order.exclusion else None
 
