@@ -63,7 +63,8 @@ class NumberFormat(StrEnum):
 
 
 RequestArgument = Annotated[
-    str, typer.Argument(metavar="REQUEST", help="First letters of a request's id, or the model it is for.")
+    str,
+    typer.Argument(metavar="REQUEST", help="First letters of a request's id, or its model or a unique ending of it."),
 ]
 UserOption = Annotated[str | None, typer.Option(help="User in whose name. Default: who calls.")]
 

@@ -138,7 +138,7 @@ def test_all_findings_are_kept_with_the_request(desk: Desk) -> None:
 def test_a_request_is_named_by_its_first_letters_or_its_model(desk: Desk) -> None:
     first = desk.submit("lab/good").entry.request.request_id
     book = desk.book()
-    for text in (first, first[:4], first[:8].upper(), "lab/good", "LAB/Good", "good"):
+    for text in (first, first[:4], first[:8].upper(), "lab/good", "LAB/Good", "good", "ood"):
         assert choose_request(book, text).request.request_id == first
     second = desk.submit("lab/good", precision="float32").entry.request.request_id
     with pytest.raises(UnknownRequestError, match=r"lab/good: names 2 open requests. Write the first letters of"):
