@@ -7,13 +7,13 @@ send heartbeats, and a server of one's own does nothing about those that stop.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import httpx
@@ -27,6 +27,7 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from nightboard.flows.backfill import backfill
@@ -186,8 +187,6 @@ def serve(
     `webhook`: where to listen for the Hub, which says that a model has changed.
     Raises ServerError where the server cannot be used, or nobody can listen there.
     """
-    from prefect import serve as serve_deployments
-
     listening = listen(bundle, webhook) if webhook else contextlib.nullcontext()
     with open_server(Store(bundle.store).prefect) as address, _server_errors(), listening:
         # For the runs, which are processes of their own.
@@ -196,17 +195,27 @@ def serve(
             warnings = _crash_silent_runs(client, bundle)
         for warning in warnings:
             say(warning)
+        runner = _Runner()
+        # As asyncio itself takes Ctrl-C, Prefect's runner may wait for ever for the runs that it has to stop.
+        signal.signal(signal.SIGINT, runner.handle_sigterm)
+        signal.signal(signal.SIGTERM, runner.handle_sigterm)
         say(f"Serving board {bundle.board.board}: {describe_schedule(bundle)}.")
         if webhook:
             say(f"The Hub's webhook: http://{webhook.host}:{webhook.port}{PATH}, one run for each model that changes.")
-        say(f"Runs in the browser: {address}. Ctrl-C ends this; submitted jobs keep running.")
-        # As asyncio itself takes Ctrl-C, Prefect's runner may wait for ever for the runs that it has to stop.
-        signal.signal(signal.SIGINT, _end)
-        serve_deployments(*make_deployments(bundle, wait_min), print_starting_message=False)
+        try:
+            say(f"Runs in the browser: {address}. Ctrl-C ends this; submitted jobs keep running.")
+            for deployment in make_deployments(bundle, wait_min):
+                runner.add_deployment(deployment)
+            asyncio.run(runner.start())
+        except SystemExit:
+            say("Ended. Submitted jobs keep running; `nightboard collect` gathers their results.")
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
+class _Runner(Runner):
+    """Ends alike by Ctrl-C and SIGTERM. Prefect's own handler warns of a coroutine that it does not await."""
+
+    def handle_sigterm(self, *_: Any, **_options: Any) -> None:
+        raise SystemExit(0)
 
 
 def describe_schedule(bundle: BoardBundle) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from nightboard.profiles.loading.load import BoardBundle, load_board
+from nightboard.profiles.loading.load import BoardBundle, find_selectors, load_board
 from nightboard.profiles.loading.store_path import find_root
 from nightboard.profiles.model_settings import is_watched, narrow
 from nightboard.profiles.models.suite import Suite
@@ -234,12 +234,13 @@ class OpenBoard:
 
     def parse_order(self, order: BackfillOrder) -> tuple[Selection, Selection | None]:
         """What an order selects and excludes. Raises SelectionError with the place of a mistake."""
-        selectors = read_selectors(self.bundle.path)
+        selectors = read_selectors(find_selectors(self.bundle.path))
         selection = read_selection(order.selection, selectors, "--select")
         return selection, read_selection(order.exclusion, selectors, "--exclude") if order.exclusion else None
 
     def _read_units(self, suites: Sequence[ResolvedSuite], book: Mapping[str, Entry]) -> list[Unit]:
-        targets = [target for entry in book.values() if entry.state in SERVED for target in entry.targets]
+        served = [entry for entry in book.values() if entry.state in SERVED]
+        targets = [(entry.request, target) for entry in served for target in entry.targets]
         return read_units(self.store, suites, self.bundle.cluster, self.bundle.watch, targets)
 
     def plan_backfill(self, found: Backfill, suites: Sequence[ResolvedSuite], now: datetime) -> Plan:
@@ -248,12 +249,22 @@ class OpenBoard:
         return self.plan(Discovery(), suites, now, requests=[found.entry], freed=freed)
 
     def _find_stopped_of(self, found: Backfill) -> list[Stopped]:
-        models = {(target.model_id, target.revision, target.suite) for target in found.entry.targets}
-        stopped, _ = self.find_stopped()
+        """What stopped of the evaluations that a new backfill asks for, also where a model of the same files did."""
+        commits = self.read_commits()
+        asked = {
+            (
+                commits[each.model_id, each.revision].fingerprint,
+                each.suite,
+                each.precision,
+                each.chat_template == "always",
+            )
+            for each in found.entry.targets
+        }
+        evaluations = ((stop, stop.evaluation) for stop in self.find_stopped()[0])
         return [
             stop
-            for stop in stopped
-            if (stop.evaluation.model_id, stop.evaluation.revision, stop.evaluation.suite) in models
+            for stop, each in evaluations
+            if (each.fingerprint, each.suite, each.precision, each.chat_template) in asked
         ]
 
     def accept_backfill(self, found: Backfill) -> None:

@@ -39,7 +39,7 @@ from nightboard.tasks.store.records import Commit, DatasetPin, Evaluation, Resol
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.builder.publish import NoBuildError
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import list_models, match_model, rank_model
+from nightboard.warehouse.reader.questions import list_models, match_name, rank_model
 from nightboard.warehouse.schema.lake_tables import ATTEMPTS, MODELS
 
 T = TypeVar("T")
@@ -140,14 +140,16 @@ def ask_warehouse(store: Store, question: Callable[[Any], list[T]]) -> list[T]:
 
 
 def find_name(name: str, known: Known, bundle: BoardBundle | None) -> str:
-    """The model that is meant: of the store or the watch list by its id or a unique ending of it, else a whole id.
+    """The model that is meant: of the store or the watch list, also by an ending or the id of an evaluation or request.
 
-    Raises WhyError for an ending that no model has, QueryError for one that several have.
+    Raises WhyError for a name that nothing has, QueryError for one that several have.
     """
     names = known.names | ({model.id for model in bundle.watch.models} if bundle else set())
-    possible = [each for each in names if each.lower() == name.lower()] if "/" in name else sorted(names)
-    if found := match_model(name, possible):
-        return found
+    ids = {row.evaluation_id: row.model_id for row in known.evaluations}
+    requests = (entry.request for entry in read_book(known.store).values())
+    ids |= {request.request_id: request.model_id for request in requests if request.model_id}
+    if found := match_name(name, ids, sorted(names)):
+        return ids.get(found, found)
     if bundle and re.fullmatch(MODEL_ID_PATTERN, name) and "/" in name:
         return name
     near = nearest(name, names) or nearest(name, {each.partition("/")[2] for each in names})

@@ -128,7 +128,12 @@ def correct(place: Place, gpus: int | None, gpu_memory: float | None, time_limit
 
 @app.command(epilog=example("nightboard why --board quickstart Qwen/Qwen2.5-0.5B-Instruct"))
 def why(
-    model: Annotated[str, typer.Argument(help="A model's id, or a unique ending of it (strong for lab/strong).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model or a unique ending of it (strong for lab/strong), or the id of an evaluation or a request."
+        ),
+    ],
     board: BoardHereOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated
@@ -167,7 +168,7 @@ def validate(
     for path in paths:
         if note := explain_choice(path):
             typer.echo(clean(note), err=True)
-    mistakes = validate_paths(paths)
+    mistakes = list(dict.fromkeys([*validate_paths(paths), *find_wrong_selections(paths)]))
     if not mistakes and harness is not False:
         from nightboard.flows.cli.harness import ask_harness
 
@@ -178,6 +179,22 @@ def validate(
         typer.echo(f"{count(len(mistakes), 'mistake')}.", err=True)
         raise typer.Exit(1)
     typer.echo(f"{count(len(paths), 'profile')}: no mistakes.")
+
+
+def find_wrong_selections(paths: Sequence[str]) -> list[str]:
+    """Mistakes in the selectors that are among profiles, or beside the boards among them."""
+    from nightboard.profiles.errors import ProfileError
+    from nightboard.profiles.loading.load import list_selectors
+
+    mistakes: list[str] = []
+    for path in list_selectors(paths):
+        from nightboard.tasks.requests.selectors import read_selectors
+
+        try:
+            read_selectors(path)
+        except ProfileError as error:
+            mistakes += map(str, error.mistakes)
+    return mistakes
 
 
 app.add_typer(others)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +30,9 @@ from nightboard.flows.display.format_choice import Format
 if TYPE_CHECKING:
     from nightboard.profiles.models.budget import Budget
     from nightboard.tasks.requests.book import Entry
+    from nightboard.tasks.requests.checks import Form
     from nightboard.tasks.store.layout import Store
+    from nightboard.tasks.store.records import Evaluation
 
 app = typer.Typer()
 
@@ -59,7 +63,8 @@ class NumberFormat(StrEnum):
 
 
 RequestArgument = Annotated[
-    str, typer.Argument(metavar="REQUEST", help="First letters of a request's id, or the model it is for.")
+    str,
+    typer.Argument(metavar="REQUEST", help="First letters of a request's id, or its model or a unique ending of it."),
 ]
 UserOption = Annotated[str | None, typer.Option(help="User in whose name. Default: who calls.")]
 
@@ -100,11 +105,13 @@ def submit(
     Checked at once: every finding is listed, with what to do. What is accepted runs in the next nightly run.
     """
     from nightboard.flows.display.console import Terminal
-    from nightboard.flows.display.requests import describe_intake, list_unusable, show_answer
+    from nightboard.flows.display.requests import describe_intake, list_unusable, show_answer, show_scores
     from nightboard.tasks.board import OpenBoard
-    from nightboard.tasks.requests.checks import WEIGHT_TYPES, Form, find_wrong_name
+    from nightboard.tasks.requests.checks import WEIGHT_TYPES, Form, find_scored, find_wrong_name
     from nightboard.tasks.requests.submission import Asker, require_name
     from nightboard.tasks.store.records import utc_now
+    from nightboard.tasks.why import ask_warehouse
+    from nightboard.warehouse.reader.questions import rank_model
 
     if (model is None) == (source is None):
         raise typer.BadParameter("name a model, or use --from (not both)", param_hint="MODEL")
@@ -113,7 +120,8 @@ def submit(
     if source is None:
         require_name(str(model))
     ui = Terminal()
-    opened = OpenBoard.open(board or find_board_here(), str(store) if store else None, ui.warn)
+    board = board or find_board_here()
+    opened = OpenBoard.open(board, str(store) if store else None, ui.warn)
     suites, problems = opened.resolve_suites(dry_run=True)
     for problem in problems:
         ui.warn(problem)
@@ -133,10 +141,28 @@ def submit(
         chat_template=chat_template and str(chat_template), weight_type=WEIGHT_TYPES[weights],
         base_model=base_model, suites=tuple(suite or ()),
     )  # fmt: skip
-    given = opened.submit(form, Asker(user or name_user(), reason, priority), opened.check_inputs(suites, utc_now()))
-    show_answer(ui, given)
+    inputs = opened.check_inputs(suites, utc_now())
+    given = opened.submit(form, Asker(user or name_user(), reason, priority), inputs)
+    scored = find_scored(given.found, inputs) if given.found else {}
+    show_answer(ui, given, scored)
+    if scored:
+        models = dict.fromkeys(evaluation.model_id for evaluation in scored.values())
+        rows = [row for each in models for row in ask_warehouse(opened.store, partial(rank_model, model_id=each))]
+        again = ["nightboard", "backfill", "--board", board, "--select", word_selection(form, scored), "--replicate"]
+        show_scores(ui, scored, {row["evaluation_id"]: row for row in rows}, again)
     if given.findings:
         raise typer.Exit(1)
+
+
+def word_selection(form: Form, scored: Mapping[str, Evaluation]) -> str:
+    """The selection of what is scored of a submission."""
+    parts = []
+    for suite, evaluation in scored.items():
+        terms = [f"model:{evaluation.model_id}", f"revision:{evaluation.revision[:7]}", f"suite:{suite}"]
+        terms += [f"precision:{evaluation.precision}"] if form.precision else []
+        terms += [f"chat-template:{'yes' if evaluation.chat_template else 'no'}"] if form.chat_template else []
+        parts.append(",".join(terms))
+    return " ".join(parts)
 
 
 @app.command(epilog=example("nightboard queue --board mine", "nightboard queue --board mine --format csv"))

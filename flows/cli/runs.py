@@ -296,7 +296,9 @@ def cancel(
     board: BoardOption,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="Evaluation ids (or their first letters), models, model@revision, or job ids."),
+        typer.Argument(
+            help="First letters of evaluation ids, models or unique endings of them, model@revision, or job ids."
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Cancel all running and waiting evaluations.")] = False,
     store: StoreOption = None,
@@ -307,6 +309,7 @@ def cancel(
     """
     from nightboard.flows.display.console import Terminal, count
     from nightboard.tasks.board import OpenBoard
+    from nightboard.tasks.planning.history import read_evaluations
     from nightboard.tasks.runs.cancel import choose
     from nightboard.tasks.runs.status import describe_open
     from nightboard.tasks.store.records import utc_now
@@ -315,7 +318,8 @@ def cancel(
         raise typer.BadParameter("name what to cancel, or use --all (not both)", param_hint="TARGETS")
     opened, ui = OpenBoard.open(board, str(store) if store else None), Terminal()
     shards = opened.list_open(utc_now()).open
-    chosen = list(shards) if everything else choose(shards, targets or [])
+    known = read_evaluations(opened.store).values()
+    chosen = list(shards) if everything else choose(shards, targets or [], known)
     rows, _ = describe_open(chosen, utc_now())
     done = opened.cancel(shards, chosen, name_caller(), utc_now())
     for row in rows:
@@ -331,7 +335,7 @@ def retry(
     board: BoardOption,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="Evaluation ids (or their first letters), models, or model@revision."),
+        typer.Argument(help="First letters of evaluation ids, models or unique endings of them, or model@revision."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that failed for good or were cancelled.")] = False,
     state: Annotated[

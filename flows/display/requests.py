@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightboard.flows.display.console import Terminal, count, make_console
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from nightboard.profiles.models.budget import Budget
     from nightboard.tasks.requests.intake import Intake
     from nightboard.tasks.requests.submission import Answer
+    from nightboard.tasks.store.records import Evaluation
     from nightboard.warehouse.reader.result import Result
 
 # More rows are for a file, not for a terminal.
@@ -42,8 +44,8 @@ def list_unusable(intake: Intake) -> Iterator[str]:
         yield f"{more:,} more files that cannot be used: see the table request_files."
 
 
-def show_answer(ui: Terminal, answer: Answer) -> None:
-    """Say whether a submission is accepted, with all findings."""
+def show_answer(ui: Terminal, answer: Answer, scored: Collection[str] = ()) -> None:
+    """Say whether a submission is accepted, with all findings. `scored`: suites in which nothing is left to run."""
     request = answer.entry.request
     name = f"{request.model_id}@{request.revision[:7]}" if request.revision else f"{request.model_id}"
     said = "known" if answer.is_known else answer.entry.state
@@ -52,10 +54,25 @@ def show_answer(ui: Terminal, answer: Answer) -> None:
         when = f"{request.asked_at:%Y-%m-%d %H:%M} UTC"
         ui.say(f"{request.asked_by} asked for it at {when}; it is {answer.entry.state}.")
     elif not answer.findings:
-        suites = ", ".join(target.suite for target in answer.entry.targets)
-        ui.say(f"The next nightly run evaluates it in {suites}.")
+        suites = [target.suite for target in answer.entry.targets if target.suite not in scored]
+        if suites:
+            ui.say(f"The next nightly run evaluates it in {', '.join(suites)}.")
     for finding in answer.findings:
         ui.say(f"- {finding}")
+
+
+def show_scores(
+    ui: Terminal, scored: Mapping[str, Evaluation], ranks: Mapping[str, Mapping[str, Any]], backfill: Sequence[str]
+) -> None:
+    """Say where a submitted model is already, by suite, and how it is evaluated again. `ranks`: by evaluation."""
+    for suite, evaluation in scored.items():
+        name = f"{evaluation.model_id}@{evaluation.revision[:7]}"
+        row = ranks.get(evaluation.evaluation_id)
+        place = "not ranked" if row is None else f"rank {row['rank']:,} of {row['n_ranked']:,} in era {row['era']}"
+        average = "" if row is None else f", average {row['average']:.2f}"
+        ui.say(f"{suite} has it already, as {name}: {place}{average}.")
+    if scored:
+        ui.say_path("To evaluate it again, beside that score: ", shlex.join(backfill))
 
 
 def show_queue(queue: Result, n_open: int, budget: Budget) -> None:

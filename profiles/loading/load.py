@@ -6,6 +6,7 @@ leads to a traceback. Touches neither the network nor a store.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,32 @@ def load_organizations(name_or_path: str | Path = "organizations") -> Organizati
     return _load(ORGANIZATIONS, name_or_path)
 
 
-def load_selectors(board: Path | None) -> Loaded[Selectors] | None:
-    """The named selectors beside a board's file; None without such a file, as for a shipped board."""
+def find_selectors(board: Path | None) -> Path | None:
+    """The file of named selectors beside a board's file; None without one, as for a shipped board."""
     path = board.parent / SELECTORS_FILE if board else None
-    if path is None or not path.exists():
-        return None
+    return path if path is not None and path.exists() else None
+
+
+def list_selectors(paths: Sequence[str | Path]) -> list[Path]:
+    """The files of named selectors among files and beside boards that can be read, each once."""
+    found: dict[Path, Path] = {}
+    for path in (path for given in paths for path in _expand_known(given)):
+        with contextlib.suppress(ProfileError):
+            kind = KINDS.get(read_document(path).first_key)
+            selectors = path if kind is SELECTORS else find_selectors(path) if kind is BOARD else None
+            if selectors is not None:
+                found.setdefault(selectors.resolve(), selectors)
+    return list(found.values())
+
+
+def _expand_known(given: str | Path) -> list[Path]:
+    with contextlib.suppress(ProfileError):
+        return _expand(given)
+    return []
+
+
+def load_selectors(path: Path) -> Loaded[Selectors]:
+    """Load one file of named selectors."""
     reader = Reader()
     loaded = reader.read(SELECTORS, path)
     if loaded is None or reader.mistakes:

@@ -31,4 +31,8 @@ class Submissions(Profile):
     datasets: tuple[ModelId, ...] = Field(
         default=(), description="datasets of request files on the Hub; open pull requests to them are read, too"
     )
-    files_per_run: int = Field(default=1000, ge=1, description="new request files that one run reads, of each source")
+    files_per_run: int = Field(
+        default=1000,
+        ge=1,
+        description="new request files that one run reads, of each source; of a folder, those that ask for something",
+    )

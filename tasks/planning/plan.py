@@ -302,17 +302,21 @@ def _list_requested(inputs: PlanInputs) -> Iterator[_Wish]:
         if suite := suites.get(each.target.suite):
             is_again = each.target.mode in ("stale", "replicate")
             asked = Asked(each.target.benchmarks, is_again, each.target.replicate)
-            settings = settings_of_request(each.request, settings_for(inputs.watch, each.commit.model_id))
+            settings = find_settings(each.request, each.target, settings_for(inputs.watch, each.commit.model_id))
             yield _Wish(each.commit, suite, settings, asked, each.target, REQUEST_CLASSES[each.request.kind])
 
 
-def settings_of_request(request: Request, settings: ModelSettings) -> ModelSettings:
-    """A model's settings with what the request asks for; how large it may be is not the watch list's business."""
+def find_settings(request: Request, target: RequestTarget | None, settings: ModelSettings) -> ModelSettings:
+    """A model's settings with what a request asks for, of which a backfill's targets have their own.
+
+    How large it may be is not the watch list's business.
+    """
     changes: dict[str, object] = {}
-    if request.precision is not None:
-        changes["precision"] = Precision(request.precision)
-    if request.chat_template is not None:
-        changes["chat_template"] = ChatTemplate(request.chat_template)
+    for asked in (request, target):
+        if asked is not None and asked.precision is not None:
+            changes["precision"] = Precision(asked.precision)
+        if asked is not None and asked.chat_template is not None:
+            changes["chat_template"] = ChatTemplate(asked.chat_template)
     return settings.model_copy(update=changes)
 
 

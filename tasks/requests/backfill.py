@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightboard.profiles.errors import suggest
+from nightboard.profiles.models.base import ChatTemplate
 from nightboard.profiles.suite_version import hash_json
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import UNFINISHED, Entry
@@ -113,22 +114,22 @@ def _find_request(order: BackfillOrder, board: str, book: Mapping[str, Entry]) -
         number += 1
 
 
-Key = tuple[str, str, str]
-"""Model, revision, suite."""
+Key = tuple[str, str, str, str, bool]
+"""Model, revision, suite, precision, and whether the chat template is used."""
 
 
 def _group(units: Iterable[Unit]) -> dict[Key, list[Unit]]:
     groups: dict[Key, list[Unit]] = defaultdict(list)
     for unit in units:
-        groups[unit.model_id, unit.revision, unit.suite].append(unit)
+        groups[unit.model_id, unit.revision, unit.suite, unit.precision, unit.chat_template].append(unit)
     return groups
 
 
 def _count_replicates(evaluations: Iterable[Evaluation]) -> dict[Key, int]:
-    """The highest replicate of each model, revision and suite."""
+    """The highest replicate of each model, revision and suite, in its settings."""
     highest: dict[Key, int] = defaultdict(int)
     for each in evaluations:
-        key = (each.model_id, each.revision, each.suite)
+        key = (each.model_id, each.revision, each.suite, each.precision, each.chat_template)
         highest[key] = max(highest[key], each.replicate)
     return highest
 
@@ -141,7 +142,7 @@ def _make_target(
     suites: Sequence[ResolvedSuite],
     replicate: int,
 ) -> RequestTarget:
-    model_id, revision, name = key
+    model_id, revision, name, precision, chat_template = key
     mode = _choose_mode({unit.state for unit in units}, is_replicate=order.is_replicate)
     benchmarks = tuple(unit.benchmark for unit in units)
     of_suite = {benchmark for suite in suites if suite.suite.suite == name for benchmark in suite.suite.benchmarks}
@@ -153,6 +154,8 @@ def _make_target(
         benchmarks=() if set(benchmarks) == of_suite else benchmarks,
         mode=mode,
         replicate=replicate if mode == "replicate" else 0,
+        precision=precision,
+        chat_template=str(ChatTemplate.always if chat_template else ChatTemplate.never),
     )
 
 

@@ -51,9 +51,9 @@ def read_book(store: Store, board: str | None = None) -> dict[str, Entry]:
     for row in read_table(store, REQUESTS).sort_by([("asked_at", "ascending")]).to_pylist():
         if board in (None, row["board"]):
             requests.setdefault(row["request_id"], Request(**row))
-    targets: dict[str, dict[tuple[str, str, str], RequestTarget]] = defaultdict(dict)
+    targets: dict[str, dict[tuple[str, ...], RequestTarget]] = defaultdict(dict)
     for row in read_table(store, REQUEST_TARGETS).to_pylist():
-        targets[row["request_id"]][row["model_id"], row["revision"], row["suite"]] = RequestTarget(**row)
+        targets[row["request_id"]][tuple(row[name] for name in REQUEST_TARGETS.key)] = RequestTarget(**row)
     events = {row["request_id"]: row for row in read_table(store, REQUEST_EVENTS).sort_by("changed_at").to_pylist()}
     votes = defaultdict(set)
     for row in read_table(store, VOTES).to_pylist():

@@ -12,6 +12,7 @@ from nightboard.tasks.store.layout import SHOWN_ID, Store
 from nightboard.tasks.store.records import RequestEvent
 from nightboard.tasks.store.tables import read_table
 from nightboard.tasks.store.texts import clean_text
+from nightboard.warehouse.reader.questions import match_name
 from nightboard.warehouse.schema.request_tables import VOTES
 
 _SHOWN_NAMES = 5
@@ -22,7 +23,10 @@ class UnknownRequestError(TaskError):
 
 
 def choose_request(book: Mapping[str, Entry], text: str) -> Entry:
-    """The open request with this id (its first letters do), or of this model. Raises UnknownRequestError."""
+    """The open request with this id, or of this model, shortened or not.
+
+    Raises UnknownRequestError, and QueryError where it is not clear which is meant.
+    """
     is_open = UNFINISHED | OPEN
     found = _find_named(book, text)
     open_ones = [entry for entry in found if entry.state in is_open]
@@ -48,14 +52,15 @@ def _name(entry: Entry) -> list[str]:
 
 
 def _find_named(book: Mapping[str, Entry], text: str) -> list[Entry]:
-    """The requests that a text names: by model, else by model without its organization, else by id."""
-    text = text.strip().lower()
-    models = [(entry, (entry.request.model_id or "").lower()) for entry in book.values()]
-    return (
-        [entry for entry, model in models if text and text == model]
-        or [entry for entry, model in models if text and text == model.rpartition("/")[2]]
-        or [entry for entry in book.values() if len(text) >= 3 and entry.request.request_id.startswith(text)]
-    )
+    """The requests that a text names: by an id or a model, shortened or not; open ones come first.
+
+    Raises QueryError where it is not clear which id or model is meant.
+    """
+    for entries in ([each for each in book.values() if each.state in UNFINISHED | OPEN], [*book.values()]):
+        models = {entry.request.model_id for entry in entries if entry.request.model_id}
+        if name := match_name(text.strip(), {entry.request.request_id for entry in entries}, models):
+            return [entry for entry in book.values() if name in (entry.request.request_id, entry.request.model_id)]
+    return []
 
 
 def vote(store: Store, entry: Entry, user: str, now: datetime) -> bool:

@@ -7,10 +7,12 @@ revision, suites and precision exist is always checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Literal, get_args
 
 from nightboard.profiles.loading.load import BoardBundle
@@ -36,9 +38,9 @@ from nightboard.tasks.planning.plan import (
     PlanInputs,
     RequestedCommit,
     choose_tier,
+    find_settings,
     make_evaluation,
     make_plan,
-    settings_of_request,
     weigh,
 )
 from nightboard.tasks.requests.book import SHOWN, UNFINISHED, Entry
@@ -83,6 +85,35 @@ class CheckInputs:
     commits: MutableMapping[tuple[str, str], Commit]
     book: MutableMapping[str, Entry]
     now: datetime
+
+    def add(self, entry: Entry, commit: Commit | None) -> None:
+        """Let the next checks know of a request, and of the commit that it submits."""
+        if commit is not None:
+            self.commits[commit.model_id, commit.revision] = commit
+        ids = self._ids  # of those before it
+        self.book[entry.request.request_id] = entry
+        for key in _list_keys(entry, self.commits):
+            ids[key].setdefault(entry.request.request_id)
+
+    def find_submissions(self, key: str) -> Iterator[Entry]:
+        """Those of an organization, in small letters, or of a fingerprint; without a look at all of the book."""
+        return (self.book[request_id] for request_id in self._ids.get(key, ()))
+
+    @cached_property
+    def _ids(self) -> defaultdict[str, dict[str, None]]:
+        ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for request_id, entry in self.book.items():
+            for key in _list_keys(entry, self.commits):
+                ids[key].setdefault(request_id)
+        return ids
+
+
+def _list_keys(entry: Entry, commits: Mapping[tuple[str, str], Commit]) -> Iterator[str]:
+    """By what a submission is found: its organization, and the fingerprints of its targets."""
+    if entry.request.kind == "submission":
+        yield organization_of(entry.request.model_id or "").lower()
+        known = (commits.get((target.model_id, target.revision)) for target in entry.targets)
+        yield from {commit.fingerprint for commit in known if commit is not None and commit.fingerprint is not None}
 
 
 @dataclass(frozen=True)
@@ -189,12 +220,8 @@ def _check_rate(found: Found, inputs: CheckInputs, request_id: str) -> str | Non
     since = inputs.now - WEEK
     asked = sorted(
         entry.request.asked_at
-        for entry in inputs.book.values()
-        if entry.request.kind == "submission"
-        and entry.request.request_id != request_id
-        and entry.state != "rejected"
-        and entry.request.asked_at > since
-        and organization_of(entry.request.model_id or "").lower() == organization.lower()
+        for entry in inputs.find_submissions(organization.lower())
+        if entry.request.request_id != request_id and entry.state != "rejected" and entry.request.asked_at > since
     )
     if limit is None or len(asked) < limit:
         return None
@@ -263,7 +290,8 @@ def _check_size(found: Found, inputs: CheckInputs, request_id: str) -> str | Non
 def _check_duplicate(found: Found, inputs: CheckInputs, request_id: str) -> str | None:
     """The same files with the same settings: scored, running, or asked for by another open request, in each suite."""
     evaluations = _make_evaluations(found, inputs)
-    taken = _find_done(found, inputs, list(evaluations)) if evaluations else {}
+    hidden, taken = _find_hidden(found, inputs), _find_taken(found, inputs, list(evaluations))
+    taken = {name: text for name, text in taken.items() if not (text == _SCORED and name in hidden)}
     if found.commit is not None:
         keys = {ScoreKey.of(evaluation): name for name, evaluation in evaluations.items()}
         for key, other in _list_asked(found.commit, inputs, request_id):
@@ -278,10 +306,26 @@ def _check_duplicate(found: Found, inputs: CheckInputs, request_id: str) -> str 
     )
 
 
-def _find_done(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict[str, str]:
+_SCORED = "scored already"
+
+
+def find_scored(found: Found, inputs: CheckInputs) -> dict[str, Evaluation]:
+    """The suites in which a submission is scored, so that nothing runs for it, each with its newest evaluation."""
+    evaluations = _make_evaluations(found, inputs)
+    done, taken = inputs.history.done, _find_taken(found, inputs, list(evaluations))
+    return {
+        name: done[ScoreKey.of(evaluation)][-1].evaluation
+        for name, evaluation in evaluations.items()
+        if taken.get(name) == _SCORED
+    }
+
+
+def _find_taken(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict[str, str]:
     """The suites that planning would not run again, and why."""
-    assert found.commit is not None
-    draft, commit = _draft(found, inputs), found.commit
+    commit = found.commit
+    if commit is None or not suites:
+        return {}
+    draft = _draft(found, inputs)
     asked = [
         RequestedCommit(
             draft,
@@ -297,45 +341,44 @@ def _find_done(found: Found, inputs: CheckInputs, suites: Sequence[str]) -> dict
             history=inputs.history, now=inputs.now, requested=asked,
         )
     )  # fmt: skip
-    words = {"done": "scored already", "running": "running already"}
-    hidden = _find_hidden(found, inputs)
-    return {
-        target.suite: words[target.state]
-        for target in plan.targets
-        if target.state in words and not (target.state == "done" and target.suite in hidden)
-    }
+    words = {"done": _SCORED, "running": "running already"}
+    return {target.suite: words[target.state] for target in plan.targets if target.state in words}
 
 
 def _find_hidden(found: Found, inputs: CheckInputs) -> set[str]:
-    """The suites in which a model has a score of its own that the board does not show until it is submitted.
+    """The suites in which a model, or one of the same files, has a score that the board does not show.
 
     Another board on the store evaluated it, or a submission that was withdrawn.
     """
-    model_id = found.model_id
-    shown = (
-        entry.request.kind == "submission" and entry.request.model_id == model_id and entry.state in SHOWN
-        for entry in inputs.book.values()
-    )  # fmt: skip
-    if is_watched(inputs.bundle.watch, model_id) or any(shown):
+    if _is_shown(found.model_id, inputs):
         return set()
-    return {
-        name
-        for name, evaluation in _make_evaluations(found, inputs).items()
-        if any(done.evaluation.model_id == model_id for done in inputs.history.done.get(ScoreKey.of(evaluation), ()))
-    }
+    hidden = set()
+    for name, evaluation in _make_evaluations(found, inputs).items():
+        models = {done.evaluation.model_id for done in inputs.history.done.get(ScoreKey.of(evaluation), ())}
+        if found.model_id in models or not any(_is_shown(model, inputs) for model in models):
+            hidden.add(name)
+    return hidden
+
+
+def _is_shown(model_id: str, inputs: CheckInputs) -> bool:
+    """Whether the board shows a model, since it is watched, or submitted."""
+    return is_watched(inputs.bundle.watch, model_id) or any(
+        entry.request.model_id == model_id and entry.state in SHOWN
+        for entry in inputs.find_submissions(organization_of(model_id).lower())
+    )
 
 
 def _list_asked(commit: Commit, inputs: CheckInputs, request_id: str) -> Iterator[tuple[ScoreKey, str]]:
     """What other open submissions ask for of the same files, and their ids."""
     suites = {suite.suite.suite: suite for suite in inputs.suites}
-    for entry in inputs.book.values():
+    for entry in inputs.find_submissions(commit.fingerprint or ""):
         request = entry.request
-        if entry.state not in UNFINISHED or request.kind != "submission" or request.request_id == request_id:
+        if entry.state not in UNFINISHED or request.request_id == request_id:
             continue
         for target in entry.targets:
             other, suite = inputs.commits.get((target.model_id, target.revision)), suites.get(target.suite)
             if other is not None and suite is not None and other.fingerprint == commit.fingerprint:
-                settings = settings_of_request(request, settings_for(inputs.bundle.watch, other.model_id))
+                settings = find_settings(request, target, settings_for(inputs.bundle.watch, other.model_id))
                 yield _key_of(other, suite, settings, inputs), request.request_id
 
 
@@ -348,7 +391,7 @@ def _make_evaluations(found: Found, inputs: CheckInputs) -> dict[str, Evaluation
     commit, form = found.commit, found.form
     if commit is None or commit.state != "ok" or found.missing:
         return {}
-    settings = settings_of_request(_draft(found, inputs), settings_for(inputs.bundle.watch, commit.model_id))
+    settings = find_settings(_draft(found, inputs), None, settings_for(inputs.bundle.watch, commit.model_id))
     return {
         suite.suite.suite: _make_evaluation(commit, suite, settings, inputs)
         for suite in inputs.suites

@@ -98,8 +98,8 @@ class _Reader:
     def _read_set(self, files: FileSet) -> None:
         self.n_left = self.n_failed = 0
         new = self._list_new(files)
-        while batch := list(islice(new, BATCH)):
-            self._read_batch(batch)
+        while self._read_batch(islice(new, BATCH)):
+            pass
         self.intake.n_left += self.n_left
         if files.key and not self.n_left and not self.n_failed:
             source, path, revision = files.key
@@ -115,19 +115,22 @@ class _Reader:
             if not self.has_room:
                 self.n_left += 1
                 continue
-            self.n_new += 1
             self.seen.add(file.key)
             yield file
 
-    def _read_batch(self, batch: Iterable[SourceFile]) -> None:
+    def _read_batch(self, batch: Iterable[SourceFile]) -> int:
+        """Read some files, and store what became of them; returns how many there were."""
         answers: list[Answer] = []
+        n_read = 0
         rows: list[ReadFile] = []
         try:
             for file in batch:
+                n_read += 1
                 try:
                     row, given = self._read_file(file)
                 except HubUnavailable as error:
                     self.n_failed += 1
+                    self.n_new += 1
                     self.inputs.hub.raise_if_down(error)
                     self.intake.problems.append(f"{file.source} {file.path}: {error}")
                 else:
@@ -136,11 +139,14 @@ class _Reader:
         finally:
             record(self.store, answers)
             append_rows(self.store, REQUEST_FILES, [as_row(row) for row in rows])
+        return n_read
 
     def _read_file(self, file: SourceFile) -> tuple[ReadFile, Answer | None]:
         """What becomes of one file. Raises HubUnavailable where that cannot be known now."""
         became, reason, given = self._judge(file)
         self.intake.became[became] += 1
+        # A file of a folder that asks for nothing costs the Hub nothing.
+        self.n_new += file.revision is not None or given is not None
         if became == "unusable":
             self.intake.unusable.append(f"{file.source} {file.path}: {reason}")
         row = ReadFile(

@@ -42,11 +42,11 @@ def read_selection(text: str, selectors: Mapping[str, Selection], place: str = "
     return written
 
 
-def read_selectors(board: Path | None) -> dict[str, Selection]:
-    """The selectors beside a board's file, written out. Raises ProfileError with every mistake in them."""
-    loaded = load_selectors(board)
-    if loaded is None:
+def read_selectors(path: Path | None) -> dict[str, Selection]:
+    """The selectors of a file (None: there is none), written out. Raises ProfileError with every mistake in them."""
+    if path is None:
         return {}
+    loaded = load_selectors(path)
     texts, mistakes = loaded.profile.selectors, list[Mistake]()
     uses: dict[str, set[str]] = {}
     for name, text in texts.items():

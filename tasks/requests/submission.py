@@ -37,12 +37,13 @@ class Asker:
 class Answer:
     """A submission's request with its targets and state. `is_known`: it is open already, and nothing is new.
 
-    `commit`: to be stored with it.
+    `commit`: to be stored with it. `found`: what the Hub has of it; None: it is known.
     """
 
     entry: Entry
     commit: Commit | None = None
     is_known: bool = False
+    found: Found | None = None
 
     @property
     def findings(self) -> list[str]:
@@ -77,13 +78,10 @@ def answer(form: Form, asker: Asker, inputs: CheckInputs) -> Answer:
         reason="\n".join(findings) or None,
         n_targets=len(targets),
     )
-    entry = Entry(request, tuple(targets), event)
-    inputs.book[request_id] = entry
-    if found.commit is None or findings:
-        return Answer(entry)
-    is_stored = inputs.commits.get((found.commit.model_id, found.commit.revision)) == found.commit
-    inputs.commits[found.commit.model_id, found.commit.revision] = found.commit
-    return Answer(entry, None if is_stored else found.commit)
+    entry, commit = Entry(request, tuple(targets), event), None if findings else found.commit
+    is_stored = commit is None or inputs.commits.get((commit.model_id, commit.revision)) == commit
+    inputs.add(entry, commit)
+    return Answer(entry, None if is_stored else commit, found=found)
 
 
 def finish_pending(inputs: CheckInputs) -> list[Answer]:

@@ -12,22 +12,25 @@ from nightboard.profiles.models.cluster import Cluster
 from nightboard.profiles.models.watchlist import ModelSettings, WatchList
 from nightboard.tasks.planning.history import ScoreKey, read_commits, read_evaluations, read_history
 from nightboard.tasks.planning.measured import Wanted
-from nightboard.tasks.planning.plan import choose_tier, make_evaluation, weigh
+from nightboard.tasks.planning.plan import choose_tier, find_settings, make_evaluation, weigh
 from nightboard.tasks.requests.states import Facts, Measured, Progress, find_progress
 from nightboard.tasks.requests.values import State
 from nightboard.tasks.runs.retry_stopped import find_stopped
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Commit, Evaluation, RequestTarget, ResolvedSuite
+from nightboard.tasks.store.records import Commit, Evaluation, Request, RequestTarget, ResolvedSuite
 from nightboard.tasks.store.tables import read_table
 from nightboard.warehouse.builder.publish import NoBuildError, UnreadableBuildError
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import list_model_ranks, list_unit_scores
 from nightboard.warehouse.schema.lake_tables import TASK_SCORES
 
+Target = tuple[Request, RequestTarget]
+"""A target of a request, with its request."""
+
 
 @dataclass(frozen=True)
 class Unit:
-    """A benchmark of a suite for a commit, in the settings of the board.
+    """A benchmark of a suite for a commit, in the settings of the watch list or of a submission.
 
     `nth_newest`: 1 for the newest commit of its model and ref that can be evaluated. `reason`: the ending of the last
     attempt, or left_out; None: done, or never tried. Era and versions are those of the score, if there is one. `scores`
@@ -82,7 +85,7 @@ def read_units(
     suites: Sequence[ResolvedSuite],
     cluster: Cluster,
     watch: WatchList,
-    targets: Iterable[RequestTarget] = (),
+    targets: Iterable[Target] = (),
 ) -> list[Unit]:
     """All units of a board: commits that can be evaluated, of watched models and of those in `targets`.
 
@@ -101,22 +104,42 @@ def read_units(
     published, wanted = _read_published(store), {suite.version: Wanted(suite) for suite in suites}
     units: list[Unit] = []
     for commit, nth in _number(commits):
-        settings = settings_for(watch, commit.model_id)
         for suite in suites:
-            requests = asked.get(commit.model_id, {}).get((commit.revision, suite.suite.suite), ())
-            if requests or settings.suites is None or suite.suite.suite in settings.suites:
+            found: dict[ScoreKey, tuple[Evaluation, list[RequestTarget]]] = {}
+            for settings, target in _list_settings(commit, suite.suite.suite, watch, asked.get(commit.model_id, ())):
                 evaluation = _settle(commit, suite, settings, cluster)
-                progress = find_progress(ScoreKey.of(evaluation), suite, wanted[suite.version], facts)
+                _, requests = found.setdefault(ScoreKey.of(evaluation), (evaluation, []))
+                requests += [target] if target else []
+            for score, (evaluation, requests) in found.items():
+                progress = find_progress(score, suite, wanted[suite.version], facts)
                 units += _make_units(commit, nth, evaluation, progress, facts, published, requests)
     return units
 
 
-def _group_targets(targets: Iterable[RequestTarget]) -> dict[str, dict[tuple[str, str], list[RequestTarget]]]:
-    """Targets by model, then by revision and suite."""
-    grouped: dict[str, dict[tuple[str, str], list[RequestTarget]]] = defaultdict(lambda: defaultdict(list))
-    for target in targets:
-        grouped[target.model_id][target.revision, target.suite].append(target)
+def _group_targets(targets: Iterable[Target]) -> dict[str, list[Target]]:
+    """Targets by model."""
+    grouped: dict[str, list[Target]] = defaultdict(list)
+    for request, target in targets:
+        grouped[target.model_id].append((request, target))
     return grouped
+
+
+def _list_settings(
+    commit: Commit, suite: str, watch: WatchList, asked: Sequence[Target]
+) -> Iterator[tuple[ModelSettings, RequestTarget | None]]:
+    """In which settings a commit is evaluated in a suite: of the watch list, and of requests for it.
+
+    A commit that nobody asks for, of a model that is not watched, has the settings of its model's other commits.
+    """
+    settings, is_followed = settings_for(watch, commit.model_id), is_watched(watch, commit.model_id)
+    if is_followed and (settings.suites is None or suite in settings.suites):
+        yield settings, None
+    is_asked_for = any(target.revision == commit.revision for _, target in asked)
+    for request, target in asked:
+        if target.suite == suite and target.revision == commit.revision:
+            yield find_settings(request, target, settings), target
+        elif target.suite == suite and not is_followed and not is_asked_for:
+            yield find_settings(request, target, settings), None
 
 
 def _number(commits: Iterable[Commit]) -> Iterator[tuple[Commit, int]]:
@@ -130,7 +153,7 @@ def _number(commits: Iterable[Commit]) -> Iterator[tuple[Commit, int]]:
 
 
 def _settle(commit: Commit, suite: ResolvedSuite, settings: ModelSettings, cluster: Cluster) -> Evaluation:
-    """The evaluation that the watch list asks for; in the largest tier, if the model fits none."""
+    """The evaluation in some settings; in the largest tier, if the model fits none."""
     largest = cluster.tiers[-1]
     precision = make_evaluation(commit, suite, settings, largest).precision
     tier = choose_tier(cluster, weigh(commit, precision)) or largest

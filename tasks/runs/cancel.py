@@ -7,19 +7,20 @@ cancelled. Other shards that share a job with them are released and planned agai
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from nightboard.tasks.cluster.executor import Executor
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.evaluation.lease import current_owner, revoke
 from nightboard.tasks.runs.launch import release
 from nightboard.tasks.runs.open_runs import OpenAttempt
-from nightboard.tasks.runs.retry_stopped import is_meant
+from nightboard.tasks.runs.retry_stopped import find_meant
 from nightboard.tasks.store.files import claim_file
 from nightboard.tasks.store.layout import OUTCOME_FILE, SPEC_FILE, SUBMISSION_FILE, Store
-from nightboard.tasks.store.records import AttemptSpec, Outcome, Submission
+from nightboard.tasks.store.records import AttemptSpec, Evaluation, Outcome, Submission
 
 
 class CancelError(TaskError):
@@ -34,25 +35,38 @@ class Cancelled:
     job_ids: tuple[str, ...]
 
 
-def choose(shards: Sequence[OpenAttempt], targets: Sequence[str]) -> list[OpenAttempt]:
-    """The open shards that match: by evaluation id or its beginning, model, model@revision, or job id.
+def choose(
+    shards: Sequence[OpenAttempt], targets: Sequence[str], known: Iterable[Evaluation] = ()
+) -> list[OpenAttempt]:
+    """The open shards that match: by evaluation, model, model@revision, or job id.
 
-    Raises CancelError for a target that matches nothing.
+    `known`: all evaluations, so that a short name means the same whatever runs.
+    Raises CancelError for a target that matches nothing, QueryError for one that may name several evaluations.
     """
-    evaluations = {id(shard): AttemptSpec.read(shard.folder / SPEC_FILE).evaluation for shard in shards}
-
-    def is_one(attempt: OpenAttempt, target: str) -> bool:
-        is_job = attempt.job_id is not None and target in (attempt.job_id, attempt.job_id.partition("_")[0])
-        return is_job or is_meant(evaluations[id(attempt)], target)
-
+    everything = list(known)
+    evaluations = [AttemptSpec.read(shard.folder / SPEC_FILE).evaluation for shard in shards]
+    chosen: set[Path] = set()
     for target in targets:
-        if not any(is_one(shard, target) for shard in shards):
-            models = sorted({evaluation.model_id for evaluation in evaluations.values()})
+        found = {
+            shard.folder
+            for shard in shards
+            if shard.job_id and target in (shard.job_id, shard.job_id.partition("_")[0])
+        }
+        if not found:
+            meant = find_meant(target, [*everything, *evaluations])
+            found = {
+                shard.folder
+                for shard, evaluation in zip(shards, evaluations, strict=True)
+                if evaluation.evaluation_id in meant
+            }
+        chosen |= found
+        if not found:
+            models = sorted({evaluation.model_id for evaluation in evaluations})
             raise CancelError(
                 f"{target}: matches no running evaluation. Name an evaluation, a model or a job."
                 + (f" Running: {', '.join(models)}." if models else " No evaluations are running.")
             )
-    return [shard for shard in shards if any(is_one(shard, target) for target in targets)]
+    return [shard for shard in shards if shard.folder in chosen]
 
 
 def cancel(

@@ -21,6 +21,8 @@ from nightboard.tasks.runs.launch import launching
 from nightboard.tasks.store.files import write_bytes
 from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, Freed
+from nightboard.warehouse.reader.connection import QueryError
+from nightboard.warehouse.reader.questions import match_name
 
 # How an attempt ended is known once it is collected.
 SEEN_LATER = "What has just failed or been cancelled can be retried after `nightboard collect`."
@@ -65,29 +67,39 @@ def find_stopped(
 
 
 def choose_stopped(stopped: Sequence[Stopped], targets: Sequence[str], known: Iterable[Evaluation]) -> list[Stopped]:
-    """Those that are meant: by evaluation id or its beginning, model, or model@revision.
+    """Those that are meant: by evaluation, model, or model@revision.
 
-    Raises FreeError for a target that names none of them.
+    Raises FreeError for a target that names none of them, QueryError for one that may name several.
     """
     evaluations = list(known)
+    meant: set[str] = set()
     for target in targets:
-        if not any(is_meant(shard.evaluation, target) for shard in stopped):
-            raise FreeError(_explain_miss(target, stopped, evaluations))
-    return [shard for shard in stopped if any(is_meant(shard.evaluation, target) for target in targets)]
+        found = find_meant(target, [*evaluations, *(shard.evaluation for shard in stopped)])
+        if not any(shard.evaluation.evaluation_id in found for shard in stopped):
+            raise FreeError(_explain_miss(target, stopped, is_known=bool(found)))
+        meant |= found
+    return [shard for shard in stopped if shard.evaluation.evaluation_id in meant]
 
 
-def is_meant(evaluation: Evaluation, target: str) -> bool:
-    """Whether a name that a user typed refers to the evaluation."""
-    model, at, commit = target.partition("@")
-    is_id = len(target) >= 6 and evaluation.evaluation_id.startswith(target)
-    return is_id or (
-        model == evaluation.model_id and (not at or (bool(commit) and evaluation.revision.startswith(commit)))
-    )
+def find_meant(target: str, evaluations: Sequence[Evaluation]) -> set[str]:
+    """The ids of the evaluations that a user means: by their id, model or model@revision, shortened or not.
+
+    Raises QueryError where it is not clear which model, revision or id is meant.
+    """
+    name, at, commit = target.partition("@")
+    found = match_name(name, {each.evaluation_id for each in evaluations}, {each.model_id for each in evaluations})
+    meant = [each for each in evaluations if found in (each.evaluation_id, each.model_id)]
+    if at:
+        meant = [each for each in meant if commit and each.revision.startswith(commit.lower())]
+        if len(revisions := {each.revision for each in meant}) > 1:
+            names = ", ".join(revision[: max(7, len(commit) + 2)] for revision in sorted(revisions))
+            raise QueryError(f"{target} matches {len(revisions)} revisions. Write more letters of one: {names}.")
+    return {each.evaluation_id for each in meant}
 
 
-def _explain_miss(target: str, stopped: Sequence[Stopped], known: Sequence[Evaluation]) -> str:
+def _explain_miss(target: str, stopped: Sequence[Stopped], *, is_known: bool) -> str:
     models = sorted({shard.evaluation.model_id for shard in stopped})
-    if any(is_meant(evaluation, target) for evaluation in known):
+    if is_known:
         return f"{target}: is neither stopped nor cancelled, so it needs no retry. {SEEN_LATER}"
     near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
     hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."

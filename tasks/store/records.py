@@ -146,6 +146,8 @@ class RequestTarget(Record):
     benchmarks: tuple[str, ...] = ()
     mode: TargetMode = "missing"
     replicate: int = 0
+    precision: str | None = None
+    chat_template: str | None = None
 
 
 class RequestEvent(Record):

@@ -194,7 +194,14 @@ def test_a_served_board_runs_by_its_own_cron_with_a_server_of_its_own(
             assert ended.auto_scheduled
             serving.send_signal(signal.SIGINT)
             assert serving.wait(120) == 0
-    assert "Traceback" not in (tmp_path / "output").read_text()
+        with start(tmp_path / "again", "nightboard", "serve", "--board", str(board)) as serving:
+            wait_for_address(tmp_path / "again")
+            serving.send_signal(signal.SIGTERM)
+            assert serving.wait(120) == 0
+    for output in (tmp_path / "output", tmp_path / "again"):
+        *_, browser, last = output.read_text().splitlines()
+        assert browser.startswith("Runs in the browser: "), "and nothing else"
+        assert last == "Ended. Submitted jobs keep running; `nightboard collect` gathers their results."
 
 
 def wait_for_address(output: Path, within_s: float = 240) -> str:

@@ -325,6 +325,11 @@ def test_a_name_is_a_unique_ending_or_a_whole_id(board: Board) -> None:
     assert find_name("ab/strong", known, bundle) == "ab/strong", "a whole id is never taken for an ending"
     with pytest.raises(QueryError, match="weak matches 2 models"):
         find_name("weak", known, None)
+    request = Request(
+        request_id="ab12" * 8, board="mine", kind="submission", asked_by="ada", asked_at=NOW, model_id="yy/weak"
+    )
+    add_requests(board.store, [request])
+    assert find_name("ab12", known, None) == "yy/weak", "the id of a request, as `queue` shows it"
     with pytest.raises(WhyError, match=r"no model of the store or the watch list has this name.* Similar: lab/strong"):
         find_name("stronk", known, bundle)
     for odd in ("../x", "a/b/c", "", "lab/\x1b"):

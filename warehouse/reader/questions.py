@@ -65,6 +65,7 @@ _VALUES = {"model_type": "type", "precision": "precision", "license": "license",
            "country": "country"}  # fmt: skip
 # Leaderboards have hundreds of organizations, and thousands of models.
 _SHOWN_VALUES = 20
+_SHOWN_IDS = 5
 # What an organization or a user is to a model's id.
 _OWNER = re.compile(r"[^/]*/")
 _PARAMETER = re.compile(r"\$(\w+)")
@@ -390,12 +391,12 @@ def complete_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
     """
     if list_values(con, "select model_id from main.candidates where ? in (model_id, evaluation_id) limit 1", [name]):
         return name
-    # What `why` and `status` show of an evaluation's id.
-    if re.fullmatch("[0-9a-f]{8,32}", name):
-        sql = "select distinct evaluation_id from main.candidates where starts_with(evaluation_id, ?)"
-        if len(ids := list_values(con, sql, [name])) == 1:
-            return ids[0]
     given, at, prefix = name.partition("@")
+    ids = list_values(
+        con, "select distinct evaluation_id from main.candidates where starts_with(evaluation_id, ?)", [name]
+    )
+    if ids and (found := match_name(name, ids, list_models(con))):
+        return found
     model = _find_model(con, given or name)
     if not at:
         return model
@@ -427,6 +428,26 @@ def match_model(name: str, known: Iterable[str]) -> str | None:
         if matching:
             raise QueryError(f"{name} matches {len(matching)} models. Name one: {_list_nearest(name, matching)}.")
     return None
+
+
+def match_name(name: str, ids: Iterable[str], models: Iterable[str]) -> str | None:
+    """The one id that begins with a text of at least four letters, or the model that it means, by `match_model`.
+
+    A whole name of a model comes before an id, and a text with a slash is a whole name. None: nothing is meant; raises
+    QueryError where several are.
+    """
+    text = name.lower()
+    models = [model for model in models if "/" not in text or model.lower() == text]
+    is_whole = any(text in (model.lower(), _OWNER.sub("", model).lower()) for model in models)
+    if not is_whole and re.fullmatch("[0-9a-f]{4,32}", text):
+        matching = sorted({each for each in ids if each.startswith(text)})
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            shown = ", ".join(each[: max(8, len(text) + 2)] for each in matching[:_SHOWN_IDS])
+            more = "" if len(matching) <= _SHOWN_IDS else " ..."
+            raise QueryError(f"{name} begins {len(matching)} ids. Write more letters of one: {shown}{more}.")
+    return match_model(name, models)
 
 
 def _find_model(con: duckdb.DuckDBPyConnection, name: str) -> str:

@@ -37,8 +37,8 @@ REQUESTS = Table(
 
 REQUEST_TARGETS = Table(
     "request_targets",
-    "one row per request, model, revision and suite that it evaluates, fixed when it was accepted",
-    ("request_id", "model_id", "revision", "suite"),
+    "one row per request, model, revision, suite and settings that it evaluates, fixed when it was accepted",
+    ("request_id", "model_id", "revision", "suite", "precision", "chat_template"),
     (
         _REQUEST_ID,
         Column("model_id", STRING, "repository id on the Hub"),
@@ -52,6 +52,8 @@ REQUEST_TARGETS = Table(
             " another version of the suite; replicate: again, beside the old score",
         ),
         Column("replicate", INT, "number of the new evaluation, for mode replicate; 0: any serves"),
+        Column("precision", STRING, "number format of a backfill's evaluation; null: as the request says"),
+        Column("chat_template", STRING, "always or never, of a backfill's evaluation; null: as the request says"),
     ),
 )
 

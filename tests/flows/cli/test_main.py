@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import world
 from typer.testing import CliRunner
 from warm import warm_command
 
@@ -243,3 +244,23 @@ def test_a_store_that_is_not_there_is_said_so(
     with pytest.raises(SystemExit):
         cli.main()
     assert f"{tmp_path}/nowhere: there is no store here. Check the path." in capsys.readouterr().err
+
+
+def test_validate_reads_the_selections_beside_a_board_and_points_at_each_mistake(tmp_path: Path) -> None:
+    names = ("suites/small", "watchlists/world", "clusters/quick", "world")
+    texts = (world.SUITE, world.WATCHLIST, world.CLUSTER.format(max_jobs=1), world.BOARD.format(endpoint="http://hub"))
+    for name, text in zip(names, texts, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    file = tmp_path / "selectors.yaml"
+    file.write_text("selectors:\n  bad: org:lab,state:mising\n  good: org:lab\n")
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    for given in (tmp_path / "world.yaml", file, tmp_path):
+        result = runner.invoke(app, ["validate", "--no-harness", str(given)])
+        assert result.exit_code == 1
+        told = result.output[result.output.index(str(file)) :]
+        assert told.startswith(f"{file}:2: selectors.bad: unknown state 'mising'. Did you mean missing? ")
+        assert told.splitlines()[1:3] == ["  org:lab,state:mising", "                ^"]
+        assert told.splitlines()[3] == ("1 mistake." if given != tmp_path else "2 mistakes."), "each once"
+    file.write_text("selectors:\n  good: org:lab\n")
+    assert runner.invoke(app, ["validate", "--no-harness", str(tmp_path / "world.yaml")]).exit_code == 0

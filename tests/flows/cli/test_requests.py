@@ -20,11 +20,14 @@ from nightboard.flows.demo.questions import make_datasets
 from nightboard.flows.display.console import Terminal
 from nightboard.flows.display.requests import estimate_when
 from nightboard.profiles.models.budget import Budget
+from nightboard.tasks import why
 from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.requests import checks
 from nightboard.tasks.requests.book import read_book
 from nightboard.tasks.requests.changes import UnknownRequestError
 from nightboard.tasks.requests.submission import SubmissionError
 from nightboard.tasks.store.layout import Store
+from nightboard.tasks.store.records import Evaluation
 from nightboard.warehouse.reader.queue import list_queue
 
 RULES = "submissions:\n  do_not_submit: ['lab/secret*']\n  folders: [requests]\n"
@@ -79,6 +82,27 @@ def test_a_submission_is_accepted_listed_voted_for_and_withdrawn(run: Run, tmp_p
     assert isinstance(run("withdraw", request_id).exception, UnknownRequestError)
     entry = next(e for key, e in read_book(Store(tmp_path / "store")).items() if key.startswith(request_id))
     assert (entry.request.reason, entry.event.reason, entry.event.state) == ("It is new.", "a mistake", "withdrawn")
+
+
+def test_a_submission_says_what_is_scored_already_its_place_and_how_to_ask_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = Evaluation(
+        evaluation_id="e1", suite="small", suite_version="v1", model_id="lab/good", revision="1a2b3c4d" * 5,
+        fingerprint="f", precision="float16", chat_template=False, fewshot_as_multiturn=False, harness_version="0.4.13",
+    )  # fmt: skip
+    row = {"evaluation_id": "e1", "rank": 3, "n_ranked": 12, "era": "math-verify", "average": 45.234}
+    monkeypatch.setattr(checks, "find_scored", lambda *_: {"small": scored})
+    given = run("submit", "lab/good", "--precision", "float16")
+    assert "The next nightly run" not in given.output
+    assert "small has it already, as lab/good@1a2b3c4: not ranked.\n" in given.output, "before it is in a build"
+    monkeypatch.setattr(why, "ask_warehouse", lambda *_: [row])
+    *_, place, again = run(
+        "submit", "lab/good", "--precision", "float16", "--revision", "main", "--suite", "small"
+    ).output.splitlines()
+    assert place == ("small has it already, as lab/good@1a2b3c4: rank 3 of 12 in era math-verify, average 45.23.")
+    assert again.startswith("To evaluate it again, beside that score: nightboard backfill --board ")
+    assert again.endswith(" --select model:lab/good,revision:1a2b3c4,suite:small,precision:float16 --replicate")
 
 
 def test_a_rejection_lists_all_findings(run: Run, hub: ServedHub) -> None:

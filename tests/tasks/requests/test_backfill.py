@@ -84,6 +84,16 @@ def test_a_replicate_takes_the_next_number_of_the_model_and_suite() -> None:
     assert targets(order_it(order, *units, evaluations=known))[0][3] == 3
 
 
+def test_a_commit_in_two_settings_is_two_targets_and_each_counts_its_replicates() -> None:
+    submitted = replace(make_unit(state="done"), precision="float32", chat_template=True)
+    order = replace(ORDER, is_replicate=True)
+    found = order_it(order, make_unit(state="done"), submitted, evaluations=(make_evaluation(1),))
+    assert [(each.precision, each.chat_template, each.replicate) for each in found.entry.targets] == [
+        ("bfloat16", "never", 2),
+        ("float32", "always", 1),
+    ]
+
+
 def test_only_the_benchmarks_of_the_option_are_asked_for() -> None:
     found = order_it(replace(ORDER, benchmarks=("short",)), make_unit(benchmark="long"), make_unit())
     assert targets(found) == [("lab/a", ("short",), "missing", 0)]

@@ -54,6 +54,13 @@ def test_the_same_request_of_two_hosts_is_one_and_was_asked_when_the_first_asked
     assert entry.state == "pending", "whoever wrote it was killed before the next line"
 
 
+def test_a_commit_may_be_asked_for_in_several_settings(store: Store) -> None:
+    targets = [make_target(), make_target().model_copy(update={"precision": "float32", "chat_template": "never"})]
+    add_requests(store, [make_request()], targets)
+    add_requests(store, [make_request()], targets)
+    assert read_book(store)["one"].targets == (*targets,)
+
+
 def test_the_event_written_last_is_the_state_also_when_a_clock_goes_back(store: Store) -> None:
     add_requests(store, [make_request()])
     add_events(store, [make_event("accepted", NOW + timedelta(hours=1))])

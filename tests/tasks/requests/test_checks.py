@@ -17,7 +17,7 @@ from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.planning.history import Done, History, ScoreKey
 from nightboard.tasks.requests.book import add_events
 from nightboard.tasks.requests.changes import withdraw
-from nightboard.tasks.requests.checks import _CHECKS, Form, _make_evaluations, look_up
+from nightboard.tasks.requests.checks import _CHECKS, Form, _make_evaluations, find_scored, look_up
 from nightboard.tasks.requests.submission import Answer, Asker, answer, record
 
 TEMPLATE = {"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}
@@ -155,8 +155,9 @@ def test_a_score_that_the_board_does_not_show_yet_is_no_duplicate(desk: Desk) ->
         record(desk.store, [given])
         return given
 
-    (finding,) = submit(replace(form, model_id="copy/good")).findings
-    assert finding.startswith("scored already in suite small"), "a copy of what another board has"
+    copy = submit(replace(form, model_id="copy/good"))
+    assert copy.entry.state == "accepted", "another board has the original, and this one shows neither"
+    withdraw(desk.store, copy.entry, "ada", desk.now)
     first = submit(form)
     assert first.entry.state == "accepted", "it is another board's, until it is submitted to this one"
     withdraw(desk.store, first.entry, "ada", desk.now)
@@ -164,8 +165,21 @@ def test_a_score_that_the_board_does_not_show_yet_is_no_duplicate(desk: Desk) ->
     assert again.entry.state == "accepted", "it was evaluated, and withdrawn"
     done = again.entry.event.model_copy(update={"state": "done", "changed_at": desk.now})
     add_events(desk.store, [done])
-    (finding,) = submit(form).findings
-    assert finding.startswith("scored already in suite small"), "the board shows it"
+    for name in ("lab/good", "copy/good"):
+        (finding,) = submit(replace(form, model_id=name)).findings
+        assert finding.startswith("scored already in suite small"), "the board shows it"
+
+
+def test_what_is_scored_is_known_suite_by_suite_also_where_it_is_accepted(desk: Desk) -> None:
+    desk.hub.add("lab/good", good_model())
+    found = look_up(Form("lab/good"), desk.inputs())
+    evaluations = _make_evaluations(found, desk.inputs())
+    history = History(done={ScoreKey.of(evaluations["small"]): [Done(evaluations["small"])]})
+    inputs = replace(desk.inputs(), history=history)
+    given = answer(Form("lab/good"), Asker("ada"), inputs)
+    assert given.entry.state == "accepted" and given.found is not None
+    assert find_scored(given.found, inputs) == {"small": evaluations["small"]}
+    assert find_scored(found, desk.inputs()) == {}
 
 
 def test_another_chat_template_is_another_submission(desk: Desk) -> None:

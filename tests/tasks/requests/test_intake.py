@@ -226,6 +226,16 @@ def test_a_dataset_of_many_requests_is_read_in_pages_and_bounded_in_a_run(
     assert not read().is_news
 
 
+def test_files_of_a_folder_that_ask_for_nothing_do_not_hold_up_those_that_do(
+    desk: Desk, read: Callable[[], Intake]
+) -> None:
+    desk.rules["files_per_run"] = 1
+    put(desk, a=write(status="FINISHED"), b=b"{", c=write(), d=write(status="FINISHED"), e=write(model="lab/m1"))
+    first, second = read(), read()
+    assert (first.became, first.n_left) == ({"not a request": 1, "unusable": 1, "accepted": 1}, 2)
+    assert (second.became, second.n_left) == ({"not a request": 1, "accepted": 1}, 0)
+
+
 def test_an_open_pull_request_is_a_submission_of_what_it_adds(desk: Desk, read: Callable[[], Intake]) -> None:
     commit(desk, m0=write(status="FINISHED"))
     hub = desk.hub.loopback

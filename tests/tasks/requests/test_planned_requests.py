@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_requested_model_runs_although_nobody_watches_it(nights: Nights) -> No
     assert nights.ask("select model_id, request_id from leaderboard") == [("other/m", "request")]
     again = nights.plan(SUITE, requested=[ask("other/m")])
     assert (again.evaluations, states(again)) == ((), [("done", None)])
+
+
+def test_a_target_runs_in_its_own_settings(nights: Nights) -> None:
+    commit = make_commit("lab/a", has_chat_template=True)
+    asked = ask(commit)
+    float32 = asked.target.model_copy(update={"precision": "float32", "chat_template": "never"})
+    plan = nights.plan(SUITE, commit, requested=[asked, replace(asked, target=float32)])
+    assert [(each.precision, each.chat_template) for each in plan.evaluations] == [
+        ("bfloat16", True),
+        ("float32", False),
+    ]
+    assert states(plan) == [("planned", None), ("planned", None)]
 
 
 def test_what_the_watch_list_and_two_requests_ask_for_runs_once(nights: Nights) -> None:

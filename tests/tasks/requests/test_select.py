@@ -17,9 +17,9 @@ from nightboard.profiles.models.suite import Benchmark, DatasetSpec, Harness, Su
 from nightboard.profiles.models.watchlist import WatchedModel, WatchList, WatchRule
 from nightboard.tasks.requests.select import explain_nothing, select
 from nightboard.tasks.requests.selection import Either, Selection, parse_selection
-from nightboard.tasks.requests.units import Unit, read_units
+from nightboard.tasks.requests.units import Target, Unit, read_units
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import RequestTarget, ResolvedSuite
+from nightboard.tasks.store.records import Request, RequestTarget, ResolvedSuite
 from nightboard.warehouse.builder.build import build
 
 SELECTIONS = selections(tuple(method for method in METHODS_WITH_VALUES if method != "selector"))
@@ -33,8 +33,9 @@ WATCH = WatchList(
 )
 
 
-def target(request_id: str, model_id: str, digit: str, *benchmarks: str) -> RequestTarget:
-    return RequestTarget(
+def target(request_id: str, model_id: str, digit: str, *benchmarks: str) -> Target:
+    request = Request(request_id=request_id, board="board", kind="backfill", asked_by="ada", asked_at=START)
+    return request, RequestTarget(
         request_id=request_id, model_id=model_id, revision=revision(digit), suite="small", benchmarks=benchmarks
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nightboard.profiles.errors import ProfileError
-from nightboard.profiles.loading.load import validate_paths
+from nightboard.profiles.loading.load import find_selectors, validate_paths
 from nightboard.tasks.requests.selection import SelectionError, parse_selection
 from nightboard.tasks.requests.selectors import MOST_TERMS, read_selection, read_selectors
 
@@ -23,7 +23,7 @@ def write(board: Path, text: str) -> None:
 
 def mistakes(board: Path) -> list[str]:
     with pytest.raises(ProfileError) as error:
-        read_selectors(board)
+        read_selectors(find_selectors(board))
     return [str(mistake).replace(f"{board.parent}/", "") for mistake in error.value.mistakes]
 
 
@@ -35,7 +35,7 @@ def test_names_are_replaced_by_what_they_stand_for(board: Path) -> None:
         "  small: params:..3\n"
         "  new: >\n    since:2026-01-01\n    state:failed\n",
     )
-    selectors = read_selectors(board)
+    selectors = read_selectors(find_selectors(board))
     assert set(selectors) == {"tonight", "small", "new"}
     written = read_selection("selector:tonight org:Qwen", selectors)
     assert written == parse_selection("((params:..3 (since:2026-01-01 state:failed)),state:missing) org:Qwen"), (
@@ -45,7 +45,8 @@ def test_names_are_replaced_by_what_they_stand_for(board: Path) -> None:
 
 
 def test_a_board_without_selectors_has_none(board: Path) -> None:
-    assert read_selectors(board) == {} == read_selectors(None)
+    assert find_selectors(board) is None is find_selectors(None)
+    assert read_selectors(None) == {}
     with pytest.raises(SelectionError, match=r"unknown selector 'a'\. None are declared in selectors\.yaml\."):
         read_selection("selector:a", {})
 

@@ -16,7 +16,7 @@ from nightboard.tasks.planning.history import History, ScoreKey, State, Tries
 from nightboard.tasks.planning.measured import Wanted
 from nightboard.tasks.planning.plan import RequestedCommit, make_evaluation
 from nightboard.tasks.requests.states import Facts, Progress, find_progress
-from nightboard.tasks.requests.units import read_units
+from nightboard.tasks.requests.units import Target, read_units
 from nightboard.tasks.runs.retry_stopped import find_stopped
 from nightboard.tasks.store.records import (
     Evaluation,
@@ -26,7 +26,10 @@ from nightboard.tasks.store.records import (
     ResolvedSuite,
     Shard,
     TargetMode,
+    as_row,
 )
+from nightboard.tasks.store.tables import write_parquet
+from nightboard.warehouse.schema.lake_tables import COMMITS
 
 NEWER = SUITE.model_copy(update={"harness": SUITE.harness.model_copy(update={"version": "0.4.14"})})
 OTHER_DATA = {"dataset": {"id": "own/data", "sha": "b" * 40}}
@@ -110,6 +113,60 @@ def test_equal_files_share_their_scores(nights: Nights) -> None:
     nights.night(SUITE, "b")
     nights.night(SUITE, make_commit("lab/a", fingerprint="lab/b:1"))
     assert states(nights, SUITE) == {"long": "done", "short": "done"}
+
+
+# --------------------------------------------------------------------------------------------------- what was asked
+
+
+def submit(model: str, revision: str = "1", suite: str = SUITE.suite, **asked: str) -> Target:
+    request = Request(
+        request_id=f"of {model}",
+        board="board",
+        kind="submission",
+        asked_by="ada",
+        asked_at=NOW,
+        model_id=model,
+        **asked,
+    )
+    target = RequestTarget(request_id=request.request_id, model_id=model, revision=revision * 40, suite=suite)
+    return request, target
+
+
+def select_asked(nights: Nights, *targets: Target) -> dict[str, str]:
+    """What may be selected, with state and requests."""
+    units = read_units(nights.store, [resolve(SUITE)], CLUSTER, WATCH, targets)
+    return {
+        f"{unit.model_id}@{unit.revision[0]} {unit.precision} {unit.chat_template}": " ".join(
+            (unit.state, *unit.request_ids)
+        )
+        for unit in units
+        if unit.benchmark == "short"
+    }
+
+
+def test_what_was_submitted_is_selected_in_its_own_settings_beside_those_of_the_watch_list(nights: Nights) -> None:
+    nights.night(SUITE, "a")
+    with_template = make_commit("lab/a", has_chat_template=True)
+    write_parquet(nights.store.lake / COMMITS.name / "lab--a.parquet", COMMITS, [as_row(with_template)])
+    assert select_asked(nights, submit("lab/a", precision="float32", chat_template="never")) == {
+        "lab/a@1 bfloat16 True": "missing",
+        "lab/a@1 float32 False": "missing of lab/a",
+    }
+    assert select_asked(nights, submit("lab/a", chat_template="never")) == {
+        "lab/a@1 bfloat16 True": "missing",
+        "lab/a@1 bfloat16 False": "done of lab/a",
+    }
+    assert select_asked(nights, submit("lab/a", precision="auto")) == {"lab/a@1 bfloat16 True": "missing of lab/a"}
+
+
+def test_a_model_that_is_only_submitted_has_the_settings_and_suites_of_its_submissions(nights: Nights) -> None:
+    nights.night(SUITE, make_commit("guest/a"), make_commit("guest/a", "2"))
+    write_parquet(nights.store.lake / COMMITS.name / "more.parquet", COMMITS, [as_row(make_commit("guest/a", "1"))])
+    assert select_asked(nights, submit("guest/a", "2", precision="float32")) == {
+        "guest/a@1 float32 False": "missing",
+        "guest/a@2 float32 False": "missing of guest/a",
+    }, "a learning curve is one of the submitted settings"
+    assert select_asked(nights, submit("guest/a", "2", suite="other")) == {}
 
 
 # ----------------------------------------------------------------------------------------------- what is not scored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from suite_nights import SUITE, Nights
 from nightboard.tasks.planning.plan import RequestedCommit
 from nightboard.tasks.requests import book as books
 from nightboard.tasks.requests import submission
-from nightboard.tasks.requests.book import OPEN, add_events, add_requests, read_book
+from nightboard.tasks.requests.book import OPEN, Entry, add_events, add_requests, read_book
 from nightboard.tasks.requests.changes import UnknownRequestError, choose_request, vote, withdraw
 from nightboard.tasks.requests.checks import Form
 from nightboard.tasks.requests.submission import Asker, answer, record
@@ -103,6 +104,27 @@ def test_a_request_that_is_there_has_its_targets(desk: Desk, monkeypatch: pytest
     assert written == [("request_targets", 2), ("requests", 1)], "the order of writes"
 
 
+def test_of_many_submissions_each_is_checked_without_a_look_at_all_of_the_book(desk: Desk) -> None:
+    class Book(dict[str, Entry]):
+        n_looks = 0
+
+        def items(self) -> Any:
+            self.n_looks += 1
+            return super().items()
+
+        def values(self) -> Any:
+            self.n_looks += 1
+            return super().values()
+
+    desk.rules["per_organization_and_week"] = 1
+    inputs = replace(desk.inputs(), book=Book())
+    desk.hub.add("copy/good", good_model())
+    desk.hub.add("lab/other", good_model(2))
+    states = [answer(Form(name), Asker("ada"), inputs).entry.state for name in ("lab/good", "copy/good", "lab/other")]
+    assert states == ["accepted", "rejected", "rejected"], "the second has the same files, the third is one too many"
+    assert isinstance(inputs.book, Book) and inputs.book.n_looks == 1
+
+
 def test_all_findings_are_kept_with_the_request(desk: Desk) -> None:
     given = desk.submit("lab/nothing", suites=("tiny",))
     (entry,) = desk.book().values()
@@ -116,7 +138,7 @@ def test_all_findings_are_kept_with_the_request(desk: Desk) -> None:
 def test_a_request_is_named_by_its_first_letters_or_its_model(desk: Desk) -> None:
     first = desk.submit("lab/good").entry.request.request_id
     book = desk.book()
-    for text in (first, first[:4], first[:8].upper(), "lab/good", "LAB/Good", "good"):
+    for text in (first, first[:4], first[:8].upper(), "lab/good", "LAB/Good", "good", "ood"):
         assert choose_request(book, text).request.request_id == first
     second = desk.submit("lab/good", precision="float32").entry.request.request_id
     with pytest.raises(UnknownRequestError, match=r"lab/good: names 2 open requests. Write the first letters of"):

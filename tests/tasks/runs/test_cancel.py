@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import NOW
-from fake_cluster import FakeExecutor, dead_process, make_job, make_launcher, take_as_job
+from fake_cluster import FakeExecutor, dead_process, make_evaluation, make_job, make_launcher, take_as_job
 
 from nightboard.tasks.evaluation.lease import current_owner
 from nightboard.tasks.runs.cancel import CancelError, Cancelled, cancel, choose
@@ -86,3 +86,13 @@ def test_a_name_that_means_nothing_cancels_nothing(store: Store, slurm: Cancella
         stop(store, slurm, "lab/a", "lab/x")
     assert not slurm.stopped
     assert set(list_open(store, slurm, NOW).in_flight) == {"a"}
+
+
+def test_a_short_name_does_not_mean_another_model_because_that_one_runs(store: Store, slurm: Cancellable) -> None:
+    make_launcher(store, slurm).launch([make_job("a")], NOW)
+    shards = list_open(store, slurm, NOW).open
+    assert [shard.job_id for shard in choose(shards, ["A"])] == ["1_0"]
+    ended = make_evaluation("b").model_copy(update={"model_id": "a/b", "evaluation_id": "b"})
+    longer = make_evaluation("c").model_copy(update={"model_id": "lab/a-b", "evaluation_id": "c"})
+    with pytest.raises(CancelError, match=r"^b: matches no running"):
+        choose(shards, ["b"], [ended, longer])

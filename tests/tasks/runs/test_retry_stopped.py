@@ -13,8 +13,9 @@ from nightboard.profiles.models.cluster import Cluster, Tier
 from nightboard.profiles.models.endings import Ending
 from nightboard.tasks.planning.history import Done, History, ScoreKey, Tries, read_history
 from nightboard.tasks.runs.reconcile import reconcile
-from nightboard.tasks.runs.retry_stopped import FreeError, Stopped, choose_stopped, find_stopped, free
+from nightboard.tasks.runs.retry_stopped import FreeError, Stopped, choose_stopped, find_meant, find_stopped, free
 from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.reader.connection import QueryError
 
 CLUSTER = Cluster(
     cluster="c",
@@ -65,6 +66,35 @@ def test_a_name_is_a_model_a_revision_or_an_evaluation() -> None:
         choose_stopped(found, ["lab/c"], EVALUATIONS)
     with pytest.raises(FreeError, match="Nothing is stopped or cancelled"):
         choose_stopped([], ["lab/x"], EVALUATIONS)
+
+
+def test_a_short_name_means_the_same_whatever_has_stopped_and_two_that_fit_are_listed() -> None:
+    evaluations = [
+        make_evaluation("a").model_copy(update={"evaluation_id": key * 8, "model_id": model, "revision": revision * 40})
+        for key, model, revision in [
+            ("abcd", "lab/strong", "1"), ("abce", "other/very-strong", "2"), ("ffff", "other/weak", "3"),
+        ]
+    ]  # fmt: skip
+    assert find_meant("STRONG", evaluations) == find_meant("lab/Strong@11", evaluations) == {"abcd" * 8}
+    assert find_meant("very-strong", evaluations) == find_meant("ABCE", evaluations) == {"abce" * 8}
+    for nothing in ("abc", "ab/strong", "strong@2", "strong@", ""):
+        assert find_meant(nothing, evaluations) == set(), nothing
+    with pytest.raises(QueryError, match=r"^rong matches 2 models\. Name one: lab/strong, other/very"):
+        find_meant("rong", evaluations)
+    twins = [
+        *evaluations,
+        evaluations[0].model_copy(update={"evaluation_id": "abcd" + "0" * 28, "revision": "12" * 20}),
+    ]
+    with pytest.raises(QueryError, match=r"^abcd begins 2 ids\. Write more letters of one: abcd0000, abcdabcd\.$"):
+        find_meant("abcd", twins)
+    with pytest.raises(
+        QueryError, match=r"^strong@1 matches 2 revisions\. Write more letters of one: 1111111, 1212121"
+    ):
+        find_meant("strong@1", twins)
+    assert len(find_meant("strong", twins)) == 2, "all of a model"
+    stopped_one = [Stopped(evaluations[1], "all", "failed", "", 2)]
+    with pytest.raises(FreeError, match=r"^strong: is neither stopped nor cancelled"):
+        choose_stopped(stopped_one, ["strong"], evaluations)
 
 
 def test_freeing_forgets_what_was_and_keeps_its_rows(tmp_path: Path) -> None:

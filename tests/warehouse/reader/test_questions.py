@@ -187,6 +187,7 @@ def test_an_evaluation_is_named_by_the_first_letters_that_are_shown(tmp_path: Pa
     build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
     with connect(tmp_path / "warehouse") as con:
         assert [complete_name(con, each[:9]) for each in ids] == [*ids]
-        for of_both_or_none in ("a1b2c3d4", "ffffffff"):
-            with pytest.raises(QueryError, match="no ranked model, model@revision or evaluation is called"):
-                complete_name(con, of_both_or_none)
+        with pytest.raises(QueryError, match=r"^a1b2c3d4 begins 2 ids\. .* of one: a1b2c3d4a1, a1b2c3d4e0\.$"):
+            complete_name(con, "a1b2c3d4")
+        with pytest.raises(QueryError, match="no ranked model, model@revision or evaluation is called"):
+            complete_name(con, "ffffffff")

@@ -1,4 +1,4 @@
--- One row per request, model, revision and suite that it evaluates.
+-- One row per request, model, revision, suite and settings that it evaluates.
 with
 targets as (
     select * from lake.request_targets
@@ -7,7 +7,10 @@ targets as (
 request_targets as (
     select *
     from targets
-    qualify row_number() over (partition by request_id, model_id, revision, suite order by targets::varchar) = 1
+    qualify
+        row_number() over (
+            partition by request_id, model_id, revision, suite, precision, chat_template order by targets::varchar
+        ) = 1
 )
 
 select * from request_targets
