@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,11 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+
+# Each process that a test starts would otherwise compile torch, transformers and Prefect again, which takes longer than
+# what most of them do.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Every test of these files takes long and has little in common with the next.
 APART = ("tests/flows/test_nightly.py", "tests/tasks/evaluation/test_job_real.py", "tests/tasks/fetch/test_fetch.py")

@@ -35,8 +35,13 @@ PRELOADED = (
 )  # fmt: skip
 # What lm-eval needs takes long, and only jobs need it: imported when the first of them is to run.
 PRELOADED_FOR_JOBS = (
-    "scipy.stats", "sklearn.metrics", "torch", "torch.export", "torch.distributions", "requests", "portalocker",
-    "sklearn.preprocessing",
+    "scipy.stats", "scipy.io", "sklearn.metrics", "sklearn.preprocessing", "sklearn.feature_extraction", "sklearn.svm",
+    "sklearn.tree", "sklearn.naive_bayes", "sklearn.datasets", "torch", "torch.export", "torch.distributions",
+    "torch._dynamo", "torch.distributed.tensor", "torch.distributed.checkpoint", "torch.nn.attention.flex_attention",
+    "safetensors.torch", "tokenizers.trainers", "sympy", "requests", "httpcore2", "portalocker", "filelock", "yaml",
+    "regex", "fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.archive", "multiprocess.pool",
+    "multiprocess.shared_memory", "sacrebleu", "langdetect", "jinja2.ext", "jinja2.sandbox", "tqdm.contrib.concurrent",
+    "defusedxml.ElementTree", "sqlitedict",
 )  # fmt: skip
 READS_ENVIRONMENT = {"prefect", "nltk", "huggingface_hub", "datasets", "transformers", "accelerate", "lm_eval"}
 

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -110,10 +109,16 @@ def test_reupload_shares_every_file_but_the_card(hub: LoopbackHub) -> None:
     assert set(copied) == set(original)
 
 
-def test_second_night_brings_one_new_card_one_set_of_new_weights_and_a_model_to_submit(folder: Path) -> None:
-    hub = scenes.build_hub(folder / "again", with_smollm2=False)
+@pytest.mark.usefixtures("hub")
+def test_second_night_brings_one_new_card_one_set_of_new_weights_and_a_model_to_submit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model = scenes.make_model
+    # Those of the first night are made already.
+    monkeypatch.setattr(scenes, "make_model", lambda how, to: to if to.exists() else make_model(how, to))
+    hub = scenes.build_hub(folder, with_smollm2=False)
     before = {repo.repo_id: repo.head for repo in hub.repos("model")}
-    scenes.arrive_second_night(hub, folder / "again")
+    scenes.arrive_second_night(hub, folder)
     changed = {
         repo.repo_id: {
             path for path, blob in repo.head.files.items() if blob.oid != before[repo.repo_id].files[path].oid
@@ -145,5 +150,5 @@ def test_punkt_splits_sentences_where_nltk_looks_for_it(tmp_path: Path) -> None:
     assert str(nltk.data.find("tokenizers/punkt_tab", paths=[str(tmp_path)])).startswith(str(tmp_path))
     script = "import nltk; print(nltk.sent_tokenize('Mr. Hill read. It rained.'), nltk.word_tokenize('VERY wet'))"
     environment = os.environ | {"NLTK_DATA": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(warm_job(script), env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['Mr. Hill read.', 'It rained.'] ['VERY', 'wet']"

@@ -158,5 +158,6 @@ def test_damaged_files_give_no_error_and_nothing_half(tmp_path: Path, seed: int)
         assert con.execute(HALF_IMPORTED).fetchall() == []
         assert con.execute("select count(*) from samples").fetchone() != (0,)
     before = [*snapshot(store)]
-    assert [skipped for folder in folders for skipped in bring_in(store, folder).left_out] == left_out
+    for folder, first in list(zip(folders, done, strict=True))[::4]:
+        assert bring_in(store, folder).left_out == first.left_out, "what was imported is not imported again"
     assert [*snapshot(store)] == before
