@@ -324,6 +324,9 @@ def test_raw_scores_ranks_and_averages_of_what_is_shown(front: Front) -> None:
     front.page.select_option("#ranks", "shown")
     assert front.models()[0] == "org3/model-3"
     assert front.ranks()[:3] == [1, 2, 3]
+    assert set(front.column("places")) == {""}, "they are those of all models"
+    assert not front.page.locator("#board .bar:visible").count()
+    assert front.status().endswith("ranks among those shown · without places, which are among all models of today")
     front.page.select_option("#averages", "shown")
     front.panel("columns")
     front.page.uncheck('#column-list input[value="score:beta"]')
@@ -333,13 +336,13 @@ def test_raw_scores_ranks_and_averages_of_what_is_shown(front: Front) -> None:
 
 
 def test_ties_with_the_best_in_view_are_counted_and_marked(front: Front) -> None:
-    """A difference of up to sqrt(2² + 2²) = 2.8 is not separable: five models of steps of 0.5."""
-    assert front.status() == "130 models · ≈ not separable from the first: 5 models"
+    """As one of 129, a difference of up to 1.81 * sqrt(2² + 2²) = 5.1 is not separable: ten models of steps of 0.5."""
+    assert front.status() == "130 models · ≈ not separable from the first: 10 models"
     marked = "rows => rows.filter(tr => tr.querySelector('.tie')).length"
     rows = front.page.locator("#board tbody tr:not(.spacer)")
-    assert rows.evaluate_all(marked) == 5
+    assert rows.evaluate_all(marked) == 10
     front.page.fill("#search", "@merge:yes")
-    assert front.status().endswith("from the first: 1 model")
+    assert front.status().endswith("from the first: 1 model"), "as one of 25, up to 1.58 * 2.8 = 4.5"
     assert rows.nth(1).locator(".tie").get_attribute("aria-label") == "not separable from the first"
 
 
@@ -363,9 +366,9 @@ def test_board_as_of_a_day_has_the_commits_known_then(front: Front) -> None:
     assert_shows(front, list(range(1, 11)))
     assert front.models()[0] == "org3/model-10"
     assert front.column("average")[:2] == ["50.00", "49.00"]
-    assert front.column("interval")[0] == "48.59–51.41"
+    assert front.column("interval")[0] == "48.00–52.00"
     assert front.column("places")[0] == ""
-    assert "as of 2025-02-01, without places" in front.status()
+    assert front.status().endswith("as of 2025-02-01 · without places, which are among all models of today")
     front.page.fill("#date", "2025-06-01")
     front.page.locator("#date").blur()
     assert_shows(front, ranks_where(lambda rank: True))
