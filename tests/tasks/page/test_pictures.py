@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import sys
@@ -358,10 +359,14 @@ def test_the_page_of_an_empty_warehouse_has_a_sentence_in_each_place(tmp_path: P
 def test_a_png_has_the_width_that_was_asked_for(
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("resvg_py")
+    resvg_py = pytest.importorskip("resvg_py")
     png = make_png(con, "size", Ask(), 1200)
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == 1200
+    without_fonts = functools.partial(resvg_py.svg_to_bytes, skip_system_fonts=True)
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
+    with pytest.raises(PictureError, match="a PNG needs a font"):
+        make_png(con, "size", Ask(), 1200)
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(PictureError, match=r"pip install 'nightboard\[plot\]'"):
         make_png(con, "size", Ask(), 1200)
