@@ -17,7 +17,7 @@ from nightboard.tasks.page.columns import list_columns, write_rows
 from nightboard.tasks.page.data import PageData, SuiteData, read_page_data
 from nightboard.tasks.page.models import read_models, write_models
 from nightboard.tasks.page.pack import pack_suite
-from nightboard.tasks.page.picture_page import read_pictures, write_pictures
+from nightboard.tasks.page.picture_page import read_pictures, write_pictures, write_style
 from nightboard.tasks.page.pictures.asked import Ask
 from nightboard.tasks.page.publish import publish
 from nightboard.tasks.page.queue_page import read_queue
@@ -77,10 +77,11 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
         models, queue = read_models(con, shown.filters), read_queue(con, shown.filters, shown.board)
         suites = {suite: title for suite, title, *_ in list_suites(con).rows}
         of_board = Ask(filters=shown.filters, suites=None if shown.suites is None else tuple(shown.suites))
-        pictures = read_pictures(con, replace(of_board, board=shown.board))
+        pictures = read_pictures(con, replace(of_board, board=shown.board), has_queue=shown.has_queue)
     values = {"board_title": shown.title, "page": data, "has_queue": shown.has_queue}
     with publish(out) as folder:
         write_page(data, folder, shown.title, has_queue=shown.has_queue, has_pictures=True)
+        write_style(folder)
         write_pictures(pictures, folder, {"title": shown.title, "root": "", "page": data})
         if shown.has_queue:
             write_html(

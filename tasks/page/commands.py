@@ -152,6 +152,8 @@ def _note_run(row: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> li
         notes.append("The batch size is not known." if not collect(scores, "batch_sizes") else "Batch sizes differ.")
     if datasets := collect(scores, "datasets"):
         notes.append(
-            f"lm-eval loads the newest commit of a dataset; the score is of the {len(datasets)} under Provenance."
+            "lm-eval loads the newest commit of a dataset; the score is of "
+            + ("that" if len(datasets) == 1 else f"the {len(datasets)} commits")
+            + " under Provenance."
         )
     return notes

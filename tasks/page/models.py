@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightboard.tasks.page.commands import collect, read_libraries, write_commands
+from nightboard.tasks.page.picture_page import embed
+from nightboard.tasks.page.pictures.asked import Ranking
+from nightboard.tasks.page.pictures.history import History, draw
 from nightboard.tasks.page.render import name_model_file, write_html
 from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, list_page_table
 
@@ -23,25 +26,29 @@ Row = dict[str, Any]
 _TABLES = ("scored", "unranked", "attempts", "rejected", "copies")
 # So many evaluations of a model's page have their scores and provenance; older ones a line in the history.
 MOST_ENTRIES = 40
+# So many scores of tasks are shown of an evaluation that has no rank.
+MOST_TASKS = 300
 # A log's end is for a first look; the log itself is in the store.
 LOG_LINES, LOG_CHARACTERS = 20, 300
 
 
 @dataclass(frozen=True)
 class Models:
-    """All that the pages show: the models in order, the rows of each table by model, the scores by evaluation."""
+    """All that the pages show: the models in order, the rows of each table by model, the scores of
+    benchmarks and tasks by evaluation.
+    """
 
     models: Sequence[Row]
     tables: Mapping[str, Mapping[str, Sequence[Row]]]
     scores: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    tasks: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
 
 def read_models(con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS) -> Models:
     """Read what the build knows of the models that are shown."""
     tables = {table: _group(list_page_table(con, table, filters), "model_id") for table in _TABLES}
-    return Models(
-        list_page_table(con, "models", filters), tables, _group(list_page_table(con, "scores"), "evaluation_id")
-    )
+    scores, tasks = (_group(list_page_table(con, table), "evaluation_id") for table in ("scores", "tasks"))
+    return Models(list_page_table(con, "models", filters), tables, scores, tasks)
 
 
 def write_models(models: Models, values: dict[str, Any], folder: Path, suites: Mapping[str, str]) -> Iterator[int]:
@@ -69,11 +76,16 @@ def describe_model(models: Models, model: Row, suites: Mapping[str, str]) -> dic
         "model": model,
         "facts": _list_facts(model),
         "sections": sections,
-        "unranked": [row for row in rows["unranked"] if row["suite"] is None or row["suite"] in suites],
+        "unranked": [
+            row | {"tasks": models.tasks.get(row["evaluation_id"], ())}
+            for row in rows["unranked"]
+            if row["suite"] is None or row["suite"] in suites
+        ],
         "attempts": [row | {"log_tail": cut_log(row["log_tail"])} for row in rows["attempts"]],
         "rejected": rows["rejected"],
         "copies": rows["copies"],
         "cost": _sum_cost(rows["scored"], rows["unranked"]),
+        "most_tasks": MOST_TASKS,
     }
 
 
@@ -101,7 +113,7 @@ def _list_facts(model: Row) -> list[tuple[str, str]]:
     facts = {
         "Organization": model["display_name"],
         "Country": model["country"],
-        "Size": f"{size:,.3g} B parameters" if size is not None else None,
+        "Size": _write_size(size),
         "Type": model["model_type"],
         "License": model["license"],
         "Architecture": model["architecture"],
@@ -114,18 +126,44 @@ def _list_facts(model: Row) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts.items() if value]
 
 
+def _write_size(params_b: float | None) -> str | None:
+    if params_b is None:
+        return None
+    return f"{params_b:,.3g} B parameters" if params_b >= 0.1 else f"{params_b * 1000:,.3g} M parameters"
+
+
 def _describe_section(title: str, era: str, rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """A suite and era: the ranked rows, and those of other commits and runs, newest first."""
     entries = [_describe_entry(row, scores.get(row["evaluation_id"], ())) for row in rows[:MOST_ENTRIES]]
-    history = sorted(rows, key=lambda row: (row["committed_at"] or row["finished_at"] or datetime.min).isoformat())
+    history = sorted(rows, key=lambda row: (row["happened_at"] or datetime.min).isoformat())
     return {
         "title": title,
         "era": era,
         "is_current": rows[0]["is_current_era"],
         "entries": entries,
         "history": [_describe_step(row, scores) for row in reversed(history)] if len(rows) > 1 else [],
+        "picture": _draw_history(title, history, scores),
         "benchmarks": [(score["benchmark"], score["title"]) for score in scores.get(rows[0]["evaluation_id"], ())],
     }
+
+
+def _draw_history(title: str, rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> dict[str, str] | None:
+    """The picture of a model's commits, as `plot history` draws them; of one commit, the table says all."""
+    counted = [row for row in rows if row["is_counted"] and row["happened_at"]]
+    if len({row["happened_at"] for row in counted}) < 2:
+        return None
+    points = [row | _name_ends("Average", row, "average") for row in counted]
+    for row in counted:
+        points += [row | _name_ends(score["title"], score, "normalized") for score in scores[row["evaluation_id"]]]
+    # In this order lines join the points of a setting.
+    points.sort(key=lambda point: point["happened_at"])
+    first = rows[0]
+    data = History(first["model_id"], Ranking(first["suite"], title, first["era"]), points)
+    return embed(draw, data, name_model_file)
+
+
+def _name_ends(title: str, row: Row, column: str) -> Row:
+    return {"title": title, "score": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
 
 
 def _describe_step(row: Row, scores: Mapping[str, Sequence[Row]]) -> Row:
@@ -141,6 +179,7 @@ def _describe_entry(row: Row, scores: Sequence[Row]) -> dict[str, Any]:
         "facts": facts,
         "unknown": unknown,
         "commands": write_commands(row, scores),
+        "is_approximate": any(score["is_approximate"] for score in scores),
         "cost": _describe_cost(
             row["elapsed_s"], row["gpu_hours"], row["energy_kwh"] or row["estimated_kwh"], row["co2_kg"]
         ),

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightboard.tasks.page.data import PageData
+from nightboard.tasks.page.picture_page import embed, write_style
+from nightboard.tasks.page.pictures.compared import Compared, draw
 from nightboard.tasks.page.publish import publish
-from nightboard.tasks.page.render import copy_assets, name_model_file, write_html
+from nightboard.tasks.page.render import copy_assets, make_hub_link, name_model_file, write_html
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import (
     compare,
     complete_name,
+    list_benchmarks,
     list_page_table,
     list_suites,
     name_compared,
@@ -41,6 +44,8 @@ class Part:
 
     suite: str
     benchmark: str
+    suite_title: str
+    title: str
     documents: Sequence[Row]
 
     @property
@@ -79,8 +84,8 @@ def read_pair(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Pai
     titles = {suite: title for suite, title, *_ in list_suites(con).rows}
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     suites = [
-        {"title": titles.get(suite, suite), "era": era, "names": compared[suite], "rows": list(group)}
-        for (suite, era), group in groupby(rows, key=lambda row: (row["suite"], row["era"]))
+        _describe_suite(con, suite, titles.get(suite, suite), compared[suite], list(group))
+        for (suite, _), group in groupby(rows, key=lambda row: (row["suite"], row["era"]))
     ]
     whole_a, whole_b = complete_name(con, model_a), complete_name(con, model_b)
     # One more than is shown, so that what is cut is known.
@@ -88,8 +93,9 @@ def read_pair(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Pai
     documents = list_page_table(con, "pair", model_a=whole_a, model_b=whole_b, most=most)
     order = [(row["suite"], row["benchmark"]) for row in rows]
     documents.sort(key=lambda row: order.index((row["suite"], row["benchmark"])))
+    named = {(each["suite"], key): (each["title"], title) for each in suites for key, title in each["titles"].items()}
     parts = [
-        Part(suite, benchmark, list(group))
+        Part(suite, benchmark, *named.get((suite, benchmark), (suite, benchmark)), list(group))
         for (suite, benchmark), group in groupby(documents, key=lambda row: (row["suite"], row["benchmark"]))
     ]
     return Pair(PageData(*read_build_name(con), ()), _name_both(compared, whole_a, whole_b), suites, parts)
@@ -112,6 +118,7 @@ def build_pair(store: Store, out: Path, model_a: str, model_b: str, report: Repo
 def write_pair(pair: Pair, folder: Path) -> Iterator[str]:
     """Write the files of a pair into an empty folder; yields the name of each page of documents."""
     copy_assets(folder)
+    write_style(folder)
     name_a, name_b = pair.names
     values = {"title": f"{name_a} and {name_b}", "root": "", "page": pair.page, "pair": pair}
     write_html(folder / "index.html", "pair.html", values | {"part": None})
@@ -121,6 +128,20 @@ def write_pair(pair: Pair, folder: Path) -> Iterator[str]:
             page = values | {"part": part, "number": number, "documents": documents}
             write_html(folder / part.name_file(number), "pair.html", page)
             yield part.name_file(number)
+
+
+def _describe_suite(
+    con: duckdb.DuckDBPyConnection, suite: str, title: str, names: tuple[str, str], rows: Sequence[Row]
+) -> Row:
+    """How the two compare in a suite, as table and as picture, both of the first one against the second."""
+    first, second = names
+    titles = {key: title for key, title, _ in list_benchmarks(con, suite).rows} | {"average": "Average"}
+    data = Compared(second, title, rows[0]["era"], titles, {first: [*rows]})
+    picture = embed(draw, data, make_hub_link)
+    return {
+        "suite": suite, "title": title, "era": data.era, "names": names, "rows": rows, "titles": titles,
+        "picture": picture,
+    }  # fmt: skip
 
 
 def _name_both(compared: dict[str, tuple[str, str]], model_a: str, model_b: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
-"""The page of the queue: what waits, what has failed and why, as of the build."""
+"""The page of the queue: what waits, what has failed or has no rank and why, as of the build."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nightboard.tasks.page.models import cut_log
@@ -17,10 +18,13 @@ MOST_ROWS = 500
 def read_queue(
     con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS, board: str | None = None
 ) -> dict[str, Any]:
-    """The values of the template: requests of a board (None: of all), evaluations that wait, failures, causes."""
+    """The values of the template: requests of a board (None: of all), evaluations that wait, have failed with causes,
+    or have no rank.
+    """
     requests = list_page_table(con, "requests", board=board)
     waiting = list_page_table(con, "waiting", filters)
     failures = list_page_table(con, "failures", filters)
+    unranked = _count_alike(row for row in list_page_table(con, "unranked", filters) if row["is_done"])
     causes = list_failure_causes(con)
     return {
         "board": board,
@@ -31,5 +35,16 @@ def read_queue(
         "n_waiting": len(waiting),
         "failures": [row | {"log_tail": cut_log(row["log_tail"])} for row in failures[:MOST_ROWS]],
         "n_failures": len(failures),
+        "unranked": unranked[:MOST_ROWS],
+        "n_unranked": len(unranked),
         "causes": [dict(zip(causes.columns, row, strict=True)) for row in causes.rows[:MOST_ROWS]] if failures else [],
     }
+
+
+def _count_alike(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evaluations of a model that have no rank for the same reason, as one row: the newest, with their number."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        first = found.setdefault(tuple(row[name] for name in ("model_id", "suite", "state", "reason")), row | {"n": 0})
+        first["n"] += 1
+    return [*found.values()]

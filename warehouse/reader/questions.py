@@ -117,9 +117,14 @@ def list_models(con: duckdb.DuckDBPyConnection) -> list[str]:
     return list_values(con, "select distinct model_id from main.candidates")
 
 
-def list_run_models(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """All models with a row that is ranked as a run, sorted."""
-    return list_values(con, "select distinct model_id from main.candidates where ranked_as = 'run'")
+def list_known_models(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """All models that were discovered, launched or ranked as a run, with a score or without, sorted."""
+    return list_values(
+        con,
+        "select model_id from main.commits"
+        " union select model_id from main.evaluations where coalesce(source, 'run') = 'run'"
+        " union select model_id from main.candidates where ranked_as = 'run'",
+    )
 
 
 def list_submitted(con: duckdb.DuckDBPyConnection, board: str) -> frozenset[str]:

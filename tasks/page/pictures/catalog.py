@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture. `names`: fewest and most names that it takes, of what `what` says; `is_of_page`: shown on the page."""
+    """A picture. `names`: fewest and most names that it takes, of what `what` says; `is_of_page`: shown on the page;
+    `is_of_queue`: only where the page has a queue.
+    """
 
     title: str
     sentence: str
@@ -23,6 +25,7 @@ class Picture:
     draw: Callable[[Any, Look], str]
     names: tuple[int, int] = (0, 0)
     what: str = "model"
+    is_of_queue: bool = False
 
     @property
     def is_of_page(self) -> bool:
@@ -67,6 +70,7 @@ PICTURES = {
         "Evaluations done and attempts failed by day, and how many evaluations and requests waited at its end.",
         nights.read,
         nights.draw,
+        is_of_queue=True,
     ),
     "costs": Picture(
         "Score against cost",

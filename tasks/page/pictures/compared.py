@@ -16,7 +16,7 @@ _ROW = 18
 
 
 class Compared(NamedTuple):
-    """`rows`: by model, those of the macro compare with the model first and the reference second."""
+    """`suite`: its title. `rows`: by model, those of the macro compare, the model first and the reference second."""
 
     reference: str
     suite: str
@@ -40,7 +40,8 @@ def read(con: duckdb.DuckDBPyConnection, ask: Ask) -> Compared:
     if missing:
         raise NothingToDrawError(f"{', '.join(missing)} and {reference} share no documents in suite {suite}.")
     titles = {key: title for key, title, *_ in list_benchmarks(con, suite).rows} | {"average": "Average"}
-    return Compared(reference, suite, next(iter(rows.values()))[0]["era"], titles, rows)
+    _, title, _ = choose_ranking(con, suite)
+    return Compared(reference, title, next(iter(rows.values()))[0]["era"], titles, rows)
 
 
 def draw(data: Compared, look: Look) -> str:
@@ -52,7 +53,7 @@ def draw(data: Compared, look: Look) -> str:
     title = f"Points above or below {data.reference}, {data.suite}"
     drawing.text((4, 18), fit(title, look.width - 8, BOLD_SIZE), bold=True)
     entries = [Entry(model, SERIES[place], SHAPES[place]) for place, model in enumerate(data.rows)]
-    entries.append(Entry("hollow: may be chance (p ≥ 0.05)", "quiet", "hollow"))
+    entries.append(Entry("hollow: may be chance (p ≥ 0.05 or unknown)", "quiet", "hollow"))
     top = 26 + draw_legend(drawing, 26, entries) + 14
     names = 44 + max(measure(data.titles.get(benchmark, benchmark)) for benchmark in benchmarks)
     left, right = min(names, look.width * 0.34), look.width - (14 if look.is_narrow else 210)
@@ -100,5 +101,5 @@ def _draw_row(drawing: Drawing, look: Look, x: Scale, y: float, number: int, mod
     at = (x.place(difference), y)
     drawing.dot(at, color, 4.5, SHAPES[number], title, look.link(model.partition("@")[0]), hollow=not is_clear)
     if not look.is_narrow:
-        text = f"{row['score_a']:.1f} ({difference:+.1f}, {tested[2:]})" if tested else f"{row['score_a']:.1f}"
+        text = f"{row['score_a']:.1f} ({difference:+.1f}{tested})"
         drawing.text((look.width - 196, y + 4), text, "text" if is_clear else "quiet")

@@ -39,6 +39,8 @@ _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]/ -"), frozenset("mwMW@%")
 
 Anchor = Literal["start", "middle", "end"]
 Shape = Literal["circle", "square", "diamond", "triangle"]
+# The usual ones by name: what draws a PNG knows no other family of the kind sans-serif than Arial.
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', 'Noto Sans', sans-serif"
 SHAPES: tuple[Shape, ...] = ("circle", "square", "diamond", "triangle")
 
 
@@ -166,7 +168,7 @@ class Drawing:
         opening = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {width} {height}" width="{width}"'
             f' height="{height}" role="group" aria-label="{clean(self.name)}" fill="currentColor"'
-            f" font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif\""
+            f' font-family="{_FONTS}"'
             f' font-size="{TEXT_SIZE}">'
         )
         sheet = f"<style>\n{style}</style>" if style else ""

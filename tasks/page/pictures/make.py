@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.page.pictures.asked import Ask, Look
 from nightboard.tasks.page.pictures.catalog import PICTURES
-from nightboard.tasks.page.pictures.drawing import PALETTE, make_style
+from nightboard.tasks.page.pictures.drawing import PALETTE, Drawing, make_style
 from nightboard.tasks.page.render import make_hub_link
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def make_svg(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int) ->
 
 
 def make_png(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int) -> bytes:
-    """A picture of so many pixels, on white. Raises PictureError without the package that draws them."""
+    """A picture of so many pixels, on white. Raises PictureError without the package that draws them, or a font."""
     try:
         from resvg_py import svg_to_bytes
     except ModuleNotFoundError as error:
@@ -41,7 +41,18 @@ def make_png(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int) ->
             " 'nightboard[plot]'`, or write a file that ends with .svg."
         ) from error
     svg = _draw(con, name, ask, max(width // _SHARP, NARROWEST), make_style("light"))
+    if svg_to_bytes(svg_string=_write_sample("x")) == svg_to_bytes(svg_string=_write_sample("")):
+        raise PictureError(
+            "a PNG needs a font, and none that it could take is installed. Install one, such as Debian's"
+            " fonts-dejavu-core, or write a file that ends with .svg."
+        )
     return bytes(svg_to_bytes(svg_string=svg, width=width, background=PALETTE["back"][0]))
+
+
+def _write_sample(text: str) -> str:
+    drawing = Drawing(20, 20, "")
+    drawing.text((2, 15), text)
+    return drawing.finish(make_style("light"))
 
 
 def _draw(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int, style: str) -> str:

@@ -35,7 +35,7 @@ def draw(data: Sizes, look: Look) -> str:
     """The picture."""
     height = 420 if look.is_narrow else max(460, round(look.width * 0.5))
     drawing = Drawing(look.width, height, f"Score against size, {data.ranking}: {len(data.rows):,} models")
-    text = f"{len(data.rows):,} models" + (f", {data.n_unknown:,} of unknown size left out" if data.n_unknown else "")
+    text = "other models" + (f"; {data.n_unknown:,} of unknown size left out" if data.n_unknown else "")
     entries = [Entry("best of its size and below", "s2"), Entry(text, "others")]
     top = draw_legend(drawing, 4, entries) + 34
     marks = make_marks(data.rows, "params_b", "billion parameters")

@@ -96,6 +96,20 @@ def write_board(folder: Path, more: str = "") -> Path:
     return folder / "mine.yaml"
 
 
+def test_a_board_shows_its_models_with_a_score_or_without(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path / "store")
+    lake.suite()
+    lake.planned("e", "HuggingFaceTB/SmolLM2-135M")
+    lake.attempt("e", "out_of_memory")
+    lake.commit("HuggingFaceTB/SmolLM2-135M-Instruct", state="rejected", reason="no weights", fingerprint=None)
+    lake.planned("other", "lab/unwatched")
+    build(lake.write(store.lake), store.warehouse, after(9))
+    build_page(store, tmp_path / "page", show_board(load_board(write_board(tmp_path)), store))
+    pages = sorted(path.stem for path in (tmp_path / "page/models").iterdir())
+    assert pages == ["HuggingFaceTB--SmolLM2-135M", "HuggingFaceTB--SmolLM2-135M-Instruct"]
+    assert "out_of_memory" in (tmp_path / "page/queue.html").read_text()
+
+
 def test_a_board_tells_title_suites_and_whether_there_is_a_queue(store: Store, tmp_path: Path) -> None:
     shown = show_board(load_board(write_board(tmp_path)), store)
     assert (shown.title, shown.suites, shown.board, shown.has_queue) == ("Mine", ["small"], "mine", True)

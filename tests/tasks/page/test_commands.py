@@ -45,7 +45,7 @@ def test_own_runs_are_pinned_in_every_part_that_is_known() -> None:
         "model": "hf", "model_args": f"pretrained=org/model,revision={'a' * 40},dtype=bfloat16",
         "tasks": "leaderboard_bbh,leaderboard_musr", "batch_size": "8", "output_path": "results",
     }  # fmt: skip
-    assert notes == ("lm-eval loads the newest commit of a dataset; the score is of the 2 under Provenance.",)
+    assert notes == ("lm-eval loads the newest commit of a dataset; the score is of the 2 commits under Provenance.",)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from page_data import N_MODELS, SCRIPT, make_page_data, make_row, make_small_suite, make_suite
+from make_lake import Lake, after
+from page_data import BENCHMARKS, N_MODELS, SCRIPT, make_page_data, make_row, make_small_suite, make_suite
 from page_lake import share_store
 
 from nightboard.tasks.page.build import Shown, build_page, write_page
 from nightboard.tasks.page.data import Benchmark, SuiteData
 from nightboard.tasks.page.pair import build_pair
-from nightboard.tasks.page.render import FOLDER
+from nightboard.tasks.page.render import FOLDER, name_model_file
+from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.builder.build import build
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -324,6 +327,9 @@ def test_raw_scores_ranks_and_averages_of_what_is_shown(front: Front) -> None:
     front.page.select_option("#ranks", "shown")
     assert front.models()[0] == "org3/model-3"
     assert front.ranks()[:3] == [1, 2, 3]
+    assert set(front.column("places")) == {""}, "they are those of all models"
+    assert not front.page.locator("#board .bar:visible").count()
+    assert front.status().endswith("ranks among those shown · without places, which are among all models of today")
     front.page.select_option("#averages", "shown")
     front.panel("columns")
     front.page.uncheck('#column-list input[value="score:beta"]')
@@ -333,13 +339,13 @@ def test_raw_scores_ranks_and_averages_of_what_is_shown(front: Front) -> None:
 
 
 def test_ties_with_the_best_in_view_are_counted_and_marked(front: Front) -> None:
-    """A difference of up to sqrt(2² + 2²) = 2.8 is not separable: five models of steps of 0.5."""
-    assert front.status() == "130 models · ≈ not separable from the first: 5 models"
+    """As one of 129, a difference of up to 1.81 * sqrt(2² + 2²) = 5.1 is not separable: ten models of steps of 0.5."""
+    assert front.status() == "130 models · ≈ not separable from the first: 10 models"
     marked = "rows => rows.filter(tr => tr.querySelector('.tie')).length"
     rows = front.page.locator("#board tbody tr:not(.spacer)")
-    assert rows.evaluate_all(marked) == 5
+    assert rows.evaluate_all(marked) == 10
     front.page.fill("#search", "@merge:yes")
-    assert front.status().endswith("from the first: 1 model")
+    assert front.status().endswith("from the first: 1 model"), "as one of 25, up to 1.58 * 2.8 = 4.5"
     assert rows.nth(1).locator(".tie").get_attribute("aria-label") == "not separable from the first"
 
 
@@ -363,9 +369,9 @@ def test_board_as_of_a_day_has_the_commits_known_then(front: Front) -> None:
     assert_shows(front, list(range(1, 11)))
     assert front.models()[0] == "org3/model-10"
     assert front.column("average")[:2] == ["50.00", "49.00"]
-    assert front.column("interval")[0] == "48.59–51.41"
+    assert front.column("interval")[0] == "48.00–52.00"
     assert front.column("places")[0] == ""
-    assert "as of 2025-02-01, without places" in front.status()
+    assert front.status().endswith("as of 2025-02-01 · without places, which are among all models of today")
     front.page.fill("#date", "2025-06-01")
     front.page.locator("#date").blur()
     assert_shows(front, ranks_where(lambda rank: True))
@@ -694,15 +700,80 @@ def test_suites_of_one_and_of_fifty_benchmarks(
 
 
 def test_empty_warehouse_is_a_page_that_says_so(browser: Browser, tmp_path: Path) -> None:
-    write_page(make_page_data(), tmp_path, "Nothing")
+    store = Store(tmp_path / "store")
+    build(Lake().write(store.lake), store.warehouse, after(0))
+    build_page(store, tmp_path / "page", Shown("Nothing"))
     context = browser.new_context()
-    empty = Front(context.new_page(), tmp_path)
+    empty = Front(context.new_page(), tmp_path / "page")
     empty.page.goto(empty.address)
     empty.page.wait_for_timeout(100)
-    assert empty.message() == "No models are ranked yet."
+    assert empty.message() == "No models are ranked yet. What waits, has failed or has no rank is in the queue."
     assert not empty.page.locator("#controls").is_visible()
+    empty.page.click("#message a")
+    assert empty.page.locator(".empty").all_inner_texts() == [
+        "No request is open.", "Nothing waits or runs.", "Nothing has failed.",
+    ]  # fmt: skip
+    empty.page.click("text=Pictures")
+    assert empty.page.locator(".missing").count() == 7
     assert empty.errors == []
     context.close()
+
+
+def show_suite(browser: Browser, folder: Path, rows: list[dict[str, Any]]) -> Front:
+    """The page of a suite with these rows, in a window of its own."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    write_page(make_page_data(SuiteData("odd", "Odd", BENCHMARKS, ("now",), columns)), folder, "Odd")
+    return Front(browser.new_page(viewport=WIDE), folder).open()
+
+
+def test_texts_of_any_kind_and_length_are_shown_and_lead_to_their_pages(browser: Browser, tmp_path: Path) -> None:
+    """A megabyte, HTML, turned and half characters, in each column of texts."""
+    texts = [
+        "y" * 2**20,
+        "<img src=x onerror=alert(1)>",
+        "\u202e\u2066turned\u200f",
+        "\x00\ud800",
+        "'\"`&amp;",
+        "漢字 שלום",
+    ]
+    names = ("license", "model_type", "base_model", "architecture", "organization", "country", "precision", "settings")
+    rows = [
+        make_row(rank, f"odd/{text}", 50.0 - rank, **dict.fromkeys(names, text)) for rank, text in enumerate(texts, 1)
+    ]
+    odd = show_suite(browser, tmp_path, rows)
+    shown = odd.models()
+    assert shown[0] == "odd/" + "y" * 296 + "…"
+    assert shown[1:] == ["odd/<img src=x onerror=alert(1)>", "odd/\\u202e\\u2066turned\\u200f", "odd/\\x00\\ud800",
+                         "odd/'\"`&amp;", "odd/漢字 שלום"]  # fmt: skip
+    links = odd.page.locator(f"{ROWS} th a").evaluate_all("links => links.map(link => link.href.split('/').pop())")
+    assert links == [name_model_file(f"odd/{text}") for text in texts]
+    for panel in ("filters", "columns", "options"):
+        odd.panel(panel)
+        assert odd.page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+    odd.open(f"columns={','.join(names)}&sort=-license")
+    assert odd.column("license")[-1] == "'\"`&amp;"
+    assert odd.page.locator("#board img").count() == 0
+    assert odd.errors == []
+    odd.page.close()
+
+
+def test_twenty_thousand_models_are_searched_sorted_and_walked_through(browser: Browser, tmp_path: Path) -> None:
+    n = 20_000
+    many = show_suite(
+        browser, tmp_path, [make_row(rank, f"org/m{rank}", 90.0 - rank / 250) for rank in range(1, n + 1)]
+    )
+    assert many.status().startswith("20,000 models")
+    many.open("sort=-rank")
+    assert many.models()[:2] == ["org/m20000", "org/m19999"]
+    many.open("q=m1999")
+    assert many.status().startswith("11 of 20,000 models")
+    many.open()
+    many.page.locator("#board a[tabindex='0']").focus()
+    many.page.keyboard.press("End")
+    assert many.active() == "org/m20000"
+    assert many.page.locator(ROWS).count() < 60
+    assert many.errors == []
+    many.page.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from make_lake import Lake, after
 from page_lake import EVIL, TURNED, share_store
 
 from nightboard.tasks.page.build import Shown, build_page
-from nightboard.tasks.page.models import Models, cut_log, describe_model, read_models
+from nightboard.tasks.page.models import _TABLES, Models, cut_log, describe_model, read_models
 from nightboard.tasks.page.render import name_model_file
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
@@ -75,6 +75,8 @@ def test_the_history_has_each_commit_newest_first(store: Store) -> None:
     (section,) = describe(store, "lab/weak")["sections"]
     steps = [(step["row"]["revision"][0], step["scores"]["bbh"]["normalized"]) for step in section["history"]]
     assert steps == [("3", 50.0), ("2", 25.0)]
+    for step in section["history"]:
+        assert step["row"]["average_low"] < step["row"]["average"] < step["row"]["average_high"]
     (section,) = describe(store, "lab/strong")["sections"]
     assert section["history"] == [], "one commit has no history"
 
@@ -173,8 +175,8 @@ def test_queries_do_not_grow_with_the_models(store: Store, monkeypatch: pytest.M
         "nightboard.tasks.page.models.list_page_table", lambda con, table, *_: asked.append(table) or []
     )
     with connect(store.warehouse) as con:
-        assert read_models(con) == Models([], {table: {} for table in asked if table not in ("models", "scores")}, {})
-    assert len(asked) == len(set(asked)) == 7
+        assert read_models(con) == Models([], {table: {} for table in _TABLES})
+    assert len(asked) == len(set(asked)) == 8
 
 
 def test_a_log_ends_with_its_last_lines() -> None:

@@ -42,6 +42,14 @@ def test_the_first_page_compares_and_leads_to_the_documents(out: Path) -> None:
     assert "not shown: they may not be published" in index
 
 
+def test_the_first_page_draws_the_differences_as_its_table_has_them(out: Path) -> None:
+    index = read(out / "index.html")
+    assert "Points above or below lab/weak@3333333, Small" in index
+    assert index.count("<title>lab/strong@1111111\n+50.00 (") == 2 * 3, "wide and narrow: average and two benchmarks"
+    assert index.count('<th scope="row">BBH</th>') == 1
+    assert "light-dark(" in read(out / "assets/pictures.css")
+
+
 def test_documents_that_differ_have_question_target_and_both_answers(store: Store, out: Path) -> None:
     with connect(store.warehouse) as con:
         bbh, gpqa = read_pair(con, "lab/strong", "lab/weak").parts

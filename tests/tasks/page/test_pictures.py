@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import sys
@@ -157,7 +158,7 @@ def test_size_is_on_a_scale_of_powers_and_the_front_is_marked(con: duckdb.DuckDB
     colors = {name: mark.attrib["class"] for name, mark in list_titled(draw(con, "size")).items() if "/" in name}
     assert {name for name, color in colors.items() if color == "p-s2"} == {"small/s", "middle/m", "large/l"}
     texts = [element.text for element in draw(con, "size").iter(f"{SVG}text")]
-    assert "4 models, 1 of unknown size left out" in texts
+    assert "other models; 1 of unknown size left out" in texts
     assert {"s", "m", "l"} <= {*texts}, "the models of the front are named"
 
 
@@ -315,6 +316,32 @@ def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_p
     assert all(f"light-dark({light}, {dark})" in style for light, dark in PALETTE.values())
 
 
+def test_the_page_of_a_model_has_the_picture_of_its_commits(
+    con: duckdb.DuckDBPyConnection, store: Path, tmp_path: Path
+) -> None:
+    build_page(Store(store), tmp_path / "page", Shown("Board"))
+    folder = tmp_path / "page" / "models"
+    page = (folder / "small--s.html").read_text()
+    (embedded,) = re.findall(r'<div class="for-wide">(<svg .*?</svg>)\s*</div>', page, re.DOTALL)
+    assert ElementTree.canonicalize(embedded) == ElementTree.canonicalize(
+        make_svg(con, "history", Ask(NAMES["history"], suite="leaderboard-v2"), 960).replace(
+            f"<style>\n{make_style('both')}</style>", ""
+        )
+    )
+    assert '<div class="for-narrow"><svg ' in page
+    assert '<link rel="stylesheet" href="../assets/pictures.css">' in page
+    other = (folder / "middle--m.html").read_text()
+    assert "for-wide" not in other, "it has one commit"
+    assert "pictures.css" not in other
+
+
+def test_a_page_without_a_queue_has_no_picture_of_it(store: Path, tmp_path: Path) -> None:
+    build_page(Store(store), tmp_path / "page", Shown("Board", has_queue=False))
+    page = (tmp_path / "page" / "pictures.html").read_text()
+    assert re.findall(r'<figure id="(\w+)">', page) == [name for name in SHOWN if name != "nights"]
+    assert not (tmp_path / "page" / "pictures" / "nights.svg").exists()
+
+
 def test_the_page_of_an_empty_warehouse_has_a_sentence_in_each_place(tmp_path: Path) -> None:
     build(Lake().write(tmp_path / "lake"), tmp_path / "warehouse", START)
     build_page(Store(tmp_path), tmp_path / "page", Shown("Board"))
@@ -332,10 +359,14 @@ def test_the_page_of_an_empty_warehouse_has_a_sentence_in_each_place(tmp_path: P
 def test_a_png_has_the_width_that_was_asked_for(
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("resvg_py")
+    resvg_py = pytest.importorskip("resvg_py")
     png = make_png(con, "size", Ask(), 1200)
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == 1200
+    without_fonts = functools.partial(resvg_py.svg_to_bytes, skip_system_fonts=True)
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
+    with pytest.raises(PictureError, match="a PNG needs a font"):
+        make_png(con, "size", Ask(), 1200)
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(PictureError, match=r"pip install 'nightboard\[plot\]'"):
         make_png(con, "size", Ask(), 1200)

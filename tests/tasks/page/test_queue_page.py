@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from make_lake import SMALL_SUITE, Lake, after
 from page_lake import share_store
 
 from nightboard.tasks.page import queue_page
 from nightboard.tasks.page.build import Shown, build_page
 from nightboard.tasks.page.queue_page import read_queue
 from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import Filters
 
@@ -43,6 +45,30 @@ def test_the_page_tells_its_time_and_no_names_of_people(store: Store, tmp_path: 
     assert 'href="models/lab--broken-2.html"' in page
     assert "no memory for &lt;lab/broken-2&gt;" in page
     assert "someone@here" not in page
+
+
+def test_what_has_no_rank_is_listed_by_reason_and_its_scores_are_on_the_page_of_the_model(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path / "store")
+    lake.suite()
+    lake.commit("lab/part")
+    for precision in ("float16", "bfloat16"):
+        lake.done(f"e{precision}", "lab/part", tasks=SMALL_SUITE[:1], precision=precision)
+    lake.done("other", "lab/part", tasks=SMALL_SUITE[:1], suite=None, suite_version=None)
+    build(lake.write(store.lake), store.warehouse, after(9))
+    with connect(store.warehouse) as con:
+        rows = read_queue(con)["unranked"]
+    assert [(row["model_id"], row["suite"], row["n"]) for row in rows] == [
+        ("lab/part", "small", 2),
+        ("lab/part", None, 1),
+    ]
+    assert rows[0]["reason"] == "arc_hard: no value for acc, and 1 more"
+    assert rows[1]["reason"] == "its tasks are not those of a suite"
+    build_page(store, tmp_path / "page", Shown("The board"))
+    assert 'is in the <a href="queue.html">queue</a>' in (tmp_path / "page/index.html").read_text()
+    assert '<a href="models/lab--part.html">' in (tmp_path / "page/queue.html").read_text()
+    page = (tmp_path / "page/models/lab--part.html").read_text()
+    assert page.count("1 score of tasks") == 3
+    assert page.count("<td>0.5000</td>") == 3
 
 
 def test_long_lists_are_cut_and_say_so(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ shown as (
 described as (
     select
         shown.model_id,
-        organizations.display_name,
+        case when models.organization <> models.model_id then organizations.display_name end as display_name,
         organizations.country,
         models.state,
         models.revision,

@@ -18,6 +18,15 @@ ranked as (
     where suite = $suite
 ),
 
+averages as (
+    select distinct
+        evaluation_id,
+        average_low,
+        average_high
+    from main.history
+    where suite = $suite
+),
+
 scores as (
     select
         evaluation_id,
@@ -38,7 +47,7 @@ rows as (
         ranked.rank_low,
         ranked.rank_high,
         counted.model_id,
-        counted.organization,
+        nullif(counted.organization, counted.model_id) as organization,
         organizations.country,
         counted.revision,
         counted.precision,
@@ -55,8 +64,8 @@ rows as (
         imports.is_official,
         coalesce(ranked.model_state, models.state) as model_state,
         counted.average,
-        ranked.average_low,
-        ranked.average_high,
+        averages.average_low,
+        averages.average_high,
         counted.identical_to,
         counted.source,
         imports.likes,
@@ -72,6 +81,7 @@ rows as (
         scores.high
     from counted
     inner join scores on counted.evaluation_id = scores.evaluation_id
+    left join averages on counted.evaluation_id = averages.evaluation_id
     left join ranked
         on
             counted.evaluation_id = ranked.evaluation_id

@@ -17,14 +17,15 @@ ranked as (
     from main.leaderboard
 ),
 
-intervals as (
-    select
+-- What counts for a commit; other evaluations of it are older ones, or were repeated.
+counted as (
+    select distinct
+        model_id,
+        revision,
         evaluation_id,
-        any_value(average_low) as average_low,
-        any_value(average_high) as average_high,
-        bool_or(is_approximate) as is_approximate
-    from main.leaderboard
-    group by evaluation_id
+        average_low,
+        average_high
+    from main.history
 ),
 
 described as (
@@ -41,11 +42,13 @@ described as (
         scored.chat_template,
         scored.settings,
         scored.average,
-        intervals.average_low,
-        intervals.average_high,
-        intervals.is_approximate,
+        counted.average_low,
+        counted.average_high,
+        counted.evaluation_id is not null as is_counted,
         scored.cut_prompts,
         scored.source,
+        scored.ranked_as,
+        coalesce(scored.committed_at, scored.known_at) as happened_at,
         scored.committed_at,
         scored.finished_at,
         ranked.rank,
@@ -74,7 +77,11 @@ described as (
     left join main.imports as imports on scored.evaluation_id = imports.evaluation_id
     left join main.commits as commits
         on scored.evaluated_model_id = commits.model_id and evaluations.revision = commits.revision
-    left join intervals on scored.evaluation_id = intervals.evaluation_id
+    left join counted
+        on
+            scored.evaluation_id = counted.evaluation_id
+            and scored.model_id = counted.model_id
+            and scored.revision is not distinct from counted.revision
     left join ranked
         on
             scored.evaluation_id = ranked.evaluation_id

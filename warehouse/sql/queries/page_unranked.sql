@@ -12,7 +12,7 @@ shown as (
 problems as (
     select
         evaluation_id,
-        any_value(problem) as problem
+        min(problem) || case when count(*) > 1 then ', and ' || count(*) - 1 || ' more' else '' end as problem
     from main.coverage
     where problem is not null
     group by evaluation_id
@@ -33,7 +33,13 @@ described as (
             when evaluations.state = 'done' then 'not complete'
             else evaluations.state
         end as state,
-        coalesce(evaluations.not_ranked, evaluations.reason, problems.problem) as reason,
+        evaluations.state = 'done' as is_done,
+        coalesce(
+            evaluations.not_ranked,
+            evaluations.reason,
+            problems.problem,
+            case when evaluations.suite is null then 'its tasks are not those of a suite' end
+        ) as reason,
         coalesce(evaluations.finished_at, evaluations.planned_at) as seen_at,
         evaluations.attempts,
         evaluations.gpu_hours

@@ -165,9 +165,10 @@ export class Controls {
         ? [models(view.nAll)]
         : [`${view.rows.length.toLocaleString("en-US")} of ${models(view.nAll)}`];
     if (view.nTied >= 0) parts.push(`≈ not separable from the first: ${models(view.nTied)}`);
-    if (state.date) parts.push(`as of ${state.date}, without places`);
-    else if (state.averagesShown) parts.push("average of the shown benchmarks, without places");
+    if (state.date) parts.push(`as of ${state.date}`);
+    if (state.averagesShown) parts.push("average of the shown benchmarks");
     if (state.ranksShown) parts.push("ranks among those shown");
+    if (!view.hasPlaces) parts.push("without places, which are among all models of today");
     if (view.pins.length) parts.push(`${view.pins.length} pinned`);
     get("status").textContent = parts.join(" · ");
     get("message").textContent =

@@ -19,6 +19,7 @@ export interface View {
   tied: Uint8Array;
   /** How many others are not separable from the first; -1: not known. */
   nTied: number;
+  /** Whether ranges of places, which are those of all models today, say something of the ranks that are shown. */
   hasPlaces: boolean;
   message: string;
 }
@@ -51,13 +52,12 @@ export function makeView(suite: Suite, state: State, screen: Screen): View {
   const found = search(suite, state.query);
   const isShown = makeFilter(suite, state);
   const shown = board.filter((row) => isShown(row) && (found.isMatch === null || found.isMatch(row)));
-  const isUsual = !state.date && !state.averagesShown;
-  const ranks =
-    isUsual && !state.ranksShown
-      ? (suite.numbers.get("rank") ?? new Float64Array(suite.n).fill(NaN))
-      : rankRows(suite, averages.average, state.ranksShown ? shown : board);
+  const hasPlaces = !state.date && !state.averagesShown && !state.ranksShown;
+  const ranks = hasPlaces
+    ? (suite.numbers.get("rank") ?? new Float64Array(suite.n).fill(NaN))
+    : rankRows(suite, averages.average, state.ranksShown ? shown : board);
   const pinned = new Set(state.pins);
-  const { tied, nTied } = findTies(averages, shown, suite.n);
+  const { tied, nTied } = findTies(suite, averages, shown);
   const view: View = {
     columns,
     rows: shown,
@@ -67,7 +67,7 @@ export function makeView(suite: Suite, state: State, screen: Screen): View {
     averages,
     tied,
     nTied,
-    hasPlaces: isUsual,
+    hasPlaces,
     message: found.message,
   };
   view.rows = sortRows(suite, state, view);
@@ -114,23 +114,17 @@ function listRowsAsOf(suite: Suite, era: string, day: string): number[] {
   );
 }
 
-/** The averages of all benchmarks, or of those that are shown. Older commits have only intervals of their benchmarks. */
+/** The averages of all benchmarks, or of those that are shown. */
 function findAverages(suite: Suite, state: State, columns: Column[]): Averages {
-  const all = suite.benchmarks.map((_, number) => number);
   const shown = columns.map(({ key }) => findBenchmark(suite, key)).filter((number) => number >= 0);
   if (state.averagesShown) return averageBenchmarks(suite, shown);
   const none = new Float64Array(suite.n).fill(NaN);
   const average = suite.numbers.get("average") ?? none;
-  const own = {
+  return {
     average,
     low: suite.numbers.get("average_low") ?? none,
     high: suite.numbers.get("average_high") ?? none,
   };
-  if (!state.date) return own;
-  const other = averageBenchmarks(suite, all);
-  const fill = (values: Float64Array, others: Float64Array) =>
-    values.map((value, row) => (Number.isNaN(value) ? others[row] : value));
-  return { average, low: fill(own.low, other.low), high: fill(own.high, other.high) };
 }
 
 /** Mean of some benchmarks; half-widths of their intervals are combined as those of independent values (MOVER). */
@@ -179,19 +173,32 @@ function compareNumbers(a: number, b: number): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** Two averages are separable if the interval of their difference is above 0 (MOVER). */
-export function isSeparable({ average, low, high }: Averages, better: number, worse: number): boolean {
-  return average[better] - average[worse] > Math.hypot(average[better] - low[better], high[worse] - average[worse]);
+/** How much wider an interval of 95% gets that is one of n (Bonferroni), as the ranges of places have it. */
+function findWidening(n: number): number {
+  const t = Math.sqrt(-2 * Math.log(0.025 / Math.max(1, n)));
+  // The normal quantile, to 0.0005 (Abramowitz & Stegun 26.2.23).
+  const top = 2.515517 + t * (0.802853 + t * 0.010328);
+  return (t - top / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)))) / 1.959964;
 }
 
-function findTies(averages: Averages, rows: number[], n: number): { tied: Uint8Array; nTied: number } {
-  const tied = new Uint8Array(n);
+/** Two averages are separable if the interval of their difference is above 0 (MOVER). */
+function isSeparable({ average, low, high }: Averages, better: number, worse: number, widening: number): boolean {
+  const half = Math.hypot(average[better] - low[better], high[worse] - average[worse]);
+  return average[better] - average[worse] > widening * half;
+}
+
+/** Those that may be the best of what is shown: all differences to the first one are tested at once. */
+function findTies(suite: Suite, averages: Averages, rows: number[]): { tied: Uint8Array; nTied: number } {
+  const tied = new Uint8Array(suite.n);
   const { average, low, high } = averages;
   const best = rows.reduce((a, b) => (a < 0 || average[b] > average[a] ? b : a), -1);
   if (best < 0 || Number.isNaN(low[best])) return { tied, nTied: -1 };
+  // Copies share an evaluation.
+  const nEvaluated = rows.filter((row) => readText(suite, "identical_to", row) === "").length;
+  const widening = findWidening(nEvaluated - 1);
   let nTied = 0;
   for (const row of rows) {
-    if (row === best || Number.isNaN(high[row]) || isSeparable(averages, best, row)) continue;
+    if (row === best || Number.isNaN(high[row]) || isSeparable(averages, best, row, widening)) continue;
     tied[row] = 1;
     nTied++;
   }
@@ -254,7 +261,7 @@ function listSortValues(suite: Suite, state: State, view: View): Float64Array {
   if (key === "rank") return view.ranks;
   if (key === "average") return view.averages.average;
   if (key === "interval") return view.averages.low;
-  if (key === "places" || key === "band") return suite.numbers.get("rank_low") ?? view.ranks;
+  if (key === "places" || key === "band") return (view.hasPlaces && suite.numbers.get("rank_low")) || view.ranks;
   const benchmark = findBenchmark(suite, key);
   if (benchmark >= 0) return state.isRaw ? suite.scores[benchmark].raw : suite.scores[benchmark].normalized;
   const column = suite.texts.get(key);
