@@ -695,7 +695,7 @@ def test_empty_warehouse_is_a_page_that_says_so(browser: Browser, tmp_path: Path
 @pytest.fixture(scope="module")
 def other_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store, folder = share_store(tmp_path_factory), tmp_path_factory.mktemp("pages")
-    build_page(store, folder / "page", Shown("Board"))
+    build_page(store, folder / "page", Shown("Board", has_sql=True))
     build_pair(store, folder / "pair", "lab/strong", "lab/weak")
     return folder
 
