@@ -101,6 +101,12 @@ def test_the_wheel_holds_every_yaml_and_sql_file_and_the_type_markers(installed:
     assert {path.suffix for path in wanted} == {".py", ".sql", ".typed", ".yaml"}
 
 
+def test_the_wheel_holds_what_pages_are_made_of(installed: Path) -> None:
+    for folder in ("assets", "templates"):
+        names = {path.name for path in (ROOT / "tasks/page" / folder).iterdir()}
+        assert {path.name for path in (installed / "nightboard/tasks/page" / folder).iterdir()} == names
+
+
 def test_the_wheel_imports_from_another_directory_without_the_harness(installed: Path, tmp_path: Path) -> None:
     found = import_everything(tmp_path, path=installed)
     assert [Path(name).parent.parent for name in found[:4]] == [installed / "nightboard"] * 4

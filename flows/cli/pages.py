@@ -30,6 +30,9 @@ def page(
         typer.Option(metavar="A B", help="Instead: the documents on which two models differ, named as in compare."),
     ] = None,
     no_queue: Annotated[bool, typer.Option("--no-queue", help="Without the page of what waits and failed.")] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="With a page where readers ask the tables with SQL: 11 MB and the tables.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write the leaderboard as a page for a browser.
@@ -62,7 +65,8 @@ def page(
             ui_text, index = f"Page of {pair[0]} and {pair[1]}: open ", build_pair(root, out, *pair, show)
         else:
             shown = show_board(bundle, root, title) if bundle else Shown(title or "Leaderboard")
-            built = build_page(root, out, replace(shown, has_queue=shown.has_queue and not no_queue), show)
+            shown = replace(shown, has_queue=shown.has_queue and not no_queue, has_sql=shown.has_sql or sql)
+            built = build_page(root, out, shown, show)
             ui_text, index = (
                 f"Page of {count(built.n_models, 'model')}, {built.n_bytes / 1e6:,.1f} MB: open ",
                 built.index,

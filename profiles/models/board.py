@@ -48,6 +48,9 @@ class Page(Profile):
     out: Text = Field(description="folder of the page; a relative path starts where that of the store starts")
     title: Text | None = Field(default=None, description="heading of the page; default: the board's title")
     is_queue_shown: bool = Field(default=True, description="whether it has a page of what waits and what has failed")
+    is_sql_shown: bool = Field(
+        default=False, description="whether it has a page where readers ask its tables with SQL, in their browser"
+    )
 
 
 class Board(Profile):

@@ -22,8 +22,10 @@ from nightboard.tasks.page.pictures.asked import Ask
 from nightboard.tasks.page.publish import publish
 from nightboard.tasks.page.queue_page import read_queue
 from nightboard.tasks.page.render import as_script, copy_assets, write_html
+from nightboard.tasks.page.sql_page import write_sql_page
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.publish import Report
+from nightboard.warehouse.reader.board_tables import read_board_tables
 from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, list_suites
 
@@ -53,6 +55,7 @@ class Shown:
     suites: Sequence[str] | None = None
     board: str | None = None
     has_queue: bool = True
+    has_sql: bool = False
 
 
 def show_board(bundle: BoardBundle, store: Store, title: str | None = None) -> Shown:
@@ -64,6 +67,7 @@ def show_board(bundle: BoardBundle, store: Store, title: str | None = None) -> S
         [*bundle.suites],
         bundle.board.board,
         page.is_queue_shown if page else True,
+        page.is_sql_shown if page else False,
     )
 
 
@@ -78,15 +82,18 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
         suites = {suite: title for suite, title, *_ in list_suites(con).rows}
         of_board = Ask(filters=shown.filters, suites=None if shown.suites is None else tuple(shown.suites))
         pictures = read_pictures(con, replace(of_board, board=shown.board), has_queue=shown.has_queue)
-    values = {"board_title": shown.title, "page": data, "has_queue": shown.has_queue}
+        tables = read_board_tables(con, shown.filters, shown.suites) if shown.has_sql else []
+    values = {"board_title": shown.title, "page": data, "has_queue": shown.has_queue, "has_sql": shown.has_sql}
     with publish(out) as folder:
-        write_page(data, folder, shown.title, has_queue=shown.has_queue, has_pictures=True)
+        write_page(data, folder, shown.title, has_queue=shown.has_queue, has_pictures=True, has_sql=shown.has_sql)
         write_style(folder)
         write_pictures(pictures, folder, {"title": shown.title, "root": "", "page": data})
         if shown.has_queue:
             write_html(
                 folder / "queue.html", "queue.html", values | queue | {"root": "", "title": f"Queue - {shown.title}"}
             )
+        if shown.has_sql:
+            write_sql_page(tables, folder, values)
         for number in write_models(models, values, folder / "models", _order(suites, shown.suites)):
             report("Pages of models", number, len(models.models))
         (folder / "README.md").write_text(describe_space(shown.title), encoding="utf-8")
@@ -106,7 +113,13 @@ def _order(titles: Mapping[str, str], suites: Sequence[str] | None) -> dict[str,
 
 
 def write_page(
-    data: PageData, folder: Path, title: str, *, has_queue: bool = False, has_pictures: bool = False
+    data: PageData,
+    folder: Path,
+    title: str,
+    *,
+    has_queue: bool = False,
+    has_pictures: bool = False,
+    has_sql: bool = False,
 ) -> None:
     """Write the front page with its data into an empty folder."""
     copy_assets(folder)
@@ -127,6 +140,7 @@ def write_page(
         "data_files": data_files,
         "has_queue": has_queue,
         "has_pictures": has_pictures,
+        "has_sql": has_sql,
     }
     write_html(folder / "index.html", "index.html", values)
 

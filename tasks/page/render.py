@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
+_SQL_ASSETS = ("sql.js", "sql.css", "duckdb.js")
 # No text of a page is longer: models can answer without end.
 MOST_CHARACTERS = 20_000
 # Control characters, marks that turn the direction of writing, and halves of characters are shown, not obeyed: texts
@@ -53,8 +54,16 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def copy_assets(folder: Path) -> None:
-    """Put scripts and styles into the folder of a page."""
-    shutil.copytree(FOLDER / "assets", folder / "assets", dirs_exist_ok=True)
+    """Put scripts and styles into the folder of a page, but not those of the SQL page, which are large."""
+    shutil.copytree(
+        FOLDER / "assets", folder / "assets", ignore=shutil.ignore_patterns(*_SQL_ASSETS), dirs_exist_ok=True
+    )
+
+
+def copy_sql_assets(folder: Path) -> None:
+    """Put what the SQL page alone needs beside them."""
+    for name in _SQL_ASSETS:
+        shutil.copy(FOLDER / "assets" / name, folder / "assets")
 
 
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:

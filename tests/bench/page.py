@@ -1,6 +1,7 @@
-"""The front page of a whole board in Chromium: beside Tabulator with the same rows, and a plain HTML table of all rows.
+"""The pages of a whole board in Chromium: the front page beside Tabulator with the same rows and a plain HTML table of
+all rows, and the SQL page.
 
-All three are opened from disk, one after the other, several times. Tabulator comes from the npm registry.
+All are opened from disk, one after the other, several times. Tabulator comes from the npm registry.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from bench.rank import N_MODELS, make_store
 from nightboard.tasks.page.build import write_page
 from nightboard.tasks.page.columns import list_columns, write_rows
 from nightboard.tasks.page.data import read_page_data
+from nightboard.tasks.page.sql_page import write_sql_page
 from nightboard.tasks.store.layout import Store
+from nightboard.warehouse.reader.board_tables import read_board_tables
 from nightboard.warehouse.reader.connection import connect
-from nightboard.warehouse.reader.questions import rank
+from nightboard.warehouse.reader.questions import NO_FILTERS, rank
 from warehouse import Cells
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ def measure_page() -> Iterator[Cells]:
         sizes = {what: count_bytes(site.folder) for what, site in sites.items()}
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         times = {what: measure_site(browser, site) for what, site in sites.items()}
+        load_s, ask_s = measure_sql_page(browser, store, root / "sql")
         browser.close()
     for peer in ("Tabulator", "all rows as HTML"):
         yield (
@@ -121,6 +125,26 @@ def measure_page() -> Iterator[Cells]:
         }.items():
             ours, theirs = getattr(times["ours"], field), getattr(times[peer], field)
             yield what, f"{ours:.0f} ms", peer, f"{theirs:.0f} ms", ours / theirs
+    first_s = times["ours"].first_row / 1000
+    yield "SQL page, its first answer", f"{load_s:.2f} s", "first row", f"{first_s:.2f} s", load_s / first_s
+    yield "SQL page, the first 20", f"{ask_s:.3f} s", "query of its ranking", f"{query_s:.3f} s", ask_s / query_s
+
+
+def measure_sql_page(browser: Browser, store: Store, folder: Path) -> tuple[float, float]:
+    """Seconds until the SQL page answers for the first time, which loads DuckDB and the tables, and for a later one."""
+    write_front(store, folder)
+    with connect(store.warehouse) as con:
+        values = {"board_title": "Bench", "page": read_page_data(con), "has_queue": False, "has_sql": True}
+        write_sql_page(read_board_tables(con, NO_FILTERS, None), folder, values)
+    page = browser.new_page()
+    page.goto((folder / "sql.html").as_uri())
+
+    def ask() -> None:
+        page.press("#query", "Control+Enter")
+        page.wait_for_selector("#run:enabled")
+
+    first = clock(ask)
+    return first, statistics.median(clock(ask) for _ in range(N_TRIES))
 
 
 def clock(work: Callable[[], object]) -> float:

@@ -39,6 +39,9 @@ def test_a_store_becomes_a_page_and_the_file_to_open_is_told(store: Store, tmp_p
     again = run("--store", store.root, "--out", tmp_path / "page", "--no-queue", "--quiet")
     assert (again.exit_code, again.output) == (0, "")
     assert not (tmp_path / "page/queue.html").exists()
+    assert not (tmp_path / "page/sql.html").exists()
+    assert run("--store", store.root, "--out", tmp_path / "page", "--sql").exit_code == 0
+    assert (tmp_path / "page/sql.html").exists()
 
 
 def test_a_board_names_folder_and_title(store: Store, tmp_path: Path) -> None:

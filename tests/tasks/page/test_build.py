@@ -29,8 +29,8 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_same_build_gives_the_same_bytes_and_no_broken_links(store: Store, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    page = build_page(store, tmp_path / "one", Shown("T"), lambda *done: told.append(done))
-    build_page(store, tmp_path / "two", Shown("T"))
+    page = build_page(store, tmp_path / "one", Shown("T", has_sql=True), lambda *done: told.append(done))
+    build_page(store, tmp_path / "two", Shown("T", has_sql=True))
     files = read_files(tmp_path / "one")
     assert files == read_files(tmp_path / "two")
     assert (page.index, page.n_files, page.n_models) == (tmp_path / "one/index.html", len(files) - 1, 7)
@@ -41,10 +41,24 @@ def test_the_same_build_gives_the_same_bytes_and_no_broken_links(store: Store, t
             assert link.startswith(("https://huggingface.co/", "data:")) or (folder / link).exists(), (name, link)
 
 
+def test_only_a_page_that_asks_for_it_has_sql_and_what_it_needs(store: Store, tmp_path: Path) -> None:
+    build_page(store, tmp_path / "page", Shown("T"))
+    plain = read_files(tmp_path / "page")
+    build_page(store, tmp_path / "page", Shown("T", has_sql=True))
+    asked = read_files(tmp_path / "page")
+    tables = [name for name in asked if name.startswith("data/tables-")]
+    assert asked.keys() - plain.keys() == {"sql.html", "assets/sql.js", "assets/sql.css", "assets/duckdb.js", *tables}
+    html = {name for name in asked if name.endswith(".html")}
+    assert {name for name in html if b"sql.html" in asked[name]} == html - {"pictures.html"}
+    assert not [name for name in plain if b"sql.html" in plain[name]]
+    assert [name for name in asked if b"'wasm-unsafe-eval'; worker-src blob:" in asked[name]] == ["sql.html"]
+    assert (tmp_path / "page/sql.html").read_text().count("<summary>") == 9
+
+
 def test_an_empty_warehouse_gives_a_page_that_is_a_static_space(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     build(Lake().write(store.lake), store.warehouse, after(0))
-    page = build_page(store, tmp_path / "page", Shown('Ours: "best"'))
+    page = build_page(store, tmp_path / "page", Shown('Ours: "best"', has_sql=True))
     assert page.n_models == 0
     _, card, _ = (tmp_path / "page/README.md").read_text().split("---\n")
     assert YAML(typ="safe").load(card) == {"title": 'Ours: "best"', "sdk": "static", "app_file": "index.html"}
@@ -110,12 +124,14 @@ def test_a_board_shows_its_models_with_a_score_or_without(tmp_path: Path) -> Non
     assert "out_of_memory" in (tmp_path / "page/queue.html").read_text()
 
 
-def test_a_board_tells_title_suites_and_whether_there_is_a_queue(store: Store, tmp_path: Path) -> None:
+def test_a_board_tells_title_suites_and_which_pages_there_are(store: Store, tmp_path: Path) -> None:
     shown = show_board(load_board(write_board(tmp_path)), store)
     assert (shown.title, shown.suites, shown.board, shown.has_queue) == ("Mine", ["small"], "mine", True)
+    assert not shown.has_sql
     assert (shown.filters.models, shown.filters.sources) == ([], []), "none of these models is watched"
-    more = "page: {out: www, title: Our models, is_queue_shown: false}\n"
+    more = "page: {out: www, title: Our models, is_queue_shown: false, is_sql_shown: true}\n"
     bundle = load_board(write_board(tmp_path, more))
     shown = show_board(bundle, store)
-    assert (bundle.page, shown.title, shown.has_queue) == (tmp_path / "www", "Our models", False)
+    assert (bundle.page, shown.title) == (tmp_path / "www", "Our models")
+    assert (shown.has_queue, shown.has_sql) == (False, True)
     assert show_board(bundle, store, "Given").title == "Given"

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDE = {"width": 1280, "height": 800}
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 PHONE = {"width": 400, "height": 800}
@@ -44,17 +42,6 @@ READ_COLUMN = """([rows, key]) => {
 # The model whose row has the focus, or what else has it.
 READ_FOCUS = "document.activeElement.closest('tr')?.querySelector('th')?.title ?? document.activeElement.id"
 READ_BANDS = "bars => bars.map(({style}) => [parseFloat(style.left), parseFloat(style.width)])"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -777,23 +764,9 @@ def test_twenty_thousand_models_are_searched_sorted_and_walked_through(browser: 
 
 
 @pytest.fixture(scope="module")
-def frontend(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources with their libraries, as the lock file names them, and the files built from them."""
-    if shutil.which("npm") is None:
-        pytest.skip("no node and npm are installed: apt-get install npm")
-    folder = tmp_path_factory.mktemp("built") / "frontend"
-    shutil.copytree(FOLDER / "frontend", folder, ignore=shutil.ignore_patterns("node_modules"))
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    for command in (["npm", "ci", *options], ["npm", "run", "check"], ["npm", "run", "build"]):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
 def other_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store, folder = share_store(tmp_path_factory), tmp_path_factory.mktemp("pages")
-    build_page(store, folder / "page", Shown("Board"))
+    build_page(store, folder / "page", Shown("Board", has_sql=True))
     build_pair(store, folder / "pair", "lab/strong", "lab/weak")
     return folder
 
@@ -801,8 +774,8 @@ def other_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_committed_bundle_is_built_from_the_sources(frontend: Path) -> None:
     """Else: make page-assets."""
     built = {path.name: path.read_bytes() for path in (frontend.parent / "assets").iterdir()}
-    assert built.keys() == {"page.css", "page.js", "theme.js"}, "model.css is written by hand"
-    assert built == {name: (FOLDER / "assets" / name).read_bytes() for name in built}
+    assert built.keys() == {"page.css", "page.js", "theme.js", "sql.js", "duckdb.js"}, "others are written by hand"
+    assert [name for name in built if built[name] != (FOLDER / "assets" / name).read_bytes()] == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])
