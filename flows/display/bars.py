@@ -27,7 +27,7 @@ def make_bars(console: Console, *, is_shown: bool) -> Progress:
     """Bars that disappear when the work is done. A task's field `left` says how long it still takes."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

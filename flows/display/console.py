@@ -1,6 +1,6 @@
 """What an operator sees while a command runs: sentences and warnings, on a terminal or in a log.
 
-Owns how things look, never what happens. Every text that came from outside is escaped.
+Owns how things look, never what happens. No text has markup: one from outside looks as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape as escape_markup
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -37,11 +36,6 @@ def clean(text: str) -> str:
 def wrap(line: str, width: int) -> str:
     """A line as one or more, each of whole words: a path that is broken in two cannot be pasted."""
     return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
-
-
-def escape(text: str) -> str:
-    """A text from outside for a rich console: without markup, too."""
-    return escape_markup(clean(text))
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Terminal:
         """Print a line that ends in a path, which is never folded, even where there are blanks in it."""
         self.log(logging.INFO, text + path)
         if not self.is_quiet:
-            self.console.print(escape(text + path), soft_wrap=True)
+            self.console.print(clean(text + path), markup=False, emoji=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print something that an operator should look at."""
@@ -94,7 +88,7 @@ class Terminal:
 
     def _print(self, text: str, style: str) -> None:
         lines = (wrap(line, self.console.width) for line in clean(text).split("\n"))
-        self.console.print(escape_markup("\n".join(lines)), style=style or None, soft_wrap=True)
+        self.console.print("\n".join(lines), style=style or None, markup=False, emoji=False, soft_wrap=True)
 
     def progress(self) -> Progress:
         """Bars for long work; use as a context manager. A task's field `left` says how long it still takes."""

@@ -14,7 +14,7 @@ from typing import Self
 
 from rich.progress import TaskID
 
-from nightboard.flows.display.console import Terminal, duration, escape
+from nightboard.flows.display.console import Terminal, clean, duration
 from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import show_news
 from nightboard.flows.run.time_left import TimeLeft
@@ -94,7 +94,7 @@ class ProgressDisplay:
         evaluation = run.planned.get(key)
         name = f"{evaluation.model_id} {evaluation.suite}" if evaluation else key
         now = ", ".join(dict.fromkeys(each.benchmark or "finishing" for each in progress))
-        text = f"  {escape(name)}: {escape(now)}"
+        text = clean(f"  {name}: {now}")
         n_open = sum(len(attempt.planned.shard.benchmarks) for attempt in shards)
         total = sum(len(shard.benchmarks) for shard in run.shards[key].shards) if key in run.shards else n_open
         if key not in self._running:

@@ -58,6 +58,18 @@ def test_scores_have_two_decimals_however_small() -> None:
     assert to_score_text("license", None) == ""
 
 
+def test_a_text_from_outside_is_neither_markup_nor_emoji() -> None:
+    text = io.StringIO()
+    ui = Terminal(Console(file=text, width=80))
+    ui.say("[bold]lab/x:fire: [/]")
+    ui.say_path("[red]:fire: ", "/a/:fire:")
+    assert text.getvalue() == "[bold]lab/x:fire: [/]\n[red]:fire: /a/:fire:\n"
+    with ui.progress() as bars:
+        bars.add_task("[bold]lab/x:fire:", total=1)
+        bars.console.print(bars.get_renderable())
+    assert "[bold]lab/x:fire:" in text.getvalue()
+
+
 def test_the_path_of_a_log_can_be_pasted(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/log.txt").touch()
