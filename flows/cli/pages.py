@@ -37,8 +37,8 @@ def page(
 ) -> None:
     """Write the leaderboard as a page for a browser.
 
-    Files that open by double click and from any web host: the ranking, a page a model, the queue. With --board, what
-    the board's rankings show; with --store, all that is in it.
+    Files that open by double click and from any web host: the ranking, a page a model, the queue. With --board, the
+    models and imports of the board; with --store, all that is in it.
     """
     from dataclasses import replace
 

@@ -45,7 +45,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Shown:
-    """What of a store the page shows: all of it, or what a board's rankings show, suite by suite.
+    """What of a store the page shows: all of it, or the models and imports of a board, suite by suite.
 
     `filters`: of these, `models` and `sources` count.
     """
@@ -87,7 +87,7 @@ def build_page(store: Store, out: Path, shown: Shown, report: Report = lambda *_
     with publish(out) as folder:
         write_page(data, folder, shown.title, has_queue=shown.has_queue, has_pictures=True, has_sql=shown.has_sql)
         write_style(folder)
-        write_pictures(pictures, folder, {"title": shown.title, "root": "", "page": data})
+        write_pictures(pictures, folder, values | {"root": "", "title": f"Pictures - {shown.title}"})
         if shown.has_queue:
             write_html(
                 folder / "queue.html", "queue.html", values | queue | {"root": "", "title": f"Queue - {shown.title}"}

@@ -11,6 +11,7 @@ from make_lake import Lake, after
 from page_lake import EVIL, TURNED, share_store
 
 from nightboard.tasks.page.build import Shown, build_page
+from nightboard.tasks.page.data import read_page_data
 from nightboard.tasks.page.models import _TABLES, Models, cut_log, describe_model, read_models
 from nightboard.tasks.page.render import name_model_file
 from nightboard.tasks.store.layout import Store
@@ -167,6 +168,21 @@ def test_imported_rows_say_where_they_come_from_and_what_is_not_known(tmp_path: 
     assert dict(entry["facts"])["Source"][0].startswith("import:")
     assert {"Batch size", "lm-eval", "Datasets", "Libraries", "Node", "Device"} <= set(entry["unknown"])
     assert "The version of lm-eval is not known: the import does not tell it." in entry["commands"].notes
+
+
+def test_a_model_without_an_owner_has_no_organization_and_small_sizes_are_in_millions(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path)
+    lake.suite()
+    lake.commit("gpt2", params_b=0.01234)
+    lake.done("e", "gpt2")
+    build(lake.write(store.lake), store.warehouse, after(9))
+    facts = dict(describe(store, "gpt2")["facts"])
+    assert "Organization" not in facts
+    assert facts["Size"] == "12.3 M parameters"
+    with connect(store.warehouse) as con:
+        (suite,) = read_page_data(con).suites
+    assert suite.columns["organization"] == [None]
+    assert suite.columns["average_low"][0] < suite.columns["average"][0] < suite.columns["average_high"][0]
 
 
 def test_queries_do_not_grow_with_the_models(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

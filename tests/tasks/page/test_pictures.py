@@ -307,6 +307,8 @@ def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_p
     page = (tmp_path / "page" / "pictures.html").read_text()
     assert page == (tmp_path / "again" / "pictures.html").read_text()
     assert page.count("<svg ") == 2 * len(SHOWN)
+    assert "<title>Pictures - Board</title>" in page
+    assert '<a href="index.html">Board</a> <a href="queue.html">Queue</a>' in page
     assert "<style" not in page, "the page's policy allows style sheets as files only"
     assert 'href="models/middle--m.html"' in page
     files = {path.stem for path in (tmp_path / "page" / "pictures").iterdir()}
