@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -55,8 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    own = OwnServer(tmp_path_factory.mktemp("prefect"))
+def server_url(empty_history: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    own = OwnServer(Path(shutil.copytree(empty_history, tmp_path_factory.mktemp("history") / "prefect")))
     own.open_client()
     assert own.url
     yield own.url
