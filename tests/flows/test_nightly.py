@@ -74,11 +74,18 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return server_url
 
 
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first night that needs a dataset leaves it to the other tests."""
+    return make_once(tmp_path_factory, "datasets", lambda _: None)
+
+
 @pytest.fixture
-def world(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, models: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
     monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm_job(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
+        opened.share_datasets(datasets)
         yield opened
 
 
@@ -125,6 +132,7 @@ def night_with_history(world: World) -> RunReport:
 
 
 def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str) -> None:
+    world.forget_datasets()
     world.add_model("lab/twin", source="lab/strong")
     first = night_with_history(world)
     assert sorted(each.model_id for each in first.evaluated) == ["lab/strong", "lab/weak"]
@@ -280,6 +288,7 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
 
 
 def test_a_gated_dataset_costs_its_benchmark_alone_which_runs_alone_once_it_opens(world: World) -> None:
+    world.forget_datasets()
     world.hub.delete_repo("lab/weak")
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=True)
     gated = world.night()
@@ -298,6 +307,7 @@ def test_a_gated_dataset_costs_its_benchmark_alone_which_runs_alone_once_it_open
 
 
 def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> None:
+    world.forget_datasets()
     for step in EVERY_STEP:
         process = world.start_night(stop_after=step)
         _, errors = process.communicate(timeout=900)
@@ -313,6 +323,7 @@ def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> N
 
 
 def test_two_nights_at_once_evaluate_everything_once_and_leave_nothing_open_to_others(world: World) -> None:
+    world.forget_datasets()
     flows = [world.start_night(umask=0), world.start_night(umask=0)]
     for each in flows:
         _, errors = each.communicate(timeout=900)
