@@ -126,8 +126,8 @@ def use_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None
 
 
 @pytest.fixture
-def server(tmp_path: Path, use_server: Callable[[str], None]) -> Iterator[SyncPrefectClient]:
-    own = OwnServer(tmp_path / "prefect")
+def server(state_dir: Path, use_server: Callable[[str], None]) -> Iterator[SyncPrefectClient]:
+    own = OwnServer(state_dir)
     with own.open_client():
         use_server(str(own.url))
     with get_client(sync_client=True) as client:
@@ -181,6 +181,7 @@ def test_a_deployment_runs_on_a_worker_and_one_that_falls_silent_is_crashed(
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("state_dir")
 def test_a_served_board_runs_by_its_own_cron_with_a_server_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

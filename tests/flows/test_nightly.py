@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -55,8 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    own = OwnServer(tmp_path_factory.mktemp("prefect"))
+def server_url(empty_history: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    own = OwnServer(Path(shutil.copytree(empty_history, tmp_path_factory.mktemp("history") / "prefect")))
     own.open_client()
     assert own.url
     yield own.url
@@ -73,11 +74,18 @@ def server(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return server_url
 
 
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first night that needs a dataset leaves it to the other tests."""
+    return make_once(tmp_path_factory, "datasets", lambda _: None)
+
+
 @pytest.fixture
-def world(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, models: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
     monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm_job(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
+        opened.share_datasets(datasets)
         yield opened
 
 
@@ -124,6 +132,7 @@ def night_with_history(world: World) -> RunReport:
 
 
 def test_nights_evaluate_what_is_new_and_nothing_else(world: World, server: str) -> None:
+    world.forget_datasets()
     world.add_model("lab/twin", source="lab/strong")
     first = night_with_history(world)
     assert sorted(each.model_id for each in first.evaluated) == ["lab/strong", "lab/weak"]
@@ -279,6 +288,7 @@ def test_a_broken_model_fails_alone_and_is_given_up(world: World, server: str) -
 
 
 def test_a_gated_dataset_costs_its_benchmark_alone_which_runs_alone_once_it_opens(world: World) -> None:
+    world.forget_datasets()
     world.hub.delete_repo("lab/weak")
     world.hub.set_access("TIGER-Lab/MMLU-Pro", kind="dataset", gated=True)
     gated = world.night()
@@ -297,6 +307,7 @@ def test_a_gated_dataset_costs_its_benchmark_alone_which_runs_alone_once_it_open
 
 
 def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> None:
+    world.forget_datasets()
     for step in EVERY_STEP:
         process = world.start_night(stop_after=step)
         _, errors = process.communicate(timeout=900)
@@ -312,6 +323,7 @@ def test_a_flow_killed_after_any_step_is_finished_by_the_next(world: World) -> N
 
 
 def test_two_nights_at_once_evaluate_everything_once_and_leave_nothing_open_to_others(world: World) -> None:
+    world.forget_datasets()
     flows = [world.start_night(umask=0), world.start_night(umask=0)]
     for each in flows:
         _, errors = each.communicate(timeout=900)

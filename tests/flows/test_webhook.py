@@ -224,11 +224,11 @@ def test_the_run_that_it_starts_is_for_the_model_alone(bundle: BoardBundle, monk
 
 @pytest.mark.real
 def test_several_events_for_a_model_are_one_run_of_the_deployment_for_this_model(
-    bundle: BoardBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: BoardBundle, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.context import refresh_global_settings_context
 
-    own = OwnServer(tmp_path / "prefect")
+    own = OwnServer(state_dir)
     with own.open_client() as client:
         monkeypatch.setenv("PREFECT_API_URL", str(own.url))
         refresh_global_settings_context()

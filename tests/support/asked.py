@@ -6,6 +6,7 @@ of a build: tables have the columns of their descriptions, their keys are unique
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -52,8 +53,9 @@ class _Tables:
 
     state: State
     lake: Path
-    derived: Path
+    warehouse: Path
     made: set[str] = field(default_factory=set)
+    is_built: bool = False
 
     def __post_init__(self) -> None:
         self.files = list_files(self.lake)
@@ -64,7 +66,8 @@ class _Tables:
     def make(self, names: Iterable[str]) -> None:
         """Make these models and all that they read, and check what is new."""
         needed = find_sources(_models(), names) - self.made
-        make_models(self.con, [_models()[key] for key in needed], Deriver(self.lake, self.derived), self.files)
+        derive = Deriver(self.lake, self.warehouse / "derived")
+        make_models(self.con, [_models()[key] for key in needed], derive, self.files)
         self.made |= needed
         marts = [MODEL_TABLES[_models()[key].name] for key in needed if _models()[key].folder == "marts"]
         checks = list_checks(table for table in marts if table is not SAMPLES)
@@ -74,32 +77,36 @@ class _Tables:
         )
         assert violations == [], "\n".join(violations)
 
+    def ask_build(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query that a whole build answers."""
+        if not self.is_built:
+            build(self.lake, self.warehouse, START)
+            self.is_built = True
+        with connect(self.warehouse) as con:
+            return con.execute(sql).fetchall()
+
 
 _last: dict[Path, _Tables] = {}
 
 
 def ask_lake(lake: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a query over the lake as it is now."""
-    warehouse = lake.parent / "asked"
-    if _WHOLE.search(sql):
-        return _ask_build(lake, warehouse, sql)
+    tables = _open(lake)
+    if not _WHOLE.search(sql):
+        tables.make(f"main.{word}" for word in re.findall(r"\w+", sql))
+        with contextlib.suppress(duckdb.CatalogException):  # the wide table of a suite, or a mistake
+            return tables.con.execute(sql).fetchall()
+    return tables.ask_build(sql)
+
+
+def _open(lake: Path) -> _Tables:
     files = sorted(path for path in lake.rglob("*") if path.is_file())
     state = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     if lake not in _last or _last[lake].state != state:
         for tables in _last.values():
             tables.con.close()
         _last.clear()
+        warehouse = lake.parent / "asked"
         warehouse.mkdir(exist_ok=True)
-        _last[lake] = _Tables(state, lake.resolve(), warehouse / "derived")
-    tables = _last[lake]
-    tables.make(f"main.{word}" for word in re.findall(r"\w+", sql))
-    try:
-        return tables.con.execute(sql).fetchall()
-    except duckdb.CatalogException:  # the wide table of a suite, or a mistake
-        return _ask_build(lake, warehouse, sql)
-
-
-def _ask_build(lake: Path, warehouse: Path, sql: str) -> list[tuple[Any, ...]]:
-    build(lake, warehouse, START)
-    with connect(warehouse) as con:
-        return con.execute(sql).fetchall()
+        _last[lake] = _Tables(state, lake.resolve(), warehouse)
+    return _last[lake]

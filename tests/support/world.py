@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -137,6 +138,16 @@ class World:
     def query(self, sql: str) -> list[tuple[object, ...]]:
         with connect(self.store.warehouse) as connection:
             return connection.execute(sql).fetchall()
+
+    def share_datasets(self, folder: Path) -> None:
+        """Keep downloaded datasets in a folder that worlds share; they have the same ones, of the same commits."""
+        mine = self.store.dataset_dir("any/dataset", "any commit").parents[1]
+        mine.parent.mkdir(parents=True)
+        mine.symlink_to(folder)
+
+    def forget_datasets(self) -> None:
+        """Download all of them, to a store that is not there yet."""
+        shutil.rmtree(self.store.root)
 
     def wait_for_outcomes(self, count: int, timeout_s: float = 600) -> list[Path]:
         deadline = time.monotonic() + timeout_s

@@ -44,12 +44,11 @@ def ignore(table: str, done: float) -> None:
     pass
 
 
-def rows_of(store: Store, table: str) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
+def rows_of(con: duckdb.DuckDBPyConnection, table: str) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
     """Names and types of the columns, and all rows in one order."""
-    with connect(store.warehouse) as con:
-        relation = con.sql(f"select * from main.{table}")
-        described = [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
-        return described, sorted(relation.fetchall(), key=repr)
+    relation = con.sql(f"select * from main.{table}")
+    described = [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
+    return described, sorted(relation.fetchall(), key=repr)
 
 
 @pytest.mark.parametrize("form", list(FileFormat))
@@ -57,14 +56,14 @@ def test_every_table_is_read_back_as_it_was(store: Store, tmp_path: Path, form: 
     exported = list(export_all(store, tmp_path / "it's here", form, False, ignore))
     assert {"leaderboard", "small", "samples", "attempts", "build_info"} <= {each.table for each in exported}
     assert {path.name for path in (tmp_path / "it's here").iterdir()} == {f"{each.table}.{form}" for each in exported}
-    for each in exported:
-        columns, rows = rows_of(store, each.table)
-        assert each.n_rows == len(rows)
-        path = str(each.path).replace("'", "''")
-        source = READERS[form].format(path, ", ".join(f"'{name}': '{kind}'" for name, kind in columns))
-        typed = ", ".join(f'cast("{name}" as {kind}) as "{name}"' for name, kind in columns)
-        with duckdb.connect() as con:
-            con.execute("set TimeZone = 'UTC'")
+    with connect(store.warehouse) as warehouse, duckdb.connect() as con:
+        con.execute("set TimeZone = 'UTC'")
+        for each in exported:
+            columns, rows = rows_of(warehouse, each.table)
+            assert each.n_rows == len(rows)
+            path = str(each.path).replace("'", "''")
+            source = READERS[form].format(path, ", ".join(f"'{name}': '{kind}'" for name, kind in columns))
+            typed = ", ".join(f'cast("{name}" as {kind}) as "{name}"' for name, kind in columns)
             assert sorted(con.execute(f"select {typed} from {source}").fetchall(), key=repr) == rows, each.table
 
 
@@ -82,18 +81,18 @@ def test_json_has_no_numbers_that_json_lacks(store: Store, tmp_path: Path) -> No
     assert values.count(None) == 2
 
 
-@pytest.mark.parametrize("form", [FileFormat.parquet, FileFormat.jsonl])
-def test_texts_that_may_not_be_published_stay_in_the_store(tmp_path: Path, form: FileFormat) -> None:
+def test_texts_that_may_not_be_published_stay_in_the_store(tmp_path: Path) -> None:
     lake, odd = Lake(), Store(tmp_path / "odd")
     lake.suite([declare_task("open", "open", publish_documents=True), declare_task("kept", "kept")])
     texts = {"question": "?", "choices": ["(A) x"], "target": "(A) x", "category": "c"}
     names = {"doc_hash": "d", "doc_set_hash": "s", "is_imported": False}
     lake.add("documents", "d", [{"task": task, **names, **texts} for task in ("open", "kept")])
     build(lake.write(odd.lake), odd.warehouse, START)
-    export_table(odd, "documents", tmp_path / f"out.{form}", form, False, ignore)
     columns = f"task, doc_hash, {', '.join(texts)}"
-    found = duckdb.sql(f"select {columns} from '{tmp_path / f'out.{form}'}' order by task desc").fetchall()
-    assert found == [("open", "d", *texts.values()), ("kept", "d", None, None, None, None)]
+    for form in (FileFormat.parquet, FileFormat.jsonl):
+        export_table(odd, "documents", tmp_path / f"out.{form}", form, False, ignore)
+        found = duckdb.sql(f"select {columns} from '{tmp_path / f'out.{form}'}' order by task desc").fetchall()
+        assert found == [("open", "d", *texts.values()), ("kept", "d", None, None, None, None)], form
 
 
 def test_an_existing_file_stays_unless_it_is_forced(store: Store, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[OwnServer]:
-    keep_prefect_quiet(tmp_path, REPORTING_SETTINGS)
-    own = OwnServer(tmp_path)
+def server(state_dir: Path) -> Iterator[OwnServer]:
+    keep_prefect_quiet(state_dir, REPORTING_SETTINGS)
+    own = OwnServer(state_dir)
     yield own
     own.stop()
 

@@ -131,9 +131,8 @@ def test_a_run_is_quiet_keeps_its_history_and_leaves_no_process_and_nothing_in_t
 
 @pytest.mark.real
 def test_two_runs_at_once_have_a_server_each_and_the_second_history_is_thrown_away(
-    tmp_path: Path, start_run: StartRun
+    state_dir: Path, start_run: StartRun
 ) -> None:
-    state_dir = tmp_path / "prefect"
     first = start_run(state_dir, "sleep")
     one = read_line(first)
     second = start_run(state_dir)
@@ -148,9 +147,8 @@ def test_two_runs_at_once_have_a_server_each_and_the_second_history_is_thrown_aw
 
 @pytest.mark.real
 def test_a_server_ends_with_a_run_that_was_killed_and_the_next_run_has_the_same_history_and_marks_it(
-    tmp_path: Path, start_run: StartRun
+    state_dir: Path, start_run: StartRun
 ) -> None:
-    state_dir = tmp_path / "prefect"
     killed = start_run(state_dir, "sleep")
     first = read_line(killed)
     assert len(first["children"]) >= 1

@@ -203,11 +203,11 @@ def test_a_block_needs_a_configured_server(store: Store) -> None:
 
 @pytest.mark.real
 def test_prefects_own_blocks_are_loaded_and_notify(
-    store: Store, hook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, hook: Webhook, monkeypatch: pytest.MonkeyPatch, state_dir: Path
 ) -> None:
     from prefect.context import refresh_global_settings_context
 
-    own = OwnServer(tmp_path / "prefect")
+    own = OwnServer(state_dir)
     own.open_client()
     monkeypatch.setenv("PREFECT_API_URL", str(own.url))
     refresh_global_settings_context()
