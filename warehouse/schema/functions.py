@@ -38,8 +38,9 @@ FUNCTIONS = {
         ),
         Macro(
             "reported_variance",
-            "sampling variance of a mean by its reported standard error. An error of exactly 0, where the value is"
-            " between 0 and 1, counts as not reported: value * (1 - value) / n takes its place",
+            "sampling variance of a mean by its reported standard error. Where the value is between 0 and 1, an error"
+            " that no answers can have (not above 0, or above sqrt(value * (1 - value))) counts as not reported:"
+            " value * (1 - value) / n takes its place",
             (_MEAN, Parameter("stderr", "standard error as it was reported"), _N),
         ),
         Macro(

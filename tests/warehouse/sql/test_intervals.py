@@ -115,12 +115,13 @@ def test_one_document_tells_an_interval_but_no_standard_error_and_no_regression(
 
 
 def test_a_reported_standard_error_gives_a_task_score_its_interval(lake: Lake, ask: Ask) -> None:
-    """Without samples: the error that lm-eval reports; one of exactly 0 is none, unless all answers were alike."""
-    tasks = [declare_task("arc", f"arc-{number}", n_samples=100) for number in range(4)]
+    """Without samples: the error that lm-eval reports; one that cannot be is none (0, unless all are alike)."""
+    tasks = [declare_task("arc", f"arc-{number}", n_samples=100) for number in range(7)]
     lake.suite(tasks)
     lake.commit("lab/m")
-    rows = lake.done("e", "lab/m", scores={"arc-0": 0.5, "arc-1": 0.5, "arc-2": 1.0, "arc-3": 0.5}, tasks=tasks)
-    for row, stderr in zip(rows, (0.1, 0.0, 0.0, None), strict=True):
+    scores = {f"arc-{number}": 1.0 if number == 2 else 0.5 for number in range(7)}
+    rows = lake.done("e", "lab/m", scores=scores, tasks=tasks)
+    for row, stderr in zip(rows, (0.1, 0.0, 0.0, None, 0.51, -0.1, 0.5), strict=True):
         row["stderr"] = stderr
     found = ask("select task, stderr, value_low, value_high from task_scores order by task")
     near = [tuple(pytest.approx(bound, abs=1e-3) for bound in bounds) for bounds in ((0.3175, 0.6825), (0.404, 0.596))]
@@ -129,6 +130,9 @@ def test_a_reported_standard_error_gives_a_task_score_its_interval(lake: Lake, a
         ("arc-1", 0.0, *near[1]),
         ("arc-2", 0.0, pytest.approx(0.963, abs=1e-3), 1.0),
         ("arc-3", None, None, None),
+        ("arc-4", 0.51, *near[1]),
+        ("arc-5", -0.1, *near[1]),
+        ("arc-6", 0.5, pytest.approx(0.055, abs=1e-3), pytest.approx(0.945, abs=1e-3)),
     ]
 
 
