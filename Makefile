@@ -18,6 +18,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ROOMS := flows profiles tasks warehouse
 TYPING := build/typing
 
+# Each job is a process of its own, and would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check docs page-assets bench soak slurm-up slurm-down lock clean
