@@ -19,12 +19,13 @@ def read_queue(
     con: duckdb.DuckDBPyConnection, filters: Filters = NO_FILTERS, board: str | None = None
 ) -> dict[str, Any]:
     """The values of the template: requests of a board (None: of all), evaluations that wait, have failed with causes,
-    or have no rank.
+    or have no rank, and commits that cannot be evaluated.
     """
     requests = list_page_table(con, "requests", board=board)
     waiting = list_page_table(con, "waiting", filters)
     failures = list_page_table(con, "failures", filters)
     unranked = _count_alike(row for row in list_page_table(con, "unranked", filters) if row["is_done"])
+    rejected = list_page_table(con, "rejected", filters)
     causes = list_failure_causes(con)
     return {
         "board": board,
@@ -37,6 +38,8 @@ def read_queue(
         "n_failures": len(failures),
         "unranked": unranked[:MOST_ROWS],
         "n_unranked": len(unranked),
+        "rejected": rejected[:MOST_ROWS],
+        "n_rejected": len(rejected),
         "causes": [dict(zip(causes.columns, row, strict=True)) for row in causes.rows[:MOST_ROWS]] if failures else [],
     }
 

@@ -121,7 +121,9 @@ def test_a_board_shows_its_models_with_a_score_or_without(tmp_path: Path) -> Non
     build_page(store, tmp_path / "page", show_board(load_board(write_board(tmp_path)), store))
     pages = sorted(path.stem for path in (tmp_path / "page/models").iterdir())
     assert pages == ["HuggingFaceTB--SmolLM2-135M", "HuggingFaceTB--SmolLM2-135M-Instruct"]
-    assert "out_of_memory" in (tmp_path / "page/queue.html").read_text()
+    queue = (tmp_path / "page/queue.html").read_text()
+    assert "out_of_memory" in queue
+    assert re.search(r'SmolLM2-135M-Instruct.html">.*</a>.*<td class="text">no weights</td>', queue)
 
 
 def test_a_board_tells_title_suites_and_which_pages_there_are(store: Store, tmp_path: Path) -> None:
