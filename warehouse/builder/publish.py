@@ -53,12 +53,11 @@ def current_build(warehouse: Path) -> Path:
 def lock_builds(warehouse: Path) -> Iterator[None]:
     """Let one build at a time list the lake and replace the pointer, so that a later build never has less data.
 
-    Only under the lock is an unfinished build known to be a leftover, so it is removed here, before and after.
+    At the end, what is unfinished is removed, also that of killed builds: nobody works on it, because of the lock.
     """
     warehouse.mkdir(parents=True, exist_ok=True)
     with open_lock(warehouse / ".build.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        remove_unfinished(warehouse)
         try:
             yield
         finally:
