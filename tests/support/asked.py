@@ -60,7 +60,7 @@ class _Tables:
     def __post_init__(self) -> None:
         self.files = list_files(self.lake)
         self.con = duckdb.connect(config=OFFLINE)
-        self.con.execute("attach ':memory:' as build; use build; set TimeZone = 'UTC'")
+        self.con.execute("attach ':memory:' as build; use build; set global TimeZone = 'UTC'")
         attach_lake(self.con, self.lake, self.files)
 
     def make(self, names: Iterable[str]) -> None:

@@ -49,13 +49,13 @@ SMALL_SUITE = [
 
 
 def read_build(path: Path) -> dict[str, list[Any]]:
-    """Everything that a build holds, but for its own name and files, and what it remembers of these for the next."""
+    """Everything that a build holds, but for its own name and files."""
     with duckdb.connect(str(path), read_only=True) as con:
         tables = con.execute("select table_schema, table_name from information_schema.tables").fetchall()
         queries = {
-            f"{schema}.{name}": f"from {schema}.{name}" + " order by all" * (schema == "kept" or name == "samples")
+            f"{schema}.{name}": f"from {schema}.{name}" + " order by all" * (name == "samples")
             for schema, name in sorted(tables)
-            if not name.startswith("build_") and f"{schema}.{name}" != "kept.inputs"
+            if not name.startswith("build_")
         }
         return {name: con.execute(query).fetchall() for name, query in queries.items()}
 

@@ -7,45 +7,33 @@ builds in publish.py.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import duckdb
 
-from nightboard.warehouse.builder import ddl, sql_models
+from nightboard.warehouse.builder import ddl
 from nightboard.warehouse.builder.compact import compact, remove_replaced
 from nightboard.warehouse.builder.data_checks import find_violations, list_checks
 from nightboard.warehouse.builder.derive import Deriver, list_sample_files
-from nightboard.warehouse.builder.macro_ddl import create_macro
-from nightboard.warehouse.builder.publish import (
-    NoBuildError,
-    Report,
-    current_build,
-    lock_builds,
-    name_build,
-    publish_build,
-    temporary_build,
-)
+from nightboard.warehouse.builder.publish import NoBuildError, Report, current_build, lock_builds, publish_build
 from nightboard.warehouse.builder.scheduler import run_in_order
+from nightboard.warehouse.builder.sql_models import Model, ModelError, hash_recipe, load_models
 from nightboard.warehouse.builder.sql_text import OFFLINE
 from nightboard.warehouse.builder.suite_tables import create_wide_tables
 from nightboard.warehouse.errors import WarehouseError
 from nightboard.warehouse.lake.files import LakeError, check_readable, read_listing
-from nightboard.warehouse.schema.columns import Table
 from nightboard.warehouse.schema.functions import FUNCTIONS
 from nightboard.warehouse.schema.lake_tables import IMPORTS, LAKE_TABLES, OUTCOMES, SAMPLES
-from nightboard.warehouse.schema.macros import MACROS, Macro
+from nightboard.warehouse.schema.macros import MACROS
 from nightboard.warehouse.schema.marts import BUILD_FILES, BUILD_INFO, MODEL_TABLES
 
-DERIVED = "derived"
-
 Files = Mapping[str, tuple[str, ...]]
-Described = TypeVar("Described", Table, Macro)
 
 
 class BuildError(WarehouseError):
@@ -54,12 +42,9 @@ class BuildError(WarehouseError):
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build: its file, files read per lake table, rows per stored table of `main`, and its time."""
+    """A finished build: its file and its time."""
 
     path: Path
-    build_id: str
-    files: dict[str, int]
-    rows: dict[str, int]
     elapsed_s: float
 
 
@@ -69,36 +54,23 @@ def build(lake: Path, warehouse: Path, now: datetime, report: Report | None = No
     `report` is called during long work. Raises BuildError if a model, a check or the disk fails; the current build is
     then unchanged.
     """
-    started, build_id = time.monotonic(), name_build(now)
-    with lock_builds(warehouse), temporary_build(warehouse, build_id) as temporary:
+    started = time.monotonic()
+    build_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    temporary = warehouse / f".nightboard-{build_id}.tmp"
+    with lock_builds(warehouse):
         try:
             compact(lake, report)
-            files = list_files(lake)
-            deriver = Deriver(lake.resolve(), warehouse / DERIVED, report)
+            files, deriver = list_files(lake), Deriver(lake.resolve(), warehouse / "derived", report)
             with ddl.open_new(temporary) as con:
-                rows = _fill(con, lake.resolve(), files, deriver, build_id, now)
+                _record_build(con, lake.resolve(), files, build_id, now)
+                _fill(con, files, deriver)
             path = publish_build(temporary, warehouse, build_id)
-        except (duckdb.Error, sql_models.ModelError, LakeError, OSError) as error:
-            reason = _find_damage(lake, error) or str(error)
+        except (duckdb.Error, ModelError, LakeError, OSError) as error:
+            reason = error if isinstance(error, OSError) else _find_damage(lake) or error
             raise BuildError(f"the warehouse was not rebuilt; the previous build stays current: {reason}") from error
         with contextlib.suppress(OSError, LakeError):  # the build is done; the next one removes the leftovers
-            deriver.remove_unused()
             remove_replaced(lake, warehouse)
-    return BuildResult(
-        path, build_id, {name: len(paths) for name, paths in files.items()}, rows, time.monotonic() - started
-    )
-
-
-def _find_damage(lake: Path, error: Exception) -> str | None:
-    """The error text; for a damaged file, names it, because DuckDB's generic error does not."""
-    cause = error.__cause__ if isinstance(error, sql_models.ModelError) else error
-    if type(cause) is not duckdb.Error and not isinstance(cause, duckdb.InvalidInputException):
-        return None
-    try:
-        check_readable(lake / path for paths in list_files(lake).values() for path in paths)
-    except LakeError as damage:
-        return str(damage)
-    return None
+    return BuildResult(path, time.monotonic() - started)
 
 
 def rebuild_if_stale(lake: Path, warehouse: Path, now: datetime, report: Report | None = None) -> BuildResult | None:
@@ -111,12 +83,10 @@ def is_current(lake: Path, warehouse: Path) -> bool:
     try:
         with duckdb.connect(str(current_build(warehouse)), read_only=True, config=OFFLINE) as con:
             info = con.execute("select lake, recipe from main.build_info").fetchall()
-            paths_read = {str(row[0]) for row in con.execute("select path from main.build_files").fetchall()}
+            paths_read = {path for (path,) in con.execute("select path from main.build_files").fetchall()}
     except (NoBuildError, duckdb.Error):  # no readable build, or a database that nightboard did not make
         return False
-    files = list_files(lake)
-    recipe = sql_models.hash_recipe(sql_models.SQL_FOLDER)
-    return info == [(str(lake.resolve()), recipe)] and paths_read == {*chain(*files.values())}
+    return info == [(str(lake.resolve()), hash_recipe())] and paths_read == {*chain(*list_files(lake).values())}
 
 
 def list_files(lake: Path) -> Files:
@@ -126,28 +96,6 @@ def list_files(lake: Path) -> Files:
     """
     order = sorted(LAKE_TABLES, key=lambda name: name not in (OUTCOMES.name, IMPORTS.name))
     return {name: tuple(f"{name}/{file}" for file in read_listing(lake, name).live) for name in order}
-
-
-def _fill(
-    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, deriver: Deriver, build_id: str, now: datetime
-) -> dict[str, int]:
-    """Make all contents of a build in its new file; returns rows per table of main."""
-    attach_lake(con, lake, files)
-    made = _record_build(con, lake, files, build_id, now)
-    models = sql_models.load_models(sql_models.SQL_FOLDER)
-    make_models(con, models, deriver, files)
-    stored = [*made, *(MODEL_TABLES[m.name] for m in models if m.folder == "marts"), *create_wide_tables(con)]
-    con.execute("begin")  # one write to disk for hundreds of comments
-    for table in stored:
-        ddl.describe_table(con, table)
-    con.execute("commit")
-    stored.remove(SAMPLES)
-    if violations := find_violations(con, list_checks(stored)):
-        raise BuildError(
-            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
-            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
-        )
-    return ddl.count_rows(con, stored)
 
 
 def attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> None:
@@ -160,48 +108,66 @@ def attach_lake(con: duckdb.DuckDBPyConnection, lake: Path, files: Files) -> Non
     list_sample_files(con, lake, files[SAMPLES.name])
 
 
-def make_models(
-    con: duckdb.DuckDBPyConnection, models: Iterable[sql_models.Model], deriver: Deriver, files: Files
-) -> None:
+def make_models(con: duckdb.DuckDBPyConnection, models: Iterable[Model], deriver: Deriver, files: Files) -> None:
     """Make these models, each after those of them that it reads."""
 
-    def run(con: duckdb.DuckDBPyConnection, model: sql_models.Model) -> None:
+    def run(con: duckdb.DuckDBPyConnection, model: Model) -> None:
         try:
             if model.folder == "derived":
                 deriver.make(con, model)
             elif model.folder == "functions":
-                create_macro(con, model, _describe(model, FUNCTIONS))
+                ddl.create_macro(con, model, FUNCTIONS[model.name])
             elif model.folder == "macros":
-                create_macro(con, model, _describe(model, MACROS))
+                ddl.create_macro(con, model, MACROS[model.name])
             elif model.key == "main.samples":
-                ddl.create_samples_view(con, model.code, deriver.lake, files[SAMPLES.name])
+                samples = ddl.select_files(SAMPLES, deriver.lake, files[SAMPLES.name])
+                con.execute(f"create view {model.key} as {model.code.replace('lake.samples', f'({samples})')}")
             else:
-                table = _describe(model, MODEL_TABLES) if model.folder == "marts" else None
-                ddl.create_table(con, model.schema, model.name, model.sql, table)
+                table = MODEL_TABLES[model.name] if model.folder == "marts" else None
+                ddl.create_table(con, model.key, model.sql, table)
         except duckdb.Error as error:
-            raise sql_models.ModelError(f"model {model.key}: {error}") from error
+            raise ModelError(f"model {model.key}: {error}") from error
 
     run_in_order(con, models, run)
 
 
-def _describe(model: sql_models.Model, described: Mapping[str, Described]) -> Described:
-    if model.name not in described:
-        raise sql_models.ModelError(
-            f"{model.folder}/{model.name}.sql has no description. Add one below warehouse/schema/."
+def _fill(con: duckdb.DuckDBPyConnection, files: Files, deriver: Deriver) -> None:
+    """Make all tables of a build in its new file, and check them."""
+    attach_lake(con, deriver.lake, files)
+    models = load_models()
+    make_models(con, models, deriver, files)
+    made = [MODEL_TABLES[model.name] for model in models if model.folder == "marts"]
+    made += [BUILD_FILES, BUILD_INFO, *create_wide_tables(con)]
+    con.execute("begin")  # one write to disk for hundreds of comments
+    for table in made:
+        ddl.describe_table(con, table)
+    con.execute("commit")
+    made.remove(SAMPLES)
+    if violations := find_violations(con, list_checks(made)):
+        raise BuildError(
+            "\n".join(["the new build failed its checks; the previous build stays current.", *violations])
+            + "\nFind the files of these rows in the lake, repair or remove them, and run `nightboard rebuild`."
         )
-    return described[model.name]
 
 
-def _record_build(
-    con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime
-) -> tuple[Table, Table]:
-    tables = (BUILD_FILES, BUILD_INFO)
-    for table in tables:
-        ddl.create_table(con, "main", table.name, ddl.empty_select(table), table)
+def _record_build(con: duckdb.DuckDBPyConnection, lake: Path, files: Files, build_id: str, now: datetime) -> None:
+    """Make the two tables about the build itself."""
     names = [table for table, paths in files.items() for _ in paths]
-    con.execute("insert into main.build_files select unnest(?), unnest(?)", [names, [*chain(*files.values())]])
     con.execute(
-        "insert into main.build_info values (?, ?, ?, ?, ?)",
-        [build_id, now, str(lake), sql_models.hash_recipe(sql_models.SQL_FOLDER), duckdb.__version__],
+        "create table main.build_files as select unnest(?::varchar[]) as lake_table, unnest(?::varchar[]) as path",
+        [names, [*chain(*files.values())]],
     )
-    return tables
+    con.execute(
+        "create table main.build_info as select ?::varchar as build_id, ?::timestamptz as built_at, ?::varchar as lake,"
+        " ?::varchar as recipe, ?::varchar as duckdb_version",
+        [build_id, now, str(lake), hash_recipe(), duckdb.__version__],
+    )
+
+
+def _find_damage(lake: Path) -> LakeError | None:
+    """The damaged files of the lake; they are looked for because DuckDB's generic error does not name them."""
+    try:
+        check_readable(lake / path for paths in list_files(lake).values() for path in paths)
+    except LakeError as damage:
+        return damage
+    return None

@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nightboard.warehouse.errors import WarehouseError
@@ -40,52 +38,38 @@ def current_build(warehouse: Path) -> Path:
     Raises NoBuildError if nothing was ever built, UnreadableBuildError if the pointer leads to no file.
     """
     pointer = warehouse / POINTER
-    try:
-        path = pointer.resolve(strict=True)
-        is_file = path.is_file()
-    except FileNotFoundError:
-        if not warehouse.parent.is_dir():
-            raise NoBuildError(f"{warehouse.parent}: there is no store here. Check the path.") from None
-        raise NoBuildError(
-            f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first."
-        ) from None
-    except (RuntimeError, OSError) as error:  # Python raises RuntimeError for a loop of links
-        raise UnreadableBuildError(describe_pointer(pointer, getattr(error, "strerror", None) or str(error))) from None
-    if not is_file:
-        raise UnreadableBuildError(describe_pointer(pointer, "it is not a file"))
-    return path
-
-
-def describe_pointer(pointer: Path, reason: str) -> str:
-    """The message for a pointer that leads to no build."""
-    return f"{pointer}: does not lead to a build ({reason}). Run `nightboard rebuild` to make a new build."
-
-
-def name_build(now: datetime) -> str:
-    """A unique name that sorts by time."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    if pointer.is_file():
+        return pointer.resolve()
+    if os.path.lexists(pointer):
+        raise UnreadableBuildError(
+            f"{pointer}: does not lead to a build. Run `nightboard rebuild` to make a new build."
+        )
+    if not warehouse.parent.is_dir():
+        raise NoBuildError(f"{warehouse.parent}: there is no store here. Check the path.")
+    raise NoBuildError(f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first.")
 
 
 @contextlib.contextmanager
 def lock_builds(warehouse: Path) -> Iterator[None]:
-    """Let one build at a time list the lake and replace the pointer, so that a later build never has less data."""
+    """Let one build at a time list the lake and replace the pointer, so that a later build never has less data.
+
+    At the end, what is unfinished is removed, also that of killed builds: nobody works on it, because of the lock.
+    """
     warehouse.mkdir(parents=True, exist_ok=True)
     with open_lock(warehouse / ".build.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            remove_unfinished(warehouse)
 
 
-@contextlib.contextmanager
-def temporary_build(warehouse: Path, build_id: str) -> Iterator[Path]:
-    """Path for an unfinished build. At the end, a file there and the leftovers of killed builds are removed.
-
-    Call this under the lock: only the lock distinguishes a leftover from a build in progress.
-    """
-    _remove_temporaries(warehouse)
-    try:
-        yield warehouse / f".nightboard-{build_id}.tmp"
-    finally:
-        _remove_temporaries(warehouse)
+def remove_unfinished(folder: Path) -> None:
+    """Remove hidden files and folders that are not whole; of other members, in a sticky folder, those that it can."""
+    for path in folder.glob(".*.tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it was a folder, or is another member's, in a sticky folder
+            path.unlink()
 
 
 def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
@@ -97,7 +81,6 @@ def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
     os.replace(temporary, path)
     pointer = warehouse / f".nightboard-{build_id}.tmp-pointer"
     os.symlink(path.name, pointer)
-    _clear_pointer(warehouse / POINTER, build_id)
     os.replace(pointer, warehouse / POINTER)
     sync(warehouse)
     with contextlib.suppress(OSError):  # the build is done; the next one removes what this one could not
@@ -105,46 +88,26 @@ def publish_build(temporary: Path, warehouse: Path, build_id: str) -> Path:
     return path
 
 
-def _clear_pointer(pointer: Path, build_id: str) -> None:
-    """Move away a folder that has the pointer's name, because a rename cannot replace it."""
-    if pointer.is_dir() and not pointer.is_symlink():
-        pointer.rename(pointer.with_name(f"not-a-build-{build_id}"))
-
-
 def kept_builds(warehouse: Path) -> list[Path]:
     """All existing builds, newest first."""
-    files = [path for path in warehouse.glob("nightboard-*.duckdb") if path.is_file()]
-    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
+    paths = warehouse.glob("nightboard-*.duckdb")
+    return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
 def _remove_old(warehouse: Path, current: Path) -> None:
     """Remove old builds that no process reads; the newest ones are kept.
 
-    Builds of another group member are left for that member's next build.
+    DuckDB holds a read lock on the file of every open database. While this process holds a write lock, no other can
+    open it. Builds of another group member are left for that member's next build.
     """
-    others = [path for path in kept_builds(warehouse) if path.name != current.name]
+    others = [path for path in kept_builds(warehouse) if path != current]
     for path in others[KEPT_BUILDS - 1 :]:
+        mode = path.stat().st_mode
         with contextlib.suppress(PermissionError):
-            _remove_unread(path)
-
-
-def _remove_unread(path: Path) -> None:
-    # DuckDB holds a read lock on the file of every open database. While this process holds a write lock, no other can
-    # open it.
-    mode = path.stat().st_mode
-    path.chmod(mode | stat.S_IWUSR)
-    with open(path, "rb+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        except (BlockingIOError, PermissionError):  # both mean that another process holds a lock
-            path.chmod(mode)
-
-
-def _remove_temporaries(warehouse: Path) -> None:
-    for path in warehouse.glob(".nightboard-*.tmp*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(PermissionError):  # another member's file, in a sticky folder
-                path.unlink()
+            path.chmod(mode | stat.S_IWUSR)
+            with open(path, "rb+") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                except (BlockingIOError, PermissionError):  # both mean that another process holds a lock
+                    path.chmod(mode)

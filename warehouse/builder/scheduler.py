@@ -5,13 +5,12 @@ Most models have few rows, so DuckDB takes longer to plan than to run them, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 
 import duckdb
 
-from nightboard.warehouse.builder.ddl import open_another
 from nightboard.warehouse.builder.sql_models import Model
 
 N_AT_ONCE = 4
@@ -20,7 +19,7 @@ Run = Callable[[duckdb.DuckDBPyConnection, Model], None]
 
 
 def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: Run) -> None:
-    """Call `run` for every model after those that it reads, each with its own connection to the database of `con`.
+    """Call `run` for every model after those that it reads, each with its own connection to the database `build`.
 
     The first error is raised after all running models have been interrupted and have ended.
     """
@@ -32,25 +31,15 @@ def run_in_order(con: duckdb.DuckDBPyConnection, models: Iterable[Model], run: R
         try:
             while order.is_active():
                 for key in order.get_ready():
-                    own = open_another(con)
+                    own = con.cursor().execute("use build")
                     running[pool.submit(run, own, by_key[key])] = key, own
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    key, own = running[future]
                     future.result()
-                    running.pop(future)
-                    own.close()
-                    order.done(key)
+                    order.done(running.pop(future)[0])
         except BaseException:
-            _end(running)
+            for future in running:
+                future.cancel()
+            while wait(running, 0.05).not_done:  # again and again: an interrupt between two statements has no effect
+                for _, own in running.values():
+                    own.interrupt()
             raise
-
-
-def _end(running: Mapping[Future[None], tuple[str, duckdb.DuckDBPyConnection]]) -> None:
-    """Interrupt all running models, repeatedly, because an interrupt between two statements has no effect."""
-    for future in running:
-        future.cancel()
-    while wait(running, 0.05).not_done:
-        for _, own in running.values():
-            own.interrupt()
-    for _, own in running.values():
-        own.close()

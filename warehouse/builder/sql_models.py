@@ -1,4 +1,4 @@
-"""Finds the SQL models, functions, macros and checks under sql/, and their order from what they read.
+"""Finds the SQL models, functions, macros and checks under sql/, and what they read.
 
 Every file holds one `select`; it reads other models as staging.<name>, derived.<name> or main.<name>, and the order
 follows from that. One of derived/ works on the samples of some evaluations (see derive.py). A file of functions/ is a
@@ -12,16 +12,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 WAREHOUSE = Path(__file__).parents[1]
 SQL_FOLDER = WAREHOUSE / "sql"
 _REFERENCE = re.compile(r"\b(?:staging|derived|main)\.[a-z_]\w*")
 _SCHEMAS = {"staging": "staging", "derived": "derived", "marts": "main", "functions": "main", "macros": "main"}
-_MACRO_FOLDERS = ("functions", "macros")
-# Made by the builder before all models, and what derived models read of it.
-_MADE_BEFORE = {"main.build_files", "main.build_info"}
+# Derived models work on samples that it lists.
 _DERIVED_FROM = "staging.sample_inputs"
 
 
@@ -38,16 +35,9 @@ class Model:
     sql: str
 
     @property
-    def schema(self) -> str:
-        return _SCHEMAS[self.folder]
-
-    @property
     def key(self) -> str:
-        return f"{self.schema}.{self.name}"
-
-    @property
-    def is_macro(self) -> bool:
-        return self.folder in _MACRO_FOLDERS
+        """What other models read it as."""
+        return f"{_SCHEMAS[self.folder]}.{self.name}"
 
     @cached_property
     def code(self) -> str:
@@ -65,43 +55,21 @@ def find_references(code: str) -> set[str]:
     return {*_REFERENCE.findall(code)}
 
 
-def load_models(folder: Path = SQL_FOLDER) -> list[Model]:
-    """All tables, functions and macros of `folder`, each after those that it reads or calls.
-
-    Raises ModelError for a cycle or an unknown name.
-    """
-    models: dict[str, Model] = {}
-    for subfolder in _SCHEMAS:
-        for path in sorted((folder / subfolder).glob("*.sql")):
-            model = Model(subfolder, path.stem, path.read_text())
-            if model.key in models:
-                raise ModelError(f"{model.key} is made by two files. Rename one.")
-            models[model.key] = model
-    for model in models.values():
-        if unknown := sorted(model.references - models.keys() - _MADE_BEFORE):
-            raise ModelError(f"model {model.key} reads {', '.join(unknown)}, which no model makes. Check the name.")
-        if model.is_macro and (passing := sorted(name for name in model.references if not name.startswith("main."))):
-            raise ModelError(
-                f"model {model.key} reads {', '.join(passing)}, which is not stored. Read a table of main."
-            )
-    try:
-        order = [*TopologicalSorter({key: sorted(model.references) for key, model in models.items()}).static_order()]
-    except CycleError as error:
-        raise ModelError(
-            f"models read each other in a cycle: {' -> '.join(error.args[1])}. Remove one reference."
-        ) from None
-    return [models[key] for key in order if key in models]
+def load_models() -> list[Model]:
+    """All tables, functions and macros."""
+    paths = [path for folder in _SCHEMAS for path in sorted((SQL_FOLDER / folder).glob("*.sql"))]
+    return [Model(path.parent.name, path.stem, path.read_text()) for path in paths]
 
 
-def load_checks(folder: Path = SQL_FOLDER) -> dict[str, str]:
+def load_checks() -> dict[str, str]:
     """SQL of every check by name; every returned row is a violation."""
-    return {path.stem: path.read_text() for path in sorted((folder / "checks").glob("*.sql"))}
+    return {path.stem: path.read_text() for path in sorted((SQL_FOLDER / "checks").glob("*.sql"))}
 
 
-def hash_recipe(folder: Path = SQL_FOLDER) -> str:
+def hash_recipe() -> str:
     """Hash over the SQL and the code of the builder: with the same hash, the same lake gives the same warehouse."""
     digest = hashlib.sha256()
     code = [path for room in ("schema", "lake", "builder") for path in (WAREHOUSE / room).glob("*.py")]
-    for path in sorted([*folder.glob("*/*.sql"), *code]):
+    for path in sorted([*SQL_FOLDER.glob("*/*.sql"), *code]):
         digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -8,6 +8,7 @@ Owns the names of these tables and columns. They are made in Python because suit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import duckdb
 
@@ -26,15 +27,14 @@ order by suite, min(benchmark_position), benchmark
 
 def create_wide_tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
     """Make one table per declared suite in main, with the leaderboard's rows; returns their descriptions."""
-    suites: dict[str, list[tuple[str, str]]] = {}
+    suites: dict[str, dict[str, str]] = {}
     for suite, benchmark, title in con.execute(_BENCHMARKS).fetchall():
-        suites.setdefault(suite, []).append((benchmark, title))
-    taken = {*MODEL_TABLES, BUILD_FILES.name, BUILD_INFO.name}
-    names = identifiers(suites, taken)
-    return [_create_wide_table(con, names[suite], suite, benchmarks) for suite, benchmarks in suites.items()]
+        suites.setdefault(suite, {})[benchmark] = title
+    names = _identifiers(suites, {*MODEL_TABLES, BUILD_FILES.name, BUILD_INFO.name})
+    return [_create_wide_table(con, names[suite], suite, titles) for suite, titles in suites.items()]
 
 
-def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
+def _identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
     """SQL names for profile names: `leaderboard-v2` becomes leaderboard_v2; a duplicate name gets a number."""
     given: dict[str, str] = {}
     for name in sorted(names):
@@ -46,32 +46,28 @@ def identifiers(names: Iterable[str], taken: set[str]) -> dict[str, str]:
     return given
 
 
-def _create_wide_table(
-    con: duckdb.DuckDBPyConnection, name: str, suite: str, benchmarks: list[tuple[str, str]]
-) -> Table:
-    columns = identifiers([benchmark for benchmark, _ in benchmarks], {column.name for column in LEADERBOARD.columns})
+def _create_wide_table(con: duckdb.DuckDBPyConnection, name: str, suite: str, titles: dict[str, str]) -> Table:
+    columns = _identifiers(titles, {column.name for column in LEADERBOARD.columns})
     scores = ", ".join(
-        f"max(scores.normalized) filter (where scores.benchmark = {literal(benchmark)}) as {quote(columns[benchmark])}"
-        for benchmark, _ in benchmarks
+        f"max(normalized) filter (where benchmark = {literal(benchmark)}) as {quote(columns[benchmark])}"
+        for benchmark in titles
     )
-    sql = (
-        "with scores as ("
-        f" select scores.evaluation_id, {scores} from main.benchmark_scores as scores"
-        f" where scores.suite = {literal(suite)} group by scores.evaluation_id"
-        ") select leaderboard.*, scores.* exclude (evaluation_id) from main.leaderboard as leaderboard"
-        " inner join scores on leaderboard.evaluation_id = scores.evaluation_id"
-        f" where leaderboard.suite = {literal(suite)}"
-    )
-    described = tuple(
+    described = [
         Column(columns[benchmark], DOUBLE, f"normalized score of {title}, 0..100, full precision")
-        for benchmark, title in benchmarks
+        for benchmark, title in titles.items()
+    ]
+    table = replace(
+        LEADERBOARD,
+        name=name,
+        grain=f"{LEADERBOARD.grain}, of suite {suite}, with one column per benchmark",
+        columns=(*LEADERBOARD.columns, *described),
     )
-    table = Table(
-        name,
-        f"{LEADERBOARD.grain}, of suite {suite}, with one column per benchmark",
-        LEADERBOARD.key,
-        (*LEADERBOARD.columns, *described),
-        LEADERBOARD.order,
+    create_table(
+        con,
+        f"main.{quote(name)}",
+        "select leaderboard.*, scores.* exclude (evaluation_id) from main.leaderboard as leaderboard inner join"
+        f" (select evaluation_id, {scores} from main.benchmark_scores where suite = {literal(suite)} group by all)"
+        f" as scores on leaderboard.evaluation_id = scores.evaluation_id where leaderboard.suite = {literal(suite)}",
+        table,
     )
-    create_table(con, "main", name, sql, table)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,27 +36,21 @@ class Table:
     columns: tuple[Column, ...]
     order: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def arrow(self) -> pa.Schema:
         """The Parquet schema of a file of this table."""
-        return make_schema(self)
+        import pyarrow as pa  # a quarter of a second that most commands do without
 
-
-@cache
-def make_schema(table: Table) -> pa.Schema:
-    """The Arrow schema of a table."""
-    import pyarrow as pa  # a quarter of a second that most commands do without
-
-    types = {
-        BOOL: pa.bool_(),
-        INT: pa.int64(),
-        DOUBLE: pa.float64(),
-        DATE: pa.date32(),
-        STRING: pa.string(),
-        STRINGS: pa.list_(pa.string()),
-        UTC_TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    }
-    return pa.schema([pa.field(column.name, types[column.type]) for column in table.columns])
+        types = {
+            BOOL: pa.bool_(),
+            INT: pa.int64(),
+            DOUBLE: pa.float64(),
+            DATE: pa.date32(),
+            STRING: pa.string(),
+            STRINGS: pa.list_(pa.string()),
+            UTC_TIMESTAMP: pa.timestamp("us", tz="UTC"),
+        }
+        return pa.schema([pa.field(column.name, types[column.type]) for column in self.columns])
 
 
 def take(table: Table, *names: str) -> tuple[Column, ...]:

@@ -21,6 +21,7 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.tables import read_table, write_file
 from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.lake.files import LakeError
+from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.schema.lake_tables import IMPORTS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -119,7 +120,9 @@ def test_every_number_of_a_results_file_is_a_row(store: Store, tmp_path: Path) -
         ("lab/model", SHA, "bfloat16", True, True, "hf", "0.4.11", "done", "import:results")
     ]
     assert ask(store, "select params_b, finished_at from imports") == [(2.0, datetime.fromtimestamp(1740471875.5, UTC))]
-    assert build(store.lake, store.warehouse, NOW).rows["task_scores"] == 4, "all of the warehouse can be built of it"
+    build(store.lake, store.warehouse, NOW)  # all of the warehouse can be built of it
+    with connect(store.warehouse) as con:
+        assert con.execute("select count(*) from task_scores").fetchall() == [(4,)]
 
 
 def test_results_before_0_4_and_renamed_files(store: Store, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from make_lake import Lake, Row, after, declare_task, read_build
 
 from nightboard.tasks.store.tables import write_parquet
 from nightboard.warehouse.builder import compact as compaction
-from nightboard.warehouse.builder import derive, sql_models
+from nightboard.warehouse.builder import derive
 from nightboard.warehouse.builder.build import build
+from nightboard.warehouse.builder.ddl import open_new
 from nightboard.warehouse.lake.files import read_sources
 from nightboard.warehouse.schema.lake_tables import LAKE_TABLES, SAMPLES
 
@@ -134,7 +135,7 @@ def test_only_a_declaration_that_samples_meet_computes_again(site: Site, monkeyp
     independent = site.build()
     assert site.computed == of_all(4)
     assert independent == site.build_from_nothing()
-    monkeypatch.setattr(sql_models, "hash_recipe", lambda folder: "another")
+    monkeypatch.setattr(derive, "hash_recipe", lambda: "another")
     assert site.build() == independent
     assert site.computed == of_all(4) and len(site.derived) == 3
 
@@ -147,8 +148,13 @@ def test_rows_of_an_evaluation_that_is_gone_go(site: Site) -> None:
     assert site.computed == {}
     assert {row[0] for row in without["main.task_scores"]} == {name(0), name(2), name(3)}
     assert without == site.build_from_nothing()
+    add_evaluation(site.lake, 4)
+    site.write()
+    for path in (site.root / "lake").glob(f"*/{name(1)}*.parquet"):
+        path.unlink()
+    site.build()
     for path in site.derived:
-        assert sorted(pq.read_table(path)["evaluation_id"].to_pylist()) == sorted(map(name, (0, 2, 3)))
+        assert sorted(pq.read_table(path)["evaluation_id"].to_pylist()) == sorted(map(name, (0, 2, 3, 4)))
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda whole: whole[:60] + b"?" + whole[61:]])
@@ -238,8 +244,7 @@ def test_a_file_whose_name_does_not_tell_its_evaluations_is_read(site: Site, mon
     assert site.computed == of_all(4)
 
 
-def test_what_does_not_fit_into_memory_goes_beside_the_build(tmp_path: Path) -> None:
-    from nightboard.warehouse.builder.ddl import open_new
-
+def test_what_does_not_fit_into_memory_goes_beside_the_build_and_all_times_are_in_utc(tmp_path: Path) -> None:
+    settings = "select current_setting('temp_directory'), current_setting('TimeZone')"
     with open_new(tmp_path / ".new.tmp") as con:
-        assert con.execute("select current_setting('temp_directory')").fetchall() == [(f"{tmp_path}/.new.tmp.tmp",)]
+        assert con.cursor().execute(settings).fetchall() == [(f"{tmp_path}/.new.tmp.tmp", "UTC")]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from nightboard.warehouse.builder.scheduler import run_in_order
+from nightboard.warehouse.builder.scheduler import N_AT_ONCE, run_in_order
 from nightboard.warehouse.builder.sql_models import Model
 
 
@@ -23,7 +23,6 @@ def make_model(name: str, *reads: str) -> Model:
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as opened:
         opened.execute("attach ':memory:' as build")
-        opened.execute("use build")
         yield opened
 
 
@@ -33,7 +32,7 @@ def test_every_model_runs_once_and_after_what_it_reads(con: duckdb.DuckDBPyConne
 
     def run(own: duckdb.DuckDBPyConnection, model: Model) -> None:
         assert own is not con
-        assert own.execute("select current_database(), current_setting('TimeZone')").fetchall() == [("build", "UTC")]
+        assert own.execute("select current_database()").fetchall() == [("build",)]
         assert {f"staging.{name}" for name in done} >= model.references
         done.append(model.name)
 
@@ -52,7 +51,7 @@ def test_the_first_error_interrupts_what_runs_and_begins_nothing_more(con: duckd
     def run(own: duckdb.DuckDBPyConnection, model: Model) -> None:
         begun.append(model.name)
         if model.name == "broken":
-            while len(begun) < 3:
+            while len(begun) < N_AT_ONCE:
                 time.sleep(0.01)
             raise ValueError("broken")
         try:
@@ -65,7 +64,8 @@ def test_the_first_error_interrupts_what_runs_and_begins_nothing_more(con: duckd
         finally:
             ended.append(model.name)
 
-    models = [make_model("broken"), make_model("long"), make_model("many"), make_model("after", "broken")]
+    ready = [make_model(name) for name in ("broken", "long", "many", "more", *"abc")]
     with pytest.raises(ValueError, match="broken"):
-        run_in_order(con, models, run)
-    assert sorted(begun) == ["broken", "long", "many"] and sorted(ended) == ["long", "many"]
+        run_in_order(con, [*ready, make_model("after", "broken")], run)
+    assert {"broken", "long", "many", "more"} <= {*begun} < {model.name for model in ready}, "the queue is cancelled"
+    assert sorted(ended) == sorted({*begun} - {"broken"})

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from make_lake import START, Lake, after
 
-from nightboard.warehouse.builder.build import build, is_current
+from nightboard.warehouse.builder.build import BuildError, build, is_current
 from nightboard.warehouse.builder.publish import POINTER, NoBuildError, UnreadableBuildError, current_build
 from nightboard.warehouse.lake.locks import open_lock
 from nightboard.warehouse.reader.connection import QueryError, connect, find_lake, open_cursor
@@ -91,11 +91,6 @@ def make_loop(pointer: Path) -> None:
     pointer.symlink_to(pointer.name)
 
 
-def make_folder(pointer: Path) -> None:
-    pointer.mkdir()
-    (pointer / "mine").write_text("mine")
-
-
 def make_text(pointer: Path) -> None:
     pointer.write_text("no database" * 1000)
 
@@ -111,7 +106,7 @@ def make_database(pointer: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [make_loop, make_folder, make_text, make_dangling, make_database],
+    [make_loop, make_text, make_dangling, make_database],
     ids=lambda each: each.__name__,
 )
 def test_a_pointer_that_leads_to_no_build_is_one_message_and_a_rebuild_mends_it(
@@ -126,8 +121,17 @@ def test_a_pointer_that_leads_to_no_build_is_one_message_and_a_rebuild_mends_it(
     build(store / "lake", warehouse, after(1))
     with connect(warehouse) as con:
         assert len(rank(con).rows) == 1
-    mine = [path.read_text() for path in warehouse.glob("not-a-build-*/mine")]
-    assert mine == ["mine"] * (make is make_folder), "what lay there is nobody's to remove"
+
+
+def test_a_folder_in_the_pointers_place_is_left_alone(store: Path) -> None:
+    warehouse, pointer = store / "warehouse", store / "warehouse" / POINTER
+    pointer.unlink()
+    pointer.mkdir()
+    with pytest.raises(UnreadableBuildError, match="does not lead to a build"):
+        connect(warehouse)
+    with pytest.raises(BuildError, match=r"Is a directory: .*current\.duckdb"):
+        build(store / "lake", warehouse, after(1))
+    assert pointer.is_dir() and not list(warehouse.glob(".*.tmp*"))
 
 
 def test_a_damaged_page_is_one_message(store: Path) -> None:

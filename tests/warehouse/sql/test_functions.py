@@ -10,8 +10,9 @@ import duckdb
 import pytest
 from scipy.stats import binomtest, norm
 
-from nightboard.warehouse.builder.macro_ddl import create_macro
-from nightboard.warehouse.builder.sql_models import SQL_FOLDER, Model
+from nightboard.warehouse.builder.ddl import create_macro
+from nightboard.warehouse.builder.scheduler import run_in_order
+from nightboard.warehouse.builder.sql_models import load_models
 from nightboard.warehouse.schema.functions import FUNCTIONS
 
 Con = duckdb.DuckDBPyConnection
@@ -20,11 +21,9 @@ Con = duckdb.DuckDBPyConnection
 @pytest.fixture(scope="module")
 def con() -> Iterator[Con]:
     with duckdb.connect() as made:
-        todo = {path.stem: Model("functions", path.stem, path.read_text()) for path in SQL_FOLDER.glob("functions/*")}
-        while todo:
-            for name, model in [*todo.items()]:
-                if not model.references & {other.key for other in todo.values()}:
-                    create_macro(made, todo.pop(name), FUNCTIONS[name])
+        made.execute("attach ':memory:' as build; use build")
+        functions = [model for model in load_models() if model.folder == "functions"]
+        run_in_order(made, functions, lambda own, model: create_macro(own, model, FUNCTIONS[model.name]))
         yield made
 
 

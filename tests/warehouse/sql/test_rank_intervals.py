@@ -10,7 +10,8 @@ from dataclasses import astuple, dataclass, replace
 import duckdb
 import pytest
 
-from nightboard.warehouse.builder.macro_ddl import create_macro
+from nightboard.warehouse.builder.ddl import create_macro
+from nightboard.warehouse.builder.scheduler import run_in_order
 from nightboard.warehouse.builder.sql_models import SQL_FOLDER, load_models
 from nightboard.warehouse.schema.functions import FUNCTIONS
 
@@ -35,10 +36,9 @@ class Rival:
 @pytest.fixture(scope="module")
 def con() -> Iterator[Con]:
     with duckdb.connect() as made:
-        for model in load_models():
-            if model.folder == "functions":
-                create_macro(made, model, FUNCTIONS[model.name])
-        made.execute("attach ':memory:' as staging")
+        made.execute("attach ':memory:' as build; attach ':memory:' as staging; use build")
+        functions = [model for model in load_models() if model.folder == "functions"]
+        run_in_order(made, functions, lambda own, model: create_macro(own, model, FUNCTIONS[model.name]))
         yield made
 
 
