@@ -176,8 +176,9 @@ def test_a_long_reason_is_told_once_and_shortened_where_the_log_has_the_rest(
     )  # fmt: skip
     print_why([failed], Format.table, None)
     said = capsys.readouterr().out
-    assert said.count("the weights are not the model's") == 1
-    assert "  | Loading ...\n  | xxx" in said and said.endswith("xxx ...\n  log: /a/log.txt\n")
+    assert " ".join(said.split()).count("the weights are not the model's") == 1
+    shown = " ".join(said.split())
+    assert "| Loading ... | xxx" in shown and shown.endswith("x ... log: /a/log.txt")
     assert len(said) < 500
     print_why([failed], Format.json, None)
     assert json.loads(capsys.readouterr().out)[0]["reason"] == f"gave up: {reason}", "machines get all of it"
