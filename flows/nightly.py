@@ -28,7 +28,7 @@ from nightboard.flows.run.state import RunState
 from nightboard.flows.run.steps import run_step
 from nightboard.tasks.board import OpenBoard, tell_unavailable
 from nightboard.tasks.hub.discover import Discovery
-from nightboard.tasks.planning.result import Plan
+from nightboard.tasks.planning.result import Plan, TargetState
 from nightboard.tasks.store.records import ResolvedSuite, utc_now
 
 
@@ -93,7 +93,7 @@ def evaluate(run: RunState, discovery: Discovery, suites: list[ResolvedSuite], w
     if not run_step(run, fetch_datasets, plan, suites):
         plan = run_step(run, make_plan, discovery, suites)
     not_started = run_jobs(run, plan, suites, wait_min, lambda: plan_again(run, discovery, suites))
-    record_requests(run, plan, lambda: run.plan(discovery, suites))
+    record_requests(run, plan, lambda: run.plan(discovery, suites, run.started_at))
     run_step(run, rebuild_stale, run.board.store)
     publish_page(run)
     return run_step(run, write_report, discovery, plan, not_started)
@@ -147,7 +147,14 @@ def record_requests(run: RunState, plan: Plan, replan: Callable[[], Plan]) -> No
     """Store how far the requests are that the plan has, after its jobs ended or time is up."""
     if plan.targets:
         after = replan()
-        run.board.record_requests(after, "nightly", after.created_at)
+        targets = tuple(map(_leave_to_next_run, after.targets))
+        run.board.record_requests(after.model_copy(update={"targets": targets}), "nightly", after.created_at)
+
+
+def _leave_to_next_run(target: TargetState) -> TargetState:
+    """What this run might still launch, it does not any more."""
+    left = {"state": "waiting", "reason": "the next nightly run"}
+    return target.model_copy(update=left) if target.state == "planned" else target
 
 
 def plan_again(run: RunState, discovery: Discovery, suites: list[ResolvedSuite]) -> Plan:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nightboard.profiles.models.schedule import Schedule
 from nightboard.tasks.runs.open_runs import OpenRuns
@@ -171,14 +171,10 @@ def _advise(causes: Result, store: Store, board: str | None) -> tuple[Cause, ...
                 n_models=cell["n_models"],
                 model_id=cell["model_id"],
                 log=str(store.root / cell["log"]) if cell["log"] else None,
-                next_step=_find_next_step(cell["attempt_state"], cell["at_fault"], board, is_retried=_is_retried(cell)),
+                next_step=_find_next_step(cell, board),
             )
         )
     return tuple(found)
-
-
-def _is_retried(cell: dict[str, object]) -> bool:
-    return cell["n_open"] == cell["n_evaluations"]
 
 
 # What to do, by who is at fault.
@@ -190,17 +186,19 @@ _STEPS = {
 }
 
 
-def _find_next_step(ending: str, at_fault: str | None, board: str | None, *, is_retried: bool) -> str:
-    if at_fault in _STEPS:
-        return _STEPS[at_fault]
-    if is_retried:
+def _find_next_step(cell: dict[str, Any], board: str | None) -> str:
+    ending, name = cell["attempt_state"], f"--board {board or 'BOARD'}"
+    if cell["at_fault"] in _STEPS:
+        return _STEPS[cell["at_fault"]]
+    if cell["n_open"] == cell["n_evaluations"]:
         return "The next run tries again."
-    again = f"nightboard retry --board {board or 'BOARD'} --all --state {ending}"
+    again = f"nightboard retry {name} --all --state {ending}"
     if ending == "out_of_memory":
         return f"Add a larger tier to the cluster; with the same tiers: {again}"
     if ending == "cancelled":
         return f"To run it again: {again}"
-    return f"Read the log; once the cause is gone: {again}"
+    # A build does not know how many attempts the cluster profile gives.
+    return f"Read the log: nightboard why {name} {cell['model_id']}. What is given up runs again after: {again}"
 
 
 def sum_up_jobs(rows: Sequence[Status]) -> tuple[int, int, int]:

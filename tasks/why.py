@@ -193,6 +193,7 @@ def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: da
     # What waits for the budget depends on all that could run.
     plan = plan_all(known, bundle, now) if is_limited else plan_known(known, bundle, heads, now, requested)
     asked = {(each.commit.revision, each.target.suite): each.commit for each in requested}
+    served = {target.suite for entry in entries if entry.state == "done" for target in entry.targets}
     for suite in bundle.suites:
         for entry in entries:
             if entry.state in _NOT_PLANNED and _is_of_suite(entry, suite, bundle):
@@ -200,9 +201,9 @@ def _judge(known: Known, bundle: BoardBundle, board: str, model_id: str, now: da
         of_request = [commit for (_, of_suite), commit in asked.items() if of_suite == suite]
         left_out = unwatched or explain_suites(bundle, model_id, suite)
         followed = [] if left_out else heads
-        if left_out and not of_request:
+        if left_out and not of_request and suite not in served:
             yield Why(suite, "left out", left_out[0], model_id, do=left_out[1])
-        elif not followed and not of_request:
+        elif not left_out and not followed and not of_request:
             yield Why(suite, "waits", _tell_unseen(known.store, model_id), model_id, do=_command("plan", board))
         for commit in {commit.revision: commit for commit in (*followed, *of_request)}.values():
             yield from dict.fromkeys(_tell_commit(known, bundle, board, plan, commit, suite))
@@ -345,10 +346,13 @@ def _tell_skip(
 
 def _tell_score(row: Mapping[str, Any], model_id: str) -> Why:
     source = "" if row["source"] == "run" else f", from {row['source']}"
+    # A model may be ranked in several settings.
+    template = ", with its chat template" if row["chat_template"] else ""
+    settings = f", in {row['precision']}{template}" if row["precision"] else ""
     return Why(
         suite=row["suite"],
         state="scored",
-        reason=f"rank {row['rank']:,} of {row['n_ranked']:,} in era {row['era']}{source}",
+        reason=f"rank {row['rank']:,} of {row['n_ranked']:,} in era {row['era']}{settings}{source}",
         model_id=model_id,
         revision=row["revision"],
         evaluation_id=row["evaluation_id"],

@@ -351,7 +351,7 @@ def retry(
     For evaluations that later runs skip, since all attempts failed or somebody cancelled them. Earlier attempts stay in
     the tables and no longer count.
     """
-    from nightboard.flows.display.console import Terminal, count
+    from nightboard.flows.display.console import Terminal, count, shorten
     from nightboard.profiles.models.endings import AT_FAULT
     from nightboard.tasks.board import OpenBoard
     from nightboard.tasks.runs.retry_stopped import SEEN_LATER, choose_stopped
@@ -369,11 +369,11 @@ def retry(
     chosen = [stop for stop in chosen if state in (None, stop.ending) and (reason or "") in stop.reason]
     if not dry_run:
         opened.free(chosen, name_caller(), utc_now())
+    told: set[str] = set()
     for each in chosen:
-        run = each.evaluation
-        ui.say(
-            f"{'would retry' if dry_run else 'to retry'}  {run.model_id}@{run.revision[:7]} {run.suite}: {each.reason}"
-        )
+        run, said = each.evaluation, "as before" if each.reason in told else shorten(each.reason)
+        told.add(each.reason)
+        ui.say(f"{'would retry' if dry_run else 'to retry'}  {run.model_id}@{run.revision[:7]} {run.suite}: {said}")
     number = count(len({stop.evaluation.evaluation_id for stop in chosen}), "evaluation")
     if not chosen:
         ui.say(f"No matching evaluation failed for good or was cancelled; nothing changed. {SEEN_LATER}")

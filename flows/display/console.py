@@ -115,6 +115,14 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def shorten(text: str, most: int = 120) -> str:
+    """The first line of a text, or as much of it as a list has room for."""
+    line, _, rest = text.partition("\n")
+    if len(line) <= most:
+        return f"{line} ..." if rest else line
+    return f"{line[: most - 4].rsplit(' ', 1)[0]} ..."
+
+
 def word_hours(hours: float) -> str:
     """GPU-hours with one digit after the point, of less than a tenth with two that count: `61.2`, `0.018`."""
     return f"{hours:.2g}" if 0 < hours < 0.1 else f"{hours:,.1f}"

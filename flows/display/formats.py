@@ -6,6 +6,7 @@ Owns formats and rounding. Rows are written batch by batch, so that no result is
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -181,8 +182,14 @@ def _to_csv(value: object) -> object:
     return _to_json_text(value) if isinstance(value, (bool, *_NESTED)) else value
 
 
+@functools.cache
+def _json_encoder() -> json.JSONEncoder:
+    """Made once: json.dumps makes one for each cell."""
+    return json.JSONEncoder(default=to_plain, ensure_ascii=False, allow_nan=False)
+
+
 def _to_json_text(value: object) -> str:
-    return json.dumps(_to_json(value), default=to_plain, ensure_ascii=False, allow_nan=False)
+    return _json_encoder().encode(_to_json(value))
 
 
 def _markdown(columns: Sequence[str], batches: Iterable[Sequence[Row]], tell: Tell) -> Iterator[str]:

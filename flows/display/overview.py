@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from nightboard.flows.display.console import Terminal, count, duration, word_hours
+from nightboard.flows.display.console import Terminal, count, duration, shorten, word_hours
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.status import print_status
 from nightboard.flows.display.tables import cells_table, show_table
@@ -47,7 +47,8 @@ def _word_last(last: LastRuns) -> str:
 
 def _show_causes(ui: Terminal, causes: Sequence[Cause]) -> None:
     rows = [
-        (str(cause.n_evaluations), cause.ending, cause.reason, _name_models(cause), cause.next_step) for cause in causes
+        (str(cause.n_evaluations), cause.ending, shorten(cause.reason), _name_models(cause), cause.next_step)
+        for cause in causes
     ]
     titles = ["evaluations", "ending", "why", "models", "next step"]
     first = ("evaluations", "ending", "next step", "why")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nightboard.flows.display.console import Terminal, count, make_console
+from nightboard.flows.display.console import Terminal, count, make_console, shorten
 from nightboard.flows.display.tables import cells_table, print_table
 from nightboard.tasks.store.layout import SHOWN_ID
 
@@ -123,7 +123,7 @@ def _describe(row: dict[str, Any], budget: Budget) -> tuple[str, ...]:
     # Requests for one model differ in these.
     asked_for += f" {row['precision']}" if row["precision"] else ""
     asked_for += f" chat template {row['chat_template']}" if row["chat_template"] else ""
-    waits_for = (row["waits_for"] or _WAITS_FOR.get(row["state"], "")).partition("\n")[0]
+    waits_for = shorten(row["waits_for"] or _WAITS_FOR.get(row["state"], ""))
     return (
         str(row["place"]), row["request_id"][:SHOWN_ID], row["kind"], asked_for, row["state"],
         estimate_when(row, budget), waits_for, str(row["priority"]), str(row["votes"]), row["asked_by"],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from nightboard.flows.display.console import Terminal, duration, make_console
+from nightboard.flows.display.console import Terminal, duration, make_console, shorten
 from nightboard.flows.display.format_choice import Format
 from nightboard.flows.display.rows import print_result
 from nightboard.tasks.why import Why
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # The last lines of a log that a terminal shows; the file has all, --format json twenty.
 SHOWN_LINES = 5
+LONGEST_REASON = 200
+# A line of the log whose end is in the reason says it again.
+_TELLING = 20
 
 
 def print_why(whys: Sequence[Why], form: Format, output: OutputFile | None) -> None:
@@ -34,6 +37,12 @@ def print_why(whys: Sequence[Why], form: Format, output: OutputFile | None) -> N
         _print_one(ui, why, names)
 
 
+def _is_told(line: str, reason: str) -> bool:
+    """Whether a line of the log says the reason, which is shown above it."""
+    end = line.strip()[-_TELLING:]
+    return len(end) == _TELLING and end in reason
+
+
 def _to_plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
@@ -42,9 +51,9 @@ def _print_one(ui: Terminal, why: Why, suites: Sequence[str]) -> None:
     revision = f" {why.model_id}@{why.revision[:7]}" if why.revision else f" {why.model_id}"
     benchmarks = f" ({', '.join(why.benchmarks)})" if why.benchmarks else ""
     ui.step(f"{', '.join(suites)}{benchmarks}: {why.state}{revision}")
-    # Findings of a request are whole sentences, a line each.
-    for line in why.reason.splitlines():
-        ui.say(f"  {line}" if line.endswith((".", ".)")) else f"  {line}.")
+    # Findings of a request are whole sentences, a line each. Of a failure the log has the rest.
+    for line in why.reason.splitlines() if not why.log else [shorten(why.reason, LONGEST_REASON)]:
+        ui.say(f"  {line}" if line.endswith((".", ".)", " ...")) else f"  {line}.")
     facts = [
         None if why.average is None else f"average {why.average:.2f}",
         why.evaluation_id and f"evaluation {why.evaluation_id[:8]}",
@@ -53,8 +62,8 @@ def _print_one(ui: Terminal, why: Why, suites: Sequence[str]) -> None:
     ]
     if any(facts):
         ui.say(f"  {', '.join(fact for fact in facts if fact)}.", "dim")
-    for line in why.log_tail[-SHOWN_LINES:]:
-        ui.say(f"  | {line}", "dim")
+    for line in [line for line in why.log_tail if not _is_told(line, why.reason)][-SHOWN_LINES:]:
+        ui.say(f"  | {shorten(line)}", "dim")
     if why.log:
         ui.say_path("  log: ", why.log)
     if why.do:

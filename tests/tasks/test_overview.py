@@ -39,9 +39,9 @@ def test_failures_are_grouped_with_the_next_step_for_each(tmp_path: Path) -> Non
     assert seen.last
     assert (seen.last.n_done, seen.last.n_failed_attempts) == (1, 0), "what ended in the last 24 hours"
     found = {cause.ending: (cause.n_evaluations, cause.n_models, cause.next_step) for cause in seen.causes}
-    again = "nightboard retry --board mine --all --state"
+    log, again = "nightboard why --board mine lab/1", "nightboard retry --board mine --all --state"
     assert found == {
-        "failed": (2, 2, f"Read the log; once the cause is gone: {again} failed"),
+        "failed": (2, 2, f"Read the log: {log}. What is given up runs again after: {again} failed"),
         "out_of_memory": (1, 1, f"Add a larger tier to the cluster; with the same tiers: {again} out_of_memory"),
         "environment": (1, 1, "Look at the node, its disk and GPUs. The next run tries again."),
     }

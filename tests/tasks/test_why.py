@@ -359,6 +359,8 @@ def test_a_model_that_is_not_watched_and_asked_for_is_where_its_request_is(board
     ask_for(board, commit, "submission", "accepted")
     told = board.ask_one("xx/b")
     assert (told.state, told.reason, told.revision) == ("waits", "the next run evaluates it", COMMIT)
+    ask_for(board, commit, "submission", "done")
+    assert board.ask("xx/b") == [], "what was submitted is not left out; its scores are told from the build"
     ask_for(board, commit, "submission", "rejected", "no license\nno card")
     rejected, unwatched = board.ask("xx/b")
     assert (rejected.state, rejected.reason) == (

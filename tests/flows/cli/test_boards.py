@@ -166,6 +166,24 @@ def test_a_failure_shows_the_end_of_its_log_and_a_command_that_can_be_pasted(
     assert lines[8:] == [f"  log: {failed.log}", f"  do: {failed.do}"]
 
 
+def test_a_long_reason_is_told_once_and_shortened_where_the_log_has_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reason = "the weights are not the model's: they lack " + ", ".join(f"layers.{n}.weight" for n in range(40))
+    failed = Why(
+        "small", "failed", f"gave up: {reason}", "lab/a", log="/a/log.txt",
+        log_tail=("Loading ...", f"2026-01-01 ERROR {reason}", "x" * 500),
+    )  # fmt: skip
+    print_why([failed], Format.table, None)
+    said = capsys.readouterr().out
+    assert " ".join(said.split()).count("the weights are not the model's") == 1
+    shown = " ".join(said.split())
+    assert "| Loading ... | xxx" in shown and shown.endswith("x ... log: /a/log.txt")
+    assert len(said) < 500
+    print_why([failed], Format.json, None)
+    assert json.loads(capsys.readouterr().out)[0]["reason"] == f"gave up: {reason}", "machines get all of it"
+
+
 def test_findings_of_a_request_are_sentences_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     print_why([Why("small", "left out", "it is rejected: No card. (None.)\nNo license.", "lab/a")], Format.table, None)
     assert capsys.readouterr().out.splitlines()[1:] == ["  it is rejected: No card. (None.)", "  No license."]

@@ -22,12 +22,13 @@ from nightboard.flows.display.requests import estimate_when
 from nightboard.profiles.models.budget import Budget
 from nightboard.tasks import why
 from nightboard.tasks.board import OpenBoard
+from nightboard.tasks.hub.discover import Discovery
 from nightboard.tasks.requests import checks
 from nightboard.tasks.requests.book import read_book
 from nightboard.tasks.requests.changes import UnknownRequestError
 from nightboard.tasks.requests.submission import SubmissionError
 from nightboard.tasks.store.layout import Store
-from nightboard.tasks.store.records import Evaluation
+from nightboard.tasks.store.records import Evaluation, utc_now
 from nightboard.warehouse.reader.queue import list_queue
 
 RULES = "submissions:\n  do_not_submit: ['lab/secret*']\n  folders: [requests]\n"
@@ -95,14 +96,13 @@ def test_a_submission_says_what_is_scored_already_its_place_and_how_to_ask_again
     monkeypatch.setattr(checks, "find_scored", lambda *_: {"small": scored})
     given = run("submit", "lab/good", "--precision", "float16")
     assert "The next nightly run" not in given.output
-    assert "small has it already, as lab/good@1a2b3c4: not ranked.\n" in given.output, "before it is in a build"
+    assert "small has it already, as lab/good@1a2b3c4: not ranked." in given.output, "before it is in a build"
     monkeypatch.setattr(why, "ask_warehouse", lambda *_: [row])
-    *_, place, again = run(
-        "submit", "lab/good", "--precision", "float16", "--revision", "main", "--suite", "small"
-    ).output.splitlines()
-    assert place == ("small has it already, as lab/good@1a2b3c4: rank 3 of 12 in era math-verify, average 45.23.")
-    assert again.startswith("To evaluate it again, beside that score: nightboard backfill --board ")
-    assert again.endswith(" --select model:lab/good,revision:1a2b3c4,suite:small,precision:float16 --replicate")
+    given = run("submit", "lab/good", "--precision", "float16", "--revision", "main", "--suite", "small")
+    said = " ".join(given.output.split())
+    assert "small has it already, as lab/good@1a2b3c4: rank 3 of 12 in era math-verify, average 45.23." in said
+    assert "To evaluate it again, beside that score: nightboard backfill --board " in said
+    assert said.endswith(" --select model:lab/good,revision:1a2b3c4,suite:small,precision:float16 --replicate")
 
 
 def test_a_rejection_lists_all_findings(run: Run, hub: ServedHub) -> None:
@@ -160,6 +160,21 @@ def test_the_nightly_step_reads_what_the_board_declares(run: Run, tmp_path: Path
     assert "b.json: not a request: status is missing. Correct the file." in said
     assert not problems, "what others write does not fail the run"
     assert [entry.state for entry in opened.read_requests()] == ["accepted"]
+
+
+def test_what_a_run_has_not_got_to_is_left_to_the_next_one_and_not_now(run: Run, tmp_path: Path) -> None:
+    from nightboard.flows.nightly import record_requests
+
+    run("submit", "lab/good")
+    opened = OpenBoard.open(str(tmp_path / "world.yaml"))
+    suites, _ = opened.resolve_suites(dry_run=True)
+    plan = opened.plan(Discovery(), suites, utc_now())
+    assert [target.state for target in plan.targets] == ["planned"]
+    opened.record_requests(plan, "nightly", plan.created_at)
+    flow: Any = SimpleNamespace(board=opened)
+    record_requests(flow, plan, lambda: plan)
+    (row,) = json.loads(run("queue", "--format", "json").output)
+    assert (row["state"], row["waits_for"]) == ("accepted", "the next nightly run")
 
 
 @pytest.mark.parametrize(
