@@ -8,14 +8,12 @@ from pydantic import Field
 
 from nightboard.profiles.models.base import ModelId, Profile, Text
 
-CheckName = Literal[
-    "name", "do_not_submit", "rate", "loads", "weights", "size", "duplicate", "license", "card", "template"
-]
+CheckName = Literal["name", "do_not_submit", "rate", "loads", "size", "duplicate", "license", "card", "template"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 
 
 class Submissions(Profile):
-    """What a board asks of a submission. That model, revision, suites and precision exist is checked in any case."""
+    """What a board asks of a submission. What is asked for must exist and can only be original weights, in any case."""
 
     checks: tuple[CheckName, ...] = Field(default=CHECKS, description="checks that a submission must pass")
     per_organization_and_week: int | None = Field(

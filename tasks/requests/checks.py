@@ -196,7 +196,8 @@ def _inspect(head: ModelHead, sha: str, revision: str | None, inputs: CheckInput
 def find_faults(found: Found, inputs: CheckInputs, request_id: str) -> list[str]:
     """All findings about a submission; none if it is accepted. Raises HubUnavailable as `look_up` does."""
     chosen = inputs.bundle.board.submissions.checks
-    findings = (check(found, inputs, request_id) for name, check in _CHECKS.items() if name in chosen)
+    checks = (_check_weights, *(check for name, check in _CHECKS.items() if name in chosen))
+    findings = (check(found, inputs, request_id) for check in checks)
     return [*found.missing, *(finding for finding in findings if finding)]
 
 
@@ -462,7 +463,6 @@ _CHECKS: dict[CheckName, Check] = {
     "do_not_submit": _check_list,
     "rate": _check_rate,
     "loads": _check_loads,
-    "weights": _check_weights,
     "size": _check_size,
     "duplicate": _check_duplicate,
     "license": _check_license,

@@ -239,6 +239,9 @@ def test_adapters_and_deltas_are_refused_and_their_base_is_looked_up(desk: Desk)
     assert finding.startswith("delta weights are not evaluated yet.")
     (finding,) = desk.submit("lab/lora").findings
     assert "adapters are not evaluated yet" in finding, "also where it is submitted as a model"
+    desk.rules["checks"] = []
+    (finding,) = desk.submit("lab/base", weight_type="Delta", base_model="lab/base").findings
+    assert finding.startswith("delta weights are not evaluated yet."), "whatever a board checks"
 
 
 def test_an_organization_submits_so_many_models_a_week(desk: Desk) -> None:
@@ -271,8 +274,8 @@ def test_all_findings_come_at_once_in_order(desk: Desk) -> None:
     desk.rules |= {"do_not_submit": ["lab/*"]}
     desk.hub.add("lab/Bad", good_model(card="tags: [x]", about="", architectures=["BertModel"]))
     findings = desk.submit("lab/bad", suites=("tiny",), weight_type="Delta").findings
-    starts = ["the board has no suite", "lab/bad is called lab/Bad", "lab/Bad is not taken", "it cannot be loaded",
-              "delta weights", "no license", "the model card has"]  # fmt: skip
+    starts = ["the board has no suite", "delta weights", "lab/bad is called lab/Bad", "lab/Bad is not taken",
+              "it cannot be loaded", "no license", "the model card has"]  # fmt: skip
     assert [finding[: len(start)] for finding, start in zip(findings, starts, strict=True)] == starts
 
 
