@@ -238,6 +238,8 @@ def list_footnotes(result: Result) -> Iterator[str]:
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     if without := dict.fromkeys(row["benchmark"] for row in rows if row["low"] is None):
         yield f"No 95% and p for {', '.join(without)}: a task has one document, so there is no standard error."
+    if any(row["evaluation_a"] == row["evaluation_b"] for row in rows):
+        yield "Both are one evaluation: the models have identical files and settings."
     yield "Holm p: adjusted for the number of benchmarks. detects: the true difference that p finds in 80% of cases."
 
 

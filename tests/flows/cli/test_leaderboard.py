@@ -311,10 +311,12 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     lines = CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines()
     assert lines[0].startswith("lab/a@0123456 (a) and lab/b@0123456 (b) in small")
     assert " ".join(lines).endswith("detects: the true difference that p finds in 80% of cases.")
-    result = Rows(["suite", "benchmark", "low", "n_questions"], [("small", "arc", None, 1)])
-    assert list(list_footnotes(result))[1] == (
-        "No 95% and p for arc: a task has one document, so there is no standard error."
-    )
+    assert not any("one evaluation" in line for line in lines)
+    result = Rows(["benchmark", "low", "evaluation_a", "evaluation_b"], [("arc", None, "e", "e")])
+    assert list(list_footnotes(result))[1:3] == [
+        "No 95% and p for arc: a task has one document, so there is no standard error.",
+        "Both are one evaluation: the models have identical files and settings.",
+    ]
     arguments = ["compare", "A", "b@0123", "--store", str(tmp_path)]
     assert CliRunner(env={"COLUMNS": "60"}).invoke(app, arguments).output.splitlines() == lines, "endings are enough"
     narrow = run_on_screen(50, *arguments)

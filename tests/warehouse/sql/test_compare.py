@@ -161,6 +161,7 @@ def test_a_copy_is_compared_by_the_scores_that_it_takes(two: Lake, ask: Ask) -> 
     two.commit("copy/a", fingerprint="lab/a@r1", hours=1)
     assert ask("from compare('copy/a', 'lab/b')") == ask("from compare('lab/a', 'lab/b')")
     assert ask("select sum(wins + losses) from compare('copy/a', 'lab/a')") == [(0,)]
+    assert ask("select count(*) from paired_answers('copy/a', 'lab/a')") == [(8,)], "each document is paired once"
 
 
 def test_only_documents_that_both_answered_count(two: Lake, ask: Ask) -> None:

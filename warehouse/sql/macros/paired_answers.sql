@@ -9,7 +9,7 @@ pairs as (
 sides as (
     select
         *,
-        unnest([evaluation_a, evaluation_b]) as evaluation_id
+        unnest(list_distinct([evaluation_a, evaluation_b])) as evaluation_id
     from pairs
 ),
 
