@@ -23,7 +23,7 @@ from nightboard.flows.prefect_server.history import History
 from nightboard.flows.prefect_server.reporter import Reporter
 from nightboard.flows.prefect_server.server import ConfiguredServer, OwnServer
 from nightboard.flows.run.report import RunReport
-from nightboard.tasks.cluster import local
+from nightboard.tasks.cluster import submission
 from nightboard.tasks.hub.errors import HubUnavailable
 from nightboard.tasks.hub.http_retry import RetryPolicy
 from nightboard.tasks.store.layout import StoreError
@@ -83,7 +83,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(tmp_path: Path, models: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Jobs of nights in this process begin with their imports done; those of nights in another are started for real."""
-    monkeypatch.setattr(local, "make_command", lambda _, folder: shlex.join(warm_job(JOB, str(folder))))
+    monkeypatch.setattr(submission, "make_command", lambda _, folder: shlex.join(warm_job(JOB, str(folder))))
     with open_world(tmp_path, models) as opened:
         opened.share_datasets(datasets)
         yield opened

@@ -111,7 +111,7 @@ def test_a_rejection_lists_all_findings(run: Run, hub: ServedHub) -> None:
     assert given.exit_code == 1
     assert given.output.startswith("rejected  ")
     assert [line[:18] for line in given.output.splitlines() if line.startswith("- ")] == [
-        "- the board has no", "- lab/secret-1 is ", "- delta weights ar", "- the model card h",
+        "- the board has no", "- delta weights ar", "- lab/secret-1 is ", "- the model card h",
     ]  # fmt: skip
     assert json.loads(run("queue", "--format", "json").output) == [], "what was rejected does not wait"
 
