@@ -186,7 +186,9 @@ def find_filled_store(board: str | None, store: Path | None) -> Store:
 
     found = find_store(board, store)
     if not found.lake.is_dir():
-        raise StoreError(f"{found.root}: is not a store (it has no folder lake). Check the path.")
+        raise StoreError(
+            f"{found.root}: is not a store (it has no folder lake). Check the path, or run `nightboard nightly` first."
+        )
     return found
 
 
