@@ -62,10 +62,15 @@ def explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
 
 def _explain_column(con: duckdb.DuckDBPyConnection, sql: str, match: re.Match[str], message: str) -> tuple[str, str]:
     name = match["free"] or match["listed"] or match["qualified"]
-    tables = _tables_of(sql, list_columns(con), match["table"])
+    known = list_columns(con)
+    tables = _tables_of(sql, known, match["table"])
     if not tables:  # of a subquery, say: DuckDB knows its columns
         return _shorten(message), ""
-    what = f"no column is called {name}.{suggest(name, (column for columns in tables.values() for column in columns))}"
+    elsewhere = [table for table, columns in known.items() if name.lower() in map(str.lower, columns)]
+    hint = suggest(name, (column for columns in tables.values() for column in columns))
+    if elsewhere:
+        hint = f" Tables with such a column: {', '.join(elsewhere)}."
+    what = f"no column is called {name}{' here' if elsewhere else ''}.{hint}"
     if f'"{name}"' in sql:
         what += " Use single quotes for string literals."
     return what, "\n".join(f"Columns of {table}: {', '.join(columns)}." for table, columns in tables.items())
