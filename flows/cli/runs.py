@@ -321,6 +321,9 @@ def cancel(
     shards = opened.list_open(utc_now()).open
     known = read_evaluations(opened.store).values()
     chosen = list(shards) if everything else choose(shards, targets or [], known)
+    if not chosen:
+        ui.say("No evaluations are running or waiting; nothing changed.")
+        return
     rows, _ = describe_open(chosen, utc_now())
     done = opened.cancel(shards, chosen, name_caller(), utc_now())
     for row in rows:

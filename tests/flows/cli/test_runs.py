@@ -38,13 +38,23 @@ def test_a_waiting_time_without_a_unit_is_refused(text: str) -> None:
         parse_minutes(text)
 
 
-def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
+def write_world(tmp_path: Path) -> str:
     kinds = {"suites/small": world.SUITE, "watchlists/world": world.WATCHLIST}
     kinds |= {"world": world.BOARD.format(endpoint="http://127.0.0.1:9"), "clusters/quick": world.CLUSTER}
     for kind, text in kinds.items():
         path = tmp_path / f"{kind}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text.format(max_jobs=1) if kind.startswith("clusters") else text)
+    return str(tmp_path / "world.yaml")
+
+
+def test_to_cancel_all_where_nothing_runs_says_so(tmp_path: Path) -> None:
+    cancelled = runner.invoke(app, ["cancel", "-b", write_world(tmp_path), "--all"])
+    assert (cancelled.exit_code, cancelled.output) == (0, "No evaluations are running or waiting; nothing changed.\n")
+
+
+def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
+    board = write_world(tmp_path)
     store, executor = Store(tmp_path / "store"), FakeExecutor()
     for attempt in (1, 2):
         make_launcher(store, executor).launch([make_job("a", "b", attempt=attempt)], NOW)
@@ -55,7 +65,7 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
         reconcile(store, executor, NOW)
 
     def retry(*arguments: str) -> str:
-        result = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), *arguments])
+        result = runner.invoke(app, ["retry", "-b", board, *arguments])
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -68,7 +78,7 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
     assert "No matching evaluation" in retry("--all", "--reason", "disk")
     assert "1 evaluation to retry." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
     assert "No matching evaluation" in retry("--all"), "what its environment failed has not given up"
-    missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
+    missed = runner.invoke(app, ["retry", "-b", board, "lab/b"])
     assert str(missed.exception) == (
         "lab/b: is neither stopped nor cancelled, so it needs no retry. What has just failed or been cancelled can be"
         " retried after `nightboard collect`."
