@@ -76,7 +76,7 @@ def plot(
 ) -> None:
     """Draw a picture of the leaderboard, for a paper or a page.
 
-    SVG shows in light or dark, as its reader has it; a PNG is on white, and needs `pip install 'nightboard[plot]'`.
+    SVG shows in light or dark, as its reader has it; a PNG is on white, and needs the package resvg-py.
     """
     from nightboard.flows.display.console import clean
     from nightboard.tasks.page.pictures.asked import Ask
