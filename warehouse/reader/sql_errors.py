@@ -44,12 +44,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def sort_by_nearness(name: str, known: Iterable[str]) -> list[str]:
-    """The known names, the one first that is most like the given one."""
-    likeness = difflib.SequenceMatcher(b=name.lower())
+    """The known names: those that contain the given one, then those that are most like it.
 
-    def distance(candidate: str) -> tuple[float, str]:
-        likeness.set_seq1(candidate.lower())
-        return -likeness.ratio(), candidate
+    Without an owner, it is like what models are called without theirs.
+    """
+    text = name.lower()
+    likeness = difflib.SequenceMatcher(b=text)
+
+    def distance(candidate: str) -> tuple[bool, float, str]:
+        known = candidate.lower()
+        likeness.set_seq1(known if "/" in text else known.rpartition("/")[2])
+        return not text or text not in known, -likeness.ratio(), candidate
 
     return sorted(known, key=distance)
 
