@@ -68,9 +68,11 @@ def describe_value(value: Any) -> str:
 
 
 def nearest(word: str, legal: Iterable[str]) -> list[str]:
-    """Up to three legal words that are near, the nearest first."""
+    """Up to three legal words that contain it or are near, the nearest first."""
     lower = {name.lower(): name for name in legal}
-    return [lower[name] for name in difflib.get_close_matches(word.lower(), lower, n=3, cutoff=0.6)]
+    inside = sorted(name for name in lower if word and word.lower() in name)
+    near = difflib.get_close_matches(word.lower(), lower, n=3, cutoff=0.6)
+    return [lower[name] for name in dict.fromkeys([*inside, *near])][:3]
 
 
 def suggest(word: str, legal: Iterable[str], what: str) -> str:

@@ -349,10 +349,11 @@ def _tell_score(row: Mapping[str, Any], model_id: str) -> Why:
     # A model may be ranked in several settings.
     template = ", with its chat template" if row["chat_template"] else ""
     settings = f", in {row['precision']}{template}" if row["precision"] else ""
+    same = f", by the evaluation of {row['identical_to']}, whose files are identical" if row["identical_to"] else ""
     return Why(
         suite=row["suite"],
         state="scored",
-        reason=f"rank {row['rank']:,} of {row['n_ranked']:,} in era {row['era']}{settings}{source}",
+        reason=f"rank {row['rank']:,} of {row['n_ranked']:,} in era {row['era']}{settings}{source}{same}",
         model_id=model_id,
         revision=row["revision"],
         evaluation_id=row["evaluation_id"],

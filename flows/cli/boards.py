@@ -15,8 +15,8 @@ from nightboard.flows.cli.options import (
     OutputFormatOption,
     OutputOption,
     StoreOption,
+    choose_board,
     example,
-    find_board_here,
     find_filled_store,
     find_format,
     find_output,
@@ -153,7 +153,7 @@ def why(
     from nightboard.tasks.why import Known, explain_in_store, explain_on_board, find_name
 
     form = find_format(form, output)
-    board = board or (None if store else find_board_here())
+    board = choose_board(board, store)
     bundle = load_board(board) if board else None
     root = find_store(board, store) if bundle else find_filled_store(None, store)
     target, now = find_output(output, root, force), utc_now()

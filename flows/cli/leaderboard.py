@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightboard.flows.cli.options import (
-    DataBoardOption,
+    BoardHereOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
     StoreOption,
+    choose_board,
     complete_suite,
     example,
     find_format,
@@ -68,7 +69,7 @@ def parse_time(text: str) -> datetime:
     ),
 )
 def rank_command(
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     suite: Annotated[
         str | None,
@@ -144,6 +145,7 @@ def rank_command(
         raise typer.BadParameter(
             f"must be less than --max-params (got {min_params:g} and {max_params:g})", param_hint="--min-params"
         )
+    board = choose_board(board, store)
     root, form = find_store(board, store), find_format(form, output)
     target = find_output(output, root, force)
     filters = Filters(
@@ -178,7 +180,7 @@ def compare_command(
         ),
     ],
     model_b: Annotated[str, typer.Argument(help="The other model.")],
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
@@ -193,7 +195,7 @@ def compare_command(
     from nightboard.warehouse.reader.connection import connect
     from nightboard.warehouse.reader.questions import compare, name_compared
 
-    root, form = find_store(board, store), find_format(form, output)
+    root, form = find_store(choose_board(board, store), store), find_format(form, output)
     target = find_output(output, root, force)
     with connect(root.warehouse) as connection:
         result = compare(connection, model_a, model_b)

@@ -101,7 +101,7 @@ BoardHereOption = Annotated[
         "--board",
         "-b",
         autocompletion=complete_board,
-        help="Board file, or the name of a shipped board. Default: the one board in this folder.",
+        help="Board file, or the name of a shipped board. Default: the one board in this folder or in boards/.",
         callback=note_choice,
     ),
 ]
@@ -136,13 +136,30 @@ def example(*commands: str) -> str:
 
 
 def find_board_here() -> str:
-    """The one board file in this folder."""
-    files = {path.stem: path.read_text(errors="replace") for path in sorted(Path().glob("*.yaml"))}
-    boards = [name for name, text in files.items() if re.search(r"^board:", text, re.MULTILINE)]
-    if len(boards) != 1:
-        found = f" (here: {', '.join(boards)})" if boards else ""
-        raise typer.BadParameter(f"add --store FOLDER or --board BOARD{found}", param_hint="--board")
+    """The one board in this folder; in its folder boards/ where it has none, as a name is looked up."""
+    beside = {path.stem: path for path in Path().glob("*.yaml")}
+    below = {path.stem: path for path in Path("boards").glob("*.yaml")}
+    below |= {path.parent.name: path for path in Path("boards").glob("*/board.yaml")}
+    boards = _list_boards(beside) or _list_boards(below)
+    if not boards:
+        raise typer.BadParameter(
+            "no board in this folder or in boards/; add --store FOLDER or --board BOARD", param_hint="--board"
+        )
+    if len(boards) > 1:
+        raise typer.BadParameter(
+            f"more than one board here, name one with --board: {', '.join(boards)}", param_hint="--board"
+        )
     return boards[0]
+
+
+def _list_boards(files: dict[str, Path]) -> list[str]:
+    texts = {name: path.read_text(errors="replace") for name, path in sorted(files.items())}
+    return [name for name, text in texts.items() if re.search(r"^board:", text, re.MULTILINE)]
+
+
+def choose_board(board: str | None, store: Path | None) -> str | None:
+    """The board that is named; without one and without a store, the one in this folder."""
+    return board or (None if store else find_board_here())
 
 
 def find_store(board: str | None, store: Path | None) -> Store:
@@ -169,7 +186,9 @@ def find_filled_store(board: str | None, store: Path | None) -> Store:
 
     found = find_store(board, store)
     if not found.lake.is_dir():
-        raise StoreError(f"{found.root}: is not a store (it has no folder lake). Check the path.")
+        raise StoreError(
+            f"{found.root}: is not a store (it has no folder lake). Check the path, or run `nightboard nightly` first."
+        )
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nightboard.flows.cli.options import DataBoardOption, QuietOption, StoreOption, example, find_store
+from nightboard.flows.cli.options import BoardHereOption, QuietOption, StoreOption, choose_board, example, find_store
 
 app = typer.Typer()
 
@@ -22,7 +22,7 @@ def page(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; a page in it is replaced. Default: the board's.")
     ] = None,
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page. Default: the board's title.")] = None,
     pair: Annotated[
@@ -46,7 +46,7 @@ def page(
     from nightboard.tasks.output_file import refuse_stores
     from nightboard.tasks.page.build import Shown, build_page, show_board
 
-    bundle = None
+    board, bundle = choose_board(board, store), None
     if board is not None:
         from nightboard.profiles.loading.load import load_board
 

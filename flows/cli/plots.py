@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.cli.options import (
-    DataBoardOption,
+    BoardHereOption,
     StoreOption,
+    choose_board,
     complete_suite,
     example,
     find_output,
@@ -56,7 +57,7 @@ def plot(
         ),
     ] = None,
     is_list: Annotated[bool, typer.Option("--list", help="List the pictures, with what each shows.")] = False,
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", callback=parse_file, help="File to write; it ends with .svg or .png.")
@@ -75,7 +76,7 @@ def plot(
 ) -> None:
     """Draw a picture of the leaderboard, for a paper or a page.
 
-    SVG shows in light or dark, as its reader has it; a PNG is on white, and needs `pip install 'nightboard[plot]'`.
+    SVG shows in light or dark, as its reader has it; a PNG is on white, and needs the package resvg-py.
     """
     from nightboard.flows.display.console import clean
     from nightboard.tasks.page.pictures.asked import Ask
@@ -88,6 +89,7 @@ def plot(
     _require_names(name, models or [])
     if out is None:
         raise typer.BadParameter("name the file to write, such as picture.svg", param_hint="--out")
+    board = choose_board(board, store)
     root = find_store(board, store)
     target = find_output(out, root, force)
     assert name is not None

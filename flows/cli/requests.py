@@ -16,6 +16,7 @@ from nightboard.flows.cli.options import (
     OutputFormatOption,
     OutputOption,
     StoreOption,
+    choose_board,
     complete_suite,
     example,
     find_board_here,
@@ -258,7 +259,7 @@ def find_requests(board: str | None, store: Path | None) -> tuple[Store, str | N
     """The store, the board's name as requests have it, and its budget; with a store alone, all boards are meant."""
     from nightboard.profiles.models.budget import NO_BUDGET
 
-    board = board or (None if store else find_board_here())
+    board = choose_board(board, store)
     if board is None:
         return find_filled_store(None, store), None, NO_BUDGET
     from nightboard.profiles.loading.load import load_board

@@ -20,6 +20,7 @@ from nightboard.flows.cli.options import (
     OutputOption,
     QuietOption,
     StoreOption,
+    choose_board,
     example,
     find_board_here,
     find_filled_store,
@@ -178,12 +179,12 @@ def backfill(
 
 
 @app.command(epilog=example("nightboard plan --board quickstart"))
-def plan(board: BoardOption, store: StoreOption = None) -> None:
+def plan(board: BoardHereOption = None, store: StoreOption = None) -> None:
     """Show what the next run would evaluate, and why.
 
     Also shows what it would skip. Changes nothing.
     """
-    print_plan(board, store)
+    print_plan(board or find_board_here(), store)
 
 
 @app.command(epilog=example("nightboard collect --board quickstart"))
@@ -224,7 +225,7 @@ def status(
     form = find_format(form, output)
     if watch and (form is not Format.table or not sys.stdout.isatty()):
         raise typer.BadParameter("shows a table on a terminal; leave --format away, or --watch", param_hint="--watch")
-    look, max_gpus = prepare_overview(board or (None if store else find_board_here()), store)
+    look, max_gpus = prepare_overview(choose_board(board, store), store)
     if form is not Format.table:
         print_overview(look(), form, output, force)
         return
@@ -320,6 +321,9 @@ def cancel(
     shards = opened.list_open(utc_now()).open
     known = read_evaluations(opened.store).values()
     chosen = list(shards) if everything else choose(shards, targets or [], known)
+    if not chosen:
+        ui.say("No evaluations are running or waiting; nothing changed.")
+        return
     rows, _ = describe_open(chosen, utc_now())
     done = opened.cancel(shards, chosen, name_caller(), utc_now())
     for row in rows:

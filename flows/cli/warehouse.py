@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from nightboard.flows.cli.options import (
+    BoardHereOption,
     DataBoardOption,
     ForceOption,
     OutputFormatOption,
     OutputOption,
     QuietOption,
     StoreOption,
+    choose_board,
     example,
     find_filled_store,
     find_format,
@@ -51,7 +53,7 @@ def rebuild(
 @app.command(epilog=example('nightboard sql --store nightboard-store "select * from leaderboard"'))
 def sql(
     query: Annotated[str | None, typer.Argument(help="SQL. Default: read from the standard input.")] = None,
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     form: OutputFormatOption = None,
     output: OutputOption = None,
@@ -66,7 +68,7 @@ def sql(
     from nightboard.warehouse.reader.shell import open_shell
     from nightboard.warehouse.reader.user_sql import run_sql
 
-    root = find_store(board, store)
+    root = find_store(choose_board(board, store), store)
     if shell:
         if query is not None or form is not None or output is not None:
             raise typer.BadParameter(
@@ -89,7 +91,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --all, a folder.")],
     table: Annotated[str | None, typer.Argument(help="Table or view.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every table and view, a file each.")] = False,
-    board: DataBoardOption = None,
+    board: BoardHereOption = None,
     store: StoreOption = None,
     form: Annotated[
         FileFormat | None,
@@ -117,7 +119,7 @@ def export(
             'export writes files; for the standard output: nightboard sql "from TABLE" --format csv',
             param_hint="--output",
         )
-    root, ui = find_store(board, store), Terminal()
+    root, ui = find_store(choose_board(board, store), store), Terminal()
     with ui.progress() as progress:
         bar = progress.add_task("Writing", total=100)
 

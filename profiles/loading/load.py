@@ -136,7 +136,8 @@ def list_profiles() -> dict[str, tuple[str, ...]]:
 def validate_paths(paths: Sequence[str | Path]) -> list[str]:
     """Check files of any kind, folders of them, or names. One line a mistake; empty when there is none.
 
-    A name is that of a file in the working folder, with or without .yaml, or of a shipped profile.
+    A name is that of a file in the working folder, with or without .yaml, or in its folder of a kind (boards/,
+    suites/ ...), or of a shipped profile.
     """
     mistakes: list[Mistake] = []
     for given in paths:
@@ -294,10 +295,11 @@ def explain_choice(name: str, kind: Kind[Any] | None = None) -> str | None:
     """
     if _is_path(name) or Path(name).exists():
         return None
-    taken = Reader((Path(),)).find(kind, name) if kind else _add_ending(name)
+    found = [Reader((Path(),)).find(kind, name)] if kind else _find_named(name)
+    taken = next((path for path in found if path and not _is_shipped(path)), None)
     kinds = [kind] if kind else KINDS.values()
     shipped = [path for searched in kinds if (path := Reader().find(searched, name))]
-    if taken is None or not shipped or taken.resolve() in [path.resolve() for path in shipped]:
+    if taken is None or not shipped:
         return None
     return f"{name}: using the file {taken} in this folder, not the shipped {kind.title if kind else 'profile'}."
 
@@ -305,6 +307,13 @@ def explain_choice(name: str, kind: Kind[Any] | None = None) -> str | None:
 def _add_ending(given: str | Path) -> Path | None:
     path = Path(f"{given}.yaml")
     return path if path.is_file() else None
+
+
+def _find_named(name: str) -> list[Path]:
+    """The file of a name in the working folder; else one of each kind, here or shipped."""
+    if with_ending := _add_ending(name):
+        return [with_ending]
+    return [file for kind in KINDS.values() if (file := Reader((Path(),)).find(kind, name))]
 
 
 def _find_file(kind: Kind[Any], name_or_path: str | Path) -> Path:
@@ -316,8 +325,9 @@ def _find_file(kind: Kind[Any], name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     path_by_name = Reader((Path(),)).find(kind, name)
     if path_by_name is None:
-        legal = suggest(name, list_names(kind), "names")
-        text = f"unknown {kind.title}: no file {name}.yaml here, and no shipped {kind.title} of that name. {legal}"
+        legal = suggest(name, Reader((Path(),)).names(kind), "names")
+        where = f"no file {name}.yaml here or in {kind.folder}/"
+        text = f"unknown {kind.title}: {where}, and no shipped {kind.title} of that name. {legal}"
         raise ProfileError([Mistake(name, 0, "", text)])
     return path_by_name
 
@@ -343,14 +353,14 @@ def _expand(given: str | Path) -> list[Path]:
         return files
     if _is_path(given) or path.exists():
         return [_require(path)]
-    shipped = [file for kind in KINDS.values() if (file := Reader().find(kind, str(given)))]
-    return shipped or [_explain_unknown(str(given))]
+    return _find_named(str(given)) or [_explain_unknown(str(given))]
 
 
 def _explain_unknown(name: str) -> Path:
-    names = sorted({name for kind in KINDS.values() for name in list_names(kind)})
+    names = sorted({name for kind in KINDS.values() for name in Reader((Path(),)).names(kind)})
     legal = suggest(name, names, "names")
-    text = f"unknown profile: no file {name} or {name}.yaml, and no shipped one of that name. {legal}"
+    where = f"no file {name} or {name}.yaml here or in boards/, suites/ ..."
+    text = f"unknown profile: {where}, and no shipped one of that name. {legal}"
     raise ProfileError([Mistake(name, 0, "", text)])
 
 

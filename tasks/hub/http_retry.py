@@ -28,6 +28,10 @@ RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 RETRIED_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 # A first wait up to this is not announced: the Hub usually answers the second time.
 _QUIET_S = 10.0
+_UNREACHED = (
+    "Check that this machine reaches it (internet, HTTPS_PROXY) and that the address is right (HF_ENDPOINT, or `hub` in"
+    " the board), or try again later."
+)
 # A long wait is announced again at this interval.
 REPEAT_S = 600.0
 
@@ -89,10 +93,10 @@ class Announcer:
 
 
 def format_time(at: datetime) -> str:
-    """A local time of day, with the date if it is another day, with seconds if it is soon."""
-    here, now = at.astimezone(), datetime.now().astimezone()
-    form = "%H:%M:%S" if abs(here - now) < timedelta(minutes=2) else "%H:%M"
-    return here.strftime(form if here.date() == now.date() else f"%Y-%m-%d {form}")
+    """A time of day in UTC, with the date if it is another day, with seconds if it is soon."""
+    at, now = at.astimezone(UTC), datetime.now(UTC)
+    form = "%H:%M:%S UTC" if abs(at - now) < timedelta(minutes=2) else "%H:%M UTC"
+    return at.strftime(form if at.date() == now.date() else f"%Y-%m-%d {form}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class RetryingClient(BoundedClient):
         _limit_time(request, retry_policy)
         trying_s = waited_s = 0.0
         for failed_tries in range(1, retry_policy.tries + 1):
-            trouble, asked_s, started = "", None, time.monotonic()
+            trouble, asked_s, advice, started = "", None, "Try again later.", time.monotonic()
             try:
                 response = self.send_bounded(request, bounds, retry_policy.answer_timeout_s, **options)
                 if response.status_code not in RETRIED_STATUSES:
@@ -156,7 +160,7 @@ class RetryingClient(BoundedClient):
                 trouble, asked_s = f"it answered {response.status_code}", read_retry_after(response.headers)
                 response.close()
             except RETRIED_ERRORS as error:
-                trouble = _describe(error)
+                trouble, advice = _describe(error), _UNREACHED
             trying_s += time.monotonic() - started
             if asked_s is not None and waited_s + asked_s > retry_policy.longest_retry_after_s:
                 raise HubUnavailable(_refuse_to_wait(request, trouble, asked_s, retry_policy))
@@ -166,7 +170,7 @@ class RetryingClient(BoundedClient):
             waited_s += wait_s
             _wait(request, what, trouble, wait_s, failed_tries, is_asked=asked_s is not None)
         where, how_often = _origin(request), f"after {failed_tries} {'try' if failed_tries == 1 else 'tries'}"
-        raise HubUnavailable(f"The Hub at {where} is not available ({trouble}, {how_often}). Try again later.")
+        raise HubUnavailable(f"The Hub at {where} is not available ({trouble}, {how_often}). {advice}")
 
 
 def _wait(

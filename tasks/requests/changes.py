@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from difflib import get_close_matches
 
 from nightboard.tasks.errors import TaskError
 from nightboard.tasks.requests.book import OPEN, UNFINISHED, Entry, add_events, add_vote
@@ -13,6 +12,7 @@ from nightboard.tasks.store.records import RequestEvent
 from nightboard.tasks.store.tables import read_table
 from nightboard.tasks.store.texts import clean_text
 from nightboard.warehouse.reader.questions import match_name
+from nightboard.warehouse.reader.sql_errors import sort_by_nearness
 from nightboard.warehouse.schema.request_tables import VOTES
 
 _SHOWN_NAMES = 5
@@ -43,7 +43,7 @@ def choose_request(book: Mapping[str, Entry], text: str) -> Entry:
     names = {name: None for entry in book.values() if entry.state in is_open for name in _name(entry)}
     if not names:
         raise UnknownRequestError(f"{text}: no request is open. `nightboard submit` makes one.")
-    near = get_close_matches(text, names, n=_SHOWN_NAMES, cutoff=0) or list(names)[:_SHOWN_NAMES]
+    near = sort_by_nearness(text, names)[:_SHOWN_NAMES]
     raise UnknownRequestError(f"{text}: no open request has this id or model. The nearest: {', '.join(near)}.")
 
 

@@ -5,7 +5,6 @@ Earlier attempts stay in the store; a file next to them says which no longer cou
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from nightboard.tasks.store.layout import Store
 from nightboard.tasks.store.records import Commit, Evaluation, Freed
 from nightboard.warehouse.reader.connection import QueryError
 from nightboard.warehouse.reader.questions import match_name
+from nightboard.warehouse.reader.sql_errors import sort_by_nearness
 
 # How an attempt ended is known once it is collected.
 SEEN_LATER = "What has just failed or been cancelled can be retried after `nightboard collect`."
@@ -101,7 +101,7 @@ def _explain_miss(target: str, stopped: Sequence[Stopped], *, is_known: bool) ->
     models = sorted({shard.evaluation.model_id for shard in stopped})
     if is_known:
         return f"{target}: is neither stopped nor cancelled, so it needs no retry. {SEEN_LATER}"
-    near = difflib.get_close_matches(target.partition("@")[0], models, n=3, cutoff=0.4) or models[:3]
+    near = sort_by_nearness(target.partition("@")[0], models)[:3]
     hint = f"Similar: {', '.join(near)}." if near else "Nothing is stopped or cancelled."
     return f"{target}: matches no stopped or cancelled evaluation. {hint}"
 

@@ -332,6 +332,8 @@ def test_a_name_is_a_unique_ending_or_a_whole_id(board: Board) -> None:
     assert find_name("ab12", known, None) == "yy/weak", "the id of a request, as `queue` shows it"
     with pytest.raises(WhyError, match=r"no model of the store or the watch list has this name.* Similar: lab/strong"):
         find_name("stronk", known, bundle)
+    with pytest.raises(WhyError, match=r" Similar: lab/strong\."):
+        find_name("stro", known, None)
     for odd in ("../x", "a/b/c", "", "lab/\x1b"):
         with pytest.raises(WhyError):
             find_name(odd, known, bundle)

@@ -45,7 +45,9 @@ def current_build(warehouse: Path) -> Path:
             f"{pointer}: does not lead to a build. Run `nightboard rebuild` to make a new build."
         )
     if not warehouse.parent.is_dir():
-        raise NoBuildError(f"{warehouse.parent}: there is no store here. Check the path.")
+        raise NoBuildError(
+            f"{warehouse.parent}: there is no store here. Check the path, or run `nightboard nightly` first."
+        )
     raise NoBuildError(f"{warehouse}: no warehouse yet. Run `nightboard nightly` or `nightboard rebuild` first.")
 
 

@@ -47,7 +47,7 @@ def _find_shell() -> list[str]:
     if program := shutil.which("duckdb"):
         return [program]
     raise ShellError(
-        "DuckDB's own shell is not installed. Run `pip install 'nightboard[shell]'`, or put duckdb on PATH."
+        f"DuckDB's own shell is not installed. Run `{sys.executable} -m pip install duckdb-cli`, or put duckdb on PATH."
     )
 
 
@@ -78,5 +78,5 @@ def _try(command: list[str]) -> None:
         reason = " ".join((process.stderr or process.stdout).split()) or "no reason given"
         raise ShellError(
             f"{command[-1]}: DuckDB's shell cannot open it read-only and locked ({reason})."
-            " Install a newer one: pip install --upgrade duckdb-cli"
+            f" Install a newer one: {sys.executable} -m pip install --upgrade duckdb-cli"
         )

@@ -44,12 +44,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def sort_by_nearness(name: str, known: Iterable[str]) -> list[str]:
-    """The known names, the one first that is most like the given one."""
-    likeness = difflib.SequenceMatcher(b=name.lower())
+    """The known names: those that contain the given one, then those that are most like it.
 
-    def distance(candidate: str) -> tuple[float, str]:
-        likeness.set_seq1(candidate.lower())
-        return -likeness.ratio(), candidate
+    Without an owner, it is like what models are called without theirs.
+    """
+    text = name.lower()
+    likeness = difflib.SequenceMatcher(b=text)
+
+    def distance(candidate: str) -> tuple[bool, float, str]:
+        known = candidate.lower()
+        likeness.set_seq1(known if "/" in text else known.rpartition("/")[2])
+        return not text or text not in known, -likeness.ratio(), candidate
 
     return sorted(known, key=distance)
 
@@ -62,10 +67,15 @@ def explain_table(con: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
 
 def _explain_column(con: duckdb.DuckDBPyConnection, sql: str, match: re.Match[str], message: str) -> tuple[str, str]:
     name = match["free"] or match["listed"] or match["qualified"]
-    tables = _tables_of(sql, list_columns(con), match["table"])
+    known = list_columns(con)
+    tables = _tables_of(sql, known, match["table"])
     if not tables:  # of a subquery, say: DuckDB knows its columns
         return _shorten(message), ""
-    what = f"no column is called {name}.{suggest(name, (column for columns in tables.values() for column in columns))}"
+    elsewhere = [table for table, columns in known.items() if name.lower() in map(str.lower, columns)]
+    hint = suggest(name, (column for columns in tables.values() for column in columns))
+    if elsewhere:
+        hint = f" Tables with such a column: {', '.join(elsewhere)}."
+    what = f"no column is called {name}{' here' if elsewhere else ''}.{hint}"
     if f'"{name}"' in sql:
         what += " Use single quotes for string literals."
     return what, "\n".join(f"Columns of {table}: {', '.join(columns)}." for table, columns in tables.items())

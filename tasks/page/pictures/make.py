@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from nightboard.tasks.errors import TaskError
@@ -37,8 +38,8 @@ def make_png(con: duckdb.DuckDBPyConnection, name: str, ask: Ask, width: int) ->
         from resvg_py import svg_to_bytes
     except ModuleNotFoundError as error:
         raise PictureError(
-            "a PNG needs the package resvg-py, which is not installed. Install it with `pip install"
-            " 'nightboard[plot]'`, or write a file that ends with .svg."
+            f"a PNG needs the package resvg-py, which is not installed. Run `{sys.executable} -m pip install resvg-py`,"
+            " or write a file that ends with .svg."
         ) from error
     svg = _draw(con, name, ask, max(width // _SHARP, NARROWEST), make_style("light"))
     if svg_to_bytes(svg_string=_write_sample("x")) == svg_to_bytes(svg_string=_write_sample("")):

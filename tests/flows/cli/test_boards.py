@@ -139,13 +139,18 @@ def test_why_needs_no_board_where_a_store_is_named(tmp_path: Path) -> None:
     lake = Lake()
     lake.suite()
     lake.done("e0123456789", "lab/one")
-    lake.commit("lab/one", has_chat_template=False, needs_remote_code=False, is_gated=False)
+    facts = {"has_chat_template": False, "needs_remote_code": False, "is_gated": False}
+    lake.commit("lab/one", **facts)
     build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
     shown = runner.invoke(app, ["why", "--store", str(tmp_path), "one"])
-    first, reason, facts = shown.output.splitlines()
+    first, reason, score = shown.output.splitlines()
     assert first == "small: scored lab/one@r1"
-    assert reason.startswith("  rank 1 of 1 in era ")
-    assert facts.startswith("  average ") and "evaluation e0123456, 2026-01-01 01:00 UTC." in facts
+    assert reason.startswith("  rank 1 of 1 in era ") and "identical" not in reason
+    assert score.startswith("  average ") and "evaluation e0123456, 2026-01-01 01:00 UTC." in score
+    lake.commit("copy/cat", hours=1, fingerprint="lab/one@r1", **facts)
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    copied = " ".join(runner.invoke(app, ["why", "--store", str(tmp_path), "cat"]).output.split())
+    assert ", by the evaluation of lab/one, whose files are identical. average " in copied
     empty = runner.invoke(app, ["why", "--store", str(tmp_path / "none"), "one"])
     assert "is not a store" in str(empty.exception)
 

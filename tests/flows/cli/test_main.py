@@ -243,7 +243,8 @@ def test_a_store_that_is_not_there_is_said_so(
     monkeypatch.setattr(sys, "argv", ["nightboard", "rank", "--store", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit):
         cli.main()
-    assert f"{tmp_path}/nowhere: there is no store here. Check the path." in capsys.readouterr().err
+    says = f"{tmp_path}/nowhere: there is no store here. Check the path, or run `nightboard nightly` first."
+    assert says in capsys.readouterr().err
 
 
 def test_validate_reads_the_selections_beside_a_board_and_points_at_each_mistake(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_a_wrong_folder_is_one_sentence(store: Store, tmp_path: Path, out: str, 
 def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     failed = run("--store", tmp_path / "none", "--out", tmp_path / "page")
     assert failed.exit_code == 1
-    assert "there is no store here. Check the path." in describe_error(failed.exception)  # type: ignore[arg-type]
+    assert "there is no store here. Check the path, or run `nightboard nightly` first." in describe_error(
+        failed.exception
+    )  # type: ignore[arg-type]
     assert not (tmp_path / "page").exists()
 
 

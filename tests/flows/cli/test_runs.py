@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,23 @@ def test_a_waiting_time_without_a_unit_is_refused(text: str) -> None:
         parse_minutes(text)
 
 
-def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
+def write_world(tmp_path: Path) -> str:
     kinds = {"suites/small": world.SUITE, "watchlists/world": world.WATCHLIST}
     kinds |= {"world": world.BOARD.format(endpoint="http://127.0.0.1:9"), "clusters/quick": world.CLUSTER}
     for kind, text in kinds.items():
         path = tmp_path / f"{kind}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text.format(max_jobs=1) if kind.startswith("clusters") else text)
+    return str(tmp_path / "world.yaml")
+
+
+def test_to_cancel_all_where_nothing_runs_says_so(tmp_path: Path) -> None:
+    cancelled = runner.invoke(app, ["cancel", "-b", write_world(tmp_path), "--all"])
+    assert (cancelled.exit_code, cancelled.output) == (0, "No evaluations are running or waiting; nothing changed.\n")
+
+
+def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
+    board = write_world(tmp_path)
     store, executor = Store(tmp_path / "store"), FakeExecutor()
     for attempt in (1, 2):
         make_launcher(store, executor).launch([make_job("a", "b", attempt=attempt)], NOW)
@@ -54,7 +65,7 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
         reconcile(store, executor, NOW)
 
     def retry(*arguments: str) -> str:
-        result = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), *arguments])
+        result = runner.invoke(app, ["retry", "-b", board, *arguments])
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -67,7 +78,7 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
     assert "No matching evaluation" in retry("--all", "--reason", "disk")
     assert "1 evaluation to retry." in retry("lab/a", "--state", "failed", "--reason", "CUDA")
     assert "No matching evaluation" in retry("--all"), "what its environment failed has not given up"
-    missed = runner.invoke(app, ["retry", "-b", str(tmp_path / "world.yaml"), "lab/b"])
+    missed = runner.invoke(app, ["retry", "-b", board, "lab/b"])
     assert str(missed.exception) == (
         "lab/b: is neither stopped nor cancelled, so it needs no retry. What has just failed or been cancelled can be"
         " retried after `nightboard collect`."
@@ -77,7 +88,6 @@ def test_retry_frees_what_gave_up_once_and_says_what(tmp_path: Path) -> None:
 def test_status_needs_no_board_where_a_store_is_named(tmp_path: Path) -> None:
     missing = runner.invoke(app, ["status", "--store", str(tmp_path / "store")])
     assert "is not a store" in str(missing.exception)
-    assert "add --store FOLDER or --board BOARD" in runner.invoke(app, ["status"]).output
     store = Store(tmp_path / "store")
     store.lake.mkdir(parents=True)
     shown = runner.invoke(app, ["status", "--store", str(store.root)]).output
@@ -97,8 +107,37 @@ def test_status_finds_the_one_board_of_the_folder(tmp_path: Path, monkeypatch: p
     (tmp_path / "mine.yaml").write_text(f"board: mine\n{text}")
     shown = runner.invoke(app, ["status"], catch_exceptions=False).output
     assert "Next run: " in shown and "02:00 UTC" in shown
-    (tmp_path / "other.yaml").write_text(f"board: other\n{text}")
-    assert "(here: mine, other)" in runner.invoke(app, ["status"]).output
+    (tmp_path / "boards").mkdir()
+    for name in ("third", "other"):
+        (tmp_path / f"boards/{name}.yaml").write_text(f"board: {name}\n{text}")
+    assert runner.invoke(app, ["status"]).output == shown, "a board in this folder comes first"
+    (tmp_path / "mine.yaml").rename(tmp_path / "boards/mine.yaml")
+    assert "name one with --board: mine, other, third" in read_box(["status"])
+    (tmp_path / "boards/third.yaml").unlink()
+    (tmp_path / "boards/other.yaml").unlink()
+    assert runner.invoke(app, ["status"]).output == shown.replace("/store", "/boards/store")
+
+
+READERS = ["rank", "compare a b", "sql from_x", "page", "plot size --out x.svg", "export models -o x.csv", "status"]
+
+
+@pytest.mark.parametrize("command", [*READERS, "queue", "why a", "plan"])
+def test_who_reads_finds_the_board_here_and_says_where_it_looked(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    says = "no board in this folder or in boards/; add --store FOLDER or --board BOARD"
+    assert says in read_box(command.split())
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards/mine.yaml").write_text("board: mine\ntitle: M\n")
+    assert "mine.yaml:1: watch: " in str(runner.invoke(app, command.split()).exception)
+
+
+def read_box(command: list[str]) -> str:
+    """What a command says of wrong usage, without its frame."""
+    wrong = runner.invoke(app, command)
+    assert wrong.exit_code == 2
+    return " ".join(re.sub("[│╭╰─╮╯]", "", wrong.output).split())
 
 
 def test_a_backfill_of_no_benchmark_is_wrong_usage_and_not_all_of_them() -> None:

@@ -155,7 +155,7 @@ class Terminal:
 def test_without_a_shell_it_says_how_to_get_one(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shell.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ShellError, match=r"pip install 'nightboard\[shell\]'"):
+    with pytest.raises(ShellError, match=f"Run `{sys.executable} -m pip install duckdb-cli`"):
         open_shell(store / "warehouse")
 
 

@@ -222,6 +222,21 @@ def test_of_two_profiles_of_one_name_the_file_of_the_working_folder_is_taken_and
     assert explain_choice("./quickstart", BOARD) is None
 
 
+def test_a_name_is_also_looked_up_in_the_folders_of_kinds(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = board.parent / "boards"
+    boards.mkdir()
+    moved = board.rename(boards / board.name)
+    (boards / "quickstart.yaml").write_text(moved.read_text().replace("board: mine", "board: quickstart"))
+    moved.write_text(moved.read_text().replace("here", "nowhere"))
+    monkeypatch.chdir(board.parent)
+    assert [mistake.partition(" unknown")[0] for mistake in validate_paths(["mine"])] == [
+        "boards/mine.yaml:5: cluster:"
+    ]
+    assert "Did you mean mine?" in validate_paths(["mien"])[0]
+    says = "quickstart: using the file boards/quickstart.yaml in this folder, not the shipped profile."
+    assert explain_choice("quickstart") == says
+
+
 def test_a_file_of_another_kind_does_not_hide_a_shipped_board(
     write: WriteProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,10 +250,10 @@ def test_a_name_that_is_no_file_and_not_shipped_says_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProfileError, match=r"^mien: unknown board: no file mien\.yaml here, and no shipped board of"):
+    with pytest.raises(ProfileError, match=r"^mien: unknown board: no file mien\.yaml here or in boards/, and"):
         load_board("mien")
     assert validate_paths(["mien"])[0].startswith(
-        "mien: unknown profile: no file mien or mien.yaml, and no shipped one"
+        "mien: unknown profile: no file mien or mien.yaml here or in boards/, suites/ ..., and no shipped one"
     )
 
 

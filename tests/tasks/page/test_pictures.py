@@ -370,7 +370,7 @@ def test_a_png_has_the_width_that_was_asked_for(
     with pytest.raises(PictureError, match="a PNG needs a font"):
         make_png(con, "size", Ask(), 1200)
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(PictureError, match=r"pip install 'nightboard\[plot\]'"):
+    with pytest.raises(PictureError, match=f"Run `{sys.executable} -m pip install resvg-py`"):
         make_png(con, "size", Ask(), 1200)
 
 

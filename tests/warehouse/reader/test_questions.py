@@ -22,6 +22,7 @@ from nightboard.warehouse.reader.questions import (
     name_compared,
     rank,
 )
+from nightboard.warehouse.reader.sql_errors import sort_by_nearness
 
 REVISION = "0123456789" * 4
 
@@ -148,6 +149,13 @@ def test_an_ending_that_several_models_have_is_answered_with_them(con: duckdb.Du
         complete_name(con, "d")
     with pytest.raises(QueryError, match="no ranked model, model@revision or evaluation is called @a"):
         complete_name(con, "@a")
+
+
+def test_names_that_contain_a_text_come_first_then_those_that_are_called_like_it() -> None:
+    known = ["demo-lab/medium", "demo-lab/strong", "lab/SmolLM2-135M-Instruct", "smart/other"]
+    assert sort_by_nearness("smol", known)[0] == "lab/SmolLM2-135M-Instruct"
+    assert sort_by_nearness("strng", known)[0] == "demo-lab/strong", "whatever their owners are called"
+    assert sort_by_nearness("demo-lab/mdium", known)[:2] == ["demo-lab/medium", "demo-lab/strong"]
 
 
 def test_compare_of_models_without_shared_documents_is_an_error(con: duckdb.DuckDBPyConnection) -> None:

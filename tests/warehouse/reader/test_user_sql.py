@@ -153,6 +153,16 @@ def test_python_variables_are_no_tables(con: duckdb.DuckDBPyConnection) -> None:
             ],
         ),
         (
+            "select average_low from candidates where model_id in (select model_id from history)",
+            [
+                "no column is called average_low here. Tables with such a column: history, ",
+                "LINE 1",
+                "   ",
+                "Columns of candidates: ",
+                "Columns of history: ",
+            ],
+        ),
+        (
             "select o.land from models m join organizations as o using (organization)",
             ["no column is called land.", "LINE 1", "   ", "Columns of organizations: "],
         ),

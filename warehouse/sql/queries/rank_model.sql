@@ -13,6 +13,7 @@ ranks as (
         precision,
         chat_template,
         source,
+        identical_to,
         count(*) over (partition by suite, era) as n_ranked
     from main.leaderboard
     where is_current_era
