@@ -44,7 +44,7 @@ def test_the_first_page_compares_and_leads_to_the_documents(out: Path) -> None:
 
 def test_the_first_page_draws_the_differences_as_its_table_has_them(out: Path) -> None:
     index = read(out / "index.html")
-    assert "Points above or below lab/weak@3333333, Small" in index
+    assert "Score minus that of lab/weak@3333333, Small" in index
     assert index.count("<title>lab/strong@1111111\n+50.00 (") == 2 * 3, "wide and narrow: average and two benchmarks"
     assert index.count('<th scope="row">BBH</th>') == 1
     assert "light-dark(" in read(out / "assets/pictures.css")

@@ -245,6 +245,9 @@ def test_a_models_commits_have_intervals(con: duckdb.DuckDBPyConnection) -> None
 def test_models_are_compared_with_the_first(con: duckdb.DuckDBPyConnection) -> None:
     svg = draw(con, "compare")
     titles = [title.text or "" for title in svg.iter(f"{SVG}title")]
+    texts = [text.text for text in svg.iter(f"{SVG}text")]
+    assert any((text or "").startswith("Score minus that of small/s") for text in texts)
+    assert "points; right of 0: better than small/s" in texts
     # 3 others, 2 benchmarks and the average.
     assert len(titles) == 9
     assert any(title.startswith("large/l\n+35.00 (") and "60.00 against 25.00" in title for title in titles)
