@@ -14,7 +14,7 @@ from typing import Any
 from nightboard.flows.display.console import Terminal, count, make_console
 from nightboard.flows.display.formats import to_score_text, to_table
 from nightboard.flows.display.tables import ID_PARTS, TextColumn, cells_table, is_screen, print_table
-from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, Order
+from nightboard.warehouse.reader.questions import NO_FILTERS, Filters, Order, explain_comparison
 from nightboard.warehouse.reader.result import Result
 
 # Columns of a ranking that a reader needs first; the warehouse has the rest.
@@ -225,22 +225,8 @@ def print_comparison(result: Result, names: Mapping[str, tuple[str, str]]) -> No
         titles = ["benchmark", "a", "b", "a - b", "95%", "p", "Holm p", "detects"]
         titles += ["questions", "a wins", "b wins", "ties"]
         print_table(ui.console, cells_table(titles, cells, right=titles[1:]), first=COMPARE_FIRST)
-    for note in list_footnotes(result):
+    for note in explain_comparison([dict(zip(result.columns, row, strict=True)) for row in result.rows]):
         ui.say(note, "dim")
-
-
-def list_footnotes(result: Result) -> Iterator[str]:
-    """What a reader must know of the numbers above."""
-    yield (
-        "Scores are normalized, over the questions that both models answered, and not clipped at 0: they may be below"
-        " those of `rank`."
-    )
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    if without := dict.fromkeys(row["benchmark"] for row in rows if row["low"] is None):
-        yield f"No 95% and p for {', '.join(without)}: a task has one document, so there is no standard error."
-    if any(row["evaluation_a"] == row["evaluation_b"] for row in rows):
-        yield "Both are one evaluation: the models have identical files and settings."
-    yield "Holm p: adjusted for the number of benchmarks. detects: the true difference that p finds in 80% of cases."
 
 
 def _format_interval(row: tuple[Any, ...], at: Callable[[str], int]) -> str:

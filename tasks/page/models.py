@@ -84,7 +84,8 @@ def describe_model(models: Models, model: Row, suites: Mapping[str, str]) -> dic
         "attempts": [row | {"log_tail": cut_log(row["log_tail"])} for row in rows["attempts"]],
         "rejected": rows["rejected"],
         "copies": rows["copies"],
-        "cost": _sum_cost(rows["scored"], rows["unranked"]),
+        "cost": _sum_cost(model["model_id"], rows["scored"], rows["unranked"]),
+        "shared_with": sorted({row["evaluated_model_id"] for row in rows["scored"]} - {model["model_id"]}),
         "most_tasks": MOST_TASKS,
     }
 
@@ -134,26 +135,48 @@ def _write_size(params_b: float | None) -> str | None:
 
 def _describe_section(title: str, era: str, rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """A suite and era: the ranked rows, and those of other commits and runs, newest first."""
-    entries = [_describe_entry(row, scores.get(row["evaluation_id"], ())) for row in rows[:MOST_ENTRIES]]
-    history = sorted(rows, key=lambda row: (row["happened_at"] or datetime.min).isoformat())
+    entries = [
+        _describe_entry(row, scores.get(row["evaluation_id"], ())) | {"replaced_by": _name_successor(row, rows)}
+        for row in rows[:MOST_ENTRIES]
+    ]
+    # A commit that was evaluated again is in it once, with what counts.
+    counted = [row for row in rows if row["is_counted"]]
+    history = sorted(counted, key=lambda row: (row["happened_at"] or datetime.min).isoformat())
     return {
         "title": title,
         "era": era,
         "is_current": rows[0]["is_current_era"],
         "entries": entries,
-        "history": [_describe_step(row, scores) for row in reversed(history)] if len(rows) > 1 else [],
+        "history": [_describe_step(row, scores) for row in reversed(history)] if len(history) > 1 else [],
         "picture": _draw_history(title, history, scores),
         "benchmarks": [(score["benchmark"], score["title"]) for score in scores.get(rows[0]["evaluation_id"], ())],
     }
 
 
+def _name_successor(row: Row, rows: Sequence[Row]) -> str:
+    """What is ranked, or counts for the commit, in place of an evaluation; nothing where it is ranked itself."""
+    if row["rank"]:
+        return ""
+    setting = ("precision", "chat_template", "settings", "ranked_as")
+    for other in rows:
+        if any(other[name] != row[name] for name in setting):
+            continue
+        if not row["is_counted"] and other["is_counted"] and other["revision"] == row["revision"]:
+            # An import with --supersede stands for a run, however old it is.
+            kind = "newer" if other["source"] == row["source"] else "imported"
+            return f"the {kind} evaluation {other['evaluation_id'][:8]}"
+        if row["is_counted"] and other["rank"]:
+            return f"the newer commit {(other['revision'] or 'unknown')[:7]}"
+    return ""
+
+
 def _draw_history(title: str, rows: Sequence[Row], scores: Mapping[str, Sequence[Row]]) -> dict[str, str] | None:
     """The picture of a model's commits, as `plot history` draws them; of one commit, the table says all."""
-    counted = [row for row in rows if row["is_counted"] and row["happened_at"]]
-    if len({row["happened_at"] for row in counted}) < 2:
+    dated = [row for row in rows if row["happened_at"]]
+    if len({row["happened_at"] for row in dated}) < 2:
         return None
-    points = [row | _name_ends("Average", row, "average") for row in counted]
-    for row in counted:
+    points = [row | _name_ends("Average", row, "average") for row in dated]
+    for row in dated:
         points += [row | _name_ends(score["title"], score, "normalized") for score in scores[row["evaluation_id"]]]
     # In this order lines join the points of a setting.
     points.sort(key=lambda point: point["happened_at"])
@@ -235,18 +258,19 @@ def _name_source(row: Row) -> str:
 
 
 def _describe_cost(elapsed_s: float | None, gpu_hours: float | None, kwh: float | None, co2_kg: float | None) -> str:
-    parts = [
-        f"{elapsed_s / 3600:,.2f} hours" if elapsed_s else None,
-        f"{gpu_hours:,.2f} GPU-hours" if gpu_hours else None,
-        f"{kwh:,.2f} kWh" if kwh else None,
-        f"{co2_kg:,.2f} kg of CO2" if co2_kg else None,
-    ]
-    return ", ".join(part for part in parts if part)
+    amounts = {"hours": (elapsed_s or 0) / 3600, "GPU-hours": gpu_hours, "kWh": kwh, "kg of CO2": co2_kg}
+    return ", ".join(f"{_write_amount(amount)} {unit}" for unit, amount in amounts.items() if amount)
 
 
-def _sum_cost(scored: Sequence[Row], unranked: Sequence[Row]) -> str:
-    """What all evaluations of a model have cost, those that it shares with others included."""
-    rows = {row["evaluation_id"]: row for row in (*unranked, *scored)}.values()
+def _write_amount(amount: float) -> str:
+    """With two digits after the point; of less than a tenth, two that count: nothing costs 0.00."""
+    return f"{amount:.2g}" if amount < 0.1 else f"{amount:,.2f}"
+
+
+def _sum_cost(model_id: str, scored: Sequence[Row], unranked: Sequence[Row]) -> str:
+    """What all evaluations of a model have cost, without those of identical models, whose scores it has."""
+    own = [row for row in scored if row["evaluated_model_id"] == model_id]
+    rows = {row["evaluation_id"]: row for row in (*unranked, *own)}.values()
 
     def total(column: str) -> float:
         return sum(row.get(column) or 0 for row in rows)

@@ -18,6 +18,7 @@ from nightboard.warehouse.reader.connection import connect
 from nightboard.warehouse.reader.questions import (
     compare,
     complete_name,
+    explain_comparison,
     list_benchmarks,
     list_page_table,
     list_suites,
@@ -140,7 +141,7 @@ def _describe_suite(
     picture = embed(draw, data, make_hub_link)
     return {
         "suite": suite, "title": title, "era": data.era, "names": names, "rows": rows, "titles": titles,
-        "picture": picture,
+        "picture": picture, "notes": [*explain_comparison(rows, titles)],
     }  # fmt: skip
 
 

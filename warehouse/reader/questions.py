@@ -6,7 +6,7 @@ SQL that a reader wrote is run by `user_sql.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -386,6 +386,23 @@ def compare(con: duckdb.DuckDBPyConnection, model_a: str, model_b: str) -> Resul
             " has."
         )
     return result
+
+
+def explain_comparison(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Sentences that a reader of `compare` needs. `titles`: of benchmarks, where they have any."""
+    yield (
+        "Scores are normalized, over the questions that both models answered, and not clipped at 0: they may differ"
+        " from those of the ranking."
+    )
+    if without := dict.fromkeys(row["benchmark"] for row in rows if row["low"] is None):
+        names = ", ".join((titles or {}).get(name, name) for name in without)
+        yield f"No 95% and p for {names}: a task has one document, so there is no standard error."
+    if any(row["evaluation_a"] == row["evaluation_b"] for row in rows):
+        yield "Both are one evaluation: the models have identical files and settings."
+    yield (
+        "Holm p: adjusted for the number of benchmarks; the average has none. detects: the true difference that p finds"
+        " in 80% of cases."
+    )
 
 
 def complete_name(con: duckdb.DuckDBPyConnection, name: str) -> str:

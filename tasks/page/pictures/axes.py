@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import Literal
 
 from nightboard.tasks.page.pictures.drawing import BOLD_SIZE, TEXT_SIZE, Anchor, Drawing, Shape, fit, measure
@@ -85,13 +85,17 @@ def write_number(value: float) -> str:
 
 
 def _list_numbers(low: float, high: float, most: int) -> list[Tick]:
-    rough = (high - low) / max(most, 1)
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= rough)
-    first = math.ceil(low / step - 1e-9)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    values = (round((first + place) * step, decimals) for place in range(most + 2))
-    return [(value, write_number(value)) for value in takewhile(lambda value: value <= high + step * 1e-9, values)]
+    """Ticks of the smallest step with few enough; of the one before it, where that leaves less than two."""
+    power = 10 ** math.floor(math.log10((high - low) / max(most, 1)))
+    found: list[float] = []
+    for step in (factor * power for factor in (1, 2, 5, 10, 20)):
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        values = [round(place * step, decimals) for place in range(first, last + 1)]
+        found = values if len(values) > 1 or not found else found
+        if len(values) <= most:
+            break
+    return [(value, write_number(value)) for value in found]
 
 
 def _list_powers(low: float, high: float, most: int) -> list[Tick]:
@@ -112,12 +116,22 @@ def _list_times(low: float, high: float, most: int) -> list[Tick]:
         first = math.ceil(low / step)
         if math.floor(high / step) - first < most:
             times = [first * step + place * step for place in range(math.floor(high / step) - first + 1)]
-            return [(time, datetime.fromtimestamp(time, UTC).strftime(form)) for time in times]
+            return _label_times(times, form)
     for months, form in _MONTHS:
         starts = _list_months(low, high, months)
         if len(starts) <= most:
             return [(start.timestamp(), start.strftime(form)) for start in starts]
     return []
+
+
+def _label_times(times: Sequence[float], form: str) -> list[Tick]:
+    """Hours have their date at the first tick of each day."""
+    ticks, day = [], ""
+    for time in times:
+        moment = datetime.fromtimestamp(time, UTC)
+        before, day = day, moment.strftime("%b %-d")
+        ticks.append((time, moment.strftime(form if form == "%b %-d" or day == before else f"%b %-d {form}")))
+    return ticks
 
 
 def _list_months(low: float, high: float, step: int) -> list[datetime]:

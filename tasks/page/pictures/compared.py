@@ -50,7 +50,7 @@ def draw(data: Compared, look: Look) -> str:
     # The average, which the macro has last, comes first.
     benchmarks.sort(key=lambda benchmark: benchmark != "average")
     drawing = Drawing(look.width, 0, f"{', '.join(data.rows)} compared with {data.reference}, suite {data.suite}")
-    title = f"Points above or below {data.reference}, {data.suite}"
+    title = f"Score minus that of {data.reference}, {data.suite}"
     drawing.text((4, 18), fit(title, look.width - 8, BOLD_SIZE), bold=True)
     entries = [Entry(model, SERIES[place], SHAPES[place]) for place, model in enumerate(data.rows)]
     entries.append(Entry("hollow: may be chance (p ≥ 0.05 or unknown)", "quiet", "hollow"))
@@ -73,7 +73,9 @@ def draw(data: Compared, look: Look) -> str:
             row = next((row for row in rows if row["benchmark"] == benchmark), None)
             if row:
                 _draw_row(drawing, look, x, start + 6 + _ROW * (number + 0.5), number, model, row)
-    drawing.height = bottom + 28
+    meaning = f"points; right of 0: better than {data.reference}"
+    drawing.text((4, bottom + 36), fit(meaning, look.width - 8), "quiet")
+    drawing.height = bottom + 46
     return drawing.finish(look.style)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _TOP = 20
+_DAY = 86400
 
 
 class Records(NamedTuple):
@@ -64,10 +65,11 @@ def draw(data: Records, look: Look) -> str:
     entries += [Entry("the best of all", "text", "line")]
     top = draw_legend(drawing, 4, entries) + 34
     times = [row["known_at"].timestamp() for row in data.records]
-    months = [end for row in data.shares for end in (_start(row), _end(row))]
-    x = make_scale(
-        [*times, *months], 46, look.width - 14, "time", limits=(min(months), max(months)) if months else None
-    )
+    ends = [end for row in data.shares for end in (_start(row), _end(row))]
+    if len({row["month"] for row in data.shares}) < 2:
+        # Days of the only month: all of it would be mostly empty.
+        ends = [(time // _DAY + more) * _DAY for time in times for more in (0, 1)]
+    x = make_scale([*times, *ends], 46, look.width - 14, "time", limits=(min(ends), max(ends)))
     _draw_records(drawing, look, data, shown, x, top, records_height)
     start = top + records_height + 66
     _draw_shares(drawing, data, shown, x, start, shares_height)

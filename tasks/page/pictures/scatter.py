@@ -82,7 +82,8 @@ def draw_panel(
         make_scale((mark.y for mark in marks), bottom, top, limits=(0, 100)),
     )
     frame.draw(drawing, *titles)
-    front = sorted((mark for mark in marks if mark.is_on_front), key=lambda mark: (mark.x, mark.y))
+    # Of equal ones the best ranked, which a copy never is, comes last: it is drawn above the others and named first.
+    front = sorted((mark for mark in reversed(marks) if mark.is_on_front), key=lambda mark: (mark.x, mark.y))
     others = [mark for mark in marks if not mark.is_on_front]
     # The best ones come first, and are drawn last.
     for mark, more in reversed(thin(frame, others, look.most_marks)):

@@ -15,12 +15,12 @@ from typer.testing import CliRunner, Result
 
 from nightboard.flows.cli.leaderboard import parse_time, show_rankings
 from nightboard.flows.cli.main import app
-from nightboard.flows.display.leaderboard import describe_filters, list_footnotes, print_ranking
+from nightboard.flows.display.leaderboard import describe_filters, print_ranking
 from nightboard.flows.run.report import rank_records
 from nightboard.profiles.loading.load import load_board
 from nightboard.tasks.store.layout import Store
 from nightboard.warehouse.builder.build import build
-from nightboard.warehouse.reader.questions import Filters
+from nightboard.warehouse.reader.questions import Filters, explain_comparison
 from nightboard.warehouse.reader.result import Result as Rows
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -312,8 +312,8 @@ def test_a_comparison_names_the_revisions_and_says_what_its_numbers_are_worth(tm
     assert lines[0].startswith("lab/a@0123456 (a) and lab/b@0123456 (b) in small")
     assert " ".join(lines).endswith("detects: the true difference that p finds in 80% of cases.")
     assert not any("one evaluation" in line for line in lines)
-    result = Rows(["benchmark", "low", "evaluation_a", "evaluation_b"], [("arc", None, "e", "e")])
-    assert list(list_footnotes(result))[1:3] == [
+    row = {"benchmark": "arc", "low": None, "evaluation_a": "e", "evaluation_b": "e"}
+    assert list(explain_comparison([row]))[1:3] == [
         "No 95% and p for arc: a task has one document, so there is no standard error.",
         "Both are one evaluation: the models have identical files and settings.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,41 @@ def test_the_history_has_each_commit_newest_first(store: Store) -> None:
         assert step["row"]["average_low"] < step["row"]["average"] < step["row"]["average_high"]
     (section,) = describe(store, "lab/strong")["sections"]
     assert section["history"] == [], "one commit has no history"
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A model that was evaluated twice, the second time for ten seconds, and a copy of it."""
+    lake, store = Lake(), Store(tmp_path_factory.mktemp("repeated"))
+    lake.suite()
+    for number, model in enumerate(("lab/first", "copycat/copy")):
+        lake.commit(model, "a" * 40, hours=number, fingerprint="same")
+    lake.commit("lab/first", "b" * 40, hours=-1)
+    lake.done("older" * 4, "lab/first", "b" * 40, hours=1)
+    for hours, name in enumerate(("original", "repeated"), start=1):
+        lake.done(name * 4, "lab/first", "a" * 40, hours=hours, fingerprint="same", replicate=hours - 1)
+    lake.files["outcomes", "repeated" * 4][0].update(elapsed_s=10.0, gpu_hours=None)
+    build(lake.write(store.lake), store.warehouse, after(9))
+    return store
+
+
+def test_a_repeated_evaluation_is_once_in_the_history_and_names_what_replaced_it(repeated: Store) -> None:
+    (section,) = describe(repeated, "lab/first")["sections"]
+    assert [step["row"]["evaluation_id"] for step in section["history"]] == ["repeated" * 4, "older" * 4]
+    assert {entry["row"]["evaluation_id"][:8]: entry["replaced_by"] for entry in section["entries"]} == {
+        "repeated": "", "original": "the newer evaluation repeated", "olderold": "the newer commit aaaaaaa",
+    }  # fmt: skip
+
+
+def test_small_costs_have_digits_and_a_copy_has_none_of_its_own(repeated: Store, tmp_path: Path) -> None:
+    build_page(repeated, tmp_path / "page", Shown("Board"))
+    first, copy = (read_page(tmp_path / "page", model) for model in ("lab/first", "copycat/copy"))
+    assert "Cost: 0.0028 hours." in first
+    assert "All evaluations of this model: 2.00 hours, 2.00 GPU-hours," in first
+    assert re.search(r"Cost to evaluate <a .*lab/first.*: 0.0028 hours\.", copy)
+    assert re.search(r"None of its own\. It has scores of <a .*lab/first.*, whose files are the same", copy)
+    assert "replaced by the newer evaluation repeated" in copy
+    assert "The average has no interval, because another evaluation counts for this commit." in copy
 
 
 def test_what_did_not_work_is_told_with_its_reason(store: Store, out: Path) -> None:

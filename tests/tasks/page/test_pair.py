@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import pytest
 from make_lake import Lake, after
 from page_lake import EVIL, share_store
+from typer.testing import CliRunner
 
+from nightboard.flows.cli.main import app
 from nightboard.tasks.page import pair as module
 from nightboard.tasks.page.pair import build_pair, read_pair
 from nightboard.tasks.store.layout import Store
@@ -44,10 +48,31 @@ def test_the_first_page_compares_and_leads_to_the_documents(out: Path) -> None:
 
 def test_the_first_page_draws_the_differences_as_its_table_has_them(out: Path) -> None:
     index = read(out / "index.html")
-    assert "Points above or below lab/weak@3333333, Small" in index
+    assert "Score minus that of lab/weak@3333333, Small" in index
     assert index.count("<title>lab/strong@1111111\n+50.00 (") == 2 * 3, "wide and narrow: average and two benchmarks"
     assert index.count('<th scope="row">BBH</th>') == 1
     assert "light-dark(" in read(out / "assets/pictures.css")
+
+
+def test_a_pair_has_the_columns_and_the_sentences_of_the_command(tmp_path: Path) -> None:
+    lake, store = Lake(), Store(tmp_path / "store")
+    lake.suite()
+    for model, score in {"lab/a": 1.0, "lab/b": 0.5}.items():
+        lake.commit(model)
+        lake.done(f"e {model}", model, scores=score)
+        lake.samples(f"e {model}", 1)
+    build(lake.write(store.lake), store.warehouse, after(9))
+    build_pair(store, tmp_path / "pair", "lab/a", "lab/b")
+    index = html.unescape(read(tmp_path / "pair/index.html"))
+    told = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["compare", "a", "b", "--store", str(tmp_path / "store")])
+    _, titles, *rows = told.output.splitlines()
+    shown = re.findall(r'<th scope="col">(.*?)</th>', index.partition("Documents on which they differ")[0])
+    written = [title.lower().replace("\N{MINUS SIGN}", "-").replace("95% interval", "95%") for title in shown]
+    assert written == re.split(r"  +", titles.lower())
+    notes = rows[2:]
+    assert notes[1].startswith("No 95% and p for arc, average: a task has one document")
+    notes[1] = notes[1].replace("arc, average", "ARC, Average")
+    assert re.findall(r'<p class="quiet">([^<]*)</p>', index) == notes
 
 
 def test_documents_that_differ_have_question_target_and_both_answers(store: Store, out: Path) -> None:

@@ -245,6 +245,9 @@ def test_a_models_commits_have_intervals(con: duckdb.DuckDBPyConnection) -> None
 def test_models_are_compared_with_the_first(con: duckdb.DuckDBPyConnection) -> None:
     svg = draw(con, "compare")
     titles = [title.text or "" for title in svg.iter(f"{SVG}title")]
+    texts = [text.text for text in svg.iter(f"{SVG}text")]
+    assert any((text or "").startswith("Score minus that of small/s") for text in texts)
+    assert "points; right of 0: better than small/s" in texts
     # 3 others, 2 benchmarks and the average.
     assert len(titles) == 9
     assert any(title.startswith("large/l\n+35.00 (") and "60.00 against 25.00" in title for title in titles)
@@ -298,6 +301,26 @@ def test_one_model_is_drawn(tmp_path: Path) -> None:
         for name, names in {"size": (), "organizations": (), "nights": (), "costs": (), "history": ("one",)}.items():
             for width in (300, 1920):
                 assert list_titled(draw(con, name, width, Ask(names))), name
+
+
+def test_of_identical_models_the_evaluated_one_is_named_and_one_day_is_no_month(tmp_path: Path) -> None:
+    lake = Lake()
+    lake.suite()
+    lake.era("now")
+    for hours, model in enumerate(("original/strong", "copycat/new")):
+        lake.commit(model, hours=hours, fingerprint="same")
+    lake.done("e", "original/strong", hours=3, scores=0.9, fingerprint="same")
+    build(lake.write(tmp_path / "lake"), tmp_path / "warehouse", START)
+    with connect(tmp_path / "warehouse") as con:
+        sizes, records = draw(con, "size"), draw(con, "organizations")
+    texts = [text.text for text in records.iter(f"{SVG}text")]
+    assert "strong" in texts and "new" not in texts
+    assert "original" in texts and "copycat" not in texts
+    assert "Jan 1 00:00" in texts
+    titles = [title.text or "" for title in sizes.iter(f"{SVG}title")]
+    assert [title.partition("\n")[0] for title in titles] == ["copycat/new", "original/strong"], "drawn above the copy"
+    named = [text.text for text in sizes.iter(f"{SVG}text") if text.text in ("new", "strong")]
+    assert named[0] == "strong"
 
 
 def test_the_page_embeds_each_picture_or_says_what_is_missing(store: Path, tmp_path: Path) -> None:
@@ -416,7 +439,15 @@ TICKS: dict[str, tuple[Callable[[], Scale], int, list[str]]] = {
         4,
         ["Jan 1", "Jan 2", "Jan 3", "Jan 4"],
     ),
-    "minutes": (lambda: Scale(START.timestamp(), after(0.2).timestamp(), 0, 1, "time"), 3, ["00:00", "00:05", "00:10"]),
+    "minutes": (
+        lambda: Scale(START.timestamp(), after(0.2).timestamp(), 0, 1, "time"), 3, ["Jan 1 00:00", "00:05", "00:10"],
+    ),
+    "a night": (
+        lambda: Scale(after(22).timestamp(), after(26).timestamp(), 0, 1, "time"), 5,
+        ["Jan 1 22:00", "23:00", "Jan 2 00:00", "01:00", "02:00"],
+    ),
+    "scores": (lambda: Scale(3, 86, 0, 1), 4, ["20", "40", "60", "80"]),
+    "never one alone": (lambda: Scale(15, 85, 0, 1), 3, ["20", "40", "60", "80"]),
     "years": (lambda: Scale(after(-9000).timestamp(), after(20000).timestamp(), 0, 1, "time"), 4, YEARS),
 }  # fmt: skip
 

@@ -1,4 +1,5 @@
--- One row per score that was the best of its organization or country when it became known, oldest first.
+-- One row per score that was the best of its organization or country when it became known, oldest first. Of
+-- identical models only the evaluated one counts, as in top_shares.
 -- Parameters: $suite, $era, $holder ('organization' or 'country'), $models and $sources (as in top_models).
 with
 candidates as (
@@ -12,6 +13,11 @@ candidates as (
             or ranked_as in (select unnest(cast($sources as varchar[])))
             or (ranked_as = 'run' and model_id in (select unnest(cast($models as varchar[]))))
         )
+    qualify
+        row_number() over (
+            partition by evaluation_id
+            order by evaluated_model_id is distinct from model_id, known_at, model_id, revision
+        ) = 1
 ),
 
 organizations as (
