@@ -610,6 +610,23 @@ def test_narrow_screen_keeps_the_model_in_sight(front: Front) -> None:
     front.page.wait_for_selector("#board th[data-key=places]")
 
 
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_on_a_phone_the_hint_of_the_search_is_whole_and_no_button_stands_alone(front: Front, width: int) -> None:
+    front.page.set_viewport_size({"width": width, "height": 800})
+    tops = front.page.locator("#controls .bar button:visible").evaluate_all(
+        "buttons => buttons.map(button => button.offsetTop)"
+    )
+    assert min(tops.count(top) for top in tops) > 1
+    is_whole = """input => {
+        const style = getComputedStyle(input), context = document.createElement('canvas').getContext('2d');
+        context.font = style.font;
+        const room = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        return context.measureText(input.placeholder).width <= room;
+    }"""
+    assert front.page.locator("#search").evaluate(is_whole)
+    front.page.set_viewport_size(WIDE)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280, 2560])
 def test_nothing_is_cut_on_any_screen(front: Front, width: int, scheme: Any) -> None:
