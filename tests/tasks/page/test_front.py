@@ -152,6 +152,8 @@ def test_first_hundred_rows_are_there_without_scripts(browser: Browser, folder: 
     assert [text.strip() for text in rows.nth(0).locator("td, th").all_inner_texts()] == [
         "1", "1–5", "", "org1/model-1", "90.00", "88.00–92.00", "95.00", "85.00", "0.1", "mit",
     ]  # fmt: skip
+    assert rows.nth(1).locator(".c-interval").inner_text() == "~87.50–91.50", "an approximate one has the sign of rank"
+    assert "~: approximate" in (page.locator("#board thead .c-interval").get_attribute("title") or "")
     assert not page.locator("#controls").is_visible()
     assert page.title() == "Models <of> ours"
     context.close()
