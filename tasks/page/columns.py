@@ -28,6 +28,8 @@ class Column:
     decimals: int = 0
 
 
+# Before an interval, as in `nightboard rank`.
+APPROXIMATE = "~"
 _PADDING = 16
 _DIGIT = 8
 _FIRST = (
@@ -36,7 +38,7 @@ _FIRST = (
     Column("band", "Range", "band", 76, "The places, drawn: the left edge is rank 1", True),
     Column("model_id", "Model", "model", 300, "The model's repository", True),
     Column("average", "Average", "number", 80, "Mean of the normalized benchmark scores, 0 to 100", True, 2),
-    Column("interval", "95%", "interval", 102, "95% interval of the average", True),
+    Column("interval", "95%", "interval", 120, "95% interval; ~: approximate, not computed from samples alone", True),
 )
 _LAST = (
     Column("params_b", "Size (B)", "number", 76, "Parameters, in billions", True),
@@ -108,7 +110,8 @@ def write_rows(suite: SuiteData, columns: list[Column], rows: list[dict[str, Any
         if column.kind == "places":
             return Cell(column, write_span(row["rank_low"], row["rank_high"], 0))
         if column.kind == "interval":
-            return Cell(column, write_span(row["average_low"], row["average_high"], 2))
+            span = write_span(row["average_low"], row["average_high"], 2)
+            return Cell(column, APPROXIMATE + span if span and row["is_approximate"] else span)
         if column.kind == "band":
             return Cell(column, "", band=place_band(row["rank_low"], row["rank_high"], n_ranked))
         if column.key == "params_b":

@@ -44,6 +44,7 @@ def make_row(rank: int | None, model_id: str, average: float, **changes: Any) ->
         "average": average,
         "average_low": average - 2,
         "average_high": average + 2,
+        "is_approximate": bool(rank and rank % 5 == 2),
         "identical_to": None,
         "source": "run",
         "likes": 10,

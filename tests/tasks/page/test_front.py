@@ -152,6 +152,8 @@ def test_first_hundred_rows_are_there_without_scripts(browser: Browser, folder: 
     assert [text.strip() for text in rows.nth(0).locator("td, th").all_inner_texts()] == [
         "1", "1–5", "", "org1/model-1", "90.00", "88.00–92.00", "95.00", "85.00", "0.1", "mit",
     ]  # fmt: skip
+    assert rows.nth(1).locator(".c-interval").inner_text() == "~87.50–91.50", "an approximate one has the sign of rank"
+    assert "~: approximate" in (page.locator("#board thead .c-interval").get_attribute("title") or "")
     assert not page.locator("#controls").is_visible()
     assert page.title() == "Models <of> ours"
     context.close()
@@ -608,6 +610,23 @@ def test_narrow_screen_keeps_the_model_in_sight(front: Front) -> None:
     assert set(front.page.locator(ROWS).evaluate_all("rows => rows.map(row => row.offsetHeight)")) == {42}
     front.page.set_viewport_size(WIDE)
     front.page.wait_for_selector("#board th[data-key=places]")
+
+
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_on_a_phone_the_hint_of_the_search_is_whole_and_no_button_stands_alone(front: Front, width: int) -> None:
+    front.page.set_viewport_size({"width": width, "height": 800})
+    tops = front.page.locator("#controls .bar button:visible").evaluate_all(
+        "buttons => buttons.map(button => button.offsetTop)"
+    )
+    assert min(tops.count(top) for top in tops) > 1
+    is_whole = """input => {
+        const style = getComputedStyle(input), context = document.createElement('canvas').getContext('2d');
+        context.font = style.font;
+        const room = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        return context.measureText(input.placeholder).width <= room;
+    }"""
+    assert front.page.locator("#search").evaluate(is_whole)
+    front.page.set_viewport_size(WIDE)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -218,6 +218,7 @@ def test_a_model_without_an_owner_has_no_organization_and_small_sizes_are_in_mil
     with connect(store.warehouse) as con:
         (suite,) = read_page_data(con).suites
     assert suite.columns["organization"] == [None]
+    assert suite.columns["is_approximate"] == [True], "it has no samples"
     assert suite.columns["average_low"][0] < suite.columns["average"][0] < suite.columns["average_high"][0]
 
 

@@ -33,7 +33,8 @@ scores as (
         list(raw order by list_position($benchmarks, benchmark)) as raw,
         list(normalized order by list_position($benchmarks, benchmark)) as normalized,
         list(normalized_low order by list_position($benchmarks, benchmark)) as low,
-        list(normalized_high order by list_position($benchmarks, benchmark)) as high
+        list(normalized_high order by list_position($benchmarks, benchmark)) as high,
+        bool_or(is_approximate) as is_approximate
     from main.benchmark_scores
     where suite = $suite
     group by evaluation_id
@@ -66,6 +67,7 @@ rows as (
         counted.average,
         averages.average_low,
         averages.average_high,
+        scores.is_approximate,
         counted.identical_to,
         counted.source,
         imports.likes,

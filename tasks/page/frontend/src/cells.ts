@@ -23,8 +23,10 @@ export function writeCell({ suite, state, view }: Drawn, column: Column, row: nu
       return view.hasPlaces
         ? writeSpan(readNumber(suite, "rank_low", row), readNumber(suite, "rank_high", row), 0)
         : "";
-    case "interval":
-      return writeSpan(view.averages.low[row], view.averages.high[row], 2);
+    case "interval": {
+      const span = writeSpan(view.averages.low[row], view.averages.high[row], 2);
+      return span && readNumber(suite, "is_approximate", row) ? `~${span}` : span;
+    }
     case "band":
       return "";
     case "yes": {
