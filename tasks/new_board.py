@@ -219,12 +219,15 @@ def _write_cluster(answers: Answers) -> str:
         *_write_limits(place),
         "# A model uses the first tier that its weights fit: up_to_params_b x 2 GB. More GPUs hold a larger model.",
         *([_UNKNOWN_MEMORY] if place.gpus and place.gpu_memory_gb is None else []),
+        *([_SHORT_MEMORY] if place.gpus and _find_room_gb(place, 1) < (place.gpu_memory_gb or _LEAST_GPU_GB) else []),
         "tiers:",
         *(line for tier in make_tiers(place) for line in _write_tier(tier, place)),
     ]) + "\n"  # fmt: skip
 
 
 _UNKNOWN_MEMORY = f"# The memory of the GPUs is not known: {_LEAST_GPU_GB} GB each are assumed. Correct up_to_params_b."
+
+_SHORT_MEMORY = "# The node's memory for each GPU is small: weights must pass through it, so it limits up_to_params_b."
 
 
 def _write_limits(place: Place) -> Iterator[str]:
@@ -271,7 +274,7 @@ def make_tiers(place: Place) -> list[Tier]:
     return [
         Tier(
             name="1-gpu" if count == 1 else f"{count}-gpus",
-            up_to_params_b=_fit_size(count * (place.gpu_memory_gb or _LEAST_GPU_GB)),
+            up_to_params_b=_fit_size(_find_room_gb(place, count)),
             gpus=count,
             cpus=place.cpus * count,
             mem_gb=_keep_memory(place.mem_gb * count),
@@ -279,6 +282,15 @@ def make_tiers(place: Place) -> list[Tier]:
         )
         for count in (*counts, place.gpus)
     ]
+
+
+def _find_room_gb(place: Place, count: int) -> float:
+    """Memory of some GPUs, as far as the weights that fit it also fit the memory of the job, which they pass.
+
+    sinfo tells 1 MB where SLURM was not told the memory: that limits nothing.
+    """
+    gpus_gb = count * (place.gpu_memory_gb or _LEAST_GPU_GB)
+    return gpus_gb if place.mem_gb < 1 else min(gpus_gb, _keep_memory(place.mem_gb * count) / _WEIGHTS_SHARE)
 
 
 def _fit_size(memory_gb: float) -> float:

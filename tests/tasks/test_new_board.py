@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,17 @@ def test_tiers_double_their_gpus_up_to_a_nodes() -> None:
     ]  # fmt: skip
     assert (tiers[0].cpus, tiers[0].mem_gb, tiers[-1].cpus, tiers[-1].mem_gb) == (8, 115, 64, 921)
     assert [tier.gpus for tier in make_tiers(PLACES[2])] == [1, 2, 4, 6]
+
+
+def test_a_node_with_little_memory_limits_the_models_of_its_tiers_and_says_so(tmp_path: Path) -> None:
+    small = replace(H100, gpus=4, mem_gb=4)
+    assert [(tier.up_to_params_b, tier.mem_gb) for tier in make_tiers(small)] == [(1.5, 3), (3, 7), (7, 14)]
+    assert make_tiers(replace(H100, mem_gb=0.001))[0].up_to_params_b == 16, "SLURM was not told the memory"
+    _, watch, cluster = write_board(tmp_path / "small", make_answers(small))
+    assert "max_params_b: 7\n" in watch.read_text()
+    says = "The node's memory for each GPU is small"
+    assert says in cluster.read_text()
+    assert says not in write_board(tmp_path / "large", make_answers(H100))[2].read_text()
 
 
 def test_organizations_patterns_and_models_are_followed_each_in_its_way(tmp_path: Path) -> None:
