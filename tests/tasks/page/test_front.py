@@ -14,6 +14,7 @@ import pytest
 from make_lake import Lake, after
 from page_data import BENCHMARKS, N_MODELS, SCRIPT, make_page_data, make_row, make_small_suite, make_suite
 from page_lake import share_store
+from watched_tab import WatchedTab
 
 from nightboard.tasks.page.build import Shown, build_page, write_page
 from nightboard.tasks.page.data import Benchmark, SuiteData
@@ -60,18 +61,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-class Front:
-    """The page in its tab; requests and errors are kept."""
+class Front(WatchedTab):
+    """The front page in its tab."""
 
     def __init__(self, page: Page, folder: Path) -> None:
-        self.page = page
+        super().__init__(page)
         self.address = (folder / "index.html").as_uri()
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type != "log" else None)
-        page.on("dialog", lambda dialog: self.errors.append(f"dialog {dialog.message}"))
 
     def open(self, view: str = "") -> Front:
         """Show a view by its address; without a new load of the page where it is open already."""

@@ -19,6 +19,17 @@ from nightboard.warehouse.builder.build import build
 from nightboard.warehouse.reader.connection import QueryError, connect
 
 
+def make_two(n_documents: int = 4) -> Lake:
+    """Two models that both answered so many documents."""
+    lake = Lake()
+    lake.suite()
+    for model, score in {"lab/a": 1.0, "lab/b": 0.5}.items():
+        lake.commit(model)
+        lake.done(f"e {model}", model, scores=score)
+        lake.samples(f"e {model}", n_documents)
+    return lake
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return share_store(tmp_path_factory)
@@ -55,12 +66,7 @@ def test_the_first_page_draws_the_differences_as_its_table_has_them(out: Path) -
 
 
 def test_a_pair_has_the_columns_and_the_sentences_of_the_command(tmp_path: Path) -> None:
-    lake, store = Lake(), Store(tmp_path / "store")
-    lake.suite()
-    for model, score in {"lab/a": 1.0, "lab/b": 0.5}.items():
-        lake.commit(model)
-        lake.done(f"e {model}", model, scores=score)
-        lake.samples(f"e {model}", 1)
+    lake, store = make_two(1), Store(tmp_path / "store")
     build(lake.write(store.lake), store.warehouse, after(9))
     build_pair(store, tmp_path / "pair", "lab/a", "lab/b")
     index = html.unescape(read(tmp_path / "pair/index.html"))
@@ -129,12 +135,7 @@ def test_an_unknown_model_writes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 def test_samples_without_their_documents_show_numbers_only(tmp_path: Path) -> None:
-    lake, store = Lake(), Store(tmp_path / "store")
-    lake.suite()
-    for model, score in {"lab/a": 1.0, "lab/b": 0.5}.items():
-        lake.commit(model)
-        lake.done(f"e {model}", model, scores=score)
-        lake.samples(f"e {model}")
+    lake, store = make_two(), Store(tmp_path / "store")
     rows = next(rows for (table, name), rows in lake.files.items() if table == "samples" and name == "e lab/b")
     rows[0]["value"] = 1 - rows[0]["value"]
     build(lake.write(store.lake), store.warehouse, after(9))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from page_lake import EVIL, share_store
+from watched_tab import WatchedTab
 
 from nightboard.tasks.page.build import Shown, build_page
 from nightboard.warehouse.reader.board_tables import EXAMPLES
@@ -23,17 +24,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 
-class Asked:
-    """The page in its tab; requests and errors are kept."""
+class Asked(WatchedTab):
+    """The SQL page in its tab."""
 
     def __init__(self, page: Page, address: str) -> None:
-        self.page, self.address = page, address
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type != "log" else None)
-        page.on("dialog", lambda dialog: self.errors.append(f"dialog {dialog.message}"))
+        super().__init__(page)
+        self.address = address
         page.goto(address)
 
     def ask(self, query: str) -> str:
