@@ -130,6 +130,7 @@ def print_backfill(board: str, order: BackfillOrder, by: str, store: str | None)
     """Show what a backfill would evaluate, and what not and why; store nothing but commits that were not known."""
     ui = Terminal()
     opened = OpenBoard.open(board, store, ui.warn)
+    opened.parse_order(order)  # a mistake is told before the Hub is asked
     suites, problems = opened.resolve_suites(dry_run=True)
     found, more = opened.make_backfill(order, suites, by, utc_now())
     for problem in [*problems, *more]:

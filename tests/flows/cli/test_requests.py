@@ -105,6 +105,12 @@ def test_a_submission_says_what_is_scored_already_its_place_and_how_to_ask_again
     assert said.endswith(" --select model:lab/good,revision:1a2b3c4,suite:small,precision:float16 --replicate")
 
 
+def test_a_mistake_in_a_selection_is_told_before_the_hub_is_asked(run: Run, hub: ServedHub) -> None:
+    given = run("backfill", "--select", "modell:Qwen/*", "--dry-run")
+    assert "Did you mean model?" in str(given.exception)
+    assert hub.loopback.requests == []
+
+
 def test_a_rejection_lists_all_findings(run: Run, hub: ServedHub) -> None:
     hub.add("lab/secret-1", good_model(2, about=""))
     given = run("submit", "lab/secret-1", "--weights", "delta", "--suite", "tiny")
